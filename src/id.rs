@@ -1,0 +1,202 @@
+//! Names of things: nodes and their incarnations, sessions and sockets.
+//!
+//! A session id and a socket id have the same form: 15 bytes, written as 20 characters of base64url (the length that
+//! balancers and tools in the field match on). The first 5 bytes are a key on the ring, which names the owning node
+//! ([`crate::cluster`]); the other 10 come from the operating system's random generator.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// A position on the ring: 40 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(u64);
+
+impl Key {
+    /// How many bits a key has.
+    pub const BITS: u32 = 40;
+
+    /// Takes the upper 40 bits of a hash.
+    pub const fn from_hash(hash: u64) -> Self {
+        Self(hash >> (u64::BITS - Self::BITS))
+    }
+
+    /// The key as a number below 2^40.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    fn to_bytes(self) -> [u8; 5] {
+        let [_, _, _, bytes @ ..] = self.0.to_be_bytes();
+        bytes
+    }
+
+    const fn from_bytes([a, b, c, d, e]: [u8; 5]) -> Self {
+        Self(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010x}", self.0)
+    }
+}
+
+/// A text that is not a session or socket id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 20 characters of base64url")]
+pub struct InvalidId;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 15]);
+
+        impl $name {
+            /// Puts an id together from its ring key and its random part.
+            pub fn new(key: Key, random: [u8; 10]) -> Self {
+                let mut bytes = [0; 15];
+                let (head, tail) = bytes.split_at_mut(5);
+                head.copy_from_slice(&key.to_bytes());
+                tail.copy_from_slice(&random);
+                Self(bytes)
+            }
+
+            /// Where on the ring this id lies: which node owns it.
+            pub const fn key(&self) -> Key {
+                let [a, b, c, d, e, ..] = self.0;
+                Key::from_bytes([a, b, c, d, e])
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = [0; 20];
+                // 15 bytes are exactly 20 characters, so this cannot fail.
+                let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or_default();
+                f.write_str(std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let mut bytes = [0; 15];
+                if text.len() != 20 {
+                    return Err(InvalidId);
+                }
+                match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+                    Ok(15) => Ok(Self(bytes)),
+                    _ => Err(InvalidId),
+                }
+            }
+        }
+    };
+}
+
+id! {
+    /// The Engine.IO session id (`sid`): a bearer secret of one client, valid on every node.
+    SessionId
+}
+
+id! {
+    /// The Socket.IO socket id: the public name of one client in one namespace, and of its own room.
+    SocketId
+}
+
+/// The name of a node, unique in its cluster and stable over restarts: 1 to 63 of `a-z`, `0-9`, `-`.
+///
+/// It appears in the node's certificate as a DNS label, hence the alphabet.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+/// A text that is not a node id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a node id: 1 to 63 characters of a-z, 0-9 and '-', not '-' at either end")]
+pub struct InvalidNodeId(String);
+
+impl NodeId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = InvalidNodeId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNodeId> {
+        let label = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let valid = (1..=63).contains(&text.len())
+            && text.bytes().all(label)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if valid { Ok(Self(text.into())) } else { Err(InvalidNodeId(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which life of a node: larger for every restart (milliseconds since 1970 at its start).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_id_survives_text_and_keeps_its_key(hash: u64, random: [u8; 10]) {
+            let id = SessionId::new(Key::from_hash(hash), random);
+            prop_assert_eq!(id.key(), Key::from_hash(hash));
+            prop_assert_eq!(id.to_string().len(), 20);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn any_text_is_an_id_or_refused(text: String) {
+            if let Ok(id) = text.parse::<SocketId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn node_ids_are_dns_labels() {
+        for valid in ["a", "node-1", "0"] {
+            assert_eq!(valid.parse::<NodeId>().unwrap().as_str(), valid);
+        }
+        for invalid in ["", "Node", "a.b", "-a", "a-", "ä", &"x".repeat(64)] {
+            assert!(invalid.parse::<NodeId>().is_err(), "{invalid}");
+        }
+    }
+}

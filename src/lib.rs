@@ -1,0 +1,3 @@
+//! socketmesh: an embeddable, actor-based, clustered Socket.IO node.
+
+pub mod id;
