@@ -240,7 +240,7 @@ pub async fn raw(addr: SocketAddr, request: &[u8], until: &str) -> String {
             }
         }
     };
-    within(format_args!("{until:?}"), reading).await;
+    within(format!("{until:?}"), reading).await;
     String::from_utf8_lossy(&read).into_owned()
 }
 

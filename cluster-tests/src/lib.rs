@@ -2,9 +2,11 @@
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
 pub mod balancer;
+pub mod client;
 pub mod deadline;
 pub mod fixture;
 pub mod http;
 pub mod polling;
+pub mod process;
 pub mod target;
 pub mod websocket;

@@ -105,7 +105,7 @@ impl Polling {
                 }
             }
         };
-        within(format_args!("{count} packets by polling"), collecting).await;
+        within(format!("{count} packets by polling"), collecting).await;
         assert_eq!(packets.len(), count, "{packets:?}");
         packets
     }
@@ -132,7 +132,7 @@ impl Polling {
                 refused = if self.presence().await == Presence::Unknown { refused + 1 } else { 0 };
             }
         };
-        within(format_args!("session {} to be closed", self.sid), closing).await;
+        within(format!("session {} to be closed", self.sid), closing).await;
     }
 
     /// Returns when the session is closed after it moved to a WebSocket.
@@ -141,7 +141,7 @@ impl Polling {
     /// It is not closed in time.
     pub async fn gone_after_upgrade(&self) {
         let closing = async { while self.poll().await.text() != SESSION_UNKNOWN {} };
-        within(format_args!("session {} to be closed", self.sid), closing).await;
+        within(format!("session {} to be closed", self.sid), closing).await;
     }
 
     async fn presence(&self) -> Presence {

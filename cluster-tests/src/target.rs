@@ -51,6 +51,12 @@ impl Target {
         target.get_or_init(|| Self::start(suite, 3)).clone()
     }
 
+    /// A server started elsewhere: where to ask, and the nodes behind it.
+    #[must_use]
+    pub fn of(suite: Suite, addr: SocketAddr, nodes: &[SocketAddr]) -> Self {
+        Self { addr, nodes: nodes.into(), path: suite.path() }
+    }
+
     /// The nodes run on a thread of their own, because every test has a runtime that ends with it.
     fn start(suite: Suite, nodes: usize) -> Self {
         let (started, target) = mpsc::channel();

@@ -8,6 +8,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
+        error::ProtocolError,
         protocol::{
             Role,
             frame::{
@@ -124,8 +125,16 @@ impl WebSocket {
     /// # Panics
     /// Nothing comes in time.
     pub async fn recv(&mut self) -> Received {
+        within("a WebSocket message", self.next()).await
+    }
+
+    /// As [`recv`](Self::recv), however long it takes. Dropping the future loses nothing.
+    ///
+    /// # Panics
+    /// The server breaks the rules of WebSocket.
+    pub async fn next(&mut self) -> Received {
         loop {
-            match within("a WebSocket message", self.stream.next()).await {
+            match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => return Received::Text(text.to_string()),
                 Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes.to_vec()),
                 Some(Ok(Message::Pong(payload))) => return Received::Pong(payload.to_vec()),
@@ -134,7 +143,10 @@ impl WebSocket {
                 }
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
                 // What a browser calls 1006: the connection ended and nobody said why.
-                Some(Err(Error::Io(_) | Error::Protocol(_))) | None => return Received::Closed(Some(1006)),
+                Some(Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
+                    return ABNORMAL;
+                }
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => return ABNORMAL,
                 Some(Err(error)) => panic!("receiving on a WebSocket: {error}"),
             }
         }
@@ -212,3 +224,5 @@ impl From<&str> for Received {
         Self::Text(text.to_owned())
     }
 }
+
+const ABNORMAL: Received = Received::Closed(Some(1006));
