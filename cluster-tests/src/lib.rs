@@ -6,6 +6,7 @@ pub mod client;
 pub mod deadline;
 pub mod fixture;
 pub mod http;
+pub mod interop;
 pub mod polling;
 pub mod process;
 pub mod target;
