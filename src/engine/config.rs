@@ -9,27 +9,30 @@ use super::handshake::Transport;
 /// How sessions behave. The same on every node of a cluster: any node may serve any session's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Time from one answered ping to the next. 1 ms to 1 day, default 25 s. Shorter finds dead clients sooner and keeps
-    /// more proxies from closing idle connections; longer costs less traffic and fewer wake-ups of mobile clients.
+    /// Time from one answered ping to the next. 1 ms to 1 day, default 25 s. Shorter finds dead clients
+    /// sooner and keeps more proxies from closing idle connections; longer costs less traffic and fewer
+    /// wake-ups of mobile clients.
     pub ping_interval: Duration,
-    /// Time the client has to answer a ping. 1 ms to 1 day, default 20 s. Shorter finds dead clients sooner; longer
-    /// forgives slow networks. The client gives up on the server after both together.
+    /// Time the client has to answer a ping. 1 ms to 1 day, default 20 s. Shorter finds dead clients sooner;
+    /// longer forgives slow networks. The client gives up on the server after both together.
     pub ping_timeout: Duration,
-    /// Time an upgrading WebSocket has from its opening to the upgrade. 1 ms to 1 hour, default 10 s. Afterwards only that
-    /// WebSocket is closed; the session stays on polling.
+    /// Time an upgrading WebSocket has from its opening to the upgrade. 1 ms to 1 hour, default 10 s.
+    /// Afterwards only that WebSocket is closed; the session stays on polling.
     pub upgrade_timeout: Duration,
-    /// Largest body of a POST and largest WebSocket message of a client, in bytes. 1 to 268 435 456 (256 MiB), default
-    /// 1 000 000. Larger lets one client hold more memory. Told to clients in the handshake.
+    /// Largest body of a POST and largest WebSocket message of a client, in bytes. 1 to 268 435 456 (256
+    /// MiB), default 1 000 000. Larger lets one client hold more memory. Told to clients in the handshake.
     pub max_payload: usize,
     /// Transports that clients may use. At least one, none twice; default polling and websocket.
     pub transports: Vec<Transport>,
-    /// Whether a polling client is told that it may upgrade. Default true. False does not refuse a client that does anyway.
+    /// Whether a polling client is told that it may upgrade. Default true. False does not refuse a client
+    /// that does anyway.
     pub allow_upgrades: bool,
-    /// Time a gracefully closed session waits for its client to take what is queued. 1 ms to 1 hour, default 30 s. Longer
-    /// loses less to slow clients and holds their memory longer.
+    /// Time a gracefully closed session waits for its client to take what is queued. 1 ms to 1 hour, default
+    /// 30 s. Longer loses less to slow clients and holds their memory longer.
     pub close_timeout: Duration,
-    /// Most bytes that may wait for one client. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). Past it volatile packets
-    /// are dropped, then the client is closed. Smaller protects memory; larger forgives pauses of slow clients.
+    /// Most bytes that may wait for one client. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). Past it
+    /// volatile packets are dropped, then the client is closed. Smaller protects memory; larger forgives
+    /// pauses of slow clients.
     pub max_buffered: usize,
 }
 

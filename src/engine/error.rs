@@ -4,8 +4,9 @@ use std::fmt;
 
 /// Why a handshake or a request with a session id was refused.
 ///
-/// Nothing was created or changed; the client may retry with a corrected request. On the wire: HTTP 400 (403 for
-/// [`Forbidden`](Self::Forbidden)) with `{"code":…,"message":"…"}`; an upgrade request gets 400 and the bare message.
+/// Nothing was created or changed; the client may retry with a corrected request. On the wire: HTTP 400 (403
+/// for [`Forbidden`](Self::Forbidden)) with `{"code":…,"message":"…"}`; an upgrade request gets 400 and the
+/// bare message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -15,7 +16,8 @@ pub enum HandshakeError {
         /// What the query said, shortened; empty when it said nothing or more than one thing.
         given: String,
     },
-    /// No live session has this `sid`: it ended, or never was. Code 1. The client starts over with a new handshake.
+    /// No live session has this `sid`: it ended, or never was. Code 1. The client starts over with a new
+    /// handshake.
     #[error("no session has this sid")]
     UnknownSession,
     /// A handshake with another method than GET. Code 2.
@@ -27,8 +29,8 @@ pub enum HandshakeError {
     /// The `Origin` header holds characters that no header may hold. Code 3.
     #[error("the Origin header holds invalid characters")]
     InvalidOrigin,
-    /// The session uses another transport: a poll for a session that was upgraded or began as a WebSocket. Code 3.
-    /// The session lives on.
+    /// The session uses another transport: a poll for a session that was upgraded or began as a WebSocket.
+    /// Code 3. The session lives on.
     #[error("the session uses another transport")]
     TransportMismatch,
     /// The session was opened with another `EIO` version. Code 3. The session lives on.
@@ -105,8 +107,8 @@ pub enum PacketError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The transport failed or broke its rules: overlapping requests, an aborted poll, a lost connection, a client too
-    /// slow for what it is sent.
+    /// The transport failed or broke its rules: overlapping requests, an aborted poll, a lost connection, a
+    /// client too slow for what it is sent.
     TransportError,
     /// The client closed the transport.
     TransportClose,

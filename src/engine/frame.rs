@@ -70,7 +70,8 @@ impl Frame {
         }
     }
 
-    /// The WebSocket frame for a client that asked for `b64=1`: bytes travel as a text frame of `b` and base64.
+    /// The WebSocket frame for a client that asked for `b64=1`: bytes travel as a text frame of `b` and
+    /// base64.
     pub(crate) fn websocket_base64(&self) -> [Bytes; 2] {
         match &self.0 {
             Encoding::Text { frame, .. } => [frame.clone(), Bytes::new()],

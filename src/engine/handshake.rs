@@ -108,14 +108,16 @@ impl Handshake {
 
 /// The query of a request, parsed once.
 ///
-/// A repeated `transport`, `sid` or `EIO` is no value at all: Node makes a list of it, which equals nothing it knows.
+/// A repeated `transport`, `sid` or `EIO` is no value at all: Node makes a list of it, which equals nothing
+/// it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Parses what follows the `?`. Escapes that are no UTF-8 become U+FFFD; pairs beyond the first 1000 are dropped.
+    /// Parses what follows the `?`. Escapes that are no UTF-8 become U+FFFD; pairs beyond the first 1000 are
+    /// dropped.
     pub(crate) fn parse(raw: &str) -> Self {
         Self { pairs: form_urlencoded::parse(raw.as_bytes()).take(MAX_PAIRS).map(into_owned).collect() }
     }
@@ -201,7 +203,8 @@ pub(crate) enum Verified {
     Open(Opening),
     /// Go on with this session. A WebSocket may come for a polling session: it is an upgrade.
     Resume(SessionId),
-    /// Nothing: an upgrade request that names the polling transport. It is answered 101, then closed without a code.
+    /// Nothing: an upgrade request that names the polling transport. It is answered 101, then closed without
+    /// a code.
     Misplaced,
 }
 
@@ -222,7 +225,8 @@ impl Opening {
     }
 }
 
-/// Checks a request in Node's order; `find` looks a session up. The first failure decides which code the client sees.
+/// Checks a request in Node's order; `find` looks a session up. The first failure decides which code the
+/// client sees.
 pub(crate) fn verify(
     request: &Request<'_>,
     config: &Config,

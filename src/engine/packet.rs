@@ -63,7 +63,8 @@ fn decode_base64(text: &str) -> Result<Bytes, PacketError> {
     }
 }
 
-/// Written with padding, as the specification wants it; read with or without, since clients in the field differ.
+/// Written with padding, as the specification wants it; read with or without, since clients in the field
+/// differ.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()

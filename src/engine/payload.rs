@@ -1,4 +1,5 @@
-//! The body of one poll or one POST: packets joined by the record separator (engine.io protocol v4, "Payload encoding").
+//! The body of one poll or one POST: packets joined by the record separator (engine.io protocol v4, "Payload
+//! encoding").
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -24,7 +25,8 @@ pub(crate) fn encode(frames: &[Frame]) -> Bytes {
     body.freeze()
 }
 
-/// Reads the packets of a POST, one at a time, so that a body of a million empty packets costs no more than its bytes.
+/// Reads the packets of a POST, one at a time, so that a body of a million empty packets costs no more than
+/// its bytes.
 ///
 /// Invalid UTF-8 becomes U+FFFD, as in Node. Nothing follows the first error.
 pub(crate) fn decode(body: Bytes) -> Packets {
