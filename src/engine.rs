@@ -1,26 +1,191 @@
 //! Engine.IO v4: one client session over changing transports.
 //!
 //! ```text
-//!   handshake ── who may open or resume a session          config, error ── leaves
-//!       │
-//!    session ── the state machine of one client: heartbeat, polls, upgrade, close
-//!       │
-//!    payload ── packets of one polling body
-//!       │
-//!    packet ─── one packet read       frame ── one packet written, encoded once for every transport
+//!   http ──► polling ──┐                              ┌──► Client (Socket.IO, or an echo)
+//!                      ├──► actor ── owns ── Session ─┤
+//!   http ──► websocket ┘      │                       └──► timer
+//!                             └──► Outbox ──► pending GET, or the live WebSocket
 //! ```
 //!
-//! The files above are pure: they hold no socket, clock or task, take `now`, and are tested as tables and properties.
+//! [`session::Session`] is the protocol as a value; the actor feeds it and carries out what it decides. What lives on
+//! top implements [`Application`] and [`Client`].
 
-pub(crate) mod config;
-pub(crate) mod error;
-pub(crate) mod frame;
-pub(crate) mod handshake;
-pub(crate) mod packet;
-pub(crate) mod payload;
-pub(crate) mod session;
+mod actor;
+mod config;
+mod error;
+mod frame;
+mod handshake;
+mod line;
+mod outbox;
+mod packet;
+mod payload;
+pub(crate) mod polling;
+mod registry;
+mod session;
+mod session_ref;
+pub(crate) mod websocket;
 
-pub use self::config::{Config, ConfigError};
-pub use self::error::{CloseReason, HandshakeError, PacketError};
-pub use self::handshake::{Handshake, Transport};
-pub use self::packet::Message;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::id::{Key, SessionId};
+
+pub use config::Config;
+pub use error::CloseReason;
+pub use handshake::{Handshake, Transport};
+pub use packet::Message;
+pub use session_ref::SessionRef;
+
+/// What lives on top of the sessions of a node: Socket.IO, or a protocol of your own.
+pub trait Application: Send + Sync + 'static {
+    /// The application's part of one session.
+    type Client: Client;
+
+    /// A session was opened. What is sent here follows the open packet at once.
+    fn accept(&self, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
+}
+
+/// One session as the application sees it. All methods run in the session's actor, one at a time: they must not block
+/// and must not run user code.
+pub trait Client: Send + 'static {
+    /// What the rest of the application can tell this part ([`SessionRef::command`]).
+    type Command: Send + 'static;
+
+    /// The client sent a message.
+    fn handle_message(&mut self, message: Message);
+
+    /// The rest of the application says something.
+    fn handle_command(&mut self, command: Self::Command);
+
+    /// When [`Client::handle_timeout`] wants to be called.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of [`Client::next_timeout`] has come.
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Whether the client should be slowed down: nothing more is read from it until [`SessionRef::resume`].
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The session is over.
+    fn handle_close(self, reason: CloseReason);
+}
+
+/// The sessions of one node.
+pub(crate) struct Engine<A: Application> {
+    app: Arc<A>,
+    config: Arc<Config>,
+    registry: Arc<registry::Registry<Command<A>>>,
+    supervisors: registry::Supervisors,
+    mint: Box<dyn Fn() -> Key + Send + Sync>,
+}
+
+/// What the application tells its part of a session.
+pub(crate) type Command<A> = <<A as Application>::Client as Client>::Command;
+
+impl<A: Application> Engine<A> {
+    /// `mint` gives the ring key of each new session: one that this node owns.
+    ///
+    /// # Errors
+    ///
+    /// Only if the runtime is shutting down.
+    pub(crate) async fn start(
+        app: Arc<A>,
+        config: Arc<Config>,
+        mint: Box<dyn Fn() -> Key + Send + Sync>,
+    ) -> Result<Self, ractor::SpawnErr> {
+        let supervisors = registry::Supervisors::start().await?;
+        Ok(Self { app, config, registry: registry::Registry::new(), supervisors, mint })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn find(&self, id: SessionId) -> Option<SessionRef<Command<A>>> {
+        self.registry.find(id)
+    }
+
+    /// How many sessions this node owns.
+    pub(crate) fn len(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Opens a session; with `socket`, over that WebSocket.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system's random generator fails, or the node is shutting down.
+    pub(crate) async fn open(&self, handshake: Handshake, over: Over) -> Result<Opened<A>, OpenError> {
+        let id = self.mint_id()?;
+        let session = SessionRef::new(id, Arc::new(handshake), self.config.max_buffered);
+        let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
+        let socket = matches!(over, Over::WebSocket)
+            .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
+        let start = actor::Start {
+            session: session.clone(),
+            app: Arc::clone(&self.app),
+            config: Arc::clone(&self.config),
+            registration,
+            socket: socket.clone(),
+        };
+        match self.supervisors.next() {
+            Some(supervisor) => {
+                ractor::Actor::spawn_linked(None, actor::SessionActor::<A>::new(), start, supervisor).await?
+            }
+            None => ractor::Actor::spawn(None, actor::SessionActor::<A>::new(), start).await?,
+        };
+        Ok(Opened { session, socket })
+    }
+
+    /// A fresh id on a ring key of this node.
+    fn mint_id(&self) -> Result<SessionId, OpenError> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).map_err(OpenError::Random)?;
+        Ok(SessionId::new((self.mint)(), random))
+    }
+
+    /// Closes every session at once and waits until all are gone.
+    pub(crate) async fn shutdown(&self) {
+        for session in self.registry.all() {
+            session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
+        }
+        self.registry.emptied().await;
+        self.supervisors.stop();
+    }
+}
+
+impl<A: Application> fmt::Debug for Engine<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("sessions", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Which transport a session opens over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Over {
+    Polling,
+    WebSocket,
+}
+
+/// A session that was just opened.
+pub(crate) struct Opened<A: Application> {
+    pub(crate) session: SessionRef<Command<A>>,
+    pub(crate) socket: Option<(session::Conn, Arc<line::Line>)>,
+}
+
+/// Why no session could be opened. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("the operating system's random generator failed")]
+    Random(getrandom::Error),
+    #[error("two sessions drew the same id")]
+    Taken,
+    #[error("the node is shutting down")]
+    Actor(#[from] ractor::SpawnErr),
+}
