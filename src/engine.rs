@@ -1,0 +1,3 @@
+//! Engine.IO: one client session over changing transports.
+
+pub(crate) mod websocket;

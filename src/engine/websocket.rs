@@ -1,0 +1,3 @@
+//! Frames of a WebSocket to a session and back.
+
+pub(crate) mod codec;
