@@ -3,6 +3,7 @@
 //! Reading is [`Decoder`]. Writing needs no state: a frame of the server is [`header`] and the payload as it is, so the
 //! payload of a broadcast is framed once and shared. `permessage-deflate` is never negotiated (Socket.IO's default).
 
+mod client_header;
 mod decoder;
 #[cfg(test)]
 mod oracle;

@@ -5,7 +5,8 @@ use std::mem;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{FIN, Opcode, Violation};
+use super::client_header::{ClientHeader, MAX_CONTROL, MAX_HEADER};
+use super::{Opcode, Violation};
 
 /// Reads what one client sends.
 ///
@@ -215,77 +216,6 @@ struct Frame {
     remaining: usize,
 }
 
-/// The header of a client's frame (§5.2).
-struct ClientHeader {
-    last: bool,
-    /// None in a continuation.
-    opcode: Option<Opcode>,
-    mask: [u8; 4],
-    length: u64,
-}
-
-impl ClientHeader {
-    /// The header at the start of `bytes` and its size. Each rule is checked as soon as its byte is here, in the order
-    /// of the bytes, so a header in portions is refused for the same reason as a whole one.
-    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
-        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-        let (last, opcode) = first_byte(first)?;
-        let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
-        if second & MASKED == 0 {
-            return Err(Violation::Protocol("a client's frame without a mask"));
-        }
-        let short = second & !MASKED;
-        if short > 125 && opcode.is_some_and(Opcode::is_control) {
-            return Err(Violation::Protocol("a control frame of more than 125 bytes"));
-        }
-        let Some((length, rest)) = full_length(short, rest)? else { return Ok(None) };
-        let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-        Ok(Some((Self { last, opcode, mask, length }, bytes.len() - rest.len())))
-    }
-}
-
-fn first_byte(byte: u8) -> Result<(bool, Option<Opcode>), Violation> {
-    if byte & RESERVED != 0 {
-        return Err(Violation::Protocol("a reserved bit, and no extension was negotiated"));
-    }
-    let opcode = match byte & 0x0f {
-        0x0 => None,
-        0x1 => Some(Opcode::Text),
-        0x2 => Some(Opcode::Binary),
-        0x8 => Some(Opcode::Close),
-        0x9 => Some(Opcode::Ping),
-        0xa => Some(Opcode::Pong),
-        _ => return Err(Violation::Protocol("a reserved opcode")),
-    };
-    let last = byte & FIN != 0;
-    if !last && opcode.is_some_and(Opcode::is_control) {
-        return Err(Violation::Protocol("a fragmented control frame"));
-    }
-    Ok((last, opcode))
-}
-
-/// The length that the seven bits `short` and the bytes after them tell, and what follows them.
-fn full_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
-    let (length, shortest, rest) = match short {
-        126 => match rest.split_first_chunk() {
-            Some((bytes, rest)) => (u64::from(u16::from_be_bytes(*bytes)), 126, rest),
-            None => return Ok(None),
-        },
-        127 => match rest.split_first_chunk() {
-            Some((bytes, rest)) => (u64::from_be_bytes(*bytes), 0x1_0000, rest),
-            None => return Ok(None),
-        },
-        _ => (u64::from(short), 0, rest),
-    };
-    if length < shortest {
-        return Err(Violation::Protocol("a length that is not in its shortest form"));
-    }
-    if length > i64::MAX as u64 {
-        return Err(Violation::Protocol("a length with its top bit set"));
-    }
-    Ok(Some((length, rest)))
-}
-
 /// Masks or unmasks (§5.3), eight bytes at a time; compiles to vector instructions.
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
@@ -299,13 +229,6 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Two bytes, eight of length, four of mask.
-const MAX_HEADER: usize = 14;
-/// §5.5: what fits the seven bits of the short length.
-const MAX_CONTROL: usize = 125;
-const MASKED: u8 = 0x80;
-const RESERVED: u8 = 0x70;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,19 +237,14 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
-    /// A frame of a client; `length` forces a form of the length: 0 the shortest, 2 or 8 bytes.
-    fn client_frame(first: u8, payload: &[u8], length: usize) -> Vec<u8> {
+    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [0xa1, 0x5e, 0x00, 0xff];
         let mut frame = vec![first];
-        match (length, payload.len()) {
-            (0, short @ 0..=125) => frame.push(0x80 | short as u8),
-            (0, 126..=0xffff) | (2, _) => {
-                frame.push(0x80 | 126);
-                frame.extend((payload.len() as u16).to_be_bytes());
-            }
+        match u8::try_from(payload.len()) {
+            Ok(short @ 0..=125) => frame.push(0x80 | short),
             _ => {
-                frame.push(0x80 | 127);
-                frame.extend((payload.len() as u64).to_be_bytes());
+                frame.push(0x80 | 126);
+                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
             }
         }
         frame.extend(mask);
@@ -335,7 +253,7 @@ mod tests {
     }
 
     fn frames(frames: &[(u8, &[u8])]) -> Vec<u8> {
-        frames.iter().flat_map(|(first, payload)| client_frame(*first, payload, 0)).collect()
+        frames.iter().flat_map(|(first, payload)| client_frame(*first, payload)).collect()
     }
 
     type Read = (Vec<Incoming>, Option<Violation>);
@@ -402,36 +320,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_against_the_protocol_are_refused() {
-        let unmasked = b"\x81\x02hi".to_vec();
-        let control = |first| client_frame(first, &[b'x'; 126], 0);
-        let mut top_bit = vec![0x82, 0xff];
-        top_bit.extend([0xff; 8]);
-        for (bytes, why) in [
-            (unmasked, "a client's frame without a mask"),
-            (frames(&[(0xc1, b"")]), "a reserved bit, and no extension was negotiated"),
-            (frames(&[(0xa1, b"")]), "a reserved bit, and no extension was negotiated"),
-            (frames(&[(0x91, b"")]), "a reserved bit, and no extension was negotiated"),
-            (frames(&[(0x83, b"")]), "a reserved opcode"),
-            (frames(&[(0x87, b"")]), "a reserved opcode"),
-            (frames(&[(0x8b, b"")]), "a reserved opcode"),
-            (frames(&[(0x8f, b"")]), "a reserved opcode"),
-            (frames(&[(0x08, b"")]), "a fragmented control frame"),
-            (frames(&[(0x09, b"")]), "a fragmented control frame"),
-            (frames(&[(0x0a, b"")]), "a fragmented control frame"),
-            (control(0x88), "a control frame of more than 125 bytes"),
-            (control(0x89), "a control frame of more than 125 bytes"),
-            (control(0x8a), "a control frame of more than 125 bytes"),
-            (client_frame(0x82, &[0; 125], 2), "a length that is not in its shortest form"),
-            (client_frame(0x82, &[0; 126], 8), "a length that is not in its shortest form"),
-            (top_bit, "a length with its top bit set"),
-            (frames(&[(0x80, b"")]), "a continuation of no message"),
-            (frames(&[(0x00, b"")]), "a continuation of no message"),
-            (frames(&[(0x01, b"a"), (0x81, b"b")]), "a new message inside a fragmented one"),
-            (frames(&[(0x02, b"a"), (0x02, b"b")]), "a new message inside a fragmented one"),
-            (frames(&[(0x88, b"\x03")]), "half a close code"),
+    fn frames_out_of_place_are_refused() {
+        for (sent, why) in [
+            (&[(0x80, &b""[..])][..], "a continuation of no message"),
+            (&[(0x00, b"")], "a continuation of no message"),
+            (&[(0x01, b"a"), (0x81, b"b")], "a new message inside a fragmented one"),
+            (&[(0x02, b"a"), (0x02, b"b")], "a new message inside a fragmented one"),
+            (&[(0x88, b"\x03")], "half a close code"),
         ] {
-            assert_eq!(violation(bytes), Violation::Protocol(why));
+            assert_eq!(violation(frames(sent)), Violation::Protocol(why));
         }
     }
 
@@ -515,14 +412,14 @@ mod tests {
         let mut decoder = Decoder::new(LIMIT);
         for _ in 0..LIMIT {
             let first = if decoder.unfinished.is_some() { 0x00 } else { 0x02 };
-            assert_eq!(decoder.feed(&mut client_frame(first, b"x", 0)).next(), None);
+            assert_eq!(decoder.feed(&mut client_frame(first, b"x")).next(), None);
             assert!(decoder.body.capacity() <= LIMIT.min(2 * decoder.body.len()));
         }
     }
 
     #[test]
     fn a_message_in_one_piece_is_allocated_with_its_length() {
-        let mut bytes = client_frame(0x82, &[7; 200], 0);
+        let mut bytes = client_frame(0x82, &[7; 200]);
         let mut decoder = Decoder::new(LIMIT);
         let message = decoder.feed(&mut bytes).next();
         assert!(matches!(message, Some(Ok(Incoming::Binary(bytes))) if bytes.len() == 200));
@@ -539,7 +436,7 @@ mod tests {
             vec(any::<u8>(), 0..20),
             vec(any::<u8>(), 120..300),
         ];
-        (first, payload).prop_map(|(first, payload)| client_frame(first, &payload, 0))
+        (first, payload).prop_map(|(first, payload)| client_frame(first, &payload))
     }
 
     proptest! {

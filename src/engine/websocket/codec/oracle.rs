@@ -101,11 +101,11 @@ fn nearly_a_frame() -> impl Strategy<Value = Vec<u8>> {
         |(first, payload, masked, mask)| {
             let masked_bit = if masked { 0x80 } else { 0 };
             let mut frame = vec![first];
-            match payload.len() {
-                short @ 0..=125 => frame.push(masked_bit | short as u8),
-                long => {
+            match u8::try_from(payload.len()) {
+                Ok(short @ 0..=125) => frame.push(masked_bit | short),
+                _ => {
                     frame.push(masked_bit | 126);
-                    frame.extend((long as u16).to_be_bytes());
+                    frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
                 }
             }
             if masked {
