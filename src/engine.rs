@@ -19,7 +19,6 @@ mod line;
 mod outbox;
 mod packet;
 mod payload;
-pub(crate) mod polling;
 mod registry;
 mod session;
 mod session_ref;
@@ -28,15 +27,21 @@ pub(crate) mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::id::{Key, SessionId};
 
-pub use config::Config;
-pub use error::CloseReason;
+pub use config::{Config, ConfigError};
+pub use error::{CloseReason, HandshakeError};
 pub use handshake::{Handshake, Transport};
 pub use packet::Message;
 pub use session_ref::SessionRef;
+
+pub(crate) use frame::Frame;
+pub(crate) use handshake::{Known, Opening, Query, Request, Verified, verify};
+pub(crate) use session::{PollReply, PostReply};
+pub(crate) use session_ref::{Answer, PostBody};
 
 /// What lives on top of the sessions of a node: Socket.IO, or a protocol of your own.
 pub trait Application: Send + Sync + 'static {
@@ -44,7 +49,7 @@ pub trait Application: Send + Sync + 'static {
     type Client: Client;
 
     /// A session was opened. What is sent here follows the open packet at once.
-    fn accept(&self, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
+    fn accept(self: &Arc<Self>, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
 }
 
 /// One session as the application sees it. All methods run in the session's actor, one at a time: they must not block
@@ -116,16 +121,19 @@ impl<A: Application> Engine<A> {
         self.registry.len()
     }
 
-    /// Opens a session; with `socket`, over that WebSocket.
+    /// Opens a session. One over a WebSocket comes with the line for its I/O task.
     ///
     /// # Errors
     ///
     /// If the operating system's random generator fails, or the node is shutting down.
-    pub(crate) async fn open(&self, handshake: Handshake, over: Over) -> Result<Opened<A>, OpenError> {
-        let id = self.mint_id()?;
-        let session = SessionRef::new(id, Arc::new(handshake), self.config.max_buffered);
+    pub(crate) async fn open(
+        &self,
+        handshake: Arc<Handshake>,
+        transport: Transport,
+    ) -> Result<Opened<A>, OpenError> {
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, Arc::clone(&self.config));
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
-        let socket = matches!(over, Over::WebSocket)
+        let socket = (transport == Transport::WebSocket)
             .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
         let start = actor::Start {
             session: session.clone(),
@@ -166,11 +174,12 @@ impl<A: Application> fmt::Debug for Engine<A> {
     }
 }
 
-/// Which transport a session opens over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Over {
-    Polling,
-    WebSocket,
+/// The frames of one Socket.IO packet, or of any message with binary messages that must follow it at once.
+pub(crate) fn frames(text: &str, attachments: &[Bytes]) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(1 + attachments.len());
+    frames.push(Frame::message_text(text));
+    frames.extend(attachments.iter().cloned().map(Frame::message_binary));
+    frames
 }
 
 /// A session that was just opened.

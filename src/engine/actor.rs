@@ -119,7 +119,7 @@ impl<A: Application> Actor for SessionActor<A> {
         let Start { session: this, app, config, registration, socket } = start;
         this.bind(myself.clone());
         let conn = socket.as_ref().map(|(conn, _)| *conn);
-        let transport = this.handshake().transport();
+        let transport = this.transport();
         let session = Session::open(this.id(), transport, conn, config, Instant::now());
         let requests = socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
         let mut state = State {
@@ -192,7 +192,13 @@ impl<A: Application> State<A> {
                 tracing::info!(reason = "slow client", "session closed");
                 self.session.handle_shutdown(CloseReason::TransportError);
             }
-            Message::Close => self.session.handle_close(now),
+            Message::Close => {
+                // What was queued a moment ago may not have been reported yet.
+                if !self.this.outbox().is_empty() {
+                    self.session.handle_queued();
+                }
+                self.session.handle_close(now);
+            }
             Message::Shutdown(reason) => self.session.handle_shutdown(reason),
             Message::Timeout => self.timeout(now),
             Message::Resume => self.resume(),

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use super::packet::{BASE64, Message, Packet};
+use super::websocket::codec::{Opcode, header};
 
 /// An encoded packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Frame {
 
     /// A message of bytes, which are not copied.
     pub(crate) fn message_binary(payload: Bytes) -> Self {
-        let header = Bytes::copy_from_slice(Header::new(BINARY, payload.len()).as_slice());
+        let header = Bytes::copy_from_slice(&header(Opcode::Binary, payload.len()));
         Self(Encoding::Binary(Arc::new(Binary { header, payload, base64: OnceLock::new() })))
     }
 
@@ -77,7 +78,7 @@ impl Frame {
             Encoding::Text { frame, .. } => [frame.clone(), Bytes::new()],
             Encoding::Binary(binary) => {
                 let packet = binary.base64();
-                [Bytes::copy_from_slice(Header::new(TEXT, packet.len()).as_slice()), packet]
+                [Bytes::copy_from_slice(&header(Opcode::Text, packet.len())), packet]
             }
         }
     }
@@ -104,11 +105,11 @@ impl Frame {
 
     fn text_of<'a>(parts: impl Iterator<Item = &'a str> + Clone) -> Self {
         let length = parts.clone().map(str::len).sum();
-        let header = Header::new(TEXT, length);
-        let mut frame = Vec::with_capacity(header.length + length);
-        frame.extend_from_slice(header.as_slice());
+        let header = header(Opcode::Text, length);
+        let mut frame = Vec::with_capacity(header.len() + length);
+        frame.extend_from_slice(&header);
         parts.for_each(|part| frame.extend_from_slice(part.as_bytes()));
-        Self(Encoding::Text { frame: frame.into(), header: header.length })
+        Self(Encoding::Text { frame: frame.into(), header: header.len() })
     }
 
     /// A text packet of one character, with its frame header of two bytes.
@@ -130,32 +131,6 @@ fn encode_base64(payload: &[u8]) -> Bytes {
     text.into()
 }
 
-/// The header of an unmasked frame that is a whole message: 2, 4 or 10 bytes.
-struct Header {
-    bytes: [u8; 10],
-    length: usize,
-}
-
-impl Header {
-    fn new(opcode: u8, payload: usize) -> Self {
-        let first = FIN | opcode;
-        let [h, g, f, e, d, c, b, a] = (payload as u64).to_be_bytes();
-        let (bytes, length) = match payload {
-            0..=125 => ([first, a, 0, 0, 0, 0, 0, 0, 0, 0], 2),
-            126..=0xffff => ([first, 126, b, a, 0, 0, 0, 0, 0, 0], 4),
-            _ => ([first, 127, h, g, f, e, d, c, b, a], 10),
-        };
-        Self { bytes, length }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&self.bytes)
-    }
-}
-
-const FIN: u8 = 0x80;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
 
 #[cfg(test)]
 mod tests {

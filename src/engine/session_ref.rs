@@ -10,6 +10,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::actor::Message;
+use super::config::Config;
 use super::frame::Frame;
 use super::handshake::{Handshake, Transport};
 use super::line::{Line, Stage};
@@ -26,6 +27,9 @@ pub struct SessionRef<K: Send + 'static>(Arc<Shared<K>>);
 struct Shared<K: Send + 'static> {
     id: SessionId,
     handshake: Arc<Handshake>,
+    config: Arc<Config>,
+    /// The client asked for text only: binary packets are sent to it as base64.
+    base64: bool,
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
@@ -33,14 +37,19 @@ struct Shared<K: Send + 'static> {
 }
 
 impl<K: Send + 'static> SessionRef<K> {
-    pub(crate) fn new(id: SessionId, handshake: Arc<Handshake>, limit: usize) -> Self {
-        let transport = AtomicU8::new(handshake.transport() as u8);
-        let outbox = Outbox::new(limit);
+    pub(crate) fn new(
+        id: SessionId,
+        handshake: Arc<Handshake>,
+        transport: Transport,
+        config: Arc<Config>,
+    ) -> Self {
         Self(Arc::new(Shared {
             id,
+            base64: handshake.query_value("b64").is_some_and(|value| !value.is_empty()),
             handshake,
-            outbox,
-            transport,
+            outbox: Outbox::new(config.max_buffered),
+            config,
+            transport: AtomicU8::new(transport as u8),
             next_conn: AtomicU32::new(0),
             actor: OnceLock::new(),
         }))
@@ -60,6 +69,15 @@ impl<K: Send + 'static> SessionRef<K> {
     /// The request that opened the session.
     pub fn handshake(&self) -> &Arc<Handshake> {
         &self.0.handshake
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Whether binary packets go to this client as base64 on every transport.
+    pub(crate) fn base64(&self) -> bool {
+        self.0.base64
     }
 
     /// The transport in use: changes once, when a polling session is upgraded.
@@ -83,6 +101,11 @@ impl<K: Send + 'static> SessionRef<K> {
     /// Sends a binary message. Never blocks; dropped when the session is over.
     pub fn send_binary(&self, data: Bytes) {
         self.send(&[Frame::message_binary(data)], false);
+    }
+
+    /// The WebSocket `conn` never came to be.
+    pub(crate) fn lost(&self, conn: Conn) {
+        self.tell(Message::SocketClosed { conn, clean: true });
     }
 
     /// Appends the frames of one packet to the outbox; they stay adjacent.

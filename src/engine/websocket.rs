@@ -38,7 +38,7 @@ pub(crate) async fn serve<K: Send + 'static>(
     conn: Conn,
     line: Arc<Line>,
 ) {
-    let max_message = session.max_payload();
+    let max_message = session.config().max_payload;
     let mut socket = WebSocket {
         stream,
         decoder: Decoder::new(max_message),
@@ -115,13 +115,18 @@ impl<K: Send + 'static> WebSocket<K> {
     fn refill(&mut self, stage: Stage) {
         if self.probing {
             self.probing = false;
-            self.outgoing.push(&Frame::control(&Packet::Pong("probe".into())));
+            self.push(&Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
             let mut batch = VecDeque::new();
             self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
-            batch.iter().for_each(|frame| self.outgoing.push(frame));
+            batch.iter().for_each(|frame| self.push(frame));
         }
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        let parts = if self.session.base64() { frame.websocket_base64() } else { frame.websocket() };
+        self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
 
     /// Reads once and hands what came to the actor.
@@ -138,27 +143,20 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
-        let fed = self.decoder.feed(bytes);
         let mut packets = Vec::new();
         let mut end = None;
-        while let Some(incoming) = self.decoder.next() {
+        for incoming in self.decoder.feed(bytes) {
             match incoming {
-                Incoming::Text(text) => packets.push(Packet::decode_text(text)),
-                Incoming::Binary(data) => packets.push(Ok(Packet::decode_binary(data))),
-                Incoming::Ping(data) => self.outgoing.pong(codec::pong_frame(&data)),
-                Incoming::Pong => {}
-                Incoming::Close(code) => {
-                    end = Some(End::Closed(code));
-                    break;
-                }
+                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text)),
+                Ok(Incoming::Binary(data)) => packets.push(Ok(Packet::decode_binary(data))),
+                Ok(Incoming::Ping(data)) => self.outgoing.pong(codec::pong_frame(&data)),
+                Ok(Incoming::Pong) => {}
+                Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),
+                Err(violation) => end = Some(End::Violation(violation)),
             }
         }
         self.hand_over(packets);
-        match (end, fed) {
-            (Some(end), _) => Some(end),
-            (None, Err(violation)) => Some(End::Violation(violation)),
-            (None, Ok(())) => None,
-        }
+        end
     }
 
     /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
@@ -194,7 +192,7 @@ impl<K: Send + 'static> WebSocket<K> {
             if batch.is_empty() {
                 return Ok(());
             }
-            batch.drain(..).for_each(|frame| self.outgoing.push(&frame));
+            batch.drain(..).for_each(|frame| self.push(&frame));
         }
     }
 
@@ -220,10 +218,6 @@ struct Outgoing {
 impl Outgoing {
     fn is_empty(&self) -> bool {
         self.chunks.is_empty()
-    }
-
-    fn push(&mut self, frame: &Frame) {
-        self.chunks.extend(frame.websocket().into_iter().filter(|part| !part.is_empty()));
     }
 
     fn raw(&mut self, frame: Bytes) {
