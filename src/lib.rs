@@ -1,3 +1,4 @@
 //! socketmesh: an embeddable, actor-based, clustered Socket.IO node.
 
 pub mod id;
+pub mod socket;
