@@ -5,3 +5,4 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;
+pub mod socket;
