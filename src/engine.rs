@@ -39,7 +39,7 @@ pub use packet::Message;
 pub use session_ref::SessionRef;
 
 pub(crate) use frame::Frame;
-pub(crate) use handshake::{Known, Opening, Query, Request, Verified, verify};
+pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
 pub(crate) use session::{PollReply, PostReply};
 pub(crate) use session_ref::{Answer, PostBody};
 

@@ -34,13 +34,14 @@ use hyper::{Method, Request, Response};
 
 use crate::cluster::{Mesh, Owner};
 use crate::engine::{
-    self, Application, Engine, Handshake, HandshakeError, Known, Opening, Query, Transport, Verified, verify,
+    self, Application, Engine, Handshake, HandshakeError, Opening, Query, SessionRef, Transport, Verified, verify,
 };
 use crate::id::NodeId;
 
 pub use body::Body;
 pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
 pub use cors::Cors;
+pub use server::not_found;
 
 /// Any error of a request's body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -154,10 +155,14 @@ impl<A: Application> Shared<A> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let upgrade = upgrade::is_asked_for(request.headers());
         let asked = engine::Request { query: &query, method: request.method(), headers: request.headers(), upgrade };
-        let find = |sid| self.engine.find(sid).map(|session| Known::of(&session));
+        let mut found = None;
+        let find = |sid| {
+            found = self.engine.find(sid);
+            found.as_ref().map(SessionRef::known)
+        };
         match verify(&asked, self.engine.config(), find) {
             Ok(Verified::Open(opening)) => self.open(opening, query, request).await,
-            Ok(Verified::Resume(sid)) => match self.engine.find(sid) {
+            Ok(Verified::Resume(_)) => match found {
                 Some(session) if upgrade => upgrade::resume(&session, request),
                 Some(session) => polling::respond(&session, request).await,
                 None => reply::refusal(&HandshakeError::UnknownSession, upgrade),

@@ -28,16 +28,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use self::connection::Connection;
 use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
 use crate::id::{Key, SocketId};
 
-pub use args::{Args, FromArgs, IntoArgs, RawArg, RawArgs};
+pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
 pub use broadcast::Target;
+pub use connection::{Command, Connection};
 pub use config::Config;
 pub use error::{
-    AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, Refusal, Result,
+    AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal, Result,
 };
 pub use handle::{Emitter, Joining, NamespaceRef, Socket};
 pub use handshake::Handshake;
@@ -91,7 +91,7 @@ impl SocketIo {
 impl engine::Application for SocketIo {
     type Client = Connection;
 
-    fn accept(self: &Arc<Self>, session: SessionRef<connection::Command>) -> Connection {
+    fn accept(self: &Arc<Self>, session: SessionRef<Command>) -> Connection {
         Connection::new(session, Arc::clone(self), Instant::now())
     }
 }

@@ -267,19 +267,16 @@ impl<A: Application> State<A> {
     fn outputs(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(packet) => self.send(&packet),
+                Output::Send(packet) => {
+                    // The session knows what it queued; nobody need be told.
+                    let _queued = self.this.outbox().push_control(&Frame::control(&packet));
+                }
                 Output::Poll(conn, reply) => self.answer_poll(conn, reply),
                 Output::Post(conn, reply) => self.answer_post(conn, reply),
                 Output::Socket(conn, order) => self.direct(conn, order),
                 Output::Message(message) => self.deliver(message),
                 Output::Closed(reason) => self.closed(reason),
             }
-        }
-    }
-
-    fn send(&mut self, packet: &Packet) {
-        if self.this.outbox().push_control(&Frame::control(packet)) == super::outbox::Pushed::TellActor {
-            self.session.handle_queued();
         }
     }
 

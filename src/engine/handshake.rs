@@ -216,6 +216,11 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// Over which transport.
+    pub(crate) const fn transport(self) -> Transport {
+        self.transport
+    }
+
     /// The check that comes after `allow_request`: the protocol version.
     pub(crate) const fn admit(self) -> Result<Transport, HandshakeError> {
         match self.protocol {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::actor::Message;
 use super::config::Config;
 use super::frame::Frame;
-use super::handshake::{Handshake, Transport};
+use super::handshake::{Handshake, Known, Protocol, Transport};
 use super::line::{Line, Stage};
 use super::outbox::{Outbox, Pushed};
 use super::session::{Conn, PollReply, PostReply};
@@ -87,6 +87,11 @@ impl<K: Send + 'static> SessionRef<K> {
         } else {
             Transport::WebSocket
         }
+    }
+
+    /// What the verifier of a request needs to know. Sessions of other protocol versions are not opened.
+    pub(crate) fn known(&self) -> Known {
+        Known { transport: self.transport(), protocol: Protocol::V4 }
     }
 
     pub(crate) fn set_transport(&self, transport: Transport) {

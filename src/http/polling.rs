@@ -46,26 +46,27 @@ where
     let mut post = session.post();
     let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
     let limit = session.config().max_payload;
-    let (ended, too_large) = tokio::select! {
+    let ended = tokio::select! {
         // Refused, or the session closed: whatever the body says.
         answer = post.answer() => return answered(&parts.headers, &answer),
         body = read(body, limit) => match body {
-            _ if binary => (PostBody::Invalid, false),
+            _ if binary => PostBody::Invalid,
             // The client went away: dropping the POST tells the session.
             Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
-            Err(ReadError::TooLarge) => (PostBody::TooLarge, true),
-            Ok(body) => (PostBody::Whole(body), false),
+            Err(ReadError::TooLarge) => PostBody::TooLarge,
+            Ok(body) => PostBody::Whole(body),
         },
     };
     post.body(ended);
-    let answer = post.answer().await;
-    if too_large { reply::empty(StatusCode::PAYLOAD_TOO_LARGE) } else { answered(&parts.headers, &answer) }
+    answered(&parts.headers, &post.answer().await)
 }
 
 fn answered(headers: &HeaderMap, answer: &PostReply) -> Response<Body> {
     match answer {
         PostReply::Ok => ok(headers, "text/html", Bytes::from_static(b"ok")),
         PostReply::Refused => reply::empty(StatusCode::BAD_REQUEST),
+        PostReply::TooLarge => reply::empty(StatusCode::PAYLOAD_TOO_LARGE),
+        PostReply::Mismatch => reply::refusal(&HandshakeError::TransportMismatch, false),
         PostReply::Unknown => reply::refusal(&HandshakeError::UnknownSession, false),
     }
 }

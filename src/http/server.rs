@@ -79,8 +79,8 @@ impl<A: Application> Server<A> {
     }
 }
 
-/// What a listener without an application answers elsewhere.
-pub(crate) fn not_found(_: &Request<Incoming>) -> Response<Body> {
+/// Answers 404: what a listener without an application says elsewhere.
+pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
     reply::empty(StatusCode::NOT_FOUND)
 }
 

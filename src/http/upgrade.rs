@@ -78,7 +78,7 @@ pub(crate) fn misplaced<B>(mut request: Request<B>) -> Response<Body> {
 
 /// The 101 of a valid WebSocket handshake, and what comes after it.
 fn accept<B>(request: &mut Request<B>) -> Option<(Response<Body>, OnUpgrade)> {
-    let accept = codec::check_upgrade(request.method(), request.headers()).ok()?;
+    let accept = codec::check_upgrade(request).ok()?;
     let upgraded = hyper::upgrade::on(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::args::{IntoArgs, encode_event_args};
+use super::args::{IntoArgs, RawArgs, encode_event};
 use super::error::EncodeError;
 use super::packet::{self, Encoded};
 use super::rooms::{Room, Selection};
@@ -81,8 +81,8 @@ impl Target {
     ///
     /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let encoded = packet::event(&self.namespace.path, None, &encode_event_args(event, args)?);
-        self.deliver(encoded);
+        let packet = packet::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.deliver(packet);
         Ok(())
     }
 
@@ -92,8 +92,9 @@ impl Target {
     ///
     /// As [`Target::emit`]; also if `E` is not an enum.
     pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
-        let encoded = packet::event(&self.namespace.path, None, &super::args::encode_event(event)?);
-        self.deliver(encoded);
+        let (name, args) = encode_event(event)?;
+        let packet = packet::event(&self.namespace.path, None, name, &args)?;
+        self.deliver(packet);
         Ok(())
     }
 

@@ -22,18 +22,21 @@ use crate::id::SocketId;
 /// The session of a Socket.IO client.
 pub(crate) type Session = SessionRef<Command>;
 
-/// What the rest of Socket.IO tells a connection.
+/// What the rest of Socket.IO tells a [`Connection`].
 #[derive(Debug)]
-pub(crate) enum Command {
+pub struct Command(pub(super) Order);
+
+#[derive(Debug)]
+pub(super) enum Order {
     /// A namespace decided on a CONNECT.
     Admitted { socket: SocketId, outcome: Result<Data, Refusal> },
     /// The server disconnected a socket; with `close`, it wants to be rid of the whole session.
     Left { socket: SocketId, close: bool },
 }
 
-/// The sockets of one session.
+/// The sockets of one session: Socket.IO's part of it.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     session: Session,
     app: Arc<SocketIo>,
     decoder: Decoder,
@@ -63,7 +66,7 @@ impl Connection {
 
     fn message(&mut self, message: Message) -> Result<(), Violation> {
         let packet = match message {
-            Message::Text(text) => self.decoder.text(text)?,
+            Message::Text(text) => self.decoder.text(&text)?,
             Message::Binary(data) => self.decoder.binary(data)?,
         };
         self.attachments_by = match self.attachments_by {
@@ -99,6 +102,7 @@ impl Connection {
                 Ok(())
             }
             Packet::ConnectError { .. } => Err(Violation::State),
+            Packet::Nothing { ns } => self.presence(&ns).map(drop),
         }
     }
 
@@ -139,7 +143,7 @@ impl Connection {
                 let deciding = tokio::spawn(decision);
                 tokio::spawn(async move {
                     let outcome = deciding.await.unwrap_or_else(|_| Err(Refusal::new("internal error")));
-                    session.command(Command::Admitted { socket: id, outcome });
+                    session.command(Command(Order::Admitted { socket: id, outcome }));
                 });
             }
         }
@@ -185,7 +189,7 @@ impl Connection {
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
-        let packet = packet::connect_error(ns, refusal);
+        let packet = packet::connect_error(ns, refusal.message(), refusal.data());
         self.session.send(&engine::frames(&packet.text, &packet.attachments), false);
     }
 
@@ -232,9 +236,9 @@ impl engine::Client for Connection {
     }
 
     fn handle_command(&mut self, command: Command) {
-        match command {
-            Command::Admitted { socket, outcome } => self.admitted(socket, outcome),
-            Command::Left { socket, close } => self.left(socket, close),
+        match command.0 {
+            Order::Admitted { socket, outcome } => self.admitted(socket, outcome),
+            Order::Left { socket, close } => self.left(socket, close),
         }
     }
 

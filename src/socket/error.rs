@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::RawArgs;
+use crate::engine::CloseReason;
 
 /// What a handler returns: the value is the ack, the error becomes the client's `[{"error":{code,message}}]`.
 pub type Result<T, E = EventError> = std::result::Result<T, E>;
@@ -298,6 +299,19 @@ pub enum DisconnectReason {
     ServerNamespaceDisconnect,
 }
 
+impl From<CloseReason> for DisconnectReason {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::TransportError => Self::TransportError,
+            CloseReason::TransportClose => Self::TransportClose,
+            CloseReason::ForcedClose => Self::ForcedClose,
+            CloseReason::PingTimeout => Self::PingTimeout,
+            CloseReason::ParseError => Self::ParseError,
+            CloseReason::ServerShuttingDown => Self::ServerShuttingDown,
+        }
+    }
+}
+
 impl DisconnectReason {
     /// Node's string for it.
     pub const fn as_str(self) -> &'static str {
@@ -320,6 +334,11 @@ impl fmt::Display for DisconnectReason {
         f.write_str(self.as_str())
     }
 }
+
+/// The socket was not connected any more: what was asked of it did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the socket is disconnected")]
+pub struct Disconnected;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{EncodedArgs, FromArgs, IntoArgs, encode_event, encode_event_args};
+use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
 use super::broadcast::Target;
 use super::error::{AckError, Disconnected, EncodeError};
 use super::handshake::Handshake;
@@ -59,7 +59,7 @@ impl<S: Send + Sync + 'static> Socket<S> {
 
     /// The rooms the socket joined. Its own room, named by its id, is not listed.
     pub fn rooms(&self) -> Vec<Room> {
-        self.raw.namespace.rooms.read().rooms_of(&self.raw.id)
+        self.raw.namespace.rooms.read().rooms_of(&self.raw.id).cloned().collect()
     }
 
     /// Joins a room: at once on this node. Awaiting the result waits until every reachable node knows that this node
@@ -69,14 +69,14 @@ impl<S: Send + Sync + 'static> Socket<S> {
         if !self.raw.is_connected() {
             return Joining(None);
         }
-        namespace.join(self.raw.id, Room::from(room.as_ref()));
+        namespace.join(self.raw.id, &Room::from(room.as_ref()));
         // Ghost members cannot remain: whoever disconnected meanwhile removed the socket from the index first.
         Joining(Some((Arc::clone(namespace), namespace.peers().version())))
     }
 
     /// Leaves a room: nothing emitted to it from now on, on this node, reaches the socket.
     pub fn leave(&self, room: impl AsRef<str>) {
-        self.raw.namespace.leave(self.raw.id, &Room::from(room.as_ref()));
+        self.raw.namespace.leave(self.raw.id, room.as_ref());
     }
 
     /// Sends an event to this client. Never blocks. Delivered at most once, in the order of emits.
@@ -94,7 +94,8 @@ impl<S: Send + Sync + 'static> Socket<S> {
     ///
     /// As [`Socket::emit`]; also if `E` is not an enum.
     pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
-        self.raw.emit(&packet::event(&self.raw.namespace.path, None, &encode_event(event)?), false);
+        let (name, args) = encode_event(event)?;
+        self.raw.emit(&packet::event(&self.raw.namespace.path, None, name, &args)?, false);
         Ok(())
     }
 
@@ -195,8 +196,8 @@ impl Emitter<'_> {
     ///
     /// As [`Socket::emit`].
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let encoded = encode_event_args(event, args)?;
-        self.raw.emit(&packet::event(&self.raw.namespace.path, None, &encoded), self.volatile);
+        let packet = packet::event(&self.raw.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.raw.emit(&packet, self.volatile);
         Ok(())
     }
 
@@ -210,8 +211,7 @@ impl Emitter<'_> {
         event: &str,
         args: &A,
     ) -> Result<R, AckError> {
-        let encoded: EncodedArgs = encode_event_args(event, args)?;
-        let answer = self.raw.call(&encoded, self.timeout).await?;
+        let answer = self.raw.call(event, &RawArgs::encode(args)?, self.timeout).await?;
         Ok(R::from_args(&answer)?)
     }
 }

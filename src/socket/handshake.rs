@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 
-use super::error::Refusal;
+use super::error::{ArgsError, Refusal};
 use crate::engine;
 
 /// The request that opened the session, and the auth payload of this namespace. Node: `socket.handshake`.
@@ -45,9 +45,7 @@ impl Handshake {
     /// }
     /// ```
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_str(self.auth.as_deref().unwrap_or("{}")).map_err(|error| {
-            tracing::debug!(%error, "an auth payload does not fit");
-            Refusal::new("invalid auth payload")
-        })
+        let auth = self.auth.as_deref().unwrap_or("{}");
+        serde_json::from_str(auth).map_err(|error| Refusal::invalid_auth(ArgsError::argument(0, error)))
     }
 }

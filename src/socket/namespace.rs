@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{self, Future};
 use std::sync::Arc;
 
-use super::args::{self, EncodedArgs, FromArgs, IntoArgs, RawArgs};
+use super::args::{FromArgs, IntoArgs, RawArgs, decode_event};
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handle::Socket;
 use super::handshake::Handshake;
@@ -41,7 +41,7 @@ pub struct Namespace<S = ()> {
 
 type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<Result<S, Refusal>> + Send + Sync>;
 type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> BoxFuture<Result<(), EventError>> + Send + Sync>;
-type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> BoxFuture<Result<EncodedArgs, EventError>> + Send + Sync>;
+type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> BoxFuture<Result<RawArgs, EventError>> + Send + Sync>;
 type DisconnectFn<S> =
     Box<dyn Fn(Socket<S>, DisconnectReason) -> BoxFuture<Result<(), EventError>> + Send + Sync>;
 
@@ -103,7 +103,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<R, EventError>> + Send + 'static,
     {
-        let handler = event_fn(|event| A::from_args(&event.args).map_err(EventError::from), handler);
+        let handler = event_fn(|event| A::from_args(&event.args).map_err(EventError::invalid_arguments), handler);
         if self.handlers.on.insert(event.to_owned(), handler).is_some() {
             self.faults.push(format!("two handlers for the event {event:?}"));
         }
@@ -134,7 +134,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         Fut: Future<Output = Result<R, EventError>> + Send + 'static,
     {
         self.once("events", self.handlers.events.is_some());
-        let decode = |event: &Event| args::decode_event(&event.name, &event.args).map_err(EventError::from);
+        let decode = |event: &Event| decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments);
         self.handlers.events = Some(event_fn(decode, handler));
         self
     }
@@ -231,7 +231,7 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
         }
     }
 
-    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<EncodedArgs, EventError>> {
+    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>> {
         let handler =
             self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref());
         match (handler, Socket::of(socket)) {
@@ -267,7 +267,7 @@ where
     Box::new(move |socket, event| match decode(&event) {
         Ok(decoded) => {
             let result = (handler.clone())(socket, decoded);
-            Box::pin(async move { Ok(args::encode_args(&result.await?)?) })
+            Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
         }
         Err(error) => Box::pin(future::ready(Err(error))),
     })

@@ -56,6 +56,13 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// About the bytes it holds: what queues count.
+    pub(crate) fn len(&self) -> usize {
+        self.name.len() + self.args.json().len() + self.args.attachments().iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+impl Event {
     fn parse(payload: &ByteString, attachments: usize, id: Option<u64>) -> Result<Self, PacketError> {
         let elements = check_args(payload, attachments)?;
         let (name, args) = split_first(&elements).ok_or(PacketError::InvalidPayload)?;

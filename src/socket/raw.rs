@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::acks::Acks;
-use super::args::{EncodedArgs, RawArgs};
-use super::connection::Session;
+use super::args::RawArgs;
+use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
 use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
@@ -137,7 +137,7 @@ impl RawSocket {
             return false;
         }
         self.namespace.remove(self.id);
-        self.acks.lock().drain().for_each(drop);
+        drop(self.acks.lock().drain());
         let mut inbox = self.inbox.lock();
         inbox.queue.clear();
         inbox.bytes = 0;
@@ -159,16 +159,22 @@ impl RawSocket {
     }
 
     /// Emits an event and waits for the client's ack.
-    pub(crate) async fn call(&self, event: &EncodedArgs, timeout: Duration) -> Result<RawArgs, AckError> {
+    pub(crate) async fn call(
+        &self,
+        event: &str,
+        args: &RawArgs,
+        timeout: Duration,
+    ) -> Result<RawArgs, AckError> {
         let id = self.namespace.next_ack_id();
+        let packet = packet::event(&self.namespace.path, Some(id), event, args)?;
         let (sender, answer) = oneshot::channel();
         if !self.is_connected() {
             return Err(AckError::Disconnected);
         }
-        self.acks.lock().insert(id, sender).map_err(|_full| AckError::TooMany)?;
+        self.acks.lock().insert(id, sender)?;
         // Forgets the ack however this future ends.
         let _pending = PendingAck { socket: self, id };
-        self.emit(&packet::event(&self.namespace.path, Some(id), event), false);
+        self.emit(&packet, false);
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(args)) => Ok(args),
             Ok(Err(_)) => Err(AckError::Disconnected),
@@ -233,7 +239,7 @@ impl RawSocket {
         }
     }
 
-    fn reply(&self, event: &str, id: Option<u64>, result: Result<EncodedArgs, EventError>) {
+    fn reply(&self, event: &str, id: Option<u64>, result: Result<RawArgs, EventError>) {
         if let Err(error) = &result {
             self.warn(event, error);
         }
@@ -252,7 +258,7 @@ impl RawSocket {
         if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
             self.write(&packet::disconnect(&self.namespace.path), false);
         }
-        self.session.command(super::connection::Command::Left { socket: self.id, close });
+        self.session.command(Command(Order::Left { socket: self.id, close }));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::args::EncodedArgs;
+use super::args::RawArgs;
 use super::broadcast::Broadcast;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handshake::Handshake;
@@ -37,7 +37,7 @@ pub(crate) trait Behaviour: Send + Sync {
     /// Who may connect, and the data of those who may.
     fn admit(&self, handshake: Handshake) -> Admission;
     fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>>;
-    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<EncodedArgs, EventError>>;
+    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>>;
     fn disconnected(
         &self,
         socket: Arc<RawSocket>,
@@ -61,7 +61,7 @@ impl NamespaceState {
         Arc::new(Self {
             path,
             behaviour,
-            rooms: RwLock::new(Rooms::default()),
+            rooms: RwLock::new(Rooms::new()),
             peers,
             ack_ids: AtomicU64::new(0),
         })
@@ -91,14 +91,14 @@ impl NamespaceState {
     }
 
     /// Adds a connected socket to a room.
-    pub(crate) fn join(&self, id: SocketId, room: Room) {
+    pub(crate) fn join(&self, id: SocketId, room: &Room) {
         let mut rooms = self.rooms.write();
-        if rooms.join(&id, room.clone()) {
-            self.peers.interest(&self.path, &room, true);
+        if rooms.join(&id, room) {
+            self.peers.interest(&self.path, room, true);
         }
     }
 
-    pub(crate) fn leave(&self, id: SocketId, room: &Room) {
+    pub(crate) fn leave(&self, id: SocketId, room: &str) {
         let mut rooms = self.rooms.write();
         if rooms.leave(&id, room) {
             self.peers.interest(&self.path, room, false);
@@ -168,8 +168,8 @@ impl Behaviour for Nobody {
         Box::pin(future::ready(Ok(())))
     }
 
-    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<Result<EncodedArgs, EventError>> {
-        Box::pin(future::ready(Ok(EncodedArgs::default())))
+    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<Result<RawArgs, EventError>> {
+        Box::pin(future::ready(Ok(RawArgs::default())))
     }
 
     fn disconnected(&self, _: Arc<RawSocket>, _: DisconnectReason) -> BoxFuture<Result<(), EventError>> {

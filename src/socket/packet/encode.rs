@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::args::RawArgs;
 use super::super::error::EncodeError;
@@ -29,11 +29,8 @@ pub(crate) fn connect(ns: &str, sid: SocketId) -> Encoded {
 
 /// The client may not enter the namespace.
 pub(crate) fn connect_error(ns: &str, message: &str, data: Option<&Value>) -> Encoded {
-    let error = match data {
-        Some(data) => json!({ "message": message, "data": data }),
-        None => json!({ "message": message }),
-    };
-    Encoded::text(format!("4{}{error}", Namespace(ns)))
+    let data = data.map_or_else(String::new, |data| format!(r#","data":{data}"#));
+    Encoded::text(format!(r#"4{}{{"message":{}{data}}}"#, Namespace(ns), Value::from(message)))
 }
 
 /// The client is no longer in the namespace.
