@@ -1,3 +1,17 @@
 //! socketmesh: an embeddable, actor-based, clustered Socket.IO node.
 
+pub mod cluster;
+pub mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod http;
 pub mod id;
+mod node;
+pub mod socket;
+
+pub use node::{Node, NodeBuilder, StartError};
+pub use socket::{
+    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs, Refusal, Result,
+    Socket, Target, namespace,
+};

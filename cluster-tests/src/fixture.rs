@@ -1,28 +1,245 @@
-//! The nodes that the protocol rules are judged against.
+//! The servers that the protocol suites and the bench are run against, on one node or as members of a cluster.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Running nodes; they stop when dropped.
+use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
+use socketmesh::http::{self, Cors};
+use socketmesh::socket::{self, SocketIo};
+use socketmesh::{Args, Namespace, Node, NodeBuilder, RawArg, RawArgs, Socket, StartError, namespace};
+use tokio::net::TcpListener;
+
+/// Which fixture a node serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Suite {
+    /// Echoes every message, at `/engine.io/`, with the timings of the Engine.IO suite.
+    Engine,
+    /// The namespaces of the Socket.IO suite, at `/socket.io/`.
+    Socket,
+    /// Rooms, direct emits and echo for the bench, at `/socket.io/`, with default timings.
+    Bench,
+}
+
+impl Suite {
+    /// Where the fixture is served.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Engine => "/engine.io/",
+            Self::Socket | Self::Bench => "/socket.io/",
+        }
+    }
+}
+
+/// A node of a fixture.
+#[derive(Debug, Clone)]
+pub enum Fixture {
+    /// On the bare engine.
+    Engine(Node<Echo>),
+    /// On Socket.IO.
+    Socket(Node<SocketIo>),
+}
+
+impl Fixture {
+    /// Starts a node, alone or in a cluster.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::start`].
+    pub async fn start(suite: Suite, cluster: Option<Cluster>) -> Result<Self, StartError> {
+        let builder = configured(suite);
+        let builder = match cluster {
+            Some(cluster) => builder.cluster(cluster),
+            None => builder,
+        };
+        Ok(match suite {
+            Suite::Engine => Self::Engine(builder.start_engine(Echo).await?),
+            Suite::Socket => Self::Socket(
+                builder
+                    .namespace(greeting("/").on("message", message).on("message-with-ack", message_with_ack))
+                    .namespace(greeting("/custom"))
+                    .start()
+                    .await?,
+            ),
+            Suite::Bench => Self::Socket(builder.namespace(bench()).start().await?),
+        })
+    }
+
+    /// Serves clients until the node shuts down.
+    pub async fn serve(&self, suite: Suite, listener: TcpListener) {
+        match self {
+            Self::Engine(node) => node.serve_at(suite.path(), listener, http::not_found).await,
+            Self::Socket(node) => node.serve_at(suite.path(), listener, http::not_found).await,
+        }
+    }
+
+    /// Resolves when the node takes clients.
+    pub async fn ready(&self) {
+        match self {
+            Self::Engine(node) => node.ready().await,
+            Self::Socket(node) => node.ready().await,
+        }
+    }
+
+    /// Where other nodes reach it.
+    #[must_use]
+    pub fn mesh_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Engine(node) => node.mesh_addr(),
+            Self::Socket(node) => node.mesh_addr(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &socketmesh::id::NodeId {
+        match self {
+            Self::Engine(node) => node.id(),
+            Self::Socket(node) => node.id(),
+        }
+    }
+
+    /// Stops it in good order.
+    pub async fn shutdown(&self) {
+        match self {
+            Self::Engine(node) => node.shutdown().await,
+            Self::Socket(node) => node.shutdown().await,
+        }
+    }
+}
+
+/// The timings and limits of the suites; the bench has the defaults.
+fn configured(suite: Suite) -> NodeBuilder {
+    let cors = http::Config { cors: Some(Cors::any()), ..http::Config::default() };
+    let fast = engine::Config {
+        ping_interval: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(200),
+        ..engine::Config::default()
+    };
+    let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
+    match suite {
+        Suite::Engine => Node::builder().engine(fast).http(cors),
+        Suite::Socket => Node::builder().engine(fast).socket(join_soon).http(cors),
+        Suite::Bench => Node::builder().http(cors),
+    }
+}
+
+/// An engine application that sends every message back.
+#[derive(Debug, Clone, Copy)]
+pub struct Echo;
+
+/// A session of [`Echo`].
+#[derive(Debug)]
+pub struct Echoing(SessionRef<()>);
+
+impl Application for Echo {
+    type Client = Echoing;
+
+    fn accept(self: &Arc<Self>, session: SessionRef<()>) -> Echoing {
+        Echoing(session)
+    }
+}
+
+impl engine::Client for Echoing {
+    type Command = ();
+
+    fn handle_message(&mut self, message: Message) {
+        match message {
+            Message::Text(text) => self.0.send_text(&text),
+            Message::Binary(data) => self.0.send_binary(data),
+        }
+    }
+
+    fn handle_command(&mut self, (): ()) {}
+
+    fn handle_close(self, _: CloseReason) {}
+}
+
+/// A namespace that tells each client the auth payload it connected with.
+fn greeting(path: &str) -> Namespace<serde_json::Value> {
+    namespace(path)
+        .auth(async |handshake: socketmesh::Handshake| handshake.auth::<serde_json::Value>())
+        .on_connect(async |socket: Socket<serde_json::Value>| Ok(socket.emit("auth", socket.data())?))
+}
+
+async fn message(socket: Socket<serde_json::Value>, args: RawArgs) -> socketmesh::Result<()> {
+    Ok(socket.emit("message-back", &args)?)
+}
+
+async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socketmesh::Result<RawArgs> {
+    Ok(args)
+}
+
+fn bench() -> Namespace {
+    namespace("/")
+        .on("join", async |socket: Socket, room: String| {
+            socket.join(room).await?;
+            Ok(())
+        })
+        .on("msg", async |socket: Socket, Args((room, payload)): Args<(String, RawArg)>| {
+            Ok(socket.to(room).emit("msg", &payload)?)
+        })
+        .on("direct", async |socket: Socket, Args((sid, payload)): Args<(String, RawArg)>| {
+            Ok(socket.to(sid).emit("direct", &payload)?)
+        })
+        .on("echo", async |_: Socket, payload: RawArg| Ok(payload))
+}
+
+/// Nodes of a fixture in this process, each with an HTTP listener of its own.
 #[derive(Debug)]
 pub struct Nodes {
     /// Where each node serves clients.
     pub http: Vec<SocketAddr>,
+    /// The nodes themselves.
+    pub nodes: Vec<Fixture>,
 }
 
 /// Nodes that echo every message at `/engine.io/`.
 ///
 /// # Panics
 /// They do not start.
-#[expect(clippy::unused_async, reason = "nodes start asynchronously")]
 pub async fn engine(nodes: usize) -> Nodes {
-    panic!("no {nodes} nodes of the engine fixture yet")
+    start(Suite::Engine, nodes).await
 }
 
 /// Nodes with the namespaces of the Socket.IO suite at `/socket.io/`.
 ///
 /// # Panics
 /// They do not start.
-#[expect(clippy::unused_async, reason = "nodes start asynchronously")]
 pub async fn socket(nodes: usize) -> Nodes {
-    panic!("no {nodes} nodes of the socket fixture yet")
+    start(Suite::Socket, nodes).await
+}
+
+/// Nodes with the events of the bench at `/socket.io/`.
+///
+/// # Panics
+/// They do not start.
+pub async fn bench(nodes: usize) -> Nodes {
+    start(Suite::Bench, nodes).await
+}
+
+/// One node on its own, or several in one cluster over real QUIC.
+async fn start(suite: Suite, count: usize) -> Nodes {
+    let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
+    let mut seed = None;
+    for n in 0..count {
+        let cluster = (count > 1).then(|| {
+            let cluster = Cluster::bind("127.0.0.1:0")
+                .secret(Secret::new(b"a secret of the tests, at least 32 bytes").expect("long enough"))
+                .node_id(format!("node-{n}").parse().expect("a node id"));
+            seed.iter().fold(cluster, |cluster, seed: &SocketAddr| cluster.seed(seed.to_string()))
+        });
+        let node = Fixture::start(suite, cluster).await.expect("the node starts");
+        seed = seed.or(node.mesh_addr());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        running.http.push(listener.local_addr().expect("an address"));
+        let serving = node.clone();
+        tokio::spawn(async move { serving.serve(suite, listener).await });
+        running.nodes.push(node);
+    }
+    for node in &running.nodes {
+        node.ready().await;
+    }
+    running
 }

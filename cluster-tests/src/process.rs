@@ -13,11 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    balancer::Balancer,
-    deadline::within,
-    target::{Suite, Target},
-};
+use crate::{balancer::Balancer, deadline::within, fixture::Suite, target::Target};
 
 /// How to start a node.
 #[derive(Clone, Debug)]
@@ -154,7 +150,7 @@ impl Node {
     /// Its clients' side as a target.
     #[must_use]
     pub fn target(&self) -> Target {
-        Target::of(Suite::Socket, self.http, &[self.http])
+        Target::of(Suite::Bench, self.http, &[self.http])
     }
 
     /// Kills it without a warning, and says how to start it again at the same addresses.
@@ -203,7 +199,7 @@ impl Nodes {
     #[must_use]
     pub fn target(&self) -> Target {
         let addrs: Vec<_> = self.nodes.iter().map(|node| node.http).collect();
-        Target::of(Suite::Socket, self.balancer.addr(), &addrs)
+        Target::of(Suite::Bench, self.balancer.addr(), &addrs)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::runtime;
 
 use crate::{
     balancer::Balancer,
-    fixture,
+    fixture::{self, Suite},
     http::{self, Call, Reply},
     polling::Polling,
     websocket::WebSocket,
@@ -30,25 +30,15 @@ impl Target {
     /// One node, asked directly.
     #[must_use]
     pub fn one_node(suite: Suite) -> Self {
-        static ENGINE: OnceLock<Target> = OnceLock::new();
-        static SOCKET: OnceLock<Target> = OnceLock::new();
-        let target = match suite {
-            Suite::Engine => &ENGINE,
-            Suite::Socket => &SOCKET,
-        };
-        target.get_or_init(|| Self::start(suite, 1)).clone()
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite).get_or_init(|| Self::start(suite, 1)).clone()
     }
 
     /// Three nodes behind the balancer: no two requests in a row reach the same node.
     #[must_use]
     pub fn three_nodes(suite: Suite) -> Self {
-        static ENGINE: OnceLock<Target> = OnceLock::new();
-        static SOCKET: OnceLock<Target> = OnceLock::new();
-        let target = match suite {
-            Suite::Engine => &ENGINE,
-            Suite::Socket => &SOCKET,
-        };
-        target.get_or_init(|| Self::start(suite, 3)).clone()
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite).get_or_init(|| Self::start(suite, 3)).clone()
     }
 
     /// A server started elsewhere: where to ask, and the nodes behind it.
@@ -155,32 +145,37 @@ impl Target {
     }
 }
 
-/// Which fixture a target runs.
-#[derive(Clone, Copy, Debug)]
-pub enum Suite {
-    /// Echoes every message, at `/engine.io/`.
-    Engine,
-    /// The namespaces and events of the Socket.IO suite, at `/socket.io/`.
-    Socket,
+/// The targets that all tests of a process share, started by the first that needs them.
+#[derive(Debug)]
+struct PerSuite {
+    engine: OnceLock<Target>,
+    socket: OnceLock<Target>,
+    bench: OnceLock<Target>,
 }
 
-impl Suite {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Engine => "/engine.io/",
-            Self::Socket => "/socket.io/",
-        }
+impl PerSuite {
+    const fn new() -> Self {
+        Self { engine: OnceLock::new(), socket: OnceLock::new(), bench: OnceLock::new() }
     }
 
-    /// Another server to judge by the same rules, such as the Node implementation with the same fixture.
-    fn elsewhere(self) -> Option<SocketAddr> {
-        let key = match self {
-            Self::Engine => "SOCKETMESH_TARGET_ENGINE",
-            Self::Socket => "SOCKETMESH_TARGET_SOCKET",
-        };
-        let addr = env::var(key).ok()?;
-        Some(addr.parse().unwrap_or_else(|_| panic!("{key}={addr}: expected an address like 127.0.0.1:3000")))
+    fn of(&self, suite: Suite) -> &OnceLock<Target> {
+        match suite {
+            Suite::Engine => &self.engine,
+            Suite::Socket => &self.socket,
+            Suite::Bench => &self.bench,
+        }
     }
+}
+
+/// Another server to judge by the same rules, such as the Node implementation with the same fixture.
+fn elsewhere(suite: Suite) -> Option<SocketAddr> {
+    let key = match suite {
+        Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
+        Suite::Socket => "SOCKETMESH_TARGET_SOCKET",
+        Suite::Bench => "SOCKETMESH_TARGET_BENCH",
+    };
+    let addr = env::var(key).ok()?;
+    Some(addr.parse().unwrap_or_else(|_| panic!("{key}={addr}: expected an address like 127.0.0.1:3000")))
 }
 
 /// Keeps what a target needs alive.
@@ -194,12 +189,13 @@ struct Running {
 
 impl Running {
     async fn start(suite: Suite, count: usize) -> Self {
-        let (nodes, fixture): (Arc<[SocketAddr]>, _) = if let Some(addr) = suite.elsewhere() {
+        let (nodes, fixture): (Arc<[SocketAddr]>, _) = if let Some(addr) = elsewhere(suite) {
             (vec![addr; count].into(), None)
         } else {
             let fixture = match suite {
                 Suite::Engine => fixture::engine(count).await,
                 Suite::Socket => fixture::socket(count).await,
+                Suite::Bench => fixture::bench(count).await,
             };
             (fixture.http.clone().into(), Some(fixture))
         };
@@ -218,7 +214,7 @@ impl Running {
 macro_rules! on_every_target {
     ($suite:ident: $($rule:ident),+ $(,)?) => {$(
         mod $rule {
-            use $crate::target::{Suite, Target};
+            use $crate::{fixture::Suite, target::Target};
 
             #[tokio::test]
             async fn on_one_node() {

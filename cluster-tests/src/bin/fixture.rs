@@ -1,0 +1,80 @@
+//! A node that serves a fixture: `fixture --suite engine|socket|bench --port P [--mesh A --seed A …]`.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Parser;
+use cluster_tests::fixture::{Fixture, Suite};
+use socketmesh::cluster::{Cluster, Secret};
+use tokio::net::TcpListener;
+
+/// Serves the fixture of a protocol suite, or of the bench, on one node or as a member of a cluster.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Which fixture.
+    #[arg(long, value_enum)]
+    suite: Suite,
+    /// HTTP port; 0 takes a free one.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// HTTP address.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Address between nodes: makes this node a member of a cluster. The secret comes from `SOCKETMESH_SECRET` or
+    /// `SOCKETMESH_SECRET_FILE`.
+    #[arg(long)]
+    mesh: Option<SocketAddr>,
+    /// Mesh address of another node; may be repeated.
+    #[arg(long)]
+    seed: Vec<String>,
+    /// Name in the cluster.
+    #[arg(long)]
+    node_id: Option<socketmesh::id::NodeId>,
+    /// Takes clients even while no seed answers.
+    #[arg(long)]
+    serve_alone: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    let options = Options::parse();
+    let listener = TcpListener::bind((options.host, options.port)).await?;
+    let http = listener.local_addr()?;
+    let node = Fixture::start(options.suite, cluster(&options)?).await?;
+    let serving = node.clone();
+    let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
+    node.ready().await;
+    announce(http, &node)?;
+    tokio::select! {
+        _ = served => {}
+        _ = tokio::signal::ctrl_c() => node.shutdown().await,
+    }
+    Ok(())
+}
+
+fn cluster(options: &Options) -> Result<Option<Cluster>, Box<dyn std::error::Error>> {
+    let Some(mesh) = options.mesh else { return Ok(None) };
+    let mut cluster = Cluster::bind(mesh.to_string()).seeds(options.seed.iter().cloned());
+    if let Some(secret) = Secret::from_env()? {
+        cluster = cluster.secret(secret);
+    }
+    if let Some(id) = &options.node_id {
+        cluster = cluster.node_id(id.clone());
+    }
+    Ok(Some(cluster.serve_alone(options.serve_alone)))
+}
+
+/// The one line on standard output: whoever started this node waits for it.
+fn announce(http: SocketAddr, node: &Fixture) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    write!(out, "listening http={http}")?;
+    if let Some(mesh) = node.mesh_addr() {
+        write!(out, " mesh={mesh}")?;
+    }
+    writeln!(out, " node={}", node.id())?;
+    out.flush()
+}

@@ -1,0 +1,200 @@
+//! Engine.IO v4: one client session over changing transports.
+//!
+//! ```text
+//!   http ──► polling ──┐                              ┌──► Client (Socket.IO, or an echo)
+//!                      ├──► actor ── owns ── Session ─┤
+//!   http ──► websocket ┘      │                       └──► timer
+//!                             └──► Outbox ──► pending GET, or the live WebSocket
+//! ```
+//!
+//! [`session::Session`] is the protocol as a value; the actor feeds it and carries out what it decides. What lives on
+//! top implements [`Application`] and [`Client`].
+
+mod actor;
+mod config;
+mod error;
+mod frame;
+mod handshake;
+mod line;
+mod outbox;
+mod packet;
+mod payload;
+mod registry;
+mod session;
+mod session_ref;
+pub(crate) mod websocket;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::id::{Key, SessionId};
+
+pub use config::{Config, ConfigError};
+pub use error::{CloseReason, HandshakeError};
+pub use handshake::{Handshake, Transport};
+pub use packet::Message;
+pub use session_ref::SessionRef;
+
+pub(crate) use frame::Frame;
+pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
+pub(crate) use session::{PollReply, PostReply};
+pub(crate) use session_ref::{Answer, PostBody};
+
+/// What lives on top of the sessions of a node: Socket.IO, or a protocol of your own.
+pub trait Application: Send + Sync + 'static {
+    /// The application's part of one session.
+    type Client: Client;
+
+    /// A session was opened. What is sent here follows the open packet at once.
+    fn accept(self: &Arc<Self>, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
+}
+
+/// One session as the application sees it. All methods run in the session's actor, one at a time: they must not block
+/// and must not run user code.
+pub trait Client: Send + 'static {
+    /// What the rest of the application can tell this part ([`SessionRef::command`]).
+    type Command: Send + 'static;
+
+    /// The client sent a message.
+    fn handle_message(&mut self, message: Message);
+
+    /// The rest of the application says something.
+    fn handle_command(&mut self, command: Self::Command);
+
+    /// When [`Client::handle_timeout`] wants to be called.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of [`Client::next_timeout`] has come.
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Whether the client should be slowed down: nothing more is read from it until [`SessionRef::resume`].
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The session is over.
+    fn handle_close(self, reason: CloseReason);
+}
+
+/// The sessions of one node.
+pub(crate) struct Engine<A: Application> {
+    app: Arc<A>,
+    config: Arc<Config>,
+    registry: Arc<registry::Registry<Command<A>>>,
+    supervisors: registry::Supervisors,
+    mint: Box<dyn Fn() -> Key + Send + Sync>,
+}
+
+/// What the application tells its part of a session.
+pub(crate) type Command<A> = <<A as Application>::Client as Client>::Command;
+
+impl<A: Application> Engine<A> {
+    /// `mint` gives the ring key of each new session: one that this node owns.
+    ///
+    /// # Errors
+    ///
+    /// Only if the runtime is shutting down.
+    pub(crate) async fn start(
+        app: Arc<A>,
+        config: Arc<Config>,
+        mint: Box<dyn Fn() -> Key + Send + Sync>,
+    ) -> Result<Self, ractor::SpawnErr> {
+        let supervisors = registry::Supervisors::start().await?;
+        Ok(Self { app, config, registry: registry::Registry::new(), supervisors, mint })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn find(&self, id: SessionId) -> Option<SessionRef<Command<A>>> {
+        self.registry.find(id)
+    }
+
+    /// How many sessions this node owns.
+    pub(crate) fn len(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Opens a session. One over a WebSocket comes with the line for its I/O task.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system's random generator fails, or the node is shutting down.
+    pub(crate) async fn open(
+        &self,
+        handshake: Arc<Handshake>,
+        transport: Transport,
+    ) -> Result<Opened<A>, OpenError> {
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, Arc::clone(&self.config));
+        let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
+        let socket = (transport == Transport::WebSocket)
+            .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
+        let start = actor::Start {
+            session: session.clone(),
+            app: Arc::clone(&self.app),
+            config: Arc::clone(&self.config),
+            registration,
+            socket: socket.clone(),
+        };
+        match self.supervisors.next() {
+            Some(supervisor) => {
+                ractor::Actor::spawn_linked(None, actor::SessionActor::<A>::new(), start, supervisor).await?
+            }
+            None => ractor::Actor::spawn(None, actor::SessionActor::<A>::new(), start).await?,
+        };
+        Ok(Opened { session, socket })
+    }
+
+    /// A fresh id on a ring key of this node.
+    fn mint_id(&self) -> Result<SessionId, OpenError> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).map_err(OpenError::Random)?;
+        Ok(SessionId::new((self.mint)(), random))
+    }
+
+    /// Closes every session at once and waits until all are gone.
+    pub(crate) async fn shutdown(&self) {
+        for session in self.registry.all() {
+            session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
+        }
+        self.registry.emptied().await;
+        self.supervisors.stop();
+    }
+}
+
+impl<A: Application> fmt::Debug for Engine<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("sessions", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The frames of one Socket.IO packet, or of any message with binary messages that must follow it at once.
+pub(crate) fn frames(text: &str, attachments: &[Bytes]) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(1 + attachments.len());
+    frames.push(Frame::message_text(text));
+    frames.extend(attachments.iter().cloned().map(Frame::message_binary));
+    frames
+}
+
+/// A session that was just opened.
+pub(crate) struct Opened<A: Application> {
+    pub(crate) session: SessionRef<Command<A>>,
+    pub(crate) socket: Option<(session::Conn, Arc<line::Line>)>,
+}
+
+/// Why no session could be opened. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("the operating system's random generator failed")]
+    Random(getrandom::Error),
+    #[error("two sessions drew the same id")]
+    Taken,
+    #[error("the node is shutting down")]
+    Actor(#[from] ractor::SpawnErr),
+}

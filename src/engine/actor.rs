@@ -1,0 +1,380 @@
+//! The actor of one client: owns its [`Session`], its timer and the application's part of it.
+//!
+//! Requests and WebSockets come in as messages, each with the means to answer it; what the session decides goes out
+//! through those. Bytes for the client wait in the [`Outbox`](super::outbox::Outbox), never in the mailbox. User code
+//! never runs here.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::error::{CloseReason, PacketError};
+use super::frame::Frame;
+use super::line::{Line, Stage};
+use super::packet::{self, Packet};
+use super::payload;
+use super::registry::Registration;
+use super::session::{Conn, Output, PollReply, PostReply, Session, SocketOrder};
+use super::session_ref::{Answer, PostBody, SessionRef};
+use super::{Application, Client};
+
+/// The handler; everything arrives in [`Start`].
+pub(crate) struct SessionActor<A>(PhantomData<A>);
+
+impl<A> SessionActor<A> {
+    pub(crate) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+pub(crate) struct Start<A: Application> {
+    pub(crate) session: SessionRef<<A::Client as Client>::Command>,
+    pub(crate) app: Arc<A>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) registration: Registration<<A::Client as Client>::Command>,
+    /// The WebSocket that opened the session, if one did.
+    pub(crate) socket: Option<(Conn, Arc<Line>)>,
+}
+
+/// Everything a session can be told.
+pub(crate) enum Message<K> {
+    Poll(Conn, oneshot::Sender<Answer<PollReply>>),
+    PollAborted(Conn),
+    Post(Conn, oneshot::Sender<PostReply>),
+    PostBody(Conn, PostBody),
+    PostAborted(Conn),
+    Socket(Conn, Arc<Line>),
+    /// What one read of a WebSocket brought; the I/O task waits until it is handled.
+    Frames(Conn, Vec<Result<Packet, PacketError>>),
+    SocketClosed {
+        conn: Conn,
+        clean: bool,
+    },
+    /// The outbox is no longer empty.
+    Queued,
+    Overflow,
+    Close,
+    Shutdown(CloseReason),
+    Timeout,
+    Resume,
+    Command(K),
+}
+
+/// The only owner of a session's state.
+pub(crate) struct State<A: Application> {
+    session: Session,
+    this: SessionRef<<A::Client as Client>::Command>,
+    myself: ActorRef<Message<<A::Client as Client>::Command>>,
+    /// `None` once the application was told that the session is closed.
+    client: Option<A::Client>,
+    requests: Vec<(Conn, Request)>,
+    /// The application is busy: these wait until it has room, so its client is slowed down instead of buffered.
+    held: Vec<Held>,
+    timer: Option<Timer>,
+    /// Takes the session out of the registry when it is dropped, also if the actor panics.
+    _registration: Registration<<A::Client as Client>::Command>,
+}
+
+/// The means to answer a request, or to direct a WebSocket.
+enum Request {
+    Poll(oneshot::Sender<Answer<PollReply>>),
+    Post(oneshot::Sender<PostReply>),
+    Socket(Director),
+}
+
+/// Directs the I/O task of a WebSocket; the WebSocket closes with the session, however that ends.
+struct Director(Arc<Line>);
+
+impl Drop for Director {
+    fn drop(&mut self) {
+        self.0.advance(Stage::Closed);
+    }
+}
+
+enum Held {
+    Post(oneshot::Sender<PostReply>, PostReply),
+    Read(Arc<Line>),
+}
+
+struct Timer {
+    at: Instant,
+    task: AbortHandle,
+}
+
+impl<A: Application> Actor for SessionActor<A> {
+    type Msg = Message<<A::Client as Client>::Command>;
+    type State = State<A>;
+    type Arguments = Start<A>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        start: Start<A>,
+    ) -> Result<State<A>, ActorProcessingErr> {
+        let Start { session: this, app, config, registration, socket } = start;
+        this.bind(myself.clone());
+        let conn = socket.as_ref().map(|(conn, _)| *conn);
+        let transport = this.transport();
+        let session = Session::open(this.id(), transport, conn, config, Instant::now());
+        let requests = socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
+        let mut state = State {
+            session,
+            this,
+            myself,
+            client: None,
+            requests,
+            held: Vec::new(),
+            timer: None,
+            _registration: registration,
+        };
+        state.settle();
+        state.client = Some(app.accept(state.this.clone()));
+        state.settle();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        state.handle(message);
+        state.settle();
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State<A>) -> Result<(), ActorProcessingErr> {
+        if let Some(timer) = state.timer.take() {
+            timer.task.abort();
+        }
+        Ok(())
+    }
+}
+
+impl<A: Application> State<A> {
+    fn handle(&mut self, message: Message<<A::Client as Client>::Command>) {
+        let now = Instant::now();
+        match message {
+            Message::Poll(conn, reply) => {
+                self.requests.push((conn, Request::Poll(reply)));
+                self.session.handle_poll(conn, now);
+            }
+            Message::PollAborted(conn) => self.session.handle_poll_aborted(conn),
+            Message::Post(conn, reply) => {
+                self.requests.push((conn, Request::Post(reply)));
+                self.session.handle_post(conn);
+            }
+            Message::PostBody(conn, PostBody::Whole(body)) => self.session.handle_payload(conn, body, now),
+            Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
+            Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
+            Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
+            Message::Socket(conn, line) => {
+                self.requests.push((conn, Request::Socket(Director(line))));
+                self.session.handle_socket(conn, now);
+            }
+            Message::Frames(conn, frames) => self.frames(conn, frames, now),
+            Message::SocketClosed { conn, clean } => {
+                self.session.handle_socket_closed(conn, clean);
+                self.take_request(conn);
+            }
+            Message::Queued => {
+                if !self.this.outbox().is_empty() {
+                    self.session.handle_queued();
+                }
+            }
+            Message::Overflow => {
+                tracing::info!(reason = "slow client", "session closed");
+                self.session.handle_shutdown(CloseReason::TransportError);
+            }
+            Message::Close => {
+                // What was queued a moment ago may not have been reported yet.
+                if !self.this.outbox().is_empty() {
+                    self.session.handle_queued();
+                }
+                self.session.handle_close(now);
+            }
+            Message::Shutdown(reason) => self.session.handle_shutdown(reason),
+            Message::Timeout => self.timeout(now),
+            Message::Resume => self.resume(),
+            Message::Command(command) => {
+                if let Some(client) = &mut self.client {
+                    client.handle_command(command);
+                }
+            }
+        }
+    }
+
+    fn frames(&mut self, conn: Conn, frames: Vec<Result<Packet, PacketError>>, now: Instant) {
+        for frame in frames {
+            self.session.handle_frame(conn, frame, now);
+        }
+        // Deliver now: only then is it known whether the application still has room.
+        self.outputs();
+        if let Some(line) = self.line(conn).cloned() {
+            if self.is_busy() {
+                self.held.push(Held::Read(line));
+            } else {
+                line.resume();
+            }
+        }
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.timer = None;
+        if self.session.next_timeout().is_some_and(|at| at <= now) {
+            self.session.handle_timeout(now);
+        }
+        if let Some(client) = &mut self.client
+            && client.next_timeout().is_some_and(|at| at <= now)
+        {
+            client.handle_timeout(now);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::is_busy)
+    }
+
+    /// The application has room again: answers held POSTs and reads on.
+    fn resume(&mut self) {
+        if self.is_busy() {
+            return;
+        }
+        for held in self.held.drain(..) {
+            held.release();
+        }
+    }
+
+    /// Carries out what the session decided, then arms the timer or ends the actor.
+    fn settle(&mut self) {
+        self.outputs();
+        if self.session.transport() == super::Transport::Polling {
+            self.this.outbox().set_writable(self.session.is_writable());
+        }
+        if self.session.is_finished() {
+            self.myself.stop(None);
+        } else {
+            self.arm();
+        }
+    }
+
+    fn outputs(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(packet) => {
+                    // The session knows what it queued; nobody need be told.
+                    let _queued = self.this.outbox().push_control(&Frame::control(&packet));
+                }
+                Output::Poll(conn, reply) => self.answer_poll(conn, reply),
+                Output::Post(conn, reply) => self.answer_post(conn, reply),
+                Output::Socket(conn, order) => self.direct(conn, order),
+                Output::Message(message) => self.deliver(message),
+                Output::Closed(reason) => self.closed(reason),
+            }
+        }
+    }
+
+    fn answer_poll(&mut self, conn: Conn, reply: PollReply) {
+        let Some(Request::Poll(sender)) = self.take_request(conn) else { return };
+        if sender.is_closed() {
+            // The client went away before its answer: what is queued must not be lost with it in silence.
+            self.session.handle_shutdown(CloseReason::TransportError);
+            return;
+        }
+        let answer = match reply {
+            PollReply::Flush => Answer::Payload(payload::encode(&self.this.outbox().take_all())),
+            reply => Answer::Reply(reply),
+        };
+        let _gone = sender.send(answer);
+    }
+
+    fn answer_post(&mut self, conn: Conn, reply: PostReply) {
+        let Some(Request::Post(sender)) = self.take_request(conn) else { return };
+        let held = Held::Post(sender, reply);
+        if self.is_busy() {
+            self.held.push(held);
+        } else {
+            held.release();
+        }
+    }
+
+    fn direct(&mut self, conn: Conn, order: SocketOrder) {
+        let Some(line) = self.line(conn) else { return };
+        match order {
+            SocketOrder::AnswerProbe => line.advance(Stage::Probed),
+            SocketOrder::Live => {
+                line.advance(Stage::Live);
+                self.this.outbox().flow_to(Arc::clone(line));
+                self.this.set_transport(super::Transport::WebSocket);
+            }
+            SocketOrder::FlushThenClose => line.advance(Stage::Flushing),
+            SocketOrder::Close => line.advance(Stage::Closed),
+        }
+    }
+
+    fn deliver(&mut self, message: packet::Message) {
+        if let Some(client) = &mut self.client {
+            client.handle_message(message);
+        }
+    }
+
+    fn closed(&mut self, reason: CloseReason) {
+        if let Some(client) = self.client.take() {
+            client.handle_close(reason);
+        }
+        self.this.outbox().close();
+        for held in self.held.drain(..) {
+            held.release();
+        }
+        tracing::debug!(%reason, "session closed");
+    }
+
+    fn line(&self, conn: Conn) -> Option<&Arc<Line>> {
+        self.requests.iter().find_map(|(of, request)| match request {
+            Request::Socket(director) if *of == conn => Some(&director.0),
+            _ => None,
+        })
+    }
+
+    fn take_request(&mut self, conn: Conn) -> Option<Request> {
+        let index = self.requests.iter().position(|(of, _)| *of == conn)?;
+        Some(self.requests.swap_remove(index).1)
+    }
+
+    /// One timer for everything. A deadline that moves later is noticed when the old one fires, so traffic does not
+    /// re-arm it.
+    fn arm(&mut self) {
+        let client = self.client.as_ref().and_then(Client::next_timeout);
+        let Some(at) = self.session.next_timeout().into_iter().chain(client).min() else { return };
+        if let Some(timer) = &self.timer {
+            if timer.at <= at {
+                return;
+            }
+            timer.task.abort();
+        }
+        let myself = self.myself.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            let _stopped = myself.cast(Message::Timeout);
+        });
+        self.timer = Some(Timer { at, task: task.abort_handle() });
+    }
+}
+
+impl Held {
+    fn release(self) {
+        match self {
+            Self::Post(sender, reply) => {
+                let _gone = sender.send(reply);
+            }
+            Self::Read(line) => line.resume(),
+        }
+    }
+}
+

@@ -1,0 +1,242 @@
+//! What waits to be sent to one client: a bounded queue that any thread may append to.
+//!
+//! One outbox per session gives program order over every way to emit, and keeps a text packet and its binary
+//! attachments adjacent. Bytes never travel in the actor's mailbox, which has no bound.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::frame::Frame;
+use super::line::Line;
+
+/// Frames of one session in the order they were emitted, bounded in bytes.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    flow: Flow,
+    intake: Intake,
+    /// Whether the transport could send a packet this instant: decides what becomes of volatile packets.
+    writable: bool,
+}
+
+/// Who empties the outbox.
+#[derive(Debug)]
+enum Flow {
+    /// The session's actor, into the answer of a pending GET.
+    Polls,
+    /// The I/O task of the live WebSocket.
+    Socket(Arc<Line>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// A graceful close was asked for: what is queued still goes out, nothing more comes in.
+    Ended,
+    Closed,
+}
+
+/// What became of frames offered to an outbox.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Pushed {
+    /// Queued; whoever sends already knows.
+    Queued,
+    /// Queued in an empty outbox of a polling session: its actor must be told.
+    TellActor,
+    /// Dropped: the session is over, or a volatile packet met a busy transport.
+    Dropped,
+    /// The client does not take what it is sent. The outbox is closed; the session must be, too.
+    Overflow,
+}
+
+impl Outbox {
+    /// An empty outbox that closes its session when more than `limit` bytes wait for the client.
+    pub(crate) const fn new(limit: usize) -> Self {
+        let queue = Queue {
+            frames: VecDeque::new(),
+            bytes: 0,
+            flow: Flow::Polls,
+            intake: Intake::Open,
+            writable: false,
+        };
+        Self { queue: Mutex::new(queue), limit }
+    }
+
+    /// Appends the frames of one packet, all or none.
+    ///
+    /// A packet larger than the limit is accepted by an empty outbox, so the limit never forbids a single message.
+    pub(crate) fn push(&self, frames: &[Frame], volatile: bool) -> Pushed {
+        let mut queue = self.queue.lock();
+        if queue.intake != Intake::Open {
+            return Pushed::Dropped;
+        }
+        if volatile && !(queue.writable && queue.frames.is_empty()) {
+            return Pushed::Dropped;
+        }
+        let bytes = frames.iter().map(Frame::len).sum::<usize>();
+        if !queue.frames.is_empty() && queue.bytes + bytes > self.limit {
+            queue.close();
+            return Pushed::Overflow;
+        }
+        queue.append(frames, bytes)
+    }
+
+    /// Appends a packet of the session itself (open, ping), which no limit applies to.
+    pub(crate) fn push_control(&self, frame: &Frame) -> Pushed {
+        let mut queue = self.queue.lock();
+        if queue.intake == Intake::Closed {
+            return Pushed::Dropped;
+        }
+        queue.append(std::slice::from_ref(frame), frame.len())
+    }
+
+    /// Takes everything, for the answer of a GET.
+    pub(crate) fn take_all(&self) -> Vec<Frame> {
+        let mut queue = self.queue.lock();
+        queue.bytes = 0;
+        queue.writable = false;
+        std::mem::take(&mut queue.frames).into()
+    }
+
+    /// Moves frames of about `budget` bytes (at least one) into `batch`, for one write to a WebSocket. Finding nothing
+    /// makes the transport writable.
+    pub(crate) fn take_batch(&self, batch: &mut VecDeque<Frame>, budget: usize) {
+        let mut queue = self.queue.lock();
+        let mut taken = 0;
+        while taken < budget
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            taken += frame.len();
+            batch.push_back(frame);
+        }
+        queue.bytes -= taken;
+        queue.writable = taken == 0;
+        if queue.frames.is_empty() && queue.frames.capacity() > IDLE_FRAMES {
+            queue.frames = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().frames.is_empty()
+    }
+
+    /// A GET came or went: says whether a volatile packet would find one.
+    pub(crate) fn set_writable(&self, writable: bool) {
+        self.queue.lock().writable = writable;
+    }
+
+    /// From now on the WebSocket behind `line` sends what is queued.
+    pub(crate) fn flow_to(&self, line: Arc<Line>) {
+        let mut queue = self.queue.lock();
+        line.wake();
+        queue.flow = Flow::Socket(line);
+    }
+
+    /// Refuses new packets; what is queued still goes out.
+    pub(crate) fn end(&self) {
+        let mut queue = self.queue.lock();
+        if queue.intake == Intake::Open {
+            queue.intake = Intake::Ended;
+        }
+    }
+
+    /// Drops what is queued and refuses everything from now on.
+    pub(crate) fn close(&self) {
+        self.queue.lock().close();
+    }
+}
+
+impl Queue {
+    fn append(&mut self, frames: &[Frame], bytes: usize) -> Pushed {
+        let was_empty = self.frames.is_empty();
+        self.frames.extend(frames.iter().cloned());
+        self.bytes += bytes;
+        match &self.flow {
+            _ if !was_empty => Pushed::Queued,
+            Flow::Polls => Pushed::TellActor,
+            Flow::Socket(line) => {
+                line.wake();
+                Pushed::Queued
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.intake = Intake::Closed;
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.writable = false;
+    }
+}
+
+/// A queue that a burst made larger than this gives its memory back when it is empty.
+const IDLE_FRAMES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        Frame::message_text(text)
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_burst_wakes_the_actor() {
+        let outbox = Outbox::new(1000);
+        assert_eq!(outbox.push(&[frame("a")], false), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
+        assert_eq!(outbox.take_all().len(), 2);
+        assert_eq!(outbox.push(&[frame("c")], false), Pushed::TellActor);
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_its_packets_overflows_once_and_is_cut_off() {
+        let outbox = Outbox::new(20);
+        assert_eq!(outbox.push(&[frame("a message beyond the limit")], false), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Overflow);
+        assert_eq!(outbox.push(&[frame("c")], false), Pushed::Dropped);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_volatile_packet_needs_a_writable_transport_and_an_empty_queue() {
+        let outbox = Outbox::new(1000);
+        assert_eq!(outbox.push(&[frame("no GET")], true), Pushed::Dropped);
+        outbox.set_writable(true);
+        assert_eq!(outbox.push(&[frame("a")], true), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], true), Pushed::Dropped);
+        assert_eq!(outbox.take_all().len(), 1);
+        assert_eq!(outbox.push(&[frame("the GET was answered")], true), Pushed::Dropped);
+    }
+
+    #[test]
+    fn an_ended_outbox_keeps_what_it_has_and_takes_only_control_packets() {
+        let outbox = Outbox::new(1000);
+        let _ = outbox.push(&[frame("a")], false);
+        outbox.end();
+        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Dropped);
+        assert_eq!(outbox.push_control(&frame("2")), Pushed::Queued);
+        assert_eq!(outbox.take_all().len(), 2);
+    }
+
+    #[test]
+    fn a_batch_has_at_least_one_frame_and_stops_at_its_budget() {
+        let outbox = Outbox::new(1000);
+        let _ = outbox.push(&[frame("one"), frame("two"), frame("three")], false);
+        let mut batch = VecDeque::new();
+        outbox.take_batch(&mut batch, 1);
+        assert_eq!(batch.len(), 1);
+        outbox.take_batch(&mut batch, 1000);
+        assert_eq!(batch.len(), 3);
+    }
+}

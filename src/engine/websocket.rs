@@ -1,0 +1,296 @@
+//! One WebSocket of a session: the I/O task that owns both halves of its stream.
+//!
+//! It reads frames for the session's actor and writes what the outbox holds, in batches of one vectored write. An idle
+//! WebSocket holds no buffer: reading goes through a scratch buffer of the thread, writing through shared frames.
+
+pub(crate) mod codec;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use self::codec::{Decoder, Incoming, Violation};
+use super::actor::Message;
+use super::error::PacketError;
+use super::frame::Frame;
+use super::line::{Line, Stage};
+use super::packet::Packet;
+use super::session::Conn;
+use super::session_ref::SessionRef;
+
+/// What a WebSocket runs over: a TCP connection, TLS, or a stream from another node.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Serves `stream` until the session or the client closes it, and tells the session how it ended.
+pub(crate) async fn serve<K: Send + 'static>(
+    stream: Box<dyn Stream>,
+    session: SessionRef<K>,
+    conn: Conn,
+    line: Arc<Line>,
+) {
+    let max_message = session.config().max_payload;
+    let mut socket = WebSocket {
+        stream,
+        decoder: Decoder::new(max_message),
+        outgoing: Outgoing::default(),
+        probing: line.stage() == Stage::Waiting,
+        session,
+        conn,
+        line,
+    };
+    let end = poll_fn(|cx| socket.poll(cx)).await;
+    let flushed = tokio::time::timeout(FLUSH_TIMEOUT, socket.finish(&end)).await;
+    let clean = !matches!(end, End::Violation(_));
+    socket.session.tell(Message::SocketClosed { conn, clean });
+    if matches!(flushed, Ok(Ok(()))) {
+        // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
+        let _gone = tokio::time::timeout(LINGER, socket.drain()).await;
+    }
+}
+
+struct WebSocket<K: Send + 'static> {
+    stream: Box<dyn Stream>,
+    decoder: Decoder,
+    outgoing: Outgoing,
+    /// Opened for a session of another transport, whose probe was not answered yet.
+    probing: bool,
+    session: SessionRef<K>,
+    conn: Conn,
+    line: Arc<Line>,
+}
+
+/// Why a WebSocket ends, and what is still to be written.
+enum End {
+    /// The session closes it after what is queued.
+    Flush,
+    /// The session closes it now.
+    Close,
+    /// The client closed it with this code.
+    Closed(Option<u16>),
+    /// The client broke the protocol.
+    Violation(Violation),
+    /// The connection is gone.
+    Lost,
+}
+
+impl<K: Send + 'static> WebSocket<K> {
+    /// Reads and writes until there is a reason to end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            // First of all: a change after this look wakes the task.
+            let (stage, paused) = self.line.poll(cx);
+            match stage {
+                Stage::Waiting => {}
+                Stage::Flushing => return Poll::Ready(End::Flush),
+                Stage::Closed => return Poll::Ready(End::Close),
+                Stage::Probed | Stage::Live => self.refill(stage),
+            }
+            match self.outgoing.poll_write(&mut self.stream, cx) {
+                Poll::Ready(Ok(wrote)) if wrote => continue,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
+                Poll::Ready(Ok(_)) | Poll::Pending => {}
+            }
+            if paused {
+                return Poll::Pending;
+            }
+            match self.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// Takes the next batch out of the outbox; a probing WebSocket gets its answer and nothing else.
+    fn refill(&mut self, stage: Stage) {
+        if self.probing {
+            self.probing = false;
+            self.push(&Frame::control(&Packet::Pong("probe".into())));
+        }
+        if stage == Stage::Live && self.outgoing.is_empty() {
+            let mut batch = VecDeque::new();
+            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
+            batch.iter().for_each(|frame| self.push(frame));
+        }
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        let parts = if self.session.base64() { frame.websocket_base64() } else { frame.websocket() };
+        self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    /// Reads once and hands what came to the actor.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(_)) => Poll::Ready(Some(End::Lost)),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(End::Lost)),
+                Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
+            }
+        })
+    }
+
+    fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
+        let mut packets = Vec::new();
+        let mut end = None;
+        for incoming in self.decoder.feed(bytes) {
+            match incoming {
+                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text)),
+                Ok(Incoming::Binary(data)) => packets.push(Ok(Packet::decode_binary(data))),
+                Ok(Incoming::Ping(data)) => self.outgoing.pong(codec::pong_frame(&data)),
+                Ok(Incoming::Pong) => {}
+                Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),
+                Err(violation) => end = Some(End::Violation(violation)),
+            }
+        }
+        self.hand_over(packets);
+        end
+    }
+
+    /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
+    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>) {
+        if !packets.is_empty() {
+            self.line.pause();
+            self.session.tell(Message::Frames(self.conn, packets));
+        }
+    }
+
+    /// Writes what is still due and the close frame.
+    async fn finish(&mut self, end: &End) -> io::Result<()> {
+        let code = match end {
+            End::Lost => return Err(io::ErrorKind::ConnectionReset.into()),
+            End::Flush => {
+                self.flush_outbox().await?;
+                None
+            }
+            End::Close => None,
+            End::Closed(code) => *code,
+            End::Violation(violation) => Some(violation.close_code()),
+        };
+        self.outgoing.raw(codec::close_frame(code));
+        self.flush().await?;
+        self.stream.shutdown().await
+    }
+
+    async fn flush_outbox(&mut self) -> io::Result<()> {
+        let mut batch = VecDeque::new();
+        loop {
+            self.flush().await?;
+            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            batch.drain(..).for_each(|frame| self.push(&frame));
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while poll_fn(|cx| self.outgoing.poll_write(&mut self.stream, cx)).await? {}
+        Ok(())
+    }
+
+    async fn drain(&mut self) {
+        let mut void = [0; 512];
+        while matches!(self.stream.read(&mut void).await, Ok(1..)) {}
+    }
+}
+
+/// Bytes on their way to the client: at most one batch, and one pong.
+#[derive(Default)]
+struct Outgoing {
+    chunks: VecDeque<Bytes>,
+    /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
+    pong: Option<Bytes>,
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn raw(&mut self, frame: Bytes) {
+        self.chunks.push_back(frame);
+    }
+
+    fn pong(&mut self, frame: Bytes) {
+        self.pong = Some(frame);
+    }
+
+    /// One vectored write of as much as possible; `false` if there is nothing left to write.
+    fn poll_write(
+        &mut self,
+        stream: &mut (dyn AsyncWrite + Send + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.chunks.is_empty() {
+            self.chunks.extend(self.pong.take());
+        }
+        if self.chunks.is_empty() {
+            self.rest();
+            return Pin::new(stream).poll_flush(cx).map_ok(|()| false);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slice = IoSlice::new(chunk);
+        }
+        let used = slices.get(..self.chunks.len().min(SLICES)).unwrap_or_default();
+        match Pin::new(stream).poll_write_vectored(cx, used) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(written)) => {
+                self.advance(written);
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(chunk) = self.chunks.front_mut() {
+            if written < chunk.len() {
+                chunk.advance(written);
+                return;
+            }
+            written -= chunk.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Gives the memory of a large batch back.
+    fn rest(&mut self) {
+        if self.chunks.capacity() > 0 {
+            self.chunks = VecDeque::new();
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_CHUNK].into_boxed_slice());
+}
+
+/// One read: large enough that a burst of small messages takes one system call.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// One write: what the kernel's default send buffer takes at once.
+const WRITE_BATCH: usize = 64 * 1024;
+
+/// Parts per vectored write; the kernel's own limit is 1024.
+const SLICES: usize = 64;
+
+/// How long a client may take to accept what is queued when its session closes; Node's `ws` waits as long.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to hang up after the close frame.
+const LINGER: Duration = Duration::from_secs(5);

@@ -1,0 +1,259 @@
+//! HTTP: routes each request to the session it is for, on this node or another.
+//!
+//! ```text
+//!   request ──► CORS ──► client files
+//!                  └──► whose sid? ── another node's ──► forward (HTTP over a stream of the mesh)
+//!                            └── ours, or none ──► verify ──► polling | upgrade ──► engine
+//! ```
+//!
+//! The node that a request reaches is its edge: it applies CORS. The node that owns the session interprets it: limits,
+//! overlaps and heartbeats are decided there, so they do not depend on which edges a client's requests take.
+
+pub(crate) mod body;
+mod client_files;
+mod config;
+mod cors;
+mod forward;
+mod polling;
+mod reply;
+pub(crate) mod server;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hyper::body::Body as HttpBody;
+use hyper::header::{HeaderValue, SET_COOKIE};
+use hyper::{Method, Request, Response};
+
+use crate::cluster::{Mesh, Owner};
+use crate::engine::{
+    self, Application, Engine, Handshake, HandshakeError, Opening, Query, SessionRef, Transport, Verified, verify,
+};
+use crate::id::NodeId;
+
+pub use body::Body;
+pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
+pub use cors::Cors;
+pub use server::not_found;
+
+/// Any error of a request's body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers the requests of Engine.IO clients: a tower service for axum, hyper or anything that speaks `http`.
+///
+/// It answers every request it is given, whatever the path: the path is where it is mounted. It needs HTTP upgrades,
+/// which axum's `serve` provides.
+pub struct Service<A: Application> {
+    shared: Arc<Shared<A>>,
+    /// Serves what other nodes forward: their edge did what an edge does.
+    forwarded: bool,
+}
+
+struct Shared<A: Application> {
+    node: NodeId,
+    engine: Arc<Engine<A>>,
+    cluster: Option<Arc<Mesh>>,
+    config: Config,
+}
+
+/// The address of the client, if whoever serves the connection puts it into a request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteAddr(pub SocketAddr);
+
+impl<A: Application> Service<A> {
+    pub(crate) fn new(
+        node: NodeId,
+        engine: Arc<Engine<A>>,
+        cluster: Option<Arc<Mesh>>,
+        config: Config,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { node, engine, cluster, config }), forwarded: false }
+    }
+
+    /// The same service for requests that another node forwarded here.
+    pub(crate) fn for_forwarded(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), forwarded: true }
+    }
+
+    /// A reference that keeps nothing alive.
+    pub(crate) fn downgrade(&self) -> WeakService<A> {
+        WeakService(Arc::downgrade(&self.shared))
+    }
+
+    /// Answers one request. Dropping the future is the client's abort.
+    pub(crate) async fn respond<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if self.forwarded {
+            return self.shared.own(request).await;
+        }
+        self.shared.edge(request).await
+    }
+}
+
+impl<A: Application> Shared<A> {
+    /// What the node does that the client's connection ends at.
+    async fn edge<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let headers = self.config.cors.as_ref().map(|_| request.headers().clone());
+        let mut response = match (&self.config.cors, &headers) {
+            (Some(cors), Some(headers)) if request.method() == Method::OPTIONS => return cors.preflight(headers),
+            _ => self.route(request).await,
+        };
+        if let (Some(cors), Some(headers)) = (&self.config.cors, &headers) {
+            cors.apply(headers, response.headers_mut());
+        }
+        if self.config.expose_node
+            && let Ok(node) = HeaderValue::from_str(self.node.as_str())
+        {
+            response.headers_mut().insert("x-socketmesh-node", node);
+        }
+        response
+    }
+
+    async fn route<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if let Some(response) = client_files::serve(&self.config.client, &request) {
+            return response;
+        }
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        if let Some(cluster) = &self.cluster {
+            match query.sid() {
+                Ok(Some(sid)) => {
+                    if let Owner::There(owner) = cluster.owner(sid.key()) {
+                        return forward::forward(cluster, &owner, request).await;
+                    }
+                }
+                Ok(None) if !cluster.is_ready() => return reply::unavailable("this node is joining its cluster"),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        self.own(request).await
+    }
+
+    /// A request for a session of this node, or for a new one.
+    async fn own<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let upgrade = upgrade::is_asked_for(request.headers());
+        let asked = engine::Request { query: &query, method: request.method(), headers: request.headers(), upgrade };
+        let mut found = None;
+        let find = |sid| {
+            found = self.engine.find(sid);
+            found.as_ref().map(SessionRef::known)
+        };
+        match verify(&asked, self.engine.config(), find) {
+            Ok(Verified::Open(opening)) => self.open(opening, query, request).await,
+            Ok(Verified::Resume(_)) => match found {
+                Some(session) if upgrade => upgrade::resume(&session, request),
+                Some(session) => polling::respond(&session, request).await,
+                None => reply::refusal(&HandshakeError::UnknownSession, upgrade),
+            },
+            Ok(Verified::Misplaced) => upgrade::misplaced(request),
+            Err(error) => reply::refusal(&error, upgrade),
+        }
+    }
+
+    async fn open<B: Send>(&self, opening: Opening, query: Query, request: Request<B>) -> Response<Body> {
+        let upgrade = opening.transport() == Transport::WebSocket;
+        let handshake = Arc::new(handshake(&request, query));
+        if let Some(allow) = &self.config.allow_request
+            && let Err(message) = allow.ask(Arc::clone(&handshake)).await
+        {
+            let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
+            return reply::refusal(&HandshakeError::Forbidden { message }, upgrade);
+        }
+        let transport = match opening.admit() {
+            Ok(transport) => transport,
+            Err(error) => return reply::refusal(&error, upgrade),
+        };
+        if upgrade {
+            return upgrade::open(&self.engine, handshake, request).await;
+        }
+        let headers = request.headers();
+        match self.engine.open(handshake, transport).await {
+            Ok(opened) => {
+                let mut response = polling::poll(&opened.session, headers).await;
+                if let Some(cookie) = &self.config.cookie
+                    && let Ok(cookie) = HeaderValue::from_str(&cookie.header(opened.session.id()))
+                {
+                    response.headers_mut().insert(SET_COOKIE, cookie);
+                }
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "no session could be opened");
+                reply::unavailable("no session could be opened")
+            }
+        }
+    }
+}
+
+/// A [`Service`] that may be gone.
+pub(crate) struct WeakService<A: Application>(Weak<Shared<A>>);
+
+impl<A: Application> WeakService<A> {
+    pub(crate) fn upgrade(&self) -> Option<Service<A>> {
+        Some(Service { shared: self.0.upgrade()?, forwarded: false })
+    }
+}
+
+/// What applications may know of the request that opens a session.
+fn handshake<B>(request: &Request<B>, query: Query) -> Handshake {
+    let address = request.extensions().get::<RemoteAddr>().map(|address| address.0);
+    let url = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    let secure = request.uri().scheme_str() == Some("https");
+    #[expect(clippy::disallowed_methods, reason = "the one place that dates a handshake")]
+    let issued = SystemTime::now();
+    Handshake::new(request.headers().clone(), url, query, address, secure, issued)
+}
+
+impl<A, B> tower_service::Service<Request<B>> for Service<A>
+where
+    A: Application,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.respond(request).await) })
+    }
+}
+
+impl<A: Application> Clone for Service<A> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), forwarded: self.forwarded }
+    }
+}
+
+impl<A: Application> fmt::Debug for Service<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Cross-origin requests, as the `cors` module of Node answers them.
+//!
+//! CORS protects browsers' users from other pages; it refuses nobody. Only `allow_request` does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use hyper::{HeaderMap, Response, StatusCode};
+
+use super::body::Body;
+
+/// Which pages of other origins may talk to this node. Node: option `cors`.
+#[derive(Debug, Clone)]
+pub struct Cors {
+    origin: Origin,
+    methods: HeaderValue,
+    allowed_headers: Option<HeaderValue>,
+    exposed_headers: Option<HeaderValue>,
+    credentials: bool,
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone)]
+enum Origin {
+    Any,
+    Exactly(HeaderValue),
+    Matching(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+}
+
+impl Cors {
+    /// Any page may, without credentials. Node: `origin: "*"`.
+    pub fn any() -> Self {
+        Self::new(Origin::Any)
+    }
+
+    /// Any page may; its origin is named in the answer, so that credentials can be allowed. Node: `origin: true`.
+    pub fn reflect() -> Self {
+        Self::matching(|_| true)
+    }
+
+    /// Pages of one origin may. Node: `origin: "https://…"`. An origin that no header can hold allows nobody.
+    pub fn origin(origin: &str) -> Self {
+        HeaderValue::from_str(origin).map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
+    }
+
+    /// Pages of these origins may. Node: an array.
+    pub fn origins<O: Into<String>>(origins: impl IntoIterator<Item = O>) -> Self {
+        let origins: Vec<String> = origins.into_iter().map(Into::into).collect();
+        Self::matching(move |origin| origins.iter().any(|allowed| allowed == origin))
+    }
+
+    /// Pages whose origin `allows` may. Node: a regular expression or a function.
+    pub fn matching(allows: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self::new(Origin::Matching(Arc::new(allows)))
+    }
+
+    /// Cookies and authorisation may be sent along.
+    #[must_use]
+    pub fn credentials(mut self) -> Self {
+        self.credentials = true;
+        self
+    }
+
+    /// The methods a preflight answers; default `GET,HEAD,PUT,PATCH,POST,DELETE`. Ignored if no header can hold it.
+    #[must_use]
+    pub fn methods(mut self, methods: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(methods) {
+            self.methods = value;
+        }
+        self
+    }
+
+    /// The request headers a preflight allows; default: those it asks for.
+    #[must_use]
+    pub fn allowed_headers(mut self, headers: &str) -> Self {
+        self.allowed_headers = HeaderValue::from_str(headers).ok();
+        self
+    }
+
+    /// The response headers a page may read.
+    #[must_use]
+    pub fn exposed_headers(mut self, headers: &str) -> Self {
+        self.exposed_headers = HeaderValue::from_str(headers).ok();
+        self
+    }
+
+    /// How long a browser may remember a preflight.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            methods: HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
+            allowed_headers: None,
+            exposed_headers: None,
+            credentials: false,
+            max_age: None,
+        }
+    }
+
+    /// The answer to every OPTIONS.
+    pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        self.allow(request, headers);
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
+        if let Some(allowed) = &self.allowed_headers {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
+        } else {
+            vary(headers, "Access-Control-Request-Headers");
+            if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+            }
+        }
+        if let Some(age) = self.max_age {
+            headers.insert(ACCESS_CONTROL_MAX_AGE, age.as_secs().into());
+        }
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        response
+    }
+
+    /// Adds to any other answer, errors and 101 included.
+    pub(crate) fn apply(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        self.allow(request, response);
+        if let Some(exposed) = &self.exposed_headers {
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        }
+    }
+
+    fn allow(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        match &self.origin {
+            Origin::Any => {
+                response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Origin::Exactly(origin) => {
+                response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                vary(response, "Origin");
+            }
+            Origin::Matching(allows) => {
+                if let Some(origin) = request.get(ORIGIN)
+                    && origin.to_str().is_ok_and(|origin| allows(origin))
+                {
+                    response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                }
+                vary(response, "Origin");
+            }
+        }
+        if self.credentials {
+            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+}
+
+/// Adds one more name to `Vary`.
+fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let value = match headers.get(VARY).and_then(|vary| vary.to_str().ok()) {
+        Some(before) => HeaderValue::from_str(&format!("{before}, {name}")).ok(),
+        None => Some(HeaderValue::from_static(name)),
+    };
+    if let Some(value) = value {
+        headers.insert(HeaderName::from(VARY), value);
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exactly(origin) => origin.fmt(f),
+            Self::Matching(_) => f.write_str("matching"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(origin: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+        headers.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-token"));
+        headers
+    }
+
+    fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+        headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_preflight_is_204_and_reflects_the_headers_asked_for() {
+        let response = Cors::reflect().credentials().preflight(&request("http://a"));
+        assert_eq!(response.status(), 204);
+        let headers = response.headers();
+        assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_ORIGIN), Some("http://a"));
+        assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_METHODS), Some("GET,HEAD,PUT,PATCH,POST,DELETE"));
+        assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_HEADERS), Some("x-token"));
+        assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_CREDENTIALS), Some("true"));
+        assert_eq!(header(headers, VARY), Some("Origin, Access-Control-Request-Headers"));
+        assert_eq!(header(headers, CONTENT_LENGTH), Some("0"));
+    }
+
+    #[test]
+    fn an_origin_that_is_not_allowed_only_misses_its_header() {
+        let cors = Cors::origins(["http://a", "http://b"]);
+        for (origin, allowed) in [("http://a", true), ("http://b", true), ("http://c", false)] {
+            let mut response = HeaderMap::new();
+            cors.apply(&request(origin), &mut response);
+            assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN).is_some(), allowed, "{origin}");
+            assert_eq!(header(&response, VARY), Some("Origin"));
+        }
+    }
+
+    #[test]
+    fn any_origin_needs_no_vary() {
+        let mut response = HeaderMap::new();
+        Cors::any().apply(&request("http://a"), &mut response);
+        assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN), Some("*"));
+        assert_eq!(header(&response, VARY), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Long-polling: the GETs and POSTs of a session (behaviour as Node's `transports/polling.ts`).
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::body::Body;
+use super::reply;
+use crate::engine::{Answer, HandshakeError, PollReply, PostBody, PostReply, SessionRef};
+
+/// Answers a request of a polling session.
+pub(crate) async fn respond<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
+where
+    K: Send + 'static,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    match *request.method() {
+        Method::GET => poll(session, request.headers()).await,
+        Method::POST => post(session, request).await,
+        _ => reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Answers the GET that opened a session, or one that waits for packets.
+pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &HeaderMap) -> Response<Body> {
+    let payload = match session.poll().await {
+        Answer::Payload(payload) => payload,
+        Answer::Reply(PollReply::Noop) => Bytes::from_static(b"6"),
+        Answer::Reply(PollReply::Close) => Bytes::from_static(b"1"),
+        Answer::Reply(PollReply::NoopClose) => Bytes::from_static(b"6\x1e1"),
+        Answer::Reply(PollReply::Flush | PollReply::Refused) => return reply::empty(StatusCode::BAD_REQUEST),
+        Answer::Reply(PollReply::Mismatch) => return reply::refusal(&HandshakeError::TransportMismatch, false),
+        Answer::Reply(PollReply::Unknown) => return reply::refusal(&HandshakeError::UnknownSession, false),
+    };
+    ok(headers, "text/plain; charset=UTF-8", payload)
+}
+
+async fn post<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
+where
+    K: Send + 'static,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (parts, body) = request.into_parts();
+    let mut post = session.post();
+    let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    let limit = session.config().max_payload;
+    let ended = tokio::select! {
+        // Refused, or the session closed: whatever the body says.
+        answer = post.answer() => return answered(&parts.headers, &answer),
+        body = read(body, limit) => match body {
+            _ if binary => PostBody::Invalid,
+            // The client went away: dropping the POST tells the session.
+            Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
+            Err(ReadError::TooLarge) => PostBody::TooLarge,
+            Ok(body) => PostBody::Whole(body),
+        },
+    };
+    post.body(ended);
+    answered(&parts.headers, &post.answer().await)
+}
+
+fn answered(headers: &HeaderMap, answer: &PostReply) -> Response<Body> {
+    match answer {
+        PostReply::Ok => ok(headers, "text/html", Bytes::from_static(b"ok")),
+        PostReply::Refused => reply::empty(StatusCode::BAD_REQUEST),
+        PostReply::TooLarge => reply::empty(StatusCode::PAYLOAD_TOO_LARGE),
+        PostReply::Mismatch => reply::refusal(&HandshakeError::TransportMismatch, false),
+        PostReply::Unknown => reply::refusal(&HandshakeError::UnknownSession, false),
+    }
+}
+
+enum ReadError {
+    TooLarge,
+    Aborted,
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn read<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, limit: usize) -> Result<Bytes, ReadError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ReadError::TooLarge);
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ReadError::Aborted)?.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(ReadError::TooLarge);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn ok(request: &HeaderMap, content_type: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if is_internet_explorer(request) {
+        headers.insert("x-xss-protection", HeaderValue::from_static("0"));
+    }
+    response
+}
+
+/// Its XSS filter breaks long-polling.
+fn is_internet_explorer(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.contains(";MSIE") || agent.contains("Trident/")
+}

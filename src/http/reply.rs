@@ -1,0 +1,38 @@
+//! Answers that say no.
+
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use crate::engine::HandshakeError;
+
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A refused handshake: JSON over HTTP, the bare message and status 400 to an upgrade request.
+pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
+    tracing::debug!(%error, "request refused");
+    if upgrade {
+        let mut response = Response::new(Body::from(error.message().to_owned()));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    let mut response = Response::new(Body::from(error.body()));
+    *response.status_mut() = StatusCode::from_u16(error.status_http()).unwrap_or(StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// This node, or the way to the one that owns the session, is not available: the client should try again.
+pub(crate) fn unavailable(why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(why));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

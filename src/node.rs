@@ -1,0 +1,329 @@
+//! A node: the one place that knows every layer and wires what may not see each other.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::cluster::{self, BiStream, Cluster, Mesh, View};
+use crate::engine::{self, Application, Engine};
+use crate::http::server::{self, Server};
+use crate::http::{self, Body, Service};
+use crate::id::{Key, NodeId};
+use crate::socket::broadcast::Broadcast;
+use crate::socket::peers::{Peers, Solo};
+use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
+
+/// One node: serves clients, alone or as a member of a cluster. Node: `Server`.
+///
+/// Cloning gives another handle of the same node; the node lives until the last one is dropped or
+/// [`shutdown`](Self::shutdown) is called.
+///
+/// ```no_run
+/// use socketmesh::{Node, Socket, namespace};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
+/// let node = Node::builder().namespace(echo).start().await?;
+/// node.serve(tokio::net::TcpListener::bind("0.0.0.0:3000").await?).await;
+/// # Ok(()) }
+/// ```
+pub struct Node<A: Application = SocketIo>(Arc<Parts<A>>);
+
+struct Parts<A: Application> {
+    id: NodeId,
+    app: Arc<A>,
+    engine: Arc<Engine<A>>,
+    cluster: Option<Arc<Mesh>>,
+    service: Service<A>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Node {
+    /// Starts the description of a node.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// A namespace to emit to from anywhere. Node: `io.of(path)`.
+    ///
+    /// A namespace that this node does not serve can be emitted to as well: other nodes may have sockets in it.
+    pub fn of(&self, path: &str) -> NamespaceRef {
+        self.0.app.of(path)
+    }
+}
+
+impl<A: Application> Node<A> {
+    /// The name of this node in its cluster.
+    pub fn id(&self) -> &NodeId {
+        &self.0.id
+    }
+
+    /// What answers HTTP requests: a tower service, to be mounted in axum or hyper at the path of your choice.
+    pub fn service(&self) -> Service<A> {
+        self.0.service.clone()
+    }
+
+    /// How many sessions this node owns.
+    pub fn sessions(&self) -> usize {
+        self.0.engine.len()
+    }
+
+    /// The cluster as this node sees it; `None` if it is on its own.
+    pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
+        self.0.cluster.as_ref().map(|cluster| cluster.view())
+    }
+
+    /// The address other nodes reach this one at; `None` if it is on its own.
+    pub fn mesh_addr(&self) -> Option<std::net::SocketAddr> {
+        self.0.cluster.as_ref().map(|cluster| cluster.local_addr())
+    }
+
+    /// Resolves when this node takes new clients: at once on its own; in a cluster, when every live member knows it.
+    pub async fn ready(&self) {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.ready().await;
+        }
+    }
+
+    /// Whether this node takes new clients. Until then they are answered 503.
+    pub fn is_ready(&self) -> bool {
+        self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
+    }
+
+    /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown).
+    pub async fn serve(&self, listener: TcpListener) {
+        self.serve_at("/socket.io/", listener, server::not_found).await;
+    }
+
+    /// Serves clients at `path` of `listener` until [`shutdown`](Self::shutdown); requests for other paths are
+    /// answered by `elsewhere`. As in Node, `path` is a prefix that ends with a slash.
+    pub async fn serve_at(
+        &self,
+        path: &str,
+        listener: TcpListener,
+        elsewhere: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
+    ) {
+        let server = Server {
+            service: self.service(),
+            path: path.to_owned(),
+            elsewhere: Arc::new(elsewhere),
+            max_connections: MAX_CONNECTIONS,
+        };
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            never = server.serve(listener) => match never {},
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
+    /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
+    /// node), says goodbye to the cluster.
+    pub async fn shutdown(&self) {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.drain();
+        }
+        self.0.stopping.send_replace(true);
+        self.0.engine.shutdown().await;
+        if let Some(cluster) = &self.0.cluster {
+            cluster.leave().await;
+        }
+    }
+}
+
+impl<A: Application> Clone for Node<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<A: Application> fmt::Debug for Node<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
+/// Describes a node before it starts.
+#[derive(Default)]
+#[must_use = "a builder is nothing until it is started"]
+pub struct NodeBuilder {
+    namespaces: Vec<Described>,
+    engine: engine::Config,
+    socket: socket::Config,
+    http: http::Config,
+    cluster: Option<Cluster>,
+}
+
+impl NodeBuilder {
+    /// Serves a namespace.
+    pub fn namespace<S: Send + Sync + 'static>(mut self, namespace: Namespace<S>) -> Self {
+        self.namespaces.push(namespace.described());
+        self
+    }
+
+    /// Settings of the sessions: heartbeat, limits, transports.
+    pub fn engine(mut self, config: engine::Config) -> Self {
+        self.engine = config;
+        self
+    }
+
+    /// Settings of the Socket.IO layer.
+    pub fn socket(mut self, config: socket::Config) -> Self {
+        self.socket = config;
+        self
+    }
+
+    /// Settings of the HTTP side: CORS, cookie, `allow_request`, client files.
+    pub fn http(mut self, config: http::Config) -> Self {
+        self.http = config;
+        self
+    }
+
+    /// Makes the node a member of a cluster. Nothing else changes.
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Starts the node. In a cluster it starts to join; [`Node::ready`] waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: a setting that cannot be, or an address that cannot be bound. Nothing is left running.
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        let namespaces = std::mem::take(&mut self.namespaces);
+        check(&namespaces)?;
+        let config = self.socket.clone();
+        let make = |cluster: Option<&Arc<Mesh>>| {
+            let peers: Arc<dyn Peers> = match cluster {
+                Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
+                None => Arc::new(Solo),
+            };
+            SocketIo::new(namespaces, config, peers, mint(cluster))
+        };
+        self.compose(make, |app, broadcast| app.deliver(&broadcast)).await
+    }
+
+    /// Starts a node with an application of your own on the bare Engine.IO sessions.
+    ///
+    /// # Errors
+    ///
+    /// As [`NodeBuilder::start`].
+    pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
+        self.compose(|_| app, |_, _| {}).await
+    }
+
+    /// Builds from the bottom up. What a lower layer says to a higher one goes through weak references, so a dropped
+    /// node ends.
+    async fn compose<A: Application>(
+        self,
+        make: impl FnOnce(Option<&Arc<Mesh>>) -> A,
+        deliver: fn(&A, Broadcast),
+    ) -> Result<Node<A>, StartError> {
+        self.engine.validate()?;
+        let above: Arc<OnceLock<Above<A>>> = Arc::default();
+        let cluster = match self.cluster {
+            Some(cluster) => Some(join(cluster, &above, deliver).await?),
+            None => None,
+        };
+        let id = match &cluster {
+            Some(cluster) => cluster.id().clone(),
+            None => cluster::random_node_id()?,
+        };
+        let app = Arc::new(make(cluster.as_ref()));
+        let engine =
+            Arc::new(Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await?);
+        let service = Service::new(id.clone(), Arc::clone(&engine), cluster.clone(), self.http);
+        // Set once, here: what arrived from other nodes until now found no sockets.
+        let _set_before = above.set(Above { app: Arc::downgrade(&app), service: service.downgrade() });
+        let stopping = watch::Sender::new(false);
+        Ok(Node(Arc::new(Parts { id, app, engine, cluster, service, stopping })))
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// What the cluster calls when something arrives from another node.
+struct Above<A: Application> {
+    app: Weak<A>,
+    service: http::WeakService<A>,
+}
+
+async fn join<A: Application>(
+    cluster: Cluster,
+    above: &Arc<OnceLock<Above<A>>>,
+    deliver: fn(&A, Broadcast),
+) -> Result<Arc<Mesh>, cluster::StartError> {
+    let (for_broadcasts, for_requests) = (Arc::clone(above), Arc::clone(above));
+    let inbound = move |broadcast| {
+        if let Some(app) = for_broadcasts.get().and_then(|above| above.app.upgrade()) {
+            deliver(&app, broadcast);
+        }
+    };
+    let serve = move |stream: BiStream| {
+        if let Some(service) = for_requests.get().and_then(|above| above.service.upgrade()) {
+            tokio::spawn(server::serve_forwarded(service.for_forwarded(), stream));
+        }
+    };
+    Mesh::start(cluster, Handle::current(), Arc::new(inbound), Arc::new(serve)).await
+}
+
+/// The ring key of each new id: in a cluster one of this node's tokens, which tell everybody who owns it.
+fn mint(cluster: Option<&Arc<Mesh>>) -> Box<dyn Fn() -> Key + Send + Sync> {
+    match cluster {
+        Some(cluster) => {
+            let cluster = Arc::downgrade(cluster);
+            Box::new(move || cluster.upgrade().map_or(Key::from_hash(0), |cluster| cluster.mint_key()))
+        }
+        None => Box::new(|| Key::from_hash(getrandom::u64().unwrap_or_default())),
+    }
+}
+
+fn check(namespaces: &[Described]) -> Result<(), StartError> {
+    let mut seen = std::collections::HashSet::new();
+    for namespace in namespaces {
+        let fault = namespace.faults.first().cloned();
+        let twice = (!seen.insert(&namespace.path)).then(|| "described twice".to_owned());
+        if let Some(fault) = fault.or(twice) {
+            return Err(StartError::Namespace { path: namespace.path.to_string(), fault });
+        }
+    }
+    Ok(())
+}
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting of the sessions is out of its range: correct it.
+    #[error(transparent)]
+    Config(#[from] engine::ConfigError),
+    /// The description of a namespace contradicts itself: correct it.
+    #[error("namespace {path}: {fault}")]
+    Namespace {
+        /// Which namespace.
+        path: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The node could not become a member of its cluster.
+    #[error(transparent)]
+    Cluster(#[from] cluster::StartError),
+    /// The runtime is shutting down.
+    #[error("the runtime is shutting down")]
+    Runtime(#[from] ractor::SpawnErr),
+    /// The operating system's random generator failed.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Plain HTTP connections served at once; WebSockets are not counted, they are bounded by file descriptors.
+const MAX_CONNECTIONS: usize = 100_000;

@@ -1,0 +1,103 @@
+//! Socket.IO v5: namespaces, rooms, events and acks over the sessions of the engine.
+//!
+//! ```text
+//!   engine ──► Connection ──► RawSocket ──► inbox ──► handlers of the Namespace
+//!                                 ▲
+//!   Socket::emit, Target::emit ───┤ fan-out by Rooms ◄── Broadcast ◄── Peers (the other nodes)
+//!                                 ▼
+//!                         the session's outbox
+//! ```
+
+mod acks;
+pub(crate) mod args;
+pub(crate) mod broadcast;
+mod config;
+mod connection;
+mod error;
+mod handle;
+mod handshake;
+mod namespace;
+mod packet;
+pub(crate) mod peers;
+mod raw;
+mod rooms;
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use self::state::Namespaces;
+use crate::engine::{self, SessionRef};
+use crate::id::{Key, SocketId};
+
+pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
+pub use broadcast::Target;
+pub use connection::{Command, Connection};
+pub use config::Config;
+pub use error::{
+    AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal, Result,
+};
+pub use handle::{Emitter, Joining, NamespaceRef, Socket};
+pub use handshake::Handshake;
+pub use namespace::{Namespace, namespace};
+pub(crate) use namespace::Described;
+pub use rooms::Room;
+
+/// Socket.IO as the application of an engine.
+pub struct SocketIo {
+    namespaces: Namespaces,
+    config: Config,
+    mint: Box<dyn Fn() -> Key + Send + Sync>,
+}
+
+impl SocketIo {
+    /// `mint` gives the ring key of each new socket: one that this node owns.
+    pub(crate) fn new(
+        described: Vec<Described>,
+        config: Config,
+        peers: Arc<dyn peers::Peers>,
+        mint: Box<dyn Fn() -> Key + Send + Sync>,
+    ) -> Self {
+        Self { namespaces: Namespaces::new(described, peers), config, mint }
+    }
+
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A namespace to emit to.
+    pub(crate) fn of(&self, path: &str) -> NamespaceRef {
+        NamespaceRef(self.namespaces.of(path))
+    }
+
+    /// Delivers what another node emitted to the sockets of this one.
+    pub(crate) fn deliver(&self, broadcast: &broadcast::Broadcast) {
+        self.namespaces.deliver(broadcast);
+    }
+
+    fn mint(&self) -> std::result::Result<SocketId, getrandom::Error> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random)?;
+        Ok(SocketId::new((self.mint)(), random))
+    }
+}
+
+impl engine::Application for SocketIo {
+    type Client = Connection;
+
+    fn accept(self: &Arc<Self>, session: SessionRef<Command>) -> Connection {
+        Connection::new(session, Arc::clone(self), Instant::now())
+    }
+}
+
+impl fmt::Debug for SocketIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketIo").field("namespaces", &self.namespaces).finish_non_exhaustive()
+    }
+}

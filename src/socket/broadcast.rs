@@ -1,0 +1,124 @@
+//! A packet for many sockets: the value that travels between nodes, and the operators that make one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::args::{IntoArgs, RawArgs, encode_event};
+use super::error::EncodeError;
+use super::packet::{self, Encoded};
+use super::rooms::{Room, Selection};
+use super::state::NamespaceState;
+use crate::engine::frames;
+
+/// One encoded packet and whom it is for. Encoded once; every node that has members fans it out as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broadcast {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) text: ByteString,
+    pub(crate) attachments: Vec<Bytes>,
+    pub(crate) volatile: bool,
+}
+
+/// Sockets of a namespace, by room, on every node: what [`Socket::to`](super::Socket::to) and
+/// [`NamespaceRef::to`](super::NamespaceRef::to) return. Node: `BroadcastOperator`.
+///
+/// The sockets that get a packet are those in any of the rooms (all of the namespace if no room was named), each once,
+/// minus those in an excepted room. Rooms are evaluated on the node that owns the socket, when the packet gets there.
+///
+/// Delivery is at most once. Packets from one node reach each socket in the order in which they were emitted, also
+/// among [`Socket::emit`](super::Socket::emit) and every kind of broadcast.
+///
+/// ```
+/// # fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.to("blue").to("red").except("muted").emit("paint", &"now")?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a target does nothing until something is emitted to it"]
+pub struct Target {
+    namespace: Arc<NamespaceState>,
+    selection: Selection,
+    volatile: bool,
+    local: bool,
+}
+
+impl Target {
+    pub(crate) fn new(namespace: Arc<NamespaceState>) -> Self {
+        Self { namespace, selection: Selection::default(), volatile: false, local: false }
+    }
+
+    /// Adds the members of a room. A socket's id is the name of a room that only it is in.
+    pub fn to(mut self, room: impl AsRef<str>) -> Self {
+        self.selection.rooms.push(Room::from(room.as_ref()));
+        self
+    }
+
+    /// Leaves out the members of a room.
+    pub fn except(mut self, room: impl AsRef<str>) -> Self {
+        self.selection.except.push(Room::from(room.as_ref()));
+        self
+    }
+
+    /// Only sockets of this node.
+    pub fn local(mut self) -> Self {
+        self.local = true;
+        self
+    }
+
+    /// The packet may be dropped for sockets that cannot take it at once: a polling client without a pending request,
+    /// a WebSocket that is still writing.
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
+    /// Sends an event to the selected sockets. Never blocks; the other nodes get it in the order of emits.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
+        let packet = packet::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.deliver(packet);
+        Ok(())
+    }
+
+    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; also if `E` is not an enum.
+    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        let packet = packet::event(&self.namespace.path, None, name, &args)?;
+        self.deliver(packet);
+        Ok(())
+    }
+
+    fn deliver(self, encoded: Encoded) {
+        let broadcast = Broadcast {
+            namespace: Arc::clone(&self.namespace.path),
+            selection: self.selection,
+            text: encoded.text,
+            attachments: encoded.attachments,
+            volatile: self.volatile,
+        };
+        self.namespace.fan_out(&broadcast);
+        if !self.local {
+            self.namespace.peers().broadcast(&broadcast);
+        }
+    }
+}
+
+impl NamespaceState {
+    /// Delivers to the sockets of this node: encoded once, appended to each outbox.
+    pub(crate) fn fan_out(&self, broadcast: &Broadcast) {
+        let frames = frames(&broadcast.text, &broadcast.attachments);
+        self.rooms.read().for_each(&broadcast.selection, |_, socket| {
+            socket.session.send(&frames, broadcast.volatile);
+        });
+    }
+}

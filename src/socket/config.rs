@@ -1,0 +1,27 @@
+//! Settings of the Socket.IO layer.
+
+use std::time::Duration;
+
+/// Settings of the Socket.IO layer; Node's defaults where Node has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How long a client may take to join its first namespace before its session is closed. Default 45 s. Node:
+    /// `connectTimeout`.
+    pub connect_timeout: Duration,
+    /// Binary attachments of one packet from a client. Default 10, as in Node's parser: current clients accept no more
+    /// either.
+    pub max_attachments: usize,
+    /// Bytes that the incomplete packet of one client may hold. Default 10 MB: ten attachments of the engine's default
+    /// `max_payload`. Node has no such limit.
+    pub max_pending_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(45),
+            max_attachments: 10,
+            max_pending_bytes: 10_000_000,
+        }
+    }
+}

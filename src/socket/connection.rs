@@ -1,0 +1,289 @@
+//! One client's namespaces: connects, demultiplexes and disconnects its sockets. Lives in the session's actor.
+//!
+//! Order of a CONNECT (protocol v5): the packet is decoded, the namespace's `auth` decides in a task of its own, the
+//! CONNECT reply is written, the namespace learns of the socket, its handlers run. Events that arrive while `auth`
+//! decides wait for their handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use tokio::time::Instant;
+
+use super::error::{DisconnectReason, PacketError, Refusal};
+use super::handshake::Handshake;
+use super::packet::{self, Decoder, Packet};
+use super::raw::RawSocket;
+use super::state::{Admission, Data, NamespaceState, Namespaces};
+use super::{Config, SocketIo};
+use crate::engine::{self, CloseReason, Message, SessionRef};
+use crate::id::SocketId;
+
+/// The session of a Socket.IO client.
+pub(crate) type Session = SessionRef<Command>;
+
+/// What the rest of Socket.IO tells a [`Connection`].
+#[derive(Debug)]
+pub struct Command(pub(super) Order);
+
+#[derive(Debug)]
+pub(super) enum Order {
+    /// A namespace decided on a CONNECT.
+    Admitted { socket: SocketId, outcome: Result<Data, Refusal> },
+    /// The server disconnected a socket; with `close`, it wants to be rid of the whole session.
+    Left { socket: SocketId, close: bool },
+}
+
+/// The sockets of one session: Socket.IO's part of it.
+#[derive(Debug)]
+pub struct Connection {
+    session: Session,
+    app: Arc<SocketIo>,
+    decoder: Decoder,
+    /// One entry for each namespace the client ever asked for.
+    sockets: Vec<(ByteString, Presence)>,
+    /// Until when the client must have joined its first namespace.
+    join_by: Option<Instant>,
+    /// Until when the attachments of the packet under way must have come.
+    attachments_by: Option<Instant>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+enum Presence {
+    Connecting(Arc<RawSocket>),
+    Connected(Arc<RawSocket>),
+    /// The server disconnected it. What the client sent before it knew is ignored, not held against it.
+    Left,
+}
+
+impl Connection {
+    pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
+        let decoder = Decoder::new(app.config().limits());
+        let join_by = Some(now + app.config().connect_timeout);
+        Self { session, app, decoder, sockets: Vec::new(), join_by, attachments_by: None, closing: false }
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), Violation> {
+        let packet = match message {
+            Message::Text(text) => self.decoder.text(&text)?,
+            Message::Binary(data) => self.decoder.binary(data)?,
+        };
+        self.attachments_by = match self.attachments_by {
+            _ if !self.decoder.is_pending() => None,
+            None => Some(Instant::now() + ATTACHMENT_TIMEOUT),
+            running => running,
+        };
+        packet.map_or(Ok(()), |packet| self.packet(packet))
+    }
+
+    fn packet(&mut self, packet: Packet) -> Result<(), Violation> {
+        match packet {
+            Packet::Connect { ns, auth } => self.connect(ns, auth),
+            Packet::Event { ns, event } => match self.presence(&ns)? {
+                Presence::Connecting(socket) | Presence::Connected(socket) => {
+                    socket.receive(event);
+                    Ok(())
+                }
+                Presence::Left => Ok(()),
+            },
+            Packet::Ack { ns, id, args } => {
+                if let Presence::Connected(socket) = self.presence(&ns)? {
+                    socket.receive_ack(id, args);
+                }
+                Ok(())
+            }
+            Packet::Disconnect { ns } => {
+                let index = self.index(&ns).ok_or(Violation::State)?;
+                let (_, presence) = self.sockets.swap_remove(index);
+                if let Presence::Connected(socket) = presence {
+                    socket.disconnect(DisconnectReason::ClientNamespaceDisconnect);
+                }
+                Ok(())
+            }
+            Packet::ConnectError { .. } => Err(Violation::State),
+            Packet::Nothing { ns } => self.presence(&ns).map(drop),
+        }
+    }
+
+    fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), Violation> {
+        match self.index(&ns) {
+            Some(index) if matches!(self.sockets.get(index), Some((_, Presence::Left))) => {
+                self.sockets.swap_remove(index);
+            }
+            Some(_) => return Err(Violation::State),
+            None => {}
+        }
+        let Some(namespace) = self.app.namespaces().find(&ns).cloned() else {
+            self.refuse(&ns, &Refusal::new("Invalid namespace"));
+            return Ok(());
+        };
+        let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
+        let Ok(id) = self.app.mint() else {
+            self.refuse(&ns, &Refusal::new("internal error"));
+            return Ok(());
+        };
+        self.admit(ns, id, namespace, handshake);
+        Ok(())
+    }
+
+    fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
+        let admission = namespace.behaviour.admit(handshake.clone());
+        let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
+        match admission {
+            Admission::Open(data) => {
+                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.join_by = None;
+                socket.admit(data);
+            }
+            Admission::Deciding(decision) => {
+                self.sockets.push((ns, Presence::Connecting(socket)));
+                let session = self.session.clone();
+                // Ends when the user's `auth` does; a panic in it must not leave the client waiting.
+                let deciding = tokio::spawn(decision);
+                tokio::spawn(async move {
+                    let outcome = deciding.await.unwrap_or_else(|_| Err(Refusal::new("internal error")));
+                    session.command(Command(Order::Admitted { socket: id, outcome }));
+                });
+            }
+        }
+    }
+
+    fn admitted(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
+        let found = self.sockets.iter().position(
+            |(_, presence)| matches!(presence, Presence::Connecting(socket) if socket.id == id),
+        );
+        // The client may have gone away, or given up on this namespace.
+        let Some(index) = found else { return };
+        let (ns, presence) = self.sockets.swap_remove(index);
+        let Presence::Connecting(socket) = presence else { return };
+        match outcome {
+            Ok(data) => {
+                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.join_by = None;
+                socket.admit(data);
+            }
+            Err(refusal) => {
+                tracing::info!(%ns, refusal = refusal.message(), "a client was refused");
+                self.refuse(&ns, &refusal);
+            }
+        }
+    }
+
+    fn left(&mut self, id: SocketId, close: bool) {
+        for (_, presence) in &mut self.sockets {
+            if matches!(presence, Presence::Connected(socket) if socket.id == id) {
+                *presence = Presence::Left;
+            }
+        }
+        if close {
+            for (_, presence) in std::mem::take(&mut self.sockets) {
+                if let Presence::Connected(socket) = presence
+                    && socket.disconnect(DisconnectReason::ServerNamespaceDisconnect)
+                {
+                    socket.write(&packet::disconnect(&socket.namespace.path), false);
+                }
+            }
+            self.close(DisconnectReason::ServerNamespaceDisconnect);
+        }
+    }
+
+    fn refuse(&self, ns: &str, refusal: &Refusal) {
+        let packet = packet::connect_error(ns, refusal.message(), refusal.data());
+        self.session.send(&engine::frames(&packet.text, &packet.attachments), false);
+    }
+
+    /// Closes the session because of what the client sent, or did not send.
+    fn close(&mut self, reason: DisconnectReason) {
+        self.closing = true;
+        self.join_by = None;
+        self.attachments_by = None;
+        self.disconnect_all(reason);
+        self.session.close();
+    }
+
+    fn disconnect_all(&mut self, reason: DisconnectReason) {
+        for (_, presence) in self.sockets.drain(..) {
+            if let Presence::Connected(socket) = presence {
+                socket.disconnect(reason);
+            }
+        }
+    }
+
+    fn index(&self, ns: &str) -> Option<usize> {
+        self.sockets.iter().position(|(name, _)| name == ns)
+    }
+
+    fn presence(&self, ns: &str) -> Result<&Presence, Violation> {
+        self.sockets
+            .iter()
+            .find_map(|(name, presence)| (name == ns).then_some(presence))
+            .ok_or(Violation::State)
+    }
+}
+
+impl engine::Client for Connection {
+    type Command = Command;
+
+    fn handle_message(&mut self, message: Message) {
+        if self.closing {
+            return;
+        }
+        if let Err(violation) = self.message(message) {
+            tracing::info!(%violation, "a client broke the protocol: closed");
+            self.close(DisconnectReason::ForcedClose);
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command.0 {
+            Order::Admitted { socket, outcome } => self.admitted(socket, outcome),
+            Order::Left { socket, close } => self.left(socket, close),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.join_by.into_iter().chain(self.attachments_by).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.join_by.is_some_and(|at| at <= now) {
+            tracing::info!("a client joined no namespace in time: closed");
+            self.close(DisconnectReason::ForcedServerClose);
+        } else if self.attachments_by.is_some_and(|at| at <= now) {
+            tracing::info!("a client did not complete a packet in time: closed");
+            self.close(DisconnectReason::ForcedClose);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.sockets.iter().any(|(_, presence)| match presence {
+            Presence::Connecting(socket) | Presence::Connected(socket) => socket.is_full(),
+            Presence::Left => false,
+        })
+    }
+
+    fn handle_close(mut self, reason: CloseReason) {
+        self.disconnect_all(reason.into());
+    }
+}
+
+/// What a client must not do; closes its session.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// A packet for a namespace it is not in, or CONNECT for one it is in.
+    #[error("a packet that its state does not allow")]
+    State,
+}
+
+impl Config {
+    fn limits(&self) -> packet::Limits {
+        packet::Limits { max_attachments: self.max_attachments, max_pending_bytes: self.max_pending_bytes }
+    }
+}
+
+/// How long the attachments of one packet may take to arrive: generous for a slow uplink, and the bytes that can wait
+/// meanwhile are bounded as well.
+const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(20);

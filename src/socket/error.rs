@@ -1,0 +1,382 @@
+//! What can go wrong between a client's packets and a user's handler, and who gets to see it.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use bytestring::ByteString;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::args::RawArgs;
+use crate::engine::CloseReason;
+
+/// What a handler returns: the value is the ack, the error becomes the client's `[{"error":{code,message}}]`.
+pub type Result<T, E = EventError> = std::result::Result<T, E>;
+
+/// Why a handler refused an event.
+///
+/// The client that asked for an ack gets `[{"error":{"code":…,"message":…}}]`. Made by [`EventError::new`], code and
+/// message are the handler's own. Made by `?` from any other error, they are `internal` and `internal error`, and the
+/// error itself is kept for the log only.
+///
+/// It does not implement [`std::error::Error`]: that is what lets `?` turn every error into it.
+pub struct EventError {
+    code: Cow<'static, str>,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl EventError {
+    /// Makes an error whose code and message the client may see.
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: code.into(), message: message.into(), source: None }
+    }
+
+    /// The arguments did not decode: the client is told where, and what was expected there.
+    pub(crate) fn invalid_arguments(error: ArgsError) -> Self {
+        Self::new("invalid_arguments", error.to_string()).caused_by(error)
+    }
+
+    /// What kind of error it is: a word for programs.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What happened: a sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error behind it, which no client sees.
+    pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
+    /// The ack a client gets instead of the handler's value.
+    pub(crate) fn to_args(&self) -> RawArgs {
+        let ack = json!({ "error": { "code": self.code, "message": self.message } });
+        RawArgs::from_value(&ack)
+    }
+
+    fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Box::new(error)), ..self }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for EventError {
+    fn from(error: E) -> Self {
+        Self::new("internal", "internal error").caused_by(error)
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl fmt::Debug for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        write_chain(f, self.source.as_deref().map(|source| source as &dyn Error))
+    }
+}
+
+/// Why a client may not enter a namespace; sent as CONNECT_ERROR `{"message":…,"data":…}`.
+///
+/// The client keeps its connection and may try again. Like [`EventError`] it is made from any other error by `?`, and
+/// then says `internal error` and nothing else.
+pub struct Refusal {
+    message: Cow<'static, str>,
+    data: Option<Value>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Refusal {
+    /// Refuses with a message the client sees as `err.message`.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), data: None, source: None }
+    }
+
+    /// Adds what the client sees as `err.data`. A value that JSON cannot express (a map with keys that are no
+    /// strings) is left out.
+    #[must_use]
+    pub fn with_data(self, data: impl Serialize) -> Self {
+        Self { data: serde_json::to_value(data).ok(), ..self }
+    }
+
+    /// The client's `auth` is not of the type that was asked for.
+    pub(crate) fn invalid_auth(error: ArgsError) -> Self {
+        Self { source: Some(Box::new(error)), ..Self::new("invalid auth") }
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the client is told beside the message.
+    pub fn data(&self) -> Option<&Value> {
+        self.data.as_ref()
+    }
+
+    /// The error behind it, which no client sees.
+    pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { source: Some(Box::new(error)), ..Self::new("internal error") }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        write_chain(f, self.source.as_deref().map(|source| source as &dyn Error))
+    }
+}
+
+/// Writes an error and everything that caused it, as one line of a log.
+fn write_chain(f: &mut fmt::Formatter<'_>, error: Option<&dyn Error>) -> fmt::Result {
+    let mut next = error;
+    while let Some(error) = next {
+        write!(f, ": {error}")?;
+        next = error.source();
+    }
+    Ok(())
+}
+
+/// Why an emit with ack has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The client did not answer in time. An answer that comes later is ignored.
+    #[error("no ack in time")]
+    Timeout,
+    /// The client left before it answered; whether it saw the event is unknown.
+    #[error("the socket disconnected before its ack")]
+    Disconnected,
+    /// The client answered with something else than the type that was asked for.
+    #[error("the ack does not decode")]
+    Decode(#[from] ArgsError),
+    /// The event does not encode; nothing was sent.
+    #[error("the event does not encode")]
+    Encode(#[from] EncodeError),
+    /// Too many acks of this socket are pending; nothing was sent. Give acks a timeout.
+    #[error("too many acks are pending")]
+    TooMany,
+}
+
+/// Why arguments are not of the type that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}{source}")]
+pub struct ArgsError {
+    place: Place,
+    source: serde_json::Error,
+}
+
+impl ArgsError {
+    pub(crate) fn argument(index: usize, source: serde_json::Error) -> Self {
+        Self { place: Place::Argument(index), source }
+    }
+
+    pub(crate) fn event(source: serde_json::Error) -> Self {
+        Self { place: Place::Event, source }
+    }
+}
+
+/// Where decoding failed.
+#[derive(Debug)]
+enum Place {
+    Event,
+    Argument(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event => Ok(()),
+            Self::Argument(index) => write!(f, "argument {}: ", index + 1),
+        }
+    }
+}
+
+/// Why an event or ack could not be sent. Nothing was sent to anybody.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// A value has no JSON form, for example a map whose keys are not strings; or it was sent as an event, and is not
+    /// the variant of an enum.
+    #[error("a value does not encode: {0}")]
+    Json(#[from] serde_json::Error),
+    /// More attachments than clients accept ([`EncodeError::MAX_ATTACHMENTS`]); they would close their connection.
+    #[error("{given} attachments, where clients accept {}", EncodeError::MAX_ATTACHMENTS)]
+    TooManyAttachments {
+        /// How many there were.
+        given: usize,
+    },
+    /// The name is one of Socket.IO's own (`connect`, `disconnect`, …); a client closes its connection on it.
+    #[error("{name:?} is a reserved event name")]
+    ReservedName {
+        /// The name.
+        name: ByteString,
+    },
+    /// A plain value beside attachments has the form of an attachment's placeholder. Clients would take it for one, or
+    /// close their connection; such a value comes from a hostile client and was passed on.
+    #[error("a value is formed like the placeholder of an attachment")]
+    ForgedPlaceholder,
+}
+
+impl EncodeError {
+    /// How many attachments one event or ack may have: what `socket.io-parser` accepts since 4.2.6.
+    pub const MAX_ATTACHMENTS: usize = 10;
+}
+
+/// Why something a client sent is not a Socket.IO packet. Its connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// The first character is not a packet type.
+    #[error("unknown packet type")]
+    UnknownType,
+    /// The number of attachments is absent, zero or not a number, or a placeholder names none of them.
+    #[error("illegal attachments")]
+    IllegalAttachments,
+    /// More attachments are announced than the limit.
+    #[error("too many attachments")]
+    TooManyAttachments,
+    /// The ack id is larger than 2^53 − 1.
+    #[error("illegal ack id")]
+    IllegalId,
+    /// The payload is not JSON, nests too deep, or is not what this type of packet carries.
+    #[error("invalid payload")]
+    InvalidPayload,
+    /// The event has one of Socket.IO's own names.
+    #[error("reserved event name")]
+    ReservedName,
+    /// A text packet came where an attachment was due.
+    #[error("got plaintext data when reconstructing a packet")]
+    UnexpectedText,
+    /// Bytes came where no attachment was due.
+    #[error("got binary data when not reconstructing a packet")]
+    UnexpectedBinary,
+    /// A packet and its attachments are larger than the limit.
+    #[error("packet too large")]
+    TooLarge,
+}
+
+/// Why a socket left its namespace, in Node's words (`DisconnectReason` of `socket-types.ts`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The transport failed.
+    TransportError,
+    /// The client closed the transport, or its network did.
+    TransportClose,
+    /// The connection was closed for a packet that is none, or that was not allowed at that moment.
+    ForcedClose,
+    /// The client did not answer the heartbeat.
+    PingTimeout,
+    /// The client sent something that is not an Engine.IO packet.
+    ParseError,
+    /// The node shut down.
+    ServerShuttingDown,
+    /// The connection was closed later for what it did, or for joining no namespace in time.
+    ForcedServerClose,
+    /// The client called `disconnect()`.
+    ClientNamespaceDisconnect,
+    /// The application called `disconnect()`.
+    ServerNamespaceDisconnect,
+}
+
+impl From<CloseReason> for DisconnectReason {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::TransportError => Self::TransportError,
+            CloseReason::TransportClose => Self::TransportClose,
+            CloseReason::ForcedClose => Self::ForcedClose,
+            CloseReason::PingTimeout => Self::PingTimeout,
+            CloseReason::ParseError => Self::ParseError,
+            CloseReason::ServerShuttingDown => Self::ServerShuttingDown,
+        }
+    }
+}
+
+impl DisconnectReason {
+    /// Node's string for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TransportError => "transport error",
+            Self::TransportClose => "transport close",
+            Self::ForcedClose => "forced close",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ServerShuttingDown => "server shutting down",
+            Self::ForcedServerClose => "forced server close",
+            Self::ClientNamespaceDisconnect => "client namespace disconnect",
+            Self::ServerNamespaceDisconnect => "server namespace disconnect",
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The socket was not connected any more: what was asked of it did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the socket is disconnected")]
+pub struct Disconnected;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup() -> Result<u8> {
+        Ok("300".parse::<u8>()?)
+    }
+
+    #[test]
+    fn a_foreign_error_is_masked_for_the_client_and_kept_for_the_log() {
+        let error = lookup().unwrap_err();
+        let ack = error.to_args();
+        assert_eq!(ack.json(), r#"{"error":{"code":"internal","message":"internal error"}}"#);
+        assert!(error.source().is_some());
+        assert!(format!("{error:?}").contains("too large"), "{error:?}");
+    }
+
+    #[test]
+    fn an_error_of_the_handler_reaches_the_client_as_it_is() {
+        let error = EventError::new("empty", "say \"something\"");
+        assert_eq!(error.to_args().json(), r#"{"error":{"code":"empty","message":"say \"something\""}}"#);
+        assert_eq!(error.to_string(), "empty: say \"something\"");
+    }
+
+    #[test]
+    fn arguments_that_do_not_decode_are_told_with_their_place() {
+        let error = RawArgs::encode(&"x").unwrap().decode::<u8>().unwrap_err();
+        let error = EventError::invalid_arguments(error);
+        assert_eq!(error.code(), "invalid_arguments");
+        assert!(error.message().starts_with("argument 1: invalid type: string"), "{}", error.message());
+    }
+
+    #[test]
+    fn a_refusal_carries_data_and_masks_foreign_errors() {
+        let refusal = Refusal::new("not authorized").with_data(json!({ "a": 1 }));
+        assert_eq!((refusal.message(), refusal.data()), ("not authorized", Some(&json!({ "a": 1 }))));
+        let masked = Refusal::from("300".parse::<u8>().unwrap_err());
+        assert_eq!((masked.message(), masked.data()), ("internal error", None));
+    }
+}

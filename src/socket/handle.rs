@@ -1,0 +1,283 @@
+//! What a user holds of one socket, and of a namespace.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
+use super::broadcast::Target;
+use super::error::{AckError, Disconnected, EncodeError};
+use super::handshake::Handshake;
+use super::packet;
+use super::raw::RawSocket;
+use super::rooms::Room;
+use super::state::NamespaceState;
+use crate::id::SocketId;
+
+/// One client in one namespace; `S` is what the namespace's `auth` returned. Node: `Socket`.
+///
+/// A handle is an address: cloning and keeping it costs little and keeps no connection alive. What is emitted after
+/// the socket was disconnected is dropped.
+pub struct Socket<S = ()> {
+    raw: Arc<RawSocket>,
+    data: Arc<S>,
+}
+
+impl<S: Send + Sync + 'static> Socket<S> {
+    /// The handle of an admitted socket of a namespace whose data is an `S`.
+    pub(crate) fn of(raw: Arc<RawSocket>) -> Option<Self> {
+        let data = Arc::clone(raw.data()?).downcast().ok()?;
+        Some(Self { raw, data })
+    }
+
+    /// What `auth` returned for this client.
+    pub fn data(&self) -> &S {
+        &self.data
+    }
+
+    /// The public id of this socket: 20 characters, and the name of a room that only it is in.
+    pub fn id(&self) -> SocketId {
+        self.raw.id
+    }
+
+    /// What the client said when it connected.
+    pub fn handshake(&self) -> &Handshake {
+        &self.raw.handshake
+    }
+
+    /// The path of the namespace.
+    pub fn namespace(&self) -> &str {
+        &self.raw.namespace.path
+    }
+
+    /// Whether the socket is still in its namespace.
+    pub fn is_connected(&self) -> bool {
+        self.raw.is_connected()
+    }
+
+    /// The rooms the socket joined. Its own room, named by its id, is not listed.
+    pub fn rooms(&self) -> Vec<Room> {
+        self.raw.namespace.rooms.read().rooms_of(&self.raw.id).cloned().collect()
+    }
+
+    /// Joins a room: at once on this node. Awaiting the result waits until every reachable node knows that this node
+    /// has a member there (at most 500 ms): every packet emitted to the room after that, anywhere, reaches this socket.
+    pub fn join(&self, room: impl AsRef<str>) -> Joining {
+        let namespace = &self.raw.namespace;
+        if !self.raw.is_connected() {
+            return Joining(None);
+        }
+        namespace.join(self.raw.id, &Room::from(room.as_ref()));
+        // Ghost members cannot remain: whoever disconnected meanwhile removed the socket from the index first.
+        Joining(Some((Arc::clone(namespace), namespace.peers().version())))
+    }
+
+    /// Leaves a room: nothing emitted to it from now on, on this node, reaches the socket.
+    pub fn leave(&self, room: impl AsRef<str>) {
+        self.raw.namespace.leave(self.raw.id, room.as_ref());
+    }
+
+    /// Sends an event to this client. Never blocks. Delivered at most once, in the order of emits.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
+        self.emitter().emit(event, args)
+    }
+
+    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`]; also if `E` is not an enum.
+    pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.raw.emit(&packet::event(&self.raw.namespace.path, None, name, &args)?, false);
+        Ok(())
+    }
+
+    /// Sends an event and waits for the client's ack, at most 10 seconds ([`Socket::timeout`] says otherwise).
+    ///
+    /// # Errors
+    ///
+    /// [`AckError`]: no answer in time, disconnected before it came, an answer that is not an `R`.
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        self.emitter().emit_with_ack(event, args).await
+    }
+
+    /// How long the next [`Emitter::emit_with_ack`] waits.
+    pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
+        Emitter { timeout, ..self.emitter() }
+    }
+
+    /// The next packet may be dropped if the client cannot take it at once.
+    pub fn volatile(&self) -> Emitter<'_> {
+        Emitter { volatile: true, ..self.emitter() }
+    }
+
+    fn emitter(&self) -> Emitter<'_> {
+        Emitter { raw: &self.raw, volatile: false, timeout: ACK_TIMEOUT }
+    }
+
+    /// The members of a room but this socket.
+    pub fn to(&self, room: impl AsRef<str>) -> Target {
+        self.broadcast().to(room)
+    }
+
+    /// Everybody in the namespace but this socket and the members of a room.
+    pub fn except(&self, room: impl AsRef<str>) -> Target {
+        self.broadcast().except(room)
+    }
+
+    /// Everybody in the namespace but this socket.
+    pub fn broadcast(&self) -> Target {
+        Target::new(Arc::clone(&self.raw.namespace)).except(self.raw.id.to_string())
+    }
+
+    /// Everybody in the namespace on this node but this socket.
+    pub fn local(&self) -> Target {
+        self.broadcast().local()
+    }
+
+    /// Disconnects the client from this namespace, after what was emitted to it. It does not reconnect by itself.
+    /// Node: `socket.disconnect()`.
+    pub fn disconnect(&self) {
+        self.raw.leave(false);
+    }
+
+    /// Disconnects the client from every namespace and closes its connection. Node: `socket.disconnect(true)`.
+    pub fn close(&self) {
+        self.raw.leave(true);
+    }
+}
+
+impl<S> Clone for Socket<S> {
+    fn clone(&self) -> Self {
+        Self { raw: Arc::clone(&self.raw), data: Arc::clone(&self.data) }
+    }
+}
+
+impl<S> fmt::Debug for Socket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+/// One socket with what applies to the next packet: what [`Socket::timeout`] and [`Socket::volatile`] return.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "an emitter does nothing until something is emitted"]
+pub struct Emitter<'a> {
+    raw: &'a Arc<RawSocket>,
+    volatile: bool,
+    timeout: Duration,
+}
+
+impl Emitter<'_> {
+    /// As [`Socket::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// As [`Socket::volatile`].
+    pub fn volatile(self) -> Self {
+        Self { volatile: true, ..self }
+    }
+
+    /// As [`Socket::emit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`].
+    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
+        let packet = packet::event(&self.raw.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.raw.emit(&packet, self.volatile);
+        Ok(())
+    }
+
+    /// As [`Socket::emit_with_ack`]. Never volatile: a dropped packet would only be a timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit_with_ack`].
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        let answer = self.raw.call(event, &RawArgs::encode(args)?, self.timeout).await?;
+        Ok(R::from_args(&answer)?)
+    }
+}
+
+/// A join that has happened on this node; awaited, it has happened for every reachable node.
+#[derive(Debug)]
+pub struct Joining(Option<(Arc<NamespaceState>, u64)>);
+
+impl IntoFuture for Joining {
+    /// The socket was not connected any more, so it joined nothing.
+    type Output = Result<(), Disconnected>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (namespace, version) = self.0.ok_or(Disconnected)?;
+            namespace.peers().confirmed(version).await;
+            Ok(())
+        })
+    }
+}
+
+/// A namespace to emit to from anywhere: what [`Node::of`](crate::Node::of) returns. Node: `io.of(path)`.
+#[derive(Debug, Clone)]
+pub struct NamespaceRef(pub(crate) Arc<NamespaceState>);
+
+impl NamespaceRef {
+    /// The path of the namespace.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// Everybody in the namespace, on every node.
+    pub fn all(&self) -> Target {
+        Target::new(Arc::clone(&self.0))
+    }
+
+    /// The members of a room.
+    pub fn to(&self, room: impl AsRef<str>) -> Target {
+        self.all().to(room)
+    }
+
+    /// Everybody but the members of a room.
+    pub fn except(&self, room: impl AsRef<str>) -> Target {
+        self.all().except(room)
+    }
+
+    /// Everybody in the namespace on this node.
+    pub fn local(&self) -> Target {
+        self.all().local()
+    }
+
+    /// Sends an event to everybody in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`].
+    pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
+        self.all().emit(event, args)
+    }
+
+    /// How many sockets of the namespace are on this node.
+    pub fn local_count(&self) -> usize {
+        self.0.rooms.read().len()
+    }
+}
+
+/// How long an ack may take unless said otherwise: Node waits forever, which leaks whatever waits.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,51 @@
+//! What a client said when it connected to a namespace.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use serde::de::DeserializeOwned;
+
+use super::error::{ArgsError, Refusal};
+use crate::engine;
+
+/// The request that opened the session, and the auth payload of this namespace. Node: `socket.handshake`.
+///
+/// Headers and query are those of the first HTTP request of the session, the same for all its namespaces.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    request: Arc<engine::Handshake>,
+    auth: Option<ByteString>,
+}
+
+impl Handshake {
+    pub(crate) fn new(request: Arc<engine::Handshake>, auth: Option<ByteString>) -> Self {
+        Self { request, auth }
+    }
+
+    /// The first HTTP request of the session: headers, query, address.
+    pub fn request(&self) -> &engine::Handshake {
+        &self.request
+    }
+
+    /// The auth payload (`auth` in the client's options) as `T`; `{}` if the client sent none.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] with the message `invalid auth payload`: returned from `auth` with `?`, it becomes the
+    /// CONNECT_ERROR.
+    ///
+    /// ```
+    /// # use socketmesh::{Handshake, Refusal};
+    /// #[derive(serde::Deserialize)]
+    /// struct Login { token: String }
+    ///
+    /// async fn login(handshake: Handshake) -> Result<String, Refusal> {
+    ///     let Login { token } = handshake.auth()?;
+    ///     if token == "secret" { Ok(token) } else { Err(Refusal::new("unauthorized")) }
+    /// }
+    /// ```
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let auth = self.auth.as_deref().unwrap_or("{}");
+        serde_json::from_str(auth).map_err(|error| Refusal::invalid_auth(ArgsError::argument(0, error)))
+    }
+}

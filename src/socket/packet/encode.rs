@@ -1,0 +1,86 @@
+//! The text of the packets a server sends.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::Value;
+
+use super::super::args::RawArgs;
+use super::super::error::EncodeError;
+use crate::id::SocketId;
+
+/// A packet as it goes to the engine: one text message, then the attachments, with nothing between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Without the engine's packet type `4`.
+    pub(crate) text: ByteString,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+impl Encoded {
+    fn text(text: String) -> Self {
+        Self { text: text.into(), attachments: Vec::new() }
+    }
+}
+
+/// The client is in the namespace now, under this id.
+pub(crate) fn connect(ns: &str, sid: SocketId) -> Encoded {
+    Encoded::text(format!(r#"0{}{{"sid":"{sid}"}}"#, Namespace(ns)))
+}
+
+/// The client may not enter the namespace.
+pub(crate) fn connect_error(ns: &str, message: &str, data: Option<&Value>) -> Encoded {
+    let data = data.map_or_else(String::new, |data| format!(r#","data":{data}"#));
+    Encoded::text(format!(r#"4{}{{"message":{}{data}}}"#, Namespace(ns), Value::from(message)))
+}
+
+/// The client is no longer in the namespace.
+pub(crate) fn disconnect(ns: &str) -> Encoded {
+    Encoded::text(format!("1{}", Namespace(ns)))
+}
+
+/// An event, with the id under which an ack is wanted.
+pub(crate) fn event(ns: &str, id: Option<u64>, name: &str, args: &RawArgs) -> Result<Encoded, EncodeError> {
+    super::check_name(name)?;
+    let mut text = header('2', '5', args, ns, id);
+    text.push('[');
+    text.push_str(&Value::from(name).to_string());
+    if !args.json().is_empty() {
+        text.push(',');
+        text.push_str(args.json());
+    }
+    text.push(']');
+    Ok(Encoded { text: text.into(), attachments: args.attachments().to_vec() })
+}
+
+/// The answer to an event that came with this id.
+pub(crate) fn ack(ns: &str, id: u64, args: &RawArgs) -> Encoded {
+    let mut text = header('3', '6', args, ns, Some(id));
+    text.push('[');
+    text.push_str(args.json());
+    text.push(']');
+    Encoded { text: text.into(), attachments: args.attachments().to_vec() }
+}
+
+/// Everything before the payload; `binary` is the type if there are attachments.
+fn header(plain: char, binary: char, args: &RawArgs, ns: &str, id: Option<u64>) -> String {
+    let mut text = String::with_capacity(args.json().len() + ns.len() + 64);
+    match args.attachments().len() {
+        0 => text.push(plain),
+        count => text.extend([binary.to_string(), count.to_string(), "-".to_owned()]),
+    }
+    text.push_str(&Namespace(ns).to_string());
+    text.extend(id.map(|id| id.to_string()));
+    text
+}
+
+/// A namespace as packets write it: the main one is left out.
+struct Namespace<'a>(&'a str);
+
+impl std::fmt::Display for Namespace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            "/" => Ok(()),
+            ns => write!(f, "{ns},"),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One client in one namespace, whatever the type of its data.
+//!
+//! Events wait in the inbox, and one task drains it: it exists only while there is something to handle, so events of
+//! one client are handled in order, and a slow handler delays that client's next event and nothing else. Acks bypass
+//! the inbox.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::acks::Acks;
+use super::args::RawArgs;
+use super::connection::{Command, Order, Session};
+use super::error::{AckError, DisconnectReason, EventError};
+use super::handshake::Handshake;
+use super::packet::{self, Encoded, Event};
+use super::state::NamespaceState;
+use crate::engine::frames;
+use crate::id::SocketId;
+
+/// What a namespace, a connection and every handle of a user share of one socket.
+pub(crate) struct RawSocket {
+    pub(crate) id: SocketId,
+    pub(crate) namespace: Arc<NamespaceState>,
+    pub(crate) session: Session,
+    pub(crate) handshake: Handshake,
+    data: OnceLock<Arc<dyn Any + Send + Sync>>,
+    connected: AtomicBool,
+    inbox: Mutex<Inbox>,
+    /// The inbox is full: the client is not read from.
+    full: AtomicBool,
+    acks: Mutex<Acks<oneshot::Sender<RawArgs>>>,
+}
+
+/// What waits for the handlers of one socket.
+struct Inbox {
+    queue: VecDeque<Work>,
+    bytes: usize,
+    drain: Drain,
+}
+
+#[derive(PartialEq, Eq)]
+enum Drain {
+    /// Not admitted yet: events wait for their handlers.
+    Held,
+    Idle,
+    Running,
+}
+
+/// What a handler is called for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Connected,
+    Event(Event),
+    Disconnected(DisconnectReason),
+}
+
+impl RawSocket {
+    pub(crate) fn new(
+        id: SocketId,
+        namespace: Arc<NamespaceState>,
+        session: Session,
+        handshake: Handshake,
+    ) -> Arc<Self> {
+        let inbox = Inbox { queue: VecDeque::new(), bytes: 0, drain: Drain::Held };
+        Arc::new(Self {
+            id,
+            namespace,
+            session,
+            handshake,
+            data: OnceLock::new(),
+            connected: AtomicBool::new(false),
+            inbox: Mutex::new(inbox),
+            full: AtomicBool::new(false),
+            acks: Mutex::new(Acks::default()),
+        })
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// Whether so much waits for the handlers that the client should not be read from.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn data(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.data.get()
+    }
+
+    /// Admits the socket: CONNECT is written, the namespace knows it, then its handlers run.
+    pub(crate) fn admit(self: &Arc<Self>, data: Arc<dyn Any + Send + Sync>) {
+        // An admission is decided once per socket, by the connection that owns it.
+        let _decided_before = self.data.set(data);
+        self.connected.store(true, Ordering::Release);
+        self.write(&packet::connect(&self.namespace.path, self.id), false);
+        self.namespace.insert(self);
+        let mut inbox = self.inbox.lock();
+        inbox.queue.push_front(Work::Connected);
+        inbox.drain = Drain::Idle;
+        self.start(inbox);
+    }
+
+    /// An event of the client: handled after those before it.
+    pub(crate) fn receive(self: &Arc<Self>, event: Event) {
+        let mut inbox = self.inbox.lock();
+        inbox.bytes += event.len();
+        inbox.queue.push_back(Work::Event(event));
+        if inbox.queue.len() >= INBOX_EVENTS || inbox.bytes >= INBOX_BYTES {
+            self.full.store(true, Ordering::Release);
+        }
+        self.start(inbox);
+    }
+
+    /// The answer to an [`RawSocket::call`]; one that nobody waits for is ignored.
+    pub(crate) fn receive_ack(&self, id: u64, args: RawArgs) {
+        let waiting = self.acks.lock().take(id);
+        if let Some(waiting) = waiting {
+            // The caller may have given up this instant.
+            let _gave_up = waiting.send(args);
+        }
+    }
+
+    /// Takes the socket out of its namespace: it gets nothing from now on, and what it sent but nobody handled yet is
+    /// dropped. Returns whether it was connected.
+    pub(crate) fn disconnect(self: &Arc<Self>, reason: DisconnectReason) -> bool {
+        if !self.connected.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        self.namespace.remove(self.id);
+        drop(self.acks.lock().drain());
+        let mut inbox = self.inbox.lock();
+        inbox.queue.clear();
+        inbox.bytes = 0;
+        inbox.queue.push_back(Work::Disconnected(reason));
+        self.full.store(false, Ordering::Release);
+        self.start(inbox);
+        true
+    }
+
+    /// Appends a packet to the client's outbox; dropped after the socket was disconnected.
+    pub(crate) fn emit(&self, packet: &Encoded, volatile: bool) {
+        if self.is_connected() {
+            self.write(packet, volatile);
+        }
+    }
+
+    pub(crate) fn write(&self, packet: &Encoded, volatile: bool) {
+        self.session.send(&frames(&packet.text, &packet.attachments), volatile);
+    }
+
+    /// Emits an event and waits for the client's ack.
+    pub(crate) async fn call(
+        &self,
+        event: &str,
+        args: &RawArgs,
+        timeout: Duration,
+    ) -> Result<RawArgs, AckError> {
+        let id = self.namespace.next_ack_id();
+        let packet = packet::event(&self.namespace.path, Some(id), event, args)?;
+        let (sender, answer) = oneshot::channel();
+        if !self.is_connected() {
+            return Err(AckError::Disconnected);
+        }
+        self.acks.lock().insert(id, sender)?;
+        // Forgets the ack however this future ends.
+        let _pending = PendingAck { socket: self, id };
+        self.emit(&packet, false);
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(args)) => Ok(args),
+            Ok(Err(_)) => Err(AckError::Disconnected),
+            Err(_) => Err(AckError::Timeout),
+        }
+    }
+
+    /// Starts the draining task if there is something to handle and none runs.
+    fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
+        if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
+            inbox.drain = Drain::Running;
+            tokio::spawn(Arc::clone(self).drain());
+        }
+    }
+
+    async fn drain(self: Arc<Self>) {
+        while let Some(work) = self.next() {
+            if !run_to_end(self.handle(work)).await {
+                tracing::error!(socket = %self.id, ns = %self.namespace.path, "a handler panicked: socket disconnected");
+                self.leave(false);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut inbox = self.inbox.lock();
+        let Some(work) = inbox.queue.pop_front() else {
+            inbox.drain = Drain::Idle;
+            inbox.queue = VecDeque::new();
+            return None;
+        };
+        if let Work::Event(event) = &work {
+            inbox.bytes = inbox.bytes.saturating_sub(event.len());
+        }
+        let has_room = inbox.queue.len() < INBOX_EVENTS / 2 && inbox.bytes < INBOX_BYTES / 2;
+        if has_room && self.full.swap(false, Ordering::AcqRel) {
+            self.session.resume();
+        }
+        Some(work)
+    }
+
+    async fn handle(self: &Arc<Self>, work: Work) {
+        let behaviour = &self.namespace.behaviour;
+        match work {
+            Work::Connected => {
+                if let Err(error) = behaviour.connected(Arc::clone(self)).await {
+                    self.warn("on_connect", &error);
+                    self.leave(false);
+                }
+            }
+            Work::Event(event) => {
+                let id = event.id;
+                let name = event.name.clone();
+                let result = behaviour.event(Arc::clone(self), event).await;
+                self.reply(&name, id, result);
+            }
+            Work::Disconnected(reason) => {
+                if let Err(error) = behaviour.disconnected(Arc::clone(self), reason).await {
+                    self.warn("on_disconnect", &error);
+                }
+            }
+        }
+    }
+
+    fn reply(&self, event: &str, id: Option<u64>, result: Result<RawArgs, EventError>) {
+        if let Err(error) = &result {
+            self.warn(event, error);
+        }
+        let Some(id) = id else { return };
+        let args = result.unwrap_or_else(|error| error.to_args());
+        self.write(&packet::ack(&self.namespace.path, id, &args), false);
+    }
+
+    fn warn(&self, event: &str, error: &EventError) {
+        tracing::warn!(ns = %self.namespace.path, socket = %self.id, event, ?error, "a handler failed");
+    }
+
+    /// The server's side of a disconnect: out of the namespace at once, and the client is told. With `close`, out of
+    /// every namespace, and the session closes.
+    pub(crate) fn leave(self: &Arc<Self>, close: bool) {
+        if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
+            self.write(&packet::disconnect(&self.namespace.path), false);
+        }
+        self.session.command(Command(Order::Left { socket: self.id, close }));
+    }
+}
+
+impl fmt::Debug for RawSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("id", &self.id).field("ns", &self.namespace.path).finish_non_exhaustive()
+    }
+}
+
+struct PendingAck<'a> {
+    socket: &'a RawSocket,
+    id: u64,
+}
+
+impl Drop for PendingAck<'_> {
+    fn drop(&mut self) {
+        self.socket.acks.lock().cancel(self.id);
+    }
+}
+
+/// Runs a handler; `false` if it panicked.
+async fn run_to_end(handler: impl Future<Output = ()>) -> bool {
+    let mut handler = std::pin::pin!(handler);
+    std::future::poll_fn(|cx| {
+        // A handler that panicked is not polled again, so no broken state of it is seen.
+        match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+            Ok(Poll::Ready(())) => Poll::Ready(true),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(false),
+        }
+    })
+    .await
+}
+
+/// Events that may wait for one socket's handlers before its client is no longer read from.
+const INBOX_EVENTS: usize = 256;
+
+/// Bytes that may wait for one socket's handlers before its client is no longer read from.
+const INBOX_BYTES: usize = 1 << 20;

@@ -1,0 +1,178 @@
+//! A namespace as this node serves it: its sockets, their rooms, and what its handlers do.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{self, Future};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::args::RawArgs;
+use super::broadcast::Broadcast;
+use super::error::{DisconnectReason, EventError, Refusal};
+use super::handshake::Handshake;
+use super::namespace::Described;
+use super::packet::Event;
+use super::peers::Peers;
+use super::raw::RawSocket;
+use super::rooms::{Room, Rooms};
+use crate::id::SocketId;
+
+/// One namespace on this node.
+pub(crate) struct NamespaceState {
+    pub(crate) path: Arc<str>,
+    pub(crate) behaviour: Box<dyn Behaviour>,
+    pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
+    peers: Arc<dyn Peers>,
+    ack_ids: AtomicU64,
+}
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a namespace does, whatever the type of its sockets' data.
+pub(crate) trait Behaviour: Send + Sync {
+    /// Who may connect, and the data of those who may.
+    fn admit(&self, handshake: Handshake) -> Admission;
+    fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>>;
+    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>>;
+    fn disconnected(
+        &self,
+        socket: Arc<RawSocket>,
+        reason: DisconnectReason,
+    ) -> BoxFuture<Result<(), EventError>>;
+}
+
+/// The data of an admitted socket.
+pub(crate) type Data = Arc<dyn Any + Send + Sync>;
+
+/// Whether a socket may connect.
+pub(crate) enum Admission {
+    /// Everybody may.
+    Open(Data),
+    /// To be decided.
+    Deciding(BoxFuture<Result<Data, Refusal>>),
+}
+
+impl NamespaceState {
+    pub(crate) fn new(path: Arc<str>, behaviour: Box<dyn Behaviour>, peers: Arc<dyn Peers>) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            behaviour,
+            rooms: RwLock::new(Rooms::new()),
+            peers,
+            ack_ids: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
+        &self.peers
+    }
+
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.ack_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn insert(&self, socket: &Arc<RawSocket>) {
+        self.rooms.write().insert(socket.id, Arc::clone(socket));
+    }
+
+    /// Takes a socket out of all rooms. The other nodes hear of rooms that are now empty while the index is locked, so
+    /// that they hear of joins and leaves in the order in which those happened.
+    pub(crate) fn remove(&self, id: SocketId) {
+        let mut rooms = self.rooms.write();
+        if let Some((_, emptied)) = rooms.remove(&id) {
+            for room in emptied {
+                self.peers.interest(&self.path, &room, false);
+            }
+        }
+    }
+
+    /// Adds a connected socket to a room.
+    pub(crate) fn join(&self, id: SocketId, room: &Room) {
+        let mut rooms = self.rooms.write();
+        if rooms.join(&id, room) {
+            self.peers.interest(&self.path, room, true);
+        }
+    }
+
+    pub(crate) fn leave(&self, id: SocketId, room: &str) {
+        let mut rooms = self.rooms.write();
+        if rooms.leave(&id, room) {
+            self.peers.interest(&self.path, room, false);
+        }
+    }
+}
+
+impl fmt::Debug for NamespaceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The namespaces of this node. They are fixed before the first client connects.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
+    peers: Arc<dyn Peers>,
+}
+
+impl Namespaces {
+    pub(crate) fn new(
+        described: Vec<Described>,
+        peers: Arc<dyn Peers>,
+    ) -> Self {
+        let serve = |Described { path, behaviour, .. }| {
+            (Arc::clone(&path), NamespaceState::new(path, behaviour, Arc::clone(&peers)))
+        };
+        let by_path = described.into_iter().map(serve).collect();
+        Self { by_path, peers }
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<NamespaceState>> {
+        self.by_path.get(path)
+    }
+
+    /// A namespace to emit to. One that this node does not serve may still have sockets on others.
+    pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
+        let path = normalize(path);
+        self.find(&path)
+            .cloned()
+            .unwrap_or_else(|| NamespaceState::new(path, Box::new(Nobody), Arc::clone(&self.peers)))
+    }
+
+    /// Delivers a broadcast that another node emitted. A namespace that this node does not serve has no sockets here.
+    pub(crate) fn deliver(&self, broadcast: &Broadcast) {
+        if let Some(namespace) = self.find(&broadcast.namespace) {
+            namespace.fan_out(broadcast);
+        }
+    }
+}
+
+/// `chat` and `/chat` are the same namespace.
+pub(crate) fn normalize(path: &str) -> Arc<str> {
+    if path.starts_with('/') { path.into() } else { format!("/{path}").into() }
+}
+
+/// The behaviour of a namespace that this node does not serve.
+struct Nobody;
+
+impl Behaviour for Nobody {
+    fn admit(&self, _: Handshake) -> Admission {
+        Admission::Deciding(Box::pin(future::ready(Err(Refusal::new("Invalid namespace")))))
+    }
+
+    fn connected(&self, _: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>> {
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<Result<RawArgs, EventError>> {
+        Box::pin(future::ready(Ok(RawArgs::default())))
+    }
+
+    fn disconnected(&self, _: Arc<RawSocket>, _: DisconnectReason) -> BoxFuture<Result<(), EventError>> {
+        Box::pin(future::ready(Ok(())))
+    }
+}
