@@ -62,7 +62,7 @@ impl Fixture {
                     .start()
                     .await?,
             ),
-            Suite::Bench => Self::Socket(builder.namespace(bench()).start().await?),
+            Suite::Bench => Self::Socket(builder.namespace(rooms()).start().await?),
         })
     }
 
@@ -171,7 +171,7 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
     Ok(args)
 }
 
-fn bench() -> Namespace {
+fn rooms() -> Namespace {
     namespace("/")
         .on("join", async |socket: Socket, room: String| {
             socket.join(room).await?;
