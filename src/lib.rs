@@ -12,6 +12,6 @@ pub mod socket;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
-    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs, Refusal, Result,
-    Socket, Target, namespace,
+    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
+    Refusal, Result, Socket, Target, namespace,
 };

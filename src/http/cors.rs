@@ -46,7 +46,8 @@ impl Cors {
 
     /// Pages of one origin may. Node: `origin: "https://…"`. An origin that no header can hold allows nobody.
     pub fn origin(origin: &str) -> Self {
-        HeaderValue::from_str(origin).map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
+        HeaderValue::from_str(origin)
+            .map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
     }
 
     /// Pages of these origins may. Node: an array.
@@ -169,7 +170,7 @@ fn vary(headers: &mut HeaderMap, name: &'static str) {
         None => Some(HeaderValue::from_static(name)),
     };
     if let Some(value) = value {
-        headers.insert(HeaderName::from(VARY), value);
+        headers.insert(VARY, value);
     }
 }
 
