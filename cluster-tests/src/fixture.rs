@@ -62,7 +62,7 @@ impl Fixture {
                     .start()
                     .await?,
             ),
-            Suite::Bench => Self::Socket(builder.namespace(bench()).start().await?),
+            Suite::Bench => Self::Socket(builder.namespace(rooms()).start().await?),
         })
     }
 
@@ -174,7 +174,7 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
     Ok(args)
 }
 
-fn bench() -> Namespace {
+fn rooms() -> Namespace {
     namespace("/")
         .on("join", async |socket: Socket, room: String| {
             socket.join(room).await?;
@@ -212,6 +212,14 @@ pub async fn engine(nodes: usize) -> Nodes {
 /// They do not start.
 pub async fn socket(nodes: usize) -> Nodes {
     start(Suite::Socket, nodes).await
+}
+
+/// Nodes with the events of the bench at `/socket.io/`.
+///
+/// # Panics
+/// They do not start.
+pub async fn bench(nodes: usize) -> Nodes {
+    start(Suite::Bench, nodes).await
 }
 
 /// One node on its own, or several in one cluster over real QUIC.

@@ -1,2 +1,13 @@
-//! harness
+//! Harness of the cluster tests: nodes, a balancer without memory, and clients that speak the protocols by hand.
+#![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
+
+pub mod balancer;
+pub mod client;
+pub mod deadline;
 pub mod fixture;
+pub mod http;
+pub mod interop;
+pub mod polling;
+pub mod process;
+pub mod target;
+pub mod websocket;

@@ -1,0 +1,170 @@
+// What the official client does against a cluster. Every case gets the entry (a balancer without memory) and the nodes.
+import assert from "node:assert/strict";
+import { client, connected, deadline, emit, event } from "./client.mjs";
+
+export async function polling_only({ entry, nodes }) {
+  const one = await connected(client(entry, { transports: ["polling"] }));
+  await echoes(one, 50);
+  await reaches(nodes, one);
+  assert.equal(one.io.engine.transport.name, "polling");
+}
+
+export async function websocket_only({ entry, nodes }) {
+  const one = await connected(client(entry, { transports: ["websocket"] }));
+  await echoes(one, 200);
+  await reaches(nodes, one);
+  assert.equal(one.io.engine.transport.name, "websocket");
+}
+
+export async function default_upgrade({ entry, nodes }) {
+  // Several at once, because which nodes take part in an upgrade is a matter of turns.
+  await Promise.all(Array.from({ length: 9 }, async () => {
+    const one = client(entry);
+    const upgraded = event(one.io.engine, "upgrade");
+    await connected(one);
+    // What is sent before, during and after the upgrade arrives once and in order.
+    await echoes(one, 100);
+    await deadline("the upgrade", upgraded);
+    assert.equal(one.io.engine.transport.name, "websocket");
+    await echoes(one, 100);
+    await reaches(nodes, one);
+  }));
+}
+
+export async function rooms_across_nodes({ entry, nodes }) {
+  const transports = [["polling"], ["websocket"], ["polling", "websocket"]];
+  const members = await Promise.all(
+    nodes.flatMap((node) => transports.map((transports) => connected(client(node, { transports })))),
+  );
+  const outsider = await connected(client(entry));
+  const received = new Map([...members, outsider].map((one) => [one, []]));
+  for (const [one, messages] of received) one.on("msg", (payload) => messages.push(payload));
+  await Promise.all(members.map((one) => emit(one, "join", "room")));
+
+  members.forEach((one, number) => one.emit("msg", "room", number));
+  const others = (one) => members.filter((other) => other !== one).map((other) => members.indexOf(other));
+  await deadline("every member's message", until(() =>
+    members.every((one) => received.get(one).length >= members.length - 1)));
+  await settle(members);
+  for (const one of members) assert.deepEqual(received.get(one).sort((a, b) => a - b), others(one));
+  assert.deepEqual(received.get(outsider), [], "nothing for those who did not join");
+}
+
+export async function acks({ entry, nodes }) {
+  const values = [0, "", null, true, [1, [2]], { a: { b: "c" } }, "€ 😀", 1.5, "x".repeat(100_000)];
+  for (const url of [entry, ...nodes]) {
+    for (const transports of [["polling"], ["websocket"]]) {
+      const one = await connected(client(url, { transports }));
+      for (const value of values) assert.deepEqual(await emit(one, "echo", value), value);
+      const replies = await Promise.all(values.map((value) => emit(one, "echo", value)));
+      assert.deepEqual(replies, values, "each its own");
+    }
+  }
+}
+
+export async function binary_both_ways({ entry, nodes }) {
+  const bytes = (length) => Buffer.from(Uint8Array.from({ length }, (_, n) => n * 31));
+  // Over polling base64 makes them a third longer, and the limit of a payload is a million.
+  for (const [transports, length] of [[["websocket"], 1_000_000], [["polling"], 740_000]]) {
+    const one = await connected(client(entry, { transports }));
+    const other = await connected(client(nodes[2], { transports }));
+    const data = bytes(length);
+    assert.ok(data.equals(await emit(one, "echo", data)), `echo over ${transports}`);
+    const nested = await emit(one, "echo", { a: [data.subarray(0, 1000), "text", { b: data.subarray(0, 7) }] });
+    assert.ok(nested.a[0].equals(data.subarray(0, 1000)) && nested.a[2].b.equals(data.subarray(0, 7)));
+    await emit(other, "join", "binary");
+    const received = event(other, "msg");
+    one.emit("msg", "binary", data);
+    assert.ok(data.equals(await deadline("the broadcast", received)), `broadcast over ${transports}`);
+  }
+}
+
+export async function targeted_emit({ nodes }) {
+  const everyone = await Promise.all(nodes.flatMap((node) =>
+    [["polling"], ["websocket"]].map((transports) => connected(client(node, { transports })))));
+  const received = new Map(everyone.map((one) => [one, []]));
+  for (const [one, messages] of received) one.on("direct", (payload) => messages.push(payload));
+  for (const [number, from] of everyone.entries()) {
+    await Promise.all(everyone.map((to) => to !== from && emit(from, "direct", to.id, `${number} to ${to.id}`)));
+  }
+  await deadline("every direct message", until(() =>
+    everyone.every((one) => received.get(one).length >= everyone.length - 1)));
+  await settle(everyone);
+  for (const one of everyone) {
+    const senders = everyone.flatMap((from, number) => (from === one ? [] : [number]));
+    assert.deepEqual(received.get(one).sort(), senders.map((number) => `${number} to ${one.id}`).sort());
+  }
+}
+
+export async function two_hundred_clients_in_twenty_rooms_each({ entry }) {
+  const CLIENTS = 200, ROOMS = 100, ROOMS_EACH = 20, MESSAGES_EACH = 5;
+  const transports = [["polling"], ["websocket"], ["polling", "websocket"]];
+  const everyone = await Promise.all(Array.from({ length: CLIENTS }, (_, number) =>
+    connected(client(entry, { transports: transports[number % 3] }))));
+  const rooms = everyone.map((_, number) =>
+    Array.from({ length: ROOMS_EACH }, (_, n) => `room-${(number * 7 + n * (1 + (number % 3))) % ROOMS}`));
+  await Promise.all(everyone.map((one, number) =>
+    Promise.all(rooms[number].map((room) => emit(one, "join", room)))));
+
+  // Per receiver and sender: which numbers, in which order.
+  const received = everyone.map(() => new Map());
+  let count = 0;
+  everyone.forEach((one, number) => one.on("msg", ({ from, n }) => {
+    count += 1;
+    const numbers = received[number].get(from) ?? [];
+    numbers.push(n);
+    received[number].set(from, numbers);
+  }));
+  const sent = everyone.map((_, number) =>
+    Array.from({ length: MESSAGES_EACH }, (_, n) => rooms[number][(n * 3) % ROOMS_EACH]));
+  const expected = everyone.map((_, receiver) => {
+    const mine = new Set(rooms[receiver]);
+    return new Map(sent.map((to, from) => [from, to.flatMap((room, n) => (mine.has(room) ? [n] : []))])
+      .filter(([from, numbers]) => from !== receiver && numbers.length > 0));
+  });
+  const total = expected.reduce((sum, senders) => sum + [...senders.values()].flat().length, 0);
+
+  everyone.forEach((one, from) => sent[from].forEach((room, n) => one.emit("msg", room, { from, n })));
+  await deadline(`${total} messages`, until(() => count >= total), 60_000, () => `${count} arrived`);
+  await settle(everyone);
+  assert.equal(count, total);
+  everyone.forEach((_, receiver) => {
+    const sorted = new Map([...received[receiver]].sort(([a], [b]) => a - b));
+    assert.deepEqual(sorted, expected[receiver], `client ${receiver} over ${transports[receiver % 3]}`);
+  });
+  return `${total} messages`;
+}
+
+/** Acknowledged echoes without a pause in between: all answered, each with its own, in order. */
+async function echoes(one, count) {
+  const order = [];
+  await Promise.all(Array.from({ length: count }, async (_, n) => {
+    assert.equal(await emit(one, "echo", n), n);
+    order.push(n);
+  }));
+  assert.deepEqual(order, Array.from({ length: count }, (_, n) => n));
+}
+
+/** A client of every node is heard by this one, and hears it. */
+async function reaches(nodes, one) {
+  const room = `around ${one.id}`;
+  await emit(one, "join", room);
+  for (const node of nodes) {
+    const other = await connected(client(node));
+    await emit(other, "join", room);
+    const [here, there] = [event(one, "msg"), event(other, "msg")];
+    other.emit("msg", room, "to one");
+    one.emit("msg", room, "to the other");
+    assert.deepEqual(await deadline("both ways", Promise.all([here, there])), ["to one", "to the other"]);
+    other.disconnect();
+  }
+}
+
+/** What a server sent a client before it acknowledged has arrived there: time for what should not have been sent. */
+async function settle(clients) {
+  for (let round = 0; round < 2; round++) await Promise.all(clients.map((one) => emit(one, "echo", "settled?")));
+}
+
+async function until(condition) {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}

@@ -1,0 +1,63 @@
+//! The npm package `interop`: the official client and a browser, run as Node.js scripts.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    process::Command,
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
+
+/// Runs a script of the package, after `npm ci` if its lock file changed since the last, and gives what it printed.
+///
+/// # Panics
+/// Node.js or npm is missing, or the script fails: then with everything it printed.
+pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(install).await;
+    let mut node = Command::new("node");
+    node.arg(script).args(arguments);
+    finish(script, node, SCRIPT_DEADLINE).await
+}
+
+/// Installs exactly what the lock file says. `cargo test` runs one test binary at a time, so nobody else does it now.
+async fn install() {
+    let wanted = fs::read(package().join("package-lock.json")).expect("the package has a lock file");
+    let installed = package().join("node_modules/.installed-lock.json");
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts"]);
+        finish("npm ci", npm, INSTALL_DEADLINE).await;
+        fs::write(installed, wanted).expect("what npm made can be written");
+    }
+}
+
+async fn finish(what: &str, mut command: Command, deadline: Duration) -> String {
+    command.current_dir(package()).stdin(Stdio::null()).kill_on_drop(true);
+    let started = Instant::now();
+    let output = match timeout(deadline, command.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            panic!("{what}: Node.js and npm are needed for the interop tests, and are not installed")
+        }
+        Ok(Err(error)) => panic!("{what}: {error}"),
+        Err(_) => panic!("{what} did not end within {deadline:?}"),
+    };
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what}: {} after {:?}\n{out}\n{err}", output.status, started.elapsed());
+    out.into_owned()
+}
+
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+}
+
+const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
+/// A cold cache and a slow registry.
+const INSTALL_DEADLINE: Duration = Duration::from_secs(180);

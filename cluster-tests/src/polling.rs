@@ -1,0 +1,205 @@
+//! A session over HTTP long-polling, driven request by request.
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::Value;
+
+use crate::{
+    deadline::within,
+    http::{Call, InFlight, Reply, SlowBody},
+    target::Target,
+    websocket::WebSocket,
+};
+
+/// An Engine.IO session that began with a GET.
+#[derive(Clone, Debug)]
+pub struct Polling {
+    target: Target,
+    sid: String,
+}
+
+impl Polling {
+    /// Opens a session.
+    ///
+    /// # Panics
+    /// The answer is no handshake.
+    pub async fn open(target: &Target) -> Self {
+        let reply = target.get("EIO=4&transport=polling").await;
+        let handshake = handshake(reply.text());
+        let sid = handshake.get("sid").and_then(Value::as_str).expect("a handshake has a sid").to_owned();
+        Self { target: target.clone(), sid }
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// The same session, asked through the target's `n`th node only.
+    #[must_use]
+    pub fn at(&self, n: usize) -> Self {
+        Self { target: self.target.at(n), sid: self.sid.clone() }
+    }
+
+    /// A request of this session.
+    #[must_use]
+    pub fn call(&self, method: Method) -> Call {
+        self.target.call(method, &self.query("polling"))
+    }
+
+    /// The query of a request of this session over `transport`.
+    #[must_use]
+    pub fn query(&self, transport: &str) -> String {
+        format!("EIO=4&transport={transport}&sid={}", self.sid)
+    }
+
+    /// The answer to a GET.
+    pub async fn poll(&self) -> Reply {
+        self.call(Method::GET).send().await
+    }
+
+    /// Begins a GET, and returns when the owner of the session has it.
+    pub async fn pending_poll(&self) -> InFlight {
+        let poll = self.call(Method::GET).start().await;
+        self.settled().await;
+        poll
+    }
+
+    /// The answer to a POST.
+    pub async fn post(&self, body: impl Into<Bytes>) -> Reply {
+        self.call(Method::POST).body(body).send().await
+    }
+
+    /// Begins a POST of `length` bytes, and returns when the owner of the session has its head.
+    pub async fn pending_post(&self, length: usize) -> (SlowBody, InFlight) {
+        let post = self.call(Method::POST).start_slow(Some(length)).await;
+        self.settled().await;
+        post
+    }
+
+    /// Posts, and expects that it is taken.
+    ///
+    /// # Panics
+    /// It is not.
+    pub async fn send(&self, body: impl Into<Bytes>) {
+        assert_eq!(self.post(body).await.outcome(), (200, "ok"), "a POST of session {}", self.sid);
+    }
+
+    /// The next `count` packets that are neither heartbeats nor noops; heartbeats are answered.
+    ///
+    /// # Panics
+    /// A poll fails, or the packets do not come in time.
+    pub async fn packets(&self, count: usize) -> Vec<String> {
+        let mut packets = Vec::new();
+        let collecting = async {
+            while packets.len() < count {
+                let reply = self.poll().await;
+                assert_eq!(reply.status(), 200, "a poll for {count} packets, after {packets:?}: {reply:?}");
+                for packet in reply.text().split('\x1e') {
+                    match packet {
+                        "2" => self.send("3").await,
+                        "6" => {}
+                        _ => packets.push(packet.to_owned()),
+                    }
+                }
+            }
+        };
+        within(format!("{count} packets by polling"), collecting).await;
+        assert_eq!(packets.len(), count, "{packets:?}");
+        packets
+    }
+
+    /// Returns when what was sent before has reached the session's owner by way of every node. It asks without effect
+    /// (a method that the protocol does not use), three times, because a balancer without memory has three nodes.
+    ///
+    /// # Panics
+    /// The session is closed.
+    pub async fn settled(&self) {
+        for _ in 0..3 {
+            assert_eq!(self.presence().await, Presence::Open, "session {}", self.sid);
+        }
+    }
+
+    /// Returns when the session is closed for every node.
+    ///
+    /// # Panics
+    /// It is not closed in time.
+    pub async fn gone(&self) {
+        let closing = async {
+            let mut refused = 0;
+            while refused < 3 {
+                refused = if self.presence().await == Presence::Unknown { refused + 1 } else { 0 };
+            }
+        };
+        within(format!("session {} to be closed", self.sid), closing).await;
+    }
+
+    /// Returns when the session is closed after it moved to a WebSocket.
+    ///
+    /// # Panics
+    /// It is not closed in time.
+    pub async fn gone_after_upgrade(&self) {
+        let closing = async { while self.poll().await.text() != SESSION_UNKNOWN {} };
+        within(format!("session {} to be closed", self.sid), closing).await;
+    }
+
+    async fn presence(&self) -> Presence {
+        match self.call(Method::PUT).send().await.outcome() {
+            (500, "") => Presence::Open,
+            (400, SESSION_UNKNOWN) => Presence::Unknown,
+            other => panic!("a PUT changes nothing and says so by 500, not by {other:?}"),
+        }
+    }
+
+    /// Opens a WebSocket for this session, as an upgrade begins.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn websocket(&self) -> WebSocket {
+        let opened = self.target.upgrade(&self.query("websocket")).await;
+        opened.unwrap_or_else(|reply| panic!("the WebSocket of an upgrade was refused: {reply:?}"))
+    }
+
+    /// Opens a WebSocket for this session and has its probe answered.
+    ///
+    /// # Panics
+    /// The answer is another.
+    pub async fn probe(&self) -> WebSocket {
+        let mut ws = self.websocket().await;
+        ws.send("2probe").await;
+        assert_eq!(ws.recv_text().await, "3probe");
+        ws
+    }
+
+    /// Moves this session to a WebSocket, and returns when the server has done so.
+    ///
+    /// # Panics
+    /// The server does not.
+    pub async fn upgraded(&self) -> WebSocket {
+        let mut ws = self.probe().await;
+        ws.send("5").await;
+        // A poll in this state is refused with code 3 and without effect.
+        let moving = async { while self.call(Method::PUT).send().await.status() != 400 {} };
+        within("the end of an upgrade", moving).await;
+        ws
+    }
+}
+
+/// The handshake's JSON, from an `open` packet.
+///
+/// # Panics
+/// It is something else.
+#[must_use]
+pub fn handshake(packet: &str) -> Value {
+    let json = packet.strip_prefix('0').unwrap_or_else(|| panic!("an open packet, not {packet:?}"));
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("a handshake in JSON, not {json:?}: {error}"))
+}
+
+const SESSION_UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Presence {
+    Open,
+    Unknown,
+}

@@ -1,0 +1,293 @@
+//! Nodes as processes of their own: started, killed without a warning, and started again at the same address.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, ChildStdout, Command},
+    task::JoinSet,
+};
+
+use crate::{balancer::Balancer, deadline::within, fixture::Suite, target::Target};
+
+/// How to start a node.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The fixture's executable.
+    pub binary: &'static str,
+    /// Its name.
+    pub id: String,
+    /// The port of its clients; 0 lets it choose.
+    pub http: u16,
+    /// The address of its mesh; port 0 lets it choose.
+    pub mesh: SocketAddr,
+    /// The mesh addresses it asks for the others.
+    pub seeds: Vec<SocketAddr>,
+    /// The cluster's secret, if it is given one.
+    pub secret: Option<&'static str>,
+    /// Further arguments.
+    pub arguments: Vec<&'static str>,
+}
+
+impl Launch {
+    /// A node of the bench fixture on loopback with the usual secret.
+    ///
+    /// # Panics
+    /// `binary` is absent: the fixture was not built.
+    #[must_use]
+    pub fn bench(binary: Option<&'static str>, id: &str) -> Self {
+        Self {
+            binary: binary
+                .expect("the fixture's binary (cluster-tests/src/bin/fixture.rs) is built with the tests"),
+            id: id.to_owned(),
+            http: 0,
+            mesh: LOOPBACK,
+            seeds: Vec::new(),
+            secret: Some("a secret of the tests, long enough to be one"),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Begins to start it.
+    ///
+    /// # Panics
+    /// It cannot be executed.
+    #[must_use]
+    pub fn spawn(self) -> Starting {
+        let mut command = Command::new(self.binary);
+        command.args(["--suite", "bench", "--host", "127.0.0.1", "--node-id", &self.id]);
+        command.args(["--port", &self.http.to_string(), "--mesh", &self.mesh.to_string()]);
+        for seed in &self.seeds {
+            command.args(["--seed", &seed.to_string()]);
+        }
+        command.args(&self.arguments).env_remove(SECRET).envs(self.secret.map(|secret| (SECRET, secret)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("executing {}: {error}", self.binary));
+        let stdout = child.stdout.take().expect("it is piped");
+        let log = Log::follow(&self.id, child.stderr.take().expect("it is piped"));
+        Starting { launch: self, child, stdout, log }
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// It does not become ready in time.
+    pub async fn start(self) -> Node {
+        self.spawn().ready().await
+    }
+}
+
+/// A node that is not ready yet.
+#[derive(Debug)]
+pub struct Starting {
+    launch: Launch,
+    child: Child,
+    stdout: ChildStdout,
+    log: Log,
+}
+
+impl Starting {
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// It does not become ready in time, or ends.
+    pub async fn ready(self) -> Node {
+        let mut lines = BufReader::new(self.stdout).lines();
+        let what = format!("node {} to be ready", self.launch.id);
+        let ready = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(ready) = Ready::parse(&line) {
+                    return ready;
+                }
+            }
+            panic!("node {} ended before it was ready", self.launch.id)
+        };
+        let Ready { http, mesh } = within(what, ready).await;
+        // A full pipe would stop the node.
+        let mut draining = JoinSet::new();
+        draining.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Node { launch: self.launch, child: self.child, http, mesh, log: self.log, _draining: draining }
+    }
+
+    /// Waits until it says something on stderr that contains `text`.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub async fn says(&mut self, text: &str) {
+        self.log.says(text).await;
+    }
+
+    /// Waits until it gives up, with what it said on stderr.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub async fn fails(mut self) -> (ExitStatus, String) {
+        let status = within(format!("node {} to give up", self.launch.id), self.child.wait()).await;
+        within("the end of stderr", async { while self.log.following.join_next().await.is_some() {} }).await;
+        (status.expect("a child can be awaited"), self.log.text())
+    }
+}
+
+/// A ready node. When a test fails, it shows what the node said last.
+#[derive(Debug)]
+pub struct Node {
+    launch: Launch,
+    child: Child,
+    /// Where it serves clients.
+    pub http: SocketAddr,
+    /// Where it serves other nodes.
+    pub mesh: SocketAddr,
+    log: Log,
+    _draining: JoinSet<()>,
+}
+
+impl Node {
+    /// Its clients' side as a target.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target::of(Suite::Bench, self.http, &[self.http])
+    }
+
+    /// Kills it without a warning, and says how to start it again at the same addresses.
+    ///
+    /// # Panics
+    /// The operating system refuses.
+    pub async fn kill(mut self, seeds: &[SocketAddr]) -> Launch {
+        self.child.kill().await.expect("a child can be killed");
+        Launch { http: self.http.port(), mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
+    }
+
+    /// Waits until it says something on stderr that contains `text`.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub async fn says(&mut self, text: &str) {
+        self.log.says(text).await;
+    }
+}
+
+/// Some nodes of one cluster, and a balancer without memory before them.
+#[derive(Debug)]
+pub struct Nodes {
+    /// The nodes, in the order in which they were started.
+    pub nodes: Vec<Node>,
+    balancer: Balancer,
+}
+
+impl Nodes {
+    /// Starts `count` nodes of the bench fixture, each with all earlier ones for seeds.
+    ///
+    /// # Panics
+    /// One does not become ready.
+    pub async fn start(binary: Option<&'static str>, count: usize) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        for number in 1..=count {
+            let seeds = nodes.iter().map(|node| node.mesh).collect();
+            nodes.push(Launch { seeds, ..Launch::bench(binary, &format!("node-{number}")) }.start().await);
+        }
+        let addrs = nodes.iter().map(|node| node.http).collect();
+        let balancer = Balancer::start(LOOPBACK, addrs).await.expect("a free port on loopback");
+        Self { nodes, balancer }
+    }
+
+    /// All of them, behind the balancer.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let addrs: Vec<_> = self.nodes.iter().map(|node| node.http).collect();
+        Target::of(Suite::Bench, self.balancer.addr(), &addrs)
+    }
+}
+
+/// The line that a fixture prints when it is ready: `listening http=… mesh=… node=…`.
+#[derive(Debug, PartialEq, Eq)]
+struct Ready {
+    http: SocketAddr,
+    mesh: SocketAddr,
+}
+
+impl Ready {
+    fn parse(line: &str) -> Option<Self> {
+        let fields = line.strip_prefix("listening ")?;
+        let field = |name| fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        Some(Self { http: field("http")?.parse().ok()?, mesh: field("mesh")?.parse().ok()? })
+    }
+}
+
+/// The last lines that a node wrote to stderr.
+#[derive(Debug)]
+struct Log {
+    id: String,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    written: Arc<tokio::sync::Notify>,
+    following: JoinSet<()>,
+}
+
+impl Log {
+    fn follow(id: &str, stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let written = Arc::new(tokio::sync::Notify::new());
+        let mut following = JoinSet::new();
+        let (kept, notify) = (Arc::clone(&lines), Arc::clone(&written));
+        following.spawn(async move {
+            let mut stderr = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = stderr.next_line().await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == KEPT_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+                notify.notify_one();
+            }
+        });
+        Self { id: id.to_owned(), lines, written, following }
+    }
+
+    fn text(&self) -> String {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
+    async fn says(&mut self, text: &str) {
+        let saying = async {
+            while !self.text().contains(text) {
+                self.written.notified().await;
+            }
+        };
+        within(format!("node {} to say {text:?}", self.id), saying).await;
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "the output of a failed test")]
+            {
+                eprintln!("--- node {} said:\n{}", self.id, self.text());
+            }
+        }
+    }
+}
+
+const SECRET: &str = "SOCKETMESH_SECRET";
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Enough to see what led to a failure, and no burden for a node that says a lot.
+const KEPT_LINES: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_ready_node_is_understood() {
+        let ready = Ready::parse("listening http=127.0.0.1:80 mesh=127.0.0.1:81 node=a").unwrap();
+        assert_eq!((ready.http.port(), ready.mesh.port()), (80, 81));
+        for other in ["", "listening", "listening http=127.0.0.1:80", "listening http=x mesh=y node=z"] {
+            assert_eq!(Ready::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a protocol rule is judged against: one node, or three nodes behind a balancer without memory.
+
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+};
+
+use hyper::Method;
+use tokio::runtime;
+
+use crate::{
+    balancer::Balancer,
+    fixture::{self, Suite},
+    http::{self, Call, Reply},
+    polling::Polling,
+    websocket::WebSocket,
+};
+
+/// A server under test: where it is and how its requests look. All tests of one process share it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    addr: SocketAddr,
+    nodes: Arc<[SocketAddr]>,
+    path: &'static str,
+}
+
+impl Target {
+    /// One node, asked directly.
+    #[must_use]
+    pub fn one_node(suite: Suite) -> Self {
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite).get_or_init(|| Self::start(suite, 1)).clone()
+    }
+
+    /// Three nodes behind the balancer: no two requests in a row reach the same node.
+    #[must_use]
+    pub fn three_nodes(suite: Suite) -> Self {
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite).get_or_init(|| Self::start(suite, 3)).clone()
+    }
+
+    /// A server started elsewhere: where to ask, and the nodes behind it.
+    #[must_use]
+    pub fn of(suite: Suite, addr: SocketAddr, nodes: &[SocketAddr]) -> Self {
+        Self { addr, nodes: nodes.into(), path: suite.path() }
+    }
+
+    /// The nodes run on a thread of their own, because every test has a runtime that ends with it.
+    fn start(suite: Suite, nodes: usize) -> Self {
+        let (started, target) = mpsc::channel();
+        let run = move || {
+            let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("threads for the nodes").block_on(async {
+                let running = Running::start(suite, nodes).await;
+                let target =
+                    Self { addr: running.addr, nodes: Arc::clone(&running.nodes), path: suite.path() };
+                started.send(target).expect("the test waits for its target");
+                std::future::pending::<()>().await;
+                drop(running);
+            });
+        };
+        thread::Builder::new().name(format!("{nodes} nodes")).spawn(run).expect("a thread for the nodes");
+        target.recv().unwrap_or_else(|_| panic!("{nodes} node(s) of suite {suite:?} did not start"))
+    }
+
+    /// The same server, asked at its `n`th node only; nodes are counted round.
+    ///
+    /// # Panics
+    /// It has no nodes.
+    #[must_use]
+    pub fn at(&self, n: usize) -> Self {
+        let addr = self.nodes.iter().cycle().nth(n).expect("a target has nodes");
+        Self { addr: *addr, ..self.clone() }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The path of the protocol with `query`.
+    #[must_use]
+    pub fn uri(&self, query: &str) -> String {
+        format!("{}?{query}", self.path)
+    }
+
+    /// A request with this query.
+    #[must_use]
+    pub fn call(&self, method: Method, query: &str) -> Call {
+        Call::new(self.addr, method, &self.uri(query))
+    }
+
+    /// The answer to a GET with this query.
+    pub async fn get(&self, query: &str) -> Reply {
+        self.call(Method::GET, query).send().await
+    }
+
+    /// The answer to a GET of any path.
+    pub async fn get_path(&self, path: &str) -> Reply {
+        Call::new(self.addr, Method::GET, path).send().await
+    }
+
+    /// The answer to bytes that no HTTP library would write.
+    pub async fn raw(&self, request: &str, until: &str) -> String {
+        http::raw(self.addr, request.as_bytes(), until).await
+    }
+
+    /// Asks for a WebSocket with this query.
+    ///
+    /// # Errors
+    /// The answer, when it is not 101.
+    pub async fn upgrade(&self, query: &str) -> Result<WebSocket, Reply> {
+        WebSocket::open(self.addr, &self.uri(query)).await
+    }
+
+    /// The answer that refuses a WebSocket with this query.
+    ///
+    /// # Panics
+    /// It is accepted.
+    pub async fn refusal(&self, query: &str) -> Reply {
+        match self.upgrade(query).await {
+            Ok(_) => panic!("a WebSocket with {query} was accepted"),
+            Err(reply) => reply,
+        }
+    }
+
+    /// Opens a session over HTTP long-polling.
+    pub async fn polling(&self) -> Polling {
+        Polling::open(self).await
+    }
+
+    /// Opens a session over WebSocket; its handshake is read.
+    ///
+    /// # Panics
+    /// It is refused, or does not begin with a handshake.
+    pub async fn websocket(&self) -> WebSocket {
+        let opened = self.upgrade("EIO=4&transport=websocket").await;
+        let mut ws = opened.unwrap_or_else(|reply| panic!("the WebSocket was refused: {reply:?}"));
+        let open = ws.recv_text().await;
+        assert!(open.starts_with("0{"), "a session begins with its handshake, not {open}");
+        ws
+    }
+}
+
+/// The targets that all tests of a process share, started by the first that needs them.
+#[derive(Debug)]
+struct PerSuite {
+    engine: OnceLock<Target>,
+    socket: OnceLock<Target>,
+    bench: OnceLock<Target>,
+}
+
+impl PerSuite {
+    const fn new() -> Self {
+        Self { engine: OnceLock::new(), socket: OnceLock::new(), bench: OnceLock::new() }
+    }
+
+    fn of(&self, suite: Suite) -> &OnceLock<Target> {
+        match suite {
+            Suite::Engine => &self.engine,
+            Suite::Socket => &self.socket,
+            Suite::Bench => &self.bench,
+        }
+    }
+}
+
+/// Another server to judge by the same rules, such as the Node implementation with the same fixture.
+fn elsewhere(suite: Suite) -> Option<SocketAddr> {
+    let key = match suite {
+        Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
+        Suite::Socket => "SOCKETMESH_TARGET_SOCKET",
+        Suite::Bench => "SOCKETMESH_TARGET_BENCH",
+    };
+    let addr = env::var(key).ok()?;
+    Some(addr.parse().unwrap_or_else(|_| panic!("{key}={addr}: expected an address like 127.0.0.1:3000")))
+}
+
+/// Keeps what a target needs alive.
+#[derive(Debug)]
+struct Running {
+    addr: SocketAddr,
+    nodes: Arc<[SocketAddr]>,
+    _fixture: Option<fixture::Nodes>,
+    _balancer: Option<Balancer>,
+}
+
+impl Running {
+    async fn start(suite: Suite, count: usize) -> Self {
+        let (nodes, fixture): (Arc<[SocketAddr]>, _) = if let Some(addr) = elsewhere(suite) {
+            (vec![addr; count].into(), None)
+        } else {
+            let fixture = match suite {
+                Suite::Engine => fixture::engine(count).await,
+                Suite::Socket => fixture::socket(count).await,
+                Suite::Bench => fixture::bench(count).await,
+            };
+            (fixture.http.clone().into(), Some(fixture))
+        };
+        if let [only] = *nodes {
+            return Self { addr: only, nodes, _fixture: fixture, _balancer: None };
+        }
+        let balancer = Balancer::start((Ipv4Addr::LOCALHOST, 0).into(), nodes.to_vec()).await;
+        let balancer = balancer.expect("a free port on loopback");
+        Self { addr: balancer.addr(), nodes, _fixture: fixture, _balancer: Some(balancer) }
+    }
+}
+
+/// Makes two tests of every rule, an `async fn(Target)`: `rule::on_one_node` and
+/// `rule::on_three_nodes_behind_the_balancer`.
+#[macro_export]
+macro_rules! on_every_target {
+    ($suite:ident: $($rule:ident),+ $(,)?) => {$(
+        mod $rule {
+            use $crate::{fixture::Suite, target::Target};
+
+            #[tokio::test]
+            async fn on_one_node() {
+                super::$rule(Target::one_node(Suite::$suite)).await;
+            }
+
+            #[tokio::test]
+            async fn on_three_nodes_behind_the_balancer() {
+                super::$rule(Target::three_nodes(Suite::$suite)).await;
+            }
+        }
+    )+};
+}

@@ -1,0 +1,228 @@
+//! A WebSocket client that shows every message as it came, and every close with its code.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::{Method, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        error::ProtocolError,
+        protocol::{
+            Role,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
+};
+
+use crate::{
+    deadline::within,
+    http::{Call, Reply},
+};
+
+/// An open WebSocket; dropping it closes the TCP connection without a word.
+#[derive(Debug)]
+pub struct WebSocket {
+    stream: WebSocketStream<TokioIo<Upgraded>>,
+    /// The answer that opened it.
+    pub opened: Reply,
+}
+
+impl WebSocket {
+    /// Asks for an upgrade.
+    ///
+    /// # Errors
+    /// The answer, when it is not 101.
+    ///
+    /// # Panics
+    /// No answer comes.
+    pub async fn open(addr: std::net::SocketAddr, uri: &str) -> Result<Self, Reply> {
+        let call = Call::new(addr, Method::GET, uri)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "c29ja2V0bWVzaCB0ZXN0cw==");
+        Self::from_call(call).await
+    }
+
+    /// Asks for an upgrade with a request of the test's own.
+    ///
+    /// # Errors
+    /// The answer, when it is not 101.
+    ///
+    /// # Panics
+    /// No answer comes.
+    pub async fn from_call(call: Call) -> Result<Self, Reply> {
+        let (mut answer, mut connection) = call.head().await;
+        if answer.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Reply::read(answer).await);
+        }
+        let upgraded = hyper::upgrade::on(&mut answer);
+        let opened = Reply::read(answer).await;
+        let io = within("the upgraded connection", upgraded).await.expect("it was 101");
+        connection.detach_all();
+        let stream = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Client, None).await;
+        Ok(Self { stream, opened })
+    }
+
+    /// Sends a text message.
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send(&mut self, text: &str) {
+        self.send_message(Message::text(text)).await;
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send_binary(&mut self, bytes: &[u8]) {
+        self.send_message(Message::binary(bytes.to_vec())).await;
+    }
+
+    /// Sends a WebSocket ping (not one of Engine.IO).
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send_ping(&mut self, payload: &'static [u8]) {
+        self.send_message(Message::Ping(Bytes::from_static(payload))).await;
+    }
+
+    /// Sends one frame of a text message, whatever is in it.
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send_text_frame(&mut self, bytes: &'static [u8], first: bool, last: bool) {
+        let opcode = OpCode::Data(if first { Data::Text } else { Data::Continue });
+        self.send_message(Message::Frame(Frame::message(Bytes::from_static(bytes), opcode, last))).await;
+    }
+
+    /// Says goodbye; the connection ends when the server did too.
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send_close(&mut self) {
+        self.send_message(Message::Close(None)).await;
+    }
+
+    /// Sends text to a server that may just have closed.
+    pub async fn try_send(&mut self, text: &str) -> bool {
+        within("room to send", self.stream.send(Message::text(text))).await.is_ok()
+    }
+
+    async fn send_message(&mut self, message: Message) {
+        let sent = within("room to send", self.stream.send(message)).await;
+        sent.unwrap_or_else(|error| panic!("sending on a WebSocket: {error}"));
+    }
+
+    /// The next thing the server sends, pings included.
+    ///
+    /// # Panics
+    /// Nothing comes in time.
+    pub async fn recv(&mut self) -> Received {
+        within("a WebSocket message", self.next()).await
+    }
+
+    /// As [`recv`](Self::recv), however long it takes. Dropping the future loses nothing.
+    ///
+    /// # Panics
+    /// The server breaks the rules of WebSocket.
+    pub async fn next(&mut self) -> Received {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => return Received::Text(text.to_string()),
+                Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes.to_vec()),
+                Some(Ok(Message::Pong(payload))) => return Received::Pong(payload.to_vec()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Received::Closed(frame.map(|frame| frame.code.into()));
+                }
+                Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
+                // What a browser calls 1006: the connection ended and nobody said why.
+                Some(Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
+                    return ABNORMAL;
+                }
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => return ABNORMAL,
+                Some(Err(error)) => panic!("receiving on a WebSocket: {error}"),
+            }
+        }
+    }
+
+    /// The next message, which must be text.
+    ///
+    /// # Panics
+    /// Something else comes, or nothing.
+    pub async fn recv_text(&mut self) -> String {
+        match self.recv().await {
+            Received::Text(text) => text,
+            other => panic!("waited for text, got {other:?}"),
+        }
+    }
+
+    /// The next message that is no heartbeat; heartbeats are answered.
+    ///
+    /// # Panics
+    /// Nothing comes in time.
+    pub async fn packet(&mut self) -> Received {
+        loop {
+            match self.recv().await {
+                Received::Text(ping) if ping == "2" => {
+                    self.try_send("3").await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The next message that is no heartbeat, which must be text.
+    ///
+    /// # Panics
+    /// Something else comes, or nothing.
+    pub async fn packet_text(&mut self) -> String {
+        match self.packet().await {
+            Received::Text(text) => text,
+            other => panic!("waited for text, got {other:?}"),
+        }
+    }
+
+    /// Waits until the server closes, whatever it says before, and gives the close code (`None`: a close without one).
+    /// Heartbeats are not answered.
+    ///
+    /// # Panics
+    /// It does not close in time.
+    pub async fn closed(&mut self) -> Option<u16> {
+        within("the server to close the WebSocket", async {
+            loop {
+                if let Received::Closed(code) = self.recv().await {
+                    return code;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// What a server sends on a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
+    /// The answer to a WebSocket ping.
+    Pong(Vec<u8>),
+    /// The end, with the code of the close frame; 1006 when there was no close frame.
+    Closed(Option<u16>),
+}
+
+impl From<&str> for Received {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+const ABNORMAL: Received = Received::Closed(Some(1006));

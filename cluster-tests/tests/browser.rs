@@ -1,0 +1,83 @@
+//! The demo in a real browser: what is drawn on a page of one node appears on a page of another.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use cluster_tests::{deadline::within, interop};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+#[tokio::test]
+async fn what_is_drawn_at_one_node_appears_at_another() {
+    let chromium = chromium();
+    let demo = Demo::start(&build().await).await;
+    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.png");
+    let arguments = [chromium.as_os_str(), demo.url.as_ref(), screenshot.as_os_str()];
+    interop::run("browser.mjs", arguments).await;
+    assert!(screenshot.is_file(), "a screenshot at {}", screenshot.display());
+}
+
+/// Debian's, unless another is named.
+fn chromium() -> PathBuf {
+    let path =
+        env::var_os("SOCKETMESH_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
+    let advice = "install Debian's package chromium, or name another by SOCKETMESH_CHROMIUM";
+    assert!(path.is_file(), "this test needs a browser, and {} is not there: {advice}", path.display());
+    path
+}
+
+/// Builds the server binary, which belongs to another package than this test, and says where it is.
+async fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "socketmesh",
+        "--bin",
+        "socketmesh",
+        "--message-format",
+        "json",
+    ]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.expect("cargo can be executed");
+    assert!(output.status.success(), "building the server: {}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let executable = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    executable.expect("cargo names the executable")
+}
+
+/// A running demo.
+struct Demo {
+    url: String,
+    _child: Child,
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Demo {
+    async fn start(binary: &Path) -> Self {
+        let mut command = Command::new(binary);
+        command.args(["demo", "--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("executing {}: {error}", binary.display()));
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let url = within("the demo to say where it is", async {
+            while let Ok(Some(line)) = stdout.next_line().await {
+                if let Some(url) = line.strip_prefix("demo: ") {
+                    return url.trim().to_owned();
+                }
+            }
+            panic!("the demo ended before it said where it is")
+        });
+        Self { url: url.await, _child: child, _stdout: stdout }
+    }
+}

@@ -1,0 +1,51 @@
+//! The official Socket.IO client against three node processes behind a balancer without memory.
+
+use cluster_tests::{interop, process::Nodes};
+
+#[tokio::test]
+async fn the_official_client_works_over_polling_only() {
+    case("polling_only").await;
+}
+
+#[tokio::test]
+async fn the_official_client_works_over_websocket_only() {
+    case("websocket_only").await;
+}
+
+#[tokio::test]
+async fn the_official_client_upgrades_by_default_and_loses_nothing() {
+    case("default_upgrade").await;
+}
+
+#[tokio::test]
+async fn rooms_span_the_nodes() {
+    case("rooms_across_nodes").await;
+}
+
+#[tokio::test]
+async fn every_value_is_acknowledged() {
+    case("acks").await;
+}
+
+#[tokio::test]
+async fn a_megabyte_of_binary_travels_both_ways() {
+    case("binary_both_ways").await;
+}
+
+#[tokio::test]
+async fn a_socket_is_reached_by_its_id_on_any_node() {
+    case("targeted_emit").await;
+}
+
+#[tokio::test]
+async fn every_message_of_two_hundred_clients_in_twenty_rooms_each_is_accounted_for() {
+    case("two_hundred_clients_in_twenty_rooms_each").await;
+}
+
+/// Runs a case of `interop/cases.mjs` against nodes of its own.
+async fn case(name: &str) {
+    let nodes = Nodes::start(option_env!("CARGO_BIN_EXE_fixture"), 3).await;
+    let addrs = std::iter::once(nodes.target().addr()).chain(nodes.nodes.iter().map(|node| node.http));
+    let urls = addrs.map(|addr| format!("http://{addr}"));
+    interop::run("run.mjs", std::iter::once(name.to_owned()).chain(urls)).await;
+}
