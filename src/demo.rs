@@ -14,7 +14,7 @@ use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, Body, ClientFiles};
 use socketmesh::id::NodeId;
-use socketmesh::{EventError, Handshake, Namespace, Node, RawArg, Refusal, Result, Socket, namespace};
+use socketmesh::{EventError, Handshake, Namespace, Node, Refusal, Result, Socket, namespace};
 use tokio::net::TcpListener;
 
 use crate::{BoxError, asked_to_stop, say};
@@ -113,11 +113,11 @@ pub(crate) fn app(node: NodeId) -> Namespace<Person> {
             let node = socket.data().node.as_str();
             Ok(socket.broadcast().emit("stroke", &Drawn { stroke, node })?)
         })
-        .on("clear", async |socket: Socket<Person>, _: Option<RawArg>| {
+        .on("clear", async |socket: Socket<Person>, ()| {
             Ok(socket.broadcast().emit("clear", &())?)
         })
         .on("chat", chat)
-        .on("typing", async |socket: Socket<Person>, _: Option<RawArg>| {
+        .on("typing", async |socket: Socket<Person>, ()| {
             let from = socket.data().name(&socket);
             Ok(socket.broadcast().volatile().emit("typing", &Typing { from })?)
         })
@@ -128,7 +128,7 @@ pub(crate) fn app(node: NodeId) -> Namespace<Person> {
         .on("here", async |socket: Socket<Person>, Here { to }: Here| {
             Ok(socket.to(to).emit("who", &Who::of(&socket, true))?)
         })
-        .on("where", async |socket: Socket<Person>, _: Option<RawArg>| Ok(Served::by(&socket)))
+        .on("where", async |socket: Socket<Person>, ()| Ok(Served::by(&socket)))
         .on_disconnect(async |socket: Socket<Person>, _| who(&socket, false))
 }
 

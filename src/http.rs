@@ -13,6 +13,7 @@ pub(crate) mod body;
 mod client_files;
 mod config;
 mod cors;
+pub(crate) mod exchange;
 mod forward;
 mod polling;
 mod reply;

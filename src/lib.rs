@@ -1,5 +1,7 @@
 //! socketmesh: an embeddable, actor-based, clustered Socket.IO node.
 
+#[cfg(feature = "server")]
+pub mod balancer;
 pub mod cluster;
 pub mod engine;
 #[cfg(feature = "fuzzing")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -195,7 +195,7 @@ mod tests {
         headers
     }
 
-    fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    fn header(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<&str> {
         headers.get(name).map(|value| value.to_str().unwrap())
     }
 
