@@ -13,6 +13,7 @@ pub(crate) mod body;
 mod client_files;
 mod config;
 mod cors;
+pub(crate) mod exchange;
 mod forward;
 mod polling;
 mod reply;
@@ -34,7 +35,8 @@ use hyper::{Method, Request, Response};
 
 use crate::cluster::{Mesh, Owner};
 use crate::engine::{
-    self, Application, Engine, Handshake, HandshakeError, Opening, Query, SessionRef, Transport, Verified, verify,
+    self, Application, Engine, Handshake, HandshakeError, Opening, Query, SessionRef, Transport, Verified,
+    verify,
 };
 use crate::id::NodeId;
 
@@ -109,7 +111,9 @@ impl<A: Application> Shared<A> {
     {
         let headers = self.config.cors.as_ref().map(|_| request.headers().clone());
         let mut response = match (&self.config.cors, &headers) {
-            (Some(cors), Some(headers)) if request.method() == Method::OPTIONS => return cors.preflight(headers),
+            (Some(cors), Some(headers)) if request.method() == Method::OPTIONS => {
+                return cors.preflight(headers);
+            }
             _ => self.route(request).await,
         };
         if let (Some(cors), Some(headers)) = (&self.config.cors, &headers) {
@@ -139,7 +143,9 @@ impl<A: Application> Shared<A> {
                         return forward::forward(cluster, &owner, request).await;
                     }
                 }
-                Ok(None) if !cluster.is_ready() => return reply::unavailable("this node is joining its cluster"),
+                Ok(None) if !cluster.is_ready() => {
+                    return reply::unavailable("this node is joining its cluster");
+                }
                 Ok(None) | Err(_) => {}
             }
         }
@@ -154,7 +160,8 @@ impl<A: Application> Shared<A> {
     {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let upgrade = upgrade::is_asked_for(request.headers());
-        let asked = engine::Request { query: &query, method: request.method(), headers: request.headers(), upgrade };
+        let asked =
+            engine::Request { query: &query, method: request.method(), headers: request.headers(), upgrade };
         let mut found = None;
         let find = |sid| {
             found = self.engine.find(sid);

@@ -1,5 +1,7 @@
 //! socketmesh: an embeddable, actor-based, clustered Socket.IO node.
 
+#[cfg(feature = "server")]
+pub mod balancer;
 pub mod cluster;
 pub mod engine;
 #[cfg(feature = "fuzzing")]
@@ -12,6 +14,6 @@ pub mod socket;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
-    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs, Refusal, Result,
-    Socket, Target, namespace,
+    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
+    Refusal, Result, Socket, Target, namespace,
 };

@@ -34,15 +34,16 @@ use crate::id::{Key, SocketId};
 
 pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
 pub use broadcast::Target;
-pub use connection::{Command, Connection};
 pub use config::Config;
+pub use connection::{Command, Connection};
 pub use error::{
-    AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal, Result,
+    AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal,
+    Result,
 };
 pub use handle::{Emitter, Joining, NamespaceRef, Socket};
 pub use handshake::Handshake;
-pub use namespace::{Namespace, namespace};
 pub(crate) use namespace::Described;
+pub use namespace::{Namespace, namespace};
 pub use rooms::Room;
 
 /// Socket.IO as the application of an engine.

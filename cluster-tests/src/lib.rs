@@ -1,7 +1,6 @@
 //! Harness of the cluster tests: nodes, a balancer without memory, and clients that speak the protocols by hand.
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
-pub mod balancer;
 pub mod client;
 pub mod deadline;
 pub mod fixture;

@@ -13,7 +13,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{balancer::Balancer, deadline::within, fixture::Suite, target::Target};
+use socketmesh::balancer::Balancer;
+
+use crate::{deadline::within, fixture::Suite, target::Target};
 
 /// How to start a node.
 #[derive(Clone, Debug)]

@@ -10,8 +10,9 @@ use std::{
 use hyper::Method;
 use tokio::runtime;
 
+use socketmesh::balancer::Balancer;
+
 use crate::{
-    balancer::Balancer,
     fixture::{self, Suite},
     http::{self, Call, Reply},
     polling::Polling,

@@ -121,7 +121,8 @@ impl<A: Application> Actor for SessionActor<A> {
         let conn = socket.as_ref().map(|(conn, _)| *conn);
         let transport = this.transport();
         let session = Session::open(this.id(), transport, conn, config, Instant::now());
-        let requests = socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
+        let requests =
+            socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
         let mut state = State {
             session,
             this,
@@ -149,7 +150,11 @@ impl<A: Application> Actor for SessionActor<A> {
         Ok(())
     }
 
-    async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State<A>) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut State<A>,
+    ) -> Result<(), ActorProcessingErr> {
         if let Some(timer) = state.timer.take() {
             timer.task.abort();
         }
@@ -377,4 +382,3 @@ impl Held {
         }
     }
 }
-

@@ -91,7 +91,7 @@ impl HandshakeError {
 /// Bytes of a client that are not an Engine.IO packet. The session closes with `parse error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PacketError {
+pub(crate) enum PacketError {
     /// Nothing where a packet should be: an empty body, an empty frame, or two separators in a row.
     #[error("an empty packet")]
     Empty,

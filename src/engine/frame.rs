@@ -37,11 +37,6 @@ impl Frame {
         Self::text(&["4", text])
     }
 
-    /// A message of text in pieces: spares its writer the joining.
-    pub(crate) fn message_text_parts<const N: usize>(parts: [&str; N]) -> Self {
-        Self::text_of(std::iter::once("4").chain(parts))
-    }
-
     /// A message of bytes, which are not copied.
     pub(crate) fn message_binary(payload: Bytes) -> Self {
         let header = Bytes::copy_from_slice(&header(Opcode::Binary, payload.len()));
@@ -131,7 +126,6 @@ fn encode_base64(payload: &[u8]) -> Bytes {
     text.into()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +199,7 @@ mod tests {
             let read = |frame: &Frame| Packet::decode_text(frame.polling().try_into().unwrap());
             let expected = Packet::Message(Message::Text(text.as_str().into()));
             prop_assert_eq!(read(&Frame::message_text(&text)), Ok(expected.clone()));
-            prop_assert_eq!(read(&Frame::message_text_parts(["", &text])), Ok(expected));
+            prop_assert_eq!(read(&Frame::message_text(&text)), Ok(expected));
             let frame = Frame::message_binary(bytes.clone().into());
             prop_assert_eq!(read(&frame), Ok(Packet::decode_binary(bytes.into())));
         }

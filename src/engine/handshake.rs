@@ -47,6 +47,7 @@ pub struct Handshake {
     url: String,
     address: Option<SocketAddr>,
     secure: bool,
+    base64: bool,
     issued: SystemTime,
 }
 
@@ -62,7 +63,7 @@ impl Handshake {
         secure: bool,
         issued: SystemTime,
     ) -> Self {
-        Self { headers, query: query.pairs, url, address, secure, issued }
+        Self { headers, base64: query.b64(), query: query.pairs, url, address, secure, issued }
     }
 
     /// The headers of the request.
@@ -83,6 +84,11 @@ impl Handshake {
     /// Path and query as requested.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether the client cannot receive bytes (`b64` in the query).
+    pub(crate) const fn base64(&self) -> bool {
+        self.base64
     }
 
     /// Where the connection came from: of a proxy, if there is one.
@@ -158,6 +164,7 @@ impl Query {
     }
 
     /// All pairs in their order, decoded.
+    #[cfg(test)]
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.pairs
     }

@@ -28,8 +28,6 @@ struct Shared<K: Send + 'static> {
     id: SessionId,
     handshake: Arc<Handshake>,
     config: Arc<Config>,
-    /// The client asked for text only: binary packets are sent to it as base64.
-    base64: bool,
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
@@ -45,7 +43,6 @@ impl<K: Send + 'static> SessionRef<K> {
     ) -> Self {
         Self(Arc::new(Shared {
             id,
-            base64: handshake.query_value("b64").is_some_and(|value| !value.is_empty()),
             handshake,
             outbox: Outbox::new(config.max_buffered),
             config,
@@ -77,7 +74,7 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// Whether binary packets go to this client as base64 on every transport.
     pub(crate) fn base64(&self) -> bool {
-        self.0.base64
+        self.0.handshake.base64()
     }
 
     /// The transport in use: changes once, when a polling session is upgraded.

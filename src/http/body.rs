@@ -16,7 +16,10 @@ enum Content {
     #[default]
     Empty,
     Full(Bytes),
-    Forwarded(Incoming, AbortOnDrop),
+    Forwarded {
+        body: Incoming,
+        _connection: AbortOnDrop,
+    },
 }
 
 impl Body {
@@ -26,7 +29,7 @@ impl Body {
 
     /// A response of another node; dropping the body ends the connection it comes over.
     pub(crate) const fn forwarded(body: Incoming, connection: AbortOnDrop) -> Self {
-        Self(Content::Forwarded(body, connection))
+        Self(Content::Forwarded { body, _connection: connection })
     }
 }
 
@@ -45,12 +48,12 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Content::Forwarded(body, _) = &mut self.0 {
+        if let Content::Forwarded { body, .. } = &mut self.0 {
             return Pin::new(body).poll_frame(cx);
         }
         match std::mem::take(&mut self.0) {
             Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Content::Empty | Content::Forwarded(..) => Poll::Ready(None),
+            Content::Empty | Content::Forwarded { .. } => Poll::Ready(None),
         }
     }
 
@@ -58,7 +61,7 @@ impl HttpBody for Body {
         match &self.0 {
             Content::Empty => true,
             Content::Full(_) => false,
-            Content::Forwarded(body, _) => body.is_end_stream(),
+            Content::Forwarded { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -66,7 +69,7 @@ impl HttpBody for Body {
         match &self.0 {
             Content::Empty => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Forwarded(body, _) => body.size_hint(),
+            Content::Forwarded { body, .. } => body.size_hint(),
         }
     }
 }

@@ -35,9 +35,9 @@ fn redirect(name: &str) -> Option<Response<Body>> {
 
 fn file(folder: &Path, name: &str, known: Option<&HeaderValue>) -> Option<Response<Body>> {
     let etag = etag(folder);
-    let is_known = known.and_then(|known| known.to_str().ok()).is_some_and(|known| {
-        known.trim_start_matches("W/") == etag
-    });
+    let is_known = known
+        .and_then(|known| known.to_str().ok())
+        .is_some_and(|known| known.trim_start_matches("W/") == etag);
     if is_known {
         return Some(reply::empty(StatusCode::NOT_MODIFIED));
     }

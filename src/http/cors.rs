@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -46,7 +46,8 @@ impl Cors {
 
     /// Pages of one origin may. Node: `origin: "https://…"`. An origin that no header can hold allows nobody.
     pub fn origin(origin: &str) -> Self {
-        HeaderValue::from_str(origin).map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
+        HeaderValue::from_str(origin)
+            .map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
     }
 
     /// Pages of these origins may. Node: an array.
@@ -169,7 +170,7 @@ fn vary(headers: &mut HeaderMap, name: &'static str) {
         None => Some(HeaderValue::from_static(name)),
     };
     if let Some(value) = value {
-        headers.insert(HeaderName::from(VARY), value);
+        headers.insert(VARY, value);
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
         headers
     }
 
-    fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    fn header(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<&str> {
         headers.get(name).map(|value| value.to_str().unwrap())
     }
 

@@ -31,7 +31,9 @@ pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &H
         Answer::Reply(PollReply::Close) => Bytes::from_static(b"1"),
         Answer::Reply(PollReply::NoopClose) => Bytes::from_static(b"6\x1e1"),
         Answer::Reply(PollReply::Flush | PollReply::Refused) => return reply::empty(StatusCode::BAD_REQUEST),
-        Answer::Reply(PollReply::Mismatch) => return reply::refusal(&HandshakeError::TransportMismatch, false),
+        Answer::Reply(PollReply::Mismatch) => {
+            return reply::refusal(&HandshakeError::TransportMismatch, false);
+        }
         Answer::Reply(PollReply::Unknown) => return reply::refusal(&HandshakeError::UnknownSession, false),
     };
     ok(headers, "text/plain; charset=UTF-8", payload)
@@ -83,7 +85,7 @@ async fn read<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, limit: usize) -> R
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ReadError::Aborted)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_gone| ReadError::Aborted)?.into_data() else { continue };
         if whole.len() + data.len() > limit {
             return Err(ReadError::TooLarge);
         }

@@ -50,7 +50,10 @@ pub(crate) async fn open<A: Application, B: Send>(
 }
 
 /// A WebSocket for a session that exists: the probe of an upgrade, or one too many.
-pub(crate) fn resume<K: Send + 'static, B>(session: &SessionRef<K>, mut request: Request<B>) -> Response<Body> {
+pub(crate) fn resume<K: Send + 'static, B>(
+    session: &SessionRef<K>,
+    mut request: Request<B>,
+) -> Response<Body> {
     let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
     let session = session.clone();
     tokio::spawn(async move {

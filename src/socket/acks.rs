@@ -47,6 +47,7 @@ impl<W> Acks<W> {
     }
 
     /// How many acks are pending.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }

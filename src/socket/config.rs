@@ -18,10 +18,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(45),
-            max_attachments: 10,
-            max_pending_bytes: 10_000_000,
-        }
+        Self { connect_timeout: Duration::from_secs(45), max_attachments: 10, max_pending_bytes: 10_000_000 }
     }
 }

@@ -14,7 +14,7 @@ use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
 use super::raw::RawSocket;
-use super::state::{Admission, Data, NamespaceState, Namespaces};
+use super::state::{Admission, Data, NamespaceState};
 use super::{Config, SocketIo};
 use crate::engine::{self, CloseReason, Message, SessionRef};
 use crate::id::SocketId;
@@ -150,9 +150,10 @@ impl Connection {
     }
 
     fn admitted(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
-        let found = self.sockets.iter().position(
-            |(_, presence)| matches!(presence, Presence::Connecting(socket) if socket.id == id),
-        );
+        let found = self
+            .sockets
+            .iter()
+            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket) if socket.id == id));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
         let (ns, presence) = self.sockets.swap_remove(index);

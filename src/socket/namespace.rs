@@ -103,7 +103,8 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<R, EventError>> + Send + 'static,
     {
-        let handler = event_fn(|event| A::from_args(&event.args).map_err(EventError::invalid_arguments), handler);
+        let handler =
+            event_fn(|event| A::from_args(&event.args).map_err(EventError::invalid_arguments), handler);
         if self.handlers.on.insert(event.to_owned(), handler).is_some() {
             self.faults.push(format!("two handlers for the event {event:?}"));
         }
@@ -134,7 +135,8 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         Fut: Future<Output = Result<R, EventError>> + Send + 'static,
     {
         self.once("events", self.handlers.events.is_some());
-        let decode = |event: &Event| decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments);
+        let decode =
+            |event: &Event| decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments);
         self.handlers.events = Some(event_fn(decode, handler));
         self
     }
@@ -232,8 +234,7 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
     }
 
     fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>> {
-        let handler =
-            self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref());
+        let handler = self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref());
         match (handler, Socket::of(socket)) {
             (Some(handler), Some(socket)) => handler(socket, event),
             _ => Box::pin(future::ready(Err(EventError::new("unknown_event", "no handler for this event")))),

@@ -58,7 +58,9 @@ pub(crate) struct Event {
 impl Event {
     /// About the bytes it holds: what queues count.
     pub(crate) fn len(&self) -> usize {
-        self.name.len() + self.args.json().len() + self.args.attachments().iter().map(Bytes::len).sum::<usize>()
+        self.name.len()
+            + self.args.json().len()
+            + self.args.attachments().iter().map(Bytes::len).sum::<usize>()
     }
 }
 

@@ -264,7 +264,10 @@ impl RawSocket {
 
 impl fmt::Debug for RawSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Socket").field("id", &self.id).field("ns", &self.namespace.path).finish_non_exhaustive()
+        f.debug_struct("Socket")
+            .field("id", &self.id)
+            .field("ns", &self.namespace.path)
+            .finish_non_exhaustive()
     }
 }
 

@@ -75,16 +75,6 @@ impl<T> Rooms<T> {
         }
     }
 
-    /// A member's value.
-    pub(crate) fn get(&self, id: &SocketId) -> Option<&T> {
-        Some(&self.members.get(*self.ids.get(id)?)?.value)
-    }
-
-    /// All members.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&SocketId, &T)> {
-        self.members.iter().map(|(_, member)| (&member.id, &member.value))
-    }
-
     /// The rooms a member is in, without its own.
     pub(crate) fn rooms_of(&self, id: &SocketId) -> impl Iterator<Item = &Room> {
         let member = self.ids.get(id).and_then(|member| self.members.get(*member));
@@ -95,17 +85,20 @@ impl<T> Rooms<T> {
     }
 
     /// Whether a member is in a room; every member is in its own.
+    #[cfg(test)]
     pub(crate) fn is_in(&self, id: &SocketId, room: &str) -> bool {
         let joined = self.find(id, room).is_some_and(|(member, entry)| self.seat(member, entry).is_some());
         joined || (self.ids.contains_key(id) && is_own_room(id, room))
     }
 
     /// All rooms with a member here, without the members' own.
+    #[cfg(test)]
     pub(crate) fn rooms(&self) -> impl Iterator<Item = &Room> {
         self.rooms.iter().map(|(_, entry)| &entry.name)
     }
 
     /// Whether a member here joined the room. The members' own rooms do not count.
+    #[cfg(test)]
     pub(crate) fn contains_room(&self, room: &str) -> bool {
         self.names.contains_key(room)
     }
@@ -122,12 +115,20 @@ impl<T> Rooms<T> {
                 visit(id, value);
             }
         };
-        match (selection.rooms.as_slice(), selection.except.as_slice()) {
-            ([], []) => self.members.iter().for_each(|(member, _)| visit(member)),
-            ([room], []) => self.occupants(room).for_each(visit),
-            (rooms, except) => {
+        let excepted = || selection.except.iter().flat_map(|room| self.occupants(room));
+        let few: Vec<usize> = excepted().take(FEW + 1).collect();
+        let is_excepted = |member: &usize| few.contains(member);
+        match selection.rooms.as_slice() {
+            [] if few.len() <= FEW => {
+                let all = self.members.iter().map(|(member, _)| member);
+                all.filter(|member| !is_excepted(member)).for_each(visit);
+            }
+            [room] if few.len() <= FEW => {
+                self.occupants(room).filter(|member| !is_excepted(member)).for_each(visit);
+            }
+            rooms => {
                 let mut seen = Marks::default();
-                except.iter().flat_map(|room| self.occupants(room)).for_each(|member| {
+                excepted().for_each(|member| {
                     seen.mark(member);
                 });
                 let mut visit_new = |member| {
@@ -269,6 +270,9 @@ fn swap_remove<S>(seats: &mut Vec<S>, index: usize) -> Option<S> {
 fn is_own_room(id: &SocketId, room: &str) -> bool {
     room.parse().is_ok_and(|named: SocketId| named == *id)
 }
+
+/// So few excepted members are looked up in a list; `socket.to(room)` excepts one.
+const FEW: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -120,10 +120,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    pub(crate) fn new(
-        described: Vec<Described>,
-        peers: Arc<dyn Peers>,
-    ) -> Self {
+    pub(crate) fn new(described: Vec<Described>, peers: Arc<dyn Peers>) -> Self {
         let serve = |Described { path, behaviour, .. }| {
             (Arc::clone(&path), NamespaceState::new(path, behaviour, Arc::clone(&peers)))
         };

@@ -14,7 +14,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 pub(crate) use decoder::{Decoder, Incoming};
-pub(crate) use upgrade::{UpgradeError, accept_key, check_upgrade};
+pub(crate) use upgrade::check_upgrade;
 
 /// What a frame carries. A continuation is no value of its own: it carries what its message began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

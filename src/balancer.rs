@@ -4,36 +4,25 @@
 //! It keeps to a reverse proxy's duties and adds nothing: bodies stream both ways, an abort on either side is an abort
 //! on the other, an upgraded connection is a pair of byte streams.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use http_body_util::{Either, Empty};
-use hyper::{
-    HeaderMap, Request, Response, StatusCode, Version,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
-    client::conn::http1 as client,
-    header::{self, HeaderName, HeaderValue},
-    server::conn::http1 as server,
-    service::service_fn,
-    upgrade::OnUpgrade,
-};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
-    time::timeout,
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::http::Body;
+use crate::http::exchange::{Splice, exchange};
 
 /// A running balancer; dropping it closes its port and every connection that goes through it.
 #[derive(Debug)]
@@ -116,7 +105,7 @@ async fn serve(stream: TcpStream, from: SocketAddr, rotation: Arc<Rotation>) {
     let service = service_fn(|request| forward(request, from, &rotation, &upgraded));
     let served = server::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
     if let (Ok(()), Ok(upgrade)) = (served, upgrades.try_recv()) {
-        splice(upgrade).await;
+        upgrade.run().await;
     }
 }
 
@@ -125,59 +114,22 @@ async fn forward(
     mut request: Request<Incoming>,
     from: SocketAddr,
     rotation: &Rotation,
-    upgraded: &mpsc::Sender<Upgrade>,
-) -> hyper::Result<Response<Either<Relayed, Empty<Bytes>>>> {
+    upgraded: &mpsc::Sender<Splice>,
+) -> hyper::Result<Response<Body>> {
     let Some(stream) = rotation.connect().await else { return Ok(no_node()) };
-    let (mut node, connection) = client::handshake(TokioIo::new(stream)).await?;
-    // Aborted when dropped: a client that goes away drops this future, and with it the node's connection.
-    let mut connected = JoinSet::new();
-    connected.spawn(async move { connection.with_upgrades().await.is_ok() });
-
-    let client_upgrade = wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    strip_hop_by_hop(request.headers_mut(), client_upgrade.is_some());
     add_forwarded_for(request.headers_mut(), from);
-    *request.version_mut() = Version::HTTP_11;
-
-    let mut response = node.send_request(request).await?;
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    strip_hop_by_hop(response.headers_mut(), switches);
-    if let (true, Some(client)) = (switches, client_upgrade) {
-        let upgrade = Upgrade { client, node: hyper::upgrade::on(&mut response), _connected: connected };
+    let (response, splice) = exchange(stream, request).await?;
+    if let Some(splice) = splice {
         // The channel holds the one upgrade that a connection can have.
-        drop(upgraded.try_send(upgrade));
-        return Ok(response.map(|_| Either::Right(Empty::new())));
+        drop(upgraded.try_send(splice));
     }
-    Ok(response.map(|body| Either::Left(Relayed { body, _connected: connected })))
+    Ok(response)
 }
 
-/// Copies bytes both ways until both sides are done, or one of them breaks.
-async fn splice(upgrade: Upgrade) {
-    if let (Ok(client), Ok(node)) = tokio::join!(upgrade.client, upgrade.node) {
-        // A broken connection ends both: there is nobody left to tell.
-        copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(node)).await.ok();
-    }
-}
-
-fn no_node() -> Response<Either<Relayed, Empty<Bytes>>> {
-    let mut response = Response::new(Either::Right(Empty::new()));
+fn no_node() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
-}
-
-fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
-}
-
-/// Headers that speak of one connection only (RFC 9110, section 7.6.1); the HTTP library writes its own.
-fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    } else {
-        headers.remove(header::UPGRADE);
-    }
 }
 
 fn add_forwarded_for(headers: &mut HeaderMap, from: SocketAddr) {
@@ -188,63 +140,25 @@ fn add_forwarded_for(headers: &mut HeaderMap, from: SocketAddr) {
     }
 }
 
-/// Both ends of a connection that changed its protocol.
-#[derive(Debug)]
-struct Upgrade {
-    client: OnUpgrade,
-    node: OnUpgrade,
-    _connected: JoinSet<bool>,
-}
-
-/// A node's response body, which keeps the connection it comes from open exactly as long as somebody reads it.
-#[derive(Debug)]
-struct Relayed {
-    body: Incoming,
-    _connected: JoinSet<bool>,
-}
-
-impl Body for Relayed {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// A node that is down refuses at once; this is for one that is cut off.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-];
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
     use std::future::pending;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        sync::Notify,
-    };
+
+    use bytes::Bytes;
+    use http_body_util::combinators::UnsyncBoxBody;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use hyper::body::Frame;
+    use hyper::header;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
 
     /// Notifies when dropped: how an upstream sees that it was given up.
     struct OnDrop(Arc<Notify>);
@@ -340,7 +254,7 @@ mod tests {
     }
 
     /// Writes `request` and reads until the balancer closes, or `until` was read.
-    async fn exchange(stream: &mut TcpStream, request: &str, until: &str) -> String {
+    async fn say(stream: &mut TcpStream, request: &str, until: &str) -> String {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = Vec::new();
         let reading = async {
@@ -365,7 +279,7 @@ mod tests {
         let harness = balanced(3).await;
         let mut stream = connect(&harness).await;
         for expected in ["\r\n\r\n0", "\r\n\r\n1", "\r\n\r\n2", "\r\n\r\n0"] {
-            let text = exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", expected).await;
+            let text = say(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", expected).await;
             assert!(text.starts_with("HTTP/1.1 200") && text.ends_with(expected), "{text}");
         }
     }
@@ -380,7 +294,7 @@ mod tests {
         let balancer = Balancer::start(LOOPBACK, vec![dead, alive]).await.unwrap();
         let mut stream = TcpStream::connect(balancer.addr()).await.unwrap();
         for _ in 0..3 {
-            let text = exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n7").await;
+            let text = say(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n7").await;
             assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         }
     }
@@ -390,7 +304,7 @@ mod tests {
         for nodes in [vec![], vec!["127.0.0.1:1".parse().unwrap()]] {
             let balancer = Balancer::start(LOOPBACK, nodes).await.unwrap();
             let mut stream = TcpStream::connect(balancer.addr()).await.unwrap();
-            let text = exchange(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n").await;
+            let text = say(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n").await;
             assert!(text.starts_with("HTTP/1.1 503"), "{text}");
         }
     }
@@ -401,10 +315,10 @@ mod tests {
         let mut stream = connect(&harness).await;
         let head = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         // Each half comes back before the next is sent: nothing waits for the end of a body.
-        let first = exchange(&mut stream, &format!("{head}5\r\nfirst\r\n"), "first").await;
+        let first = say(&mut stream, &format!("{head}5\r\nfirst\r\n"), "first").await;
         assert!(first.starts_with("HTTP/1.1 200"), "{first}");
-        exchange(&mut stream, "6\r\nsecond\r\n", "second").await;
-        exchange(&mut stream, "0\r\n\r\n", "0\r\n\r\n").await;
+        say(&mut stream, "6\r\nsecond\r\n", "second").await;
+        say(&mut stream, "0\r\n\r\n", "0\r\n\r\n").await;
     }
 
     #[tokio::test]
@@ -412,7 +326,7 @@ mod tests {
         let harness = balanced(1).await;
         let mut stream = connect(&harness).await;
         let request = "POST /headers HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
-        let text = exchange(&mut stream, request, "}").await.to_lowercase();
+        let text = say(&mut stream, request, "}").await.to_lowercase();
         assert!(text.contains("\"content-length\": \"2\"") && !text.contains("transfer-encoding"), "{text}");
     }
 
@@ -422,7 +336,7 @@ mod tests {
         let mut stream = connect(&harness).await;
         let request =
             "GET /headers HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.1\r\nKeep-Alive: 5\r\n\r\n";
-        let text = exchange(&mut stream, request, "}").await;
+        let text = say(&mut stream, request, "}").await;
         assert!(text.contains(r#""x-forwarded-for": "10.0.0.1, 127.0.0.1""#), "{text}");
         assert!(!text.contains("keep-alive"), "{text}");
     }
@@ -451,7 +365,7 @@ mod tests {
     async fn a_client_that_goes_away_while_reading_is_gone_for_the_node() {
         let harness = balanced(1).await;
         let mut stream = connect(&harness).await;
-        exchange(&mut stream, "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n", "tick").await;
+        say(&mut stream, "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n", "tick").await;
         drop(stream);
         within("the abort at the node", harness.dropped.notified()).await;
     }
@@ -460,7 +374,7 @@ mod tests {
     async fn a_node_that_closes_without_an_answer_closes_the_client() {
         let harness = balanced(1).await;
         let mut stream = connect(&harness).await;
-        let text = exchange(&mut stream, "GET /fail HTTP/1.1\r\nHost: x\r\n\r\n", "never").await;
+        let text = say(&mut stream, "GET /fail HTTP/1.1\r\nHost: x\r\n\r\n", "never").await;
         assert_eq!(text, "");
     }
 
@@ -469,9 +383,9 @@ mod tests {
         let harness = balanced(1).await;
         let mut stream = connect(&harness).await;
         let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
-        let text = exchange(&mut stream, request, "\r\n\r\n").await.to_lowercase();
+        let text = say(&mut stream, request, "\r\n\r\n").await.to_lowercase();
         assert!(text.starts_with("http/1.1 101") && text.contains("upgrade: echo"), "{text}");
-        assert_eq!(exchange(&mut stream, "hello", "hello").await, "hello");
+        assert_eq!(say(&mut stream, "hello", "hello").await, "hello");
         drop(stream);
         within("the end of the stream at the node", harness.dropped.notified()).await;
     }
@@ -481,9 +395,9 @@ mod tests {
         let harness = balanced(1).await;
         let mut stream = connect(&harness).await;
         let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
-        exchange(&mut stream, request, "\r\n\r\n").await;
+        say(&mut stream, request, "\r\n\r\n").await;
         drop(harness.balancer);
-        assert_eq!(exchange(&mut stream, "", "never").await, "");
+        assert_eq!(say(&mut stream, "", "never").await, "");
         within("the end of the stream at the node", harness.dropped.notified()).await;
     }
 

@@ -1,0 +1,153 @@
+//! The layers of the architecture, held against the imports of every source file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A layer, and the layers it may name with `crate::`. Within a layer everything may import everything.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("engine", &["id"]),
+    ("socket", &["id", "engine"]),
+    ("cluster", &["id", "socket"]),
+    ("http", &["id", "engine", "cluster"]),
+    ("balancer", &["http"]),
+    ("node", &["id", "engine", "socket", "cluster", "http"]),
+    ("fuzzing", &["engine", "socket", "cluster"]),
+    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket"]),
+    // The binary uses the library as any other program does.
+    ("main", &["demo", "serve"]),
+    ("demo", &["main"]),
+    ("serve", &["main", "demo"]),
+];
+
+/// Of the layer below, `cluster` may know the values that travel and the port it implements, but no session.
+const CLUSTER_SEES: &[&str] = &["crate::socket::broadcast", "crate::socket::peers", "crate::socket::rooms"];
+
+/// Files without clock, randomness, tasks or actors: they take `now` and a seed.
+const SANS_IO: &[&str] = &[
+    "engine/packet.rs",
+    "engine/payload.rs",
+    "engine/frame.rs",
+    "engine/handshake.rs",
+    "engine/session.rs",
+    "engine/websocket/codec.rs",
+    "engine/websocket/codec/decoder.rs",
+    "socket/packet.rs",
+    "socket/args.rs",
+    "socket/rooms.rs",
+    "socket/acks.rs",
+    "cluster/ring.rs",
+    "cluster/interest.rs",
+    "cluster/sequence.rs",
+    "cluster/liveness.rs",
+    "cluster/wire.rs",
+];
+
+#[test]
+fn no_import_points_up() {
+    let mut breaches = Vec::new();
+    for (path, source) in sources() {
+        let layer = layer_of(&path);
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
+            breaches.push(format!("{}: no layer is called {layer:?}", path.display()));
+            continue;
+        };
+        for (line, imported) in imports(&source) {
+            if imported != layer && !allowed.contains(&imported.as_str()) {
+                breaches.push(format!("{}:{line}: {layer} imports {imported}", path.display()));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "arrows that point up:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_cluster_knows_values_of_socket_io_and_no_session() {
+    let mut breaches = Vec::new();
+    for (path, source) in sources().filter(|(path, _)| layer_of(path) == "cluster") {
+        for (number, line) in source.lines().enumerate().filter(|(_, line)| line.contains("crate::socket::"))
+        {
+            if !CLUSTER_SEES.iter().any(|seen| line.contains(seen)) {
+                breaches.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn sans_io_files_have_no_tasks_clock_or_randomness() {
+    for name in SANS_IO {
+        let path = src().join(name);
+        let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for forbidden in
+            ["tokio::spawn", "tokio::sync", "ractor", "Instant::now", "getrandom", "async fn", ".await"]
+        {
+            assert!(!source.contains(forbidden), "{name} is sans-IO and names {forbidden}");
+        }
+    }
+}
+
+#[test]
+fn only_one_file_names_chitchat() {
+    let named: Vec<PathBuf> = sources()
+        .filter(|(_, source)| source.contains("use chitchat") || source.contains("chitchat::"))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(named, [src().join("cluster/membership.rs")]);
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../src")
+}
+
+fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+    let mut folders = vec![src()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files.into_iter().map(|path| {
+        let source = fs::read_to_string(&path).expect("a source file");
+        (path, source)
+    })
+}
+
+/// `src/engine/session.rs` and `src/engine.rs` are both of the layer `engine`.
+fn layer_of(path: &Path) -> String {
+    let inside = path.strip_prefix(src()).expect("a file of src");
+    let first = inside.iter().next().expect("a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The first name behind each `crate::`, and every one behind `crate::{`, with its line; doc comments aside.
+fn imports(source: &str) -> Vec<(usize, String)> {
+    let mut imports = Vec::new();
+    for (number, line) in source.lines().enumerate() {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        for rest in line.split("crate::").skip(1) {
+            let names = rest.strip_prefix('{').map_or(rest, |list| list);
+            let several = rest.starts_with('{');
+            for name in names.split(',').take(if several { usize::MAX } else { 1 }) {
+                let name: String =
+                    name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                // `crate::BoxError` and the like are of the root.
+                if name.starts_with(char::is_lowercase) && name != "self" {
+                    imports.push((number + 1, name));
+                }
+            }
+        }
+    }
+    imports
+}

@@ -1,0 +1,94 @@
+//! One request carried over a stream of its own: by an edge to the owner of a session, by a balancer to a node.
+//!
+//! Whoever carries it interprets nothing: bodies are streamed both ways, an abort on either side is an abort on the
+//! other, and after a 101 bytes are copied without knowing what they mean.
+
+use bytes::Bytes;
+use hyper::body::Body as HttpBody;
+use hyper::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::BoxError;
+use super::body::{AbortOnDrop, Body};
+
+/// Sends `request` over `stream`. If the answer switches protocols, the splice has to be run.
+///
+/// Dropping the future, the response's body or the splice ends the stream.
+pub(crate) async fn exchange<S, B>(
+    stream: S,
+    mut request: Request<B>,
+) -> hyper::Result<(Response<Body>, Option<Splice>)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = AbortOnDrop(tokio::spawn(connection.with_upgrades()).abort_handle());
+    let upgrades = request.headers().contains_key(UPGRADE);
+    let client = upgrades.then(|| hyper::upgrade::on(&mut request));
+    strip_hop_by_hop(request.headers_mut(), upgrades);
+    request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("socketmesh"));
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = path.into();
+    }
+    let mut response = sender.send_request(request).await?;
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    strip_hop_by_hop(response.headers_mut(), switches);
+    match client.filter(|_| switches) {
+        Some(client) => {
+            let splice = Splice { client, other: hyper::upgrade::on(&mut response), _connection: connection };
+            Ok((response.map(|_| Body::empty()), Some(splice)))
+        }
+        None => Ok((response.map(|body| Body::forwarded(body, connection)), None)),
+    }
+}
+
+/// Both ends of a connection that changes its protocol.
+#[derive(Debug)]
+pub(crate) struct Splice {
+    client: OnUpgrade,
+    other: OnUpgrade,
+    _connection: AbortOnDrop,
+}
+
+impl Splice {
+    /// Copies bytes both ways until both sides are done, or one of them breaks.
+    pub(crate) async fn run(self) {
+        if let (Ok(client), Ok(other)) = tokio::join!(self.client, self.other) {
+            let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
+            // A broken connection ends both: there is nobody left to tell.
+            let _ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut other, COPY, COPY).await;
+        }
+    }
+}
+
+/// Headers that speak of one connection only (RFC 9110, section 7.6.1); the HTTP library writes its own.
+fn strip_hop_by_hop(headers: &mut HeaderMap, upgrades: bool) {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if upgrades {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(UPGRADE);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    TE,
+    TRANSFER_ENCODING,
+];
+
+/// The buffer of each direction of a spliced connection, held as long as that lives.
+const COPY: usize = 4 * 1024;
