@@ -1,0 +1,4 @@
+//! Many nodes as one: who is alive, who owns which session, how bytes travel between them.
+
+mod interest;
+mod ring;

@@ -1,0 +1,4 @@
+//! Socket.IO v5: namespaces, rooms, events, acks.
+
+pub(crate) mod broadcast;
+pub(crate) mod peers;
