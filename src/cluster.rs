@@ -4,3 +4,4 @@ mod interest;
 mod liveness;
 mod ring;
 mod sequence;
+mod wire;
