@@ -1,10 +1,14 @@
 //! Many nodes as one: who is alive, who owns which session, how bytes travel between them.
 
+mod hello;
 mod identity;
 mod interest;
 mod liveness;
 mod ring;
 mod sequence;
+mod view;
 mod wire;
 
 pub use identity::{Certificates, IdentityError, InvalidSecret, Secret};
+pub use ring::Ring;
+pub use view::{LinkState, MemberView, NodeState, View};

@@ -65,18 +65,13 @@ pub struct Hello {
     pub features: u64,
     #[prost(enumeration = "NodeState", tag = "9")]
     pub state: i32,
-    /// The log of the sender for this receiver, and the first number in it that is not confirmed.
-    #[prost(uint64, tag = "10")]
-    pub log: u64,
-    #[prost(uint64, tag = "11")]
-    pub log_first: u64,
     /// The log of the receiver as the sender knows it (0 = not at all), and the last number got from it.
-    #[prost(uint64, tag = "12")]
+    #[prost(uint64, tag = "10")]
     pub resume_log: u64,
-    #[prost(uint64, tag = "13")]
+    #[prost(uint64, tag = "11")]
     pub resume_seq: u64,
     /// Who else is a member, as the sender sees it.
-    #[prost(message, repeated, tag = "14")]
+    #[prost(message, repeated, tag = "12")]
     pub members: ::prost::alloc::vec::Vec<Member>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -142,6 +137,8 @@ pub mod refusal {
         Duplicate = 6,
         /// The node is leaving.
         Leaving = 7,
+        /// The node dialled itself.
+        Self_ = 8,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -158,6 +155,7 @@ pub mod refusal {
                 Self::Stale => "REASON_STALE",
                 Self::Duplicate => "REASON_DUPLICATE",
                 Self::Leaving => "REASON_LEAVING",
+                Self::Self_ => "REASON_SELF",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -171,6 +169,7 @@ pub mod refusal {
                 "REASON_STALE" => Some(Self::Stale),
                 "REASON_DUPLICATE" => Some(Self::Duplicate),
                 "REASON_LEAVING" => Some(Self::Leaving),
+                "REASON_SELF" => Some(Self::Self_),
                 _ => None,
             }
         }
@@ -179,7 +178,7 @@ pub mod refusal {
 /// The body of a frame on a link.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Envelope {
-    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 8")]
+    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8")]
     pub kind: ::core::option::Option<envelope::Kind>,
 }
 /// Nested message and enum types in `Envelope`.
@@ -188,12 +187,14 @@ pub mod envelope {
     pub enum Kind {
         /// Unsequenced: about the connection.
         #[prost(message, tag = "1")]
-        Interest(super::Interest),
+        Start(super::Start),
         #[prost(message, tag = "2")]
-        Ack(super::Ack),
+        Interest(super::Interest),
         #[prost(message, tag = "3")]
-        Gap(super::Gap),
+        Ack(super::Ack),
         #[prost(message, tag = "4")]
+        Gap(super::Gap),
+        #[prost(message, tag = "5")]
         Goodbye(super::Goodbye),
         /// Sequenced: what an application can observe.
         ///
@@ -201,6 +202,14 @@ pub mod envelope {
         #[prost(message, tag = "8")]
         Broadcast(super::Broadcast),
     }
+}
+/// The first frame in each direction: which log the sequence numbers belong to, and the first that may come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Start {
+    #[prost(uint64, tag = "1")]
+    pub log: u64,
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
 }
 /// The rooms with a member on the sender, as hashes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -218,20 +227,15 @@ pub struct Interest {
     #[prost(fixed64, repeated, tag = "5")]
     pub removed: ::prost::alloc::vec::Vec<u64>,
 }
-/// What the sender has got, and a sign of life.
+/// What the sender has got.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
-    /// All sequenced frames up to here have arrived.
+    /// All sequenced frames up to here have arrived or are given up.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// The interest of the receiver is applied up to this version.
     #[prost(uint64, tag = "2")]
     pub interest: u64,
-    /// A number that grows, and the last such number got from the receiver.
-    #[prost(uint64, tag = "3")]
-    pub ping: u64,
-    #[prost(uint64, tag = "4")]
-    pub heard: u64,
 }
 /// Sequenced frames up to here that have not arrived never will.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -68,8 +68,15 @@ fn share(buffer: &mut BytesMut, length: usize) -> Bytes {
 /// What the body of a frame says.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Message {
+    Start {
+        log: u64,
+        first: u64,
+    },
     Interest(Update),
-    Ack(pb::Ack),
+    Ack {
+        seq: u64,
+        interest: u64,
+    },
     Gap {
         to: u64,
     },
@@ -86,7 +93,8 @@ impl Message {
         Ok(match pb::Envelope::decode(body)?.kind {
             None => Self::Unknown,
             Some(Kind::Interest(interest)) => Self::Interest(Update::from(interest)),
-            Some(Kind::Ack(ack)) => Self::Ack(ack),
+            Some(Kind::Start(pb::Start { log, first })) => Self::Start { log, first },
+            Some(Kind::Ack(pb::Ack { seq, interest })) => Self::Ack { seq, interest },
             Some(Kind::Gap(pb::Gap { to })) => Self::Gap { to },
             Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
             Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn a_frame_is_length_sequence_and_envelope() {
         let frame = Frame { seq: 0x0102, ..control(Kind::Gap(pb::Gap { to: 7 })) };
-        assert_eq!(bytes_of(&frame), [0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 1, 2, 0x1a, 2, 8, 7]);
+        assert_eq!(bytes_of(&frame), [0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 1, 2, 0x22, 2, 8, 7]);
     }
 
     #[test]
@@ -242,7 +250,7 @@ mod tests {
     fn a_kind_of_a_later_version_is_unknown_and_a_later_field_is_ignored() {
         // Field 100 of the envelope, a message; then field 9 of a gap, a number.
         assert_eq!(Message::decode(Bytes::from_static(&[0xa2, 6, 1, 0])).unwrap(), Message::Unknown);
-        let gap = Bytes::from_static(&[0x1a, 4, 8, 7, 0x48, 1]);
+        let gap = Bytes::from_static(&[0x22, 4, 8, 7, 0x48, 1]);
         assert_eq!(Message::decode(gap).unwrap(), Message::Gap { to: 7 });
     }
 
