@@ -107,7 +107,7 @@ impl Liveness {
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (id, incarnation) in live {
-            if self.departed.get(id).is_none_or(|(departed, _)| departed < incarnation) {
+            if !self.has_left(id, *incarnation) {
                 verdicts.extend(self.admit(id, *incarnation, Gossip::Alive));
             }
         }
@@ -153,6 +153,11 @@ impl Liveness {
     /// Whether this node was stalled a moment ago and pronounces nobody dead.
     pub(crate) fn doubts(&self, now: Instant) -> bool {
         self.doubt.is_some_and(|until| now < until)
+    }
+
+    /// Whether that life of a node, or a later one, said goodbye.
+    pub(crate) fn has_left(&self, id: &NodeId, incarnation: Incarnation) -> bool {
+        self.departed.get(id).is_some_and(|(departed, _)| *departed >= incarnation)
     }
 
     /// The members of the ring.

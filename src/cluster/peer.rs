@@ -187,9 +187,9 @@ impl Peer {
         self.outbound.lock().log.expire(now);
     }
 
-    /// Nothing more is kept for this peer.
-    pub(crate) fn clear(&self) {
-        self.outbound.lock().log.clear();
+    /// Nothing more is kept for this peer. Returns how many bodies it did not get.
+    pub(crate) fn clear(&self) -> u64 {
+        self.outbound.lock().log.clear()
     }
 
     /// This node leaves: the writer brings what is left, then says goodbye.

@@ -106,10 +106,12 @@ impl SendLog {
         self.cursor = self.acked + 1;
     }
 
-    /// Forgets everything: nobody will fetch it. The peer is told, should it come back.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything: nobody will fetch it. The peer is told, should it come back. Returns how many bodies.
+    pub(crate) fn clear(&mut self) -> u64 {
+        let forgotten = self.entries.len() as u64;
         self.entries.clear();
         self.bytes = 0;
+        forgotten
     }
 
     /// The first number that the peer has not confirmed.
@@ -354,7 +356,7 @@ mod tests {
                     Step::DeliverAck => if let Some(seq) = pair.acks.pop_front() { pair.log.acked(seq) },
                     Step::Cut => pair.cut(),
                     Step::Wait(ms) => { now += Duration::from_millis(ms); pair.log.expire(now); }
-                    Step::Clear => pair.log.clear(),
+                    Step::Clear => { pair.log.clear(); }
                 }
                 prop_assert!(pair.log.bytes() <= 600 + 60 + 48);
             }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::cluster::hello::Hint;
 use crate::cluster::ring::Ring;
 use crate::id::{Incarnation, NodeId};
 
@@ -73,5 +74,11 @@ impl NodeState {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Joining, Self::Ready, Self::Draining].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+impl From<&MemberView> for Hint {
+    fn from(member: &MemberView) -> Self {
+        Self { id: member.id.clone(), incarnation: member.incarnation, address: member.address }
     }
 }
