@@ -229,7 +229,7 @@ async fn start(suite: Suite, count: usize) -> Nodes {
     for n in 0..count {
         let cluster = (count > 1).then(|| {
             let cluster = Cluster::bind("127.0.0.1:0")
-                .secret(Secret::new(b"a secret of the tests, at least 32 bytes").expect("long enough"))
+                .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
                 .node_id(format!("node-{n}").parse().expect("a node id"));
             seed.iter().fold(cluster, |cluster, seed: &SocketAddr| cluster.seed(seed.to_string()))
         });
