@@ -223,7 +223,10 @@ pub async fn bench(nodes: usize) -> Nodes {
 }
 
 /// One node on its own, or several in one cluster over real QUIC.
-async fn start(suite: Suite, count: usize) -> Nodes {
+///
+/// # Panics
+/// They do not start.
+pub async fn start(suite: Suite, count: usize) -> Nodes {
     let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
     let mut seed = None;
     for n in 0..count {
