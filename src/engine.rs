@@ -26,6 +26,7 @@ pub(crate) mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -88,6 +89,7 @@ pub(crate) struct Engine<A: Application> {
     registry: Arc<registry::Registry<Command<A>>>,
     supervisors: registry::Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
+    closing: AtomicBool,
 }
 
 /// What the application tells its part of a session.
@@ -105,7 +107,14 @@ impl<A: Application> Engine<A> {
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Result<Self, ractor::SpawnErr> {
         let supervisors = registry::Supervisors::start().await?;
-        Ok(Self { app, config, registry: registry::Registry::new(), supervisors, mint })
+        Ok(Self {
+            app,
+            config,
+            registry: registry::Registry::new(),
+            supervisors,
+            mint,
+            closing: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -131,6 +140,9 @@ impl<A: Application> Engine<A> {
         handshake: Arc<Handshake>,
         transport: Transport,
     ) -> Result<Opened<A>, OpenError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(OpenError::Closing);
+        }
         let session = SessionRef::new(self.mint_id()?, handshake, transport, Arc::clone(&self.config));
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
         let socket = (transport == Transport::WebSocket)
@@ -158,8 +170,9 @@ impl<A: Application> Engine<A> {
         Ok(SessionId::new((self.mint)(), random))
     }
 
-    /// Closes every session at once and waits until all are gone.
+    /// Opens no further session, closes every one at once and waits until all are gone.
     pub(crate) async fn shutdown(&self) {
+        self.closing.store(true, Ordering::Release);
         for session in self.registry.all() {
             session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
         }
@@ -196,6 +209,8 @@ pub(crate) enum OpenError {
     #[error("two sessions drew the same id")]
     Taken,
     #[error("the node is shutting down")]
+    Closing,
+    #[error("the runtime is shutting down")]
     Actor(#[from] ractor::SpawnErr),
 }
 

@@ -115,10 +115,11 @@ impl<A: Application> Node<A> {
             max_connections: MAX_CONNECTIONS,
         };
         let mut stopping = self.0.stopping.subscribe();
-        tokio::select! {
-            never = server.serve(listener) => match never {},
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-        }
+        let stop = async {
+            // The sender lives in this node.
+            let _gone = stopping.wait_for(|stopping| *stopping).await;
+        };
+        server.serve(listener, stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
@@ -127,8 +128,9 @@ impl<A: Application> Node<A> {
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
-        self.0.stopping.send_replace(true);
+        // Pending polls are answered before their connections go.
         self.0.engine.shutdown().await;
+        self.0.stopping.send_replace(true);
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
