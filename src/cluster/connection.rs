@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use quinn::{Connection, ConnectionError, RecvStream, VarInt};
+use quinn::{Connection, ConnectionError, RecvStream};
 use ractor::ActorRef;
 use tokio::io::copy_bidirectional;
 use tokio::runtime::Handle;
@@ -108,7 +108,7 @@ impl PeerConnection {
             let written = timeout(PRELUDE, async {
                 let mut stream = quic.open_uni().await?;
                 stream.write_all(&message).await?;
-                stream.finish().map_err(|_| quinn::WriteError::ClosedStream)
+                Ok::<_, quinn::WriteError>(stream.finish()?)
             });
             if !matches!(written.await, Ok(Ok(()))) {
                 debug!("large gossip was not sent");

@@ -100,6 +100,8 @@ pub(crate) struct State {
     /// The view and what depends on it must be published anew.
     changed: bool,
     announced: Option<(NodeState, String)>,
+    /// What this node does; told to the others together with the view.
+    state: NodeState,
     leaving: bool,
 }
 
@@ -172,6 +174,7 @@ impl Actor for Control {
             ticks: 0,
             changed: true,
             announced: None,
+            state: NodeState::Joining,
             leaving: false,
         })
     }

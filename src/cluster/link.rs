@@ -78,7 +78,7 @@ impl End {
             match fill {
                 Fill::Write => {}
                 Fill::Last => {
-                    send.finish().map_err(|_| quinn::WriteError::ClosedStream)?;
+                    send.finish()?;
                     // Answered by the receiver's QUIC, or by the end of the connection.
                     let _stopped = send.stopped().await;
                     return Ok(());

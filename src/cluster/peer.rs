@@ -217,10 +217,7 @@ impl Peer {
         now: Instant,
         batch: &mut Batch,
     ) -> Fill {
-        let due = match self.fill_ack(link, now, batch) {
-            Some(due) => due,
-            None => return Fill::Stale,
-        };
+        let Some(due) = self.fill_ack(link, now, batch) else { return Fill::Stale };
         let mut outbound = self.outbound.lock();
         if outbound.link != link {
             return Fill::Stale;

@@ -237,7 +237,7 @@ impl Node {
     }
 
     fn linked_peer(&self) -> Option<Arc<Peer>> {
-        self.link.as_ref().and(self.peer.clone())
+        self.link.as_ref().and_then(|_| self.peer.clone())
     }
 
     /// Ends the link, if there is one; what is not confirmed stays in the log.
