@@ -38,6 +38,20 @@ pub(crate) struct Ports {
     pub app: Handle,
     pub serve: Serve,
     pub deliver: Deliver,
+    pub warned: Mutex<Option<Instant>>,
+}
+
+impl Ports {
+    /// Whether to warn about strangers and refusals now: they could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        let now = Instant::now();
+        let mut warned = self.warned.lock();
+        let may = warned.is_none_or(|last| now >= last + NAG);
+        if may {
+            *warned = Some(now);
+        }
+        may
+    }
 }
 
 /// A verified connection to a node.
@@ -145,7 +159,10 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
                     serve(PeerConnection::new(quic, peer, false), ports).await;
                 }
                 Ok(Ok(_)) | Err(_) => {}
-                Ok(Err(error)) => warn!(node = %ports.shared.me.id, %from, %error, "refused a connection"),
+                Ok(Err(error)) if ports.may_warn() => {
+                    warn!(node = %ports.shared.me.id, %from, %error, "refused a connection");
+                }
+                Ok(Err(error)) => debug!(node = %ports.shared.me.id, %from, %error, "refused a connection"),
             }
         });
     }
@@ -169,6 +186,10 @@ pub(crate) async fn dial(
         let (quic, peer) = endpoint.dial(address).await?;
         if ports.shared.denies(&peer) {
             return Err(DialError::Silence);
+        }
+        if ports.shared.direct(&peer).is_some_and(|known| known.quic.close_reason().is_none()) {
+            quic.close(Closing::Superseded.code(), b"");
+            return Err(DialError::Known(peer));
         }
         let connection = PeerConnection::new(quic, peer.clone(), true);
         tokio::spawn(serve(Arc::clone(&connection), Arc::clone(&ports)));
@@ -333,7 +354,7 @@ async fn handle_hello(
         }
         Err(refusal) => {
             let reason = refusal.reason();
-            if reason != pb::refusal::Reason::Self_ {
+            if reason != pb::refusal::Reason::Self_ && ports.may_warn() {
                 warn!(node = %ports.shared.me.id, peer = %certified, reason = %refusal.detail, "refused a hello");
             }
             reject(halves, refusal).await;
@@ -388,5 +409,7 @@ const MAX_LARGE_GOSSIP: usize = 4;
 pub(crate) const DIAL: Duration = Duration::from_millis(1500);
 /// A stream says what it is at once.
 const PRELUDE: Duration = Duration::from_secs(2);
+/// One warning about strangers in this time.
+const NAG: Duration = Duration::from_secs(3);
 /// A connection says hello soon, or goes.
 const ADMISSION: Duration = Duration::from_secs(3);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -156,6 +157,7 @@ impl Actor for Control {
             app: start.app,
             serve: start.serve,
             deliver: start.deliver,
+            warned: Mutex::new(None),
         });
         tokio::spawn(accept(start.endpoint.clone(), Arc::clone(&ports)));
         me.cast(Message::Tick)?;
@@ -192,7 +194,7 @@ impl Actor for Control {
             Message::Lost { id, link } => state.handle_lost(&id, link, now),
             Message::Goodbye { id, incarnation } => state.handle_goodbye(&id, incarnation, now),
             Message::Gossip(rumours) => state.handle_gossip(rumours, now),
-            Message::Resolved { seed, addresses } => state.handle_resolved(seed, addresses),
+            Message::Resolved { seed, addresses } => state.handle_resolved(seed, addresses, now),
             Message::Tick => {
                 state.handle_tick(now);
                 // Armed anew each time: a slow tick does not pile up others behind it.

@@ -56,11 +56,11 @@ struct End {
 
 impl End {
     async fn write(self, mut send: SendStream, reply: Option<Bytes>) {
-        let why = match self.write_all(&mut send, reply).await {
-            Ok(()) => "goodbye said".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.ended(&why);
+        let _lost = Lost(&self);
+        match self.write_all(&mut send, reply).await {
+            Ok(()) => self.log("goodbye said, or replaced"),
+            Err(error) => self.log(&error.to_string()),
+        }
     }
 
     /// Returns after a goodbye was written and received.
@@ -102,11 +102,11 @@ impl End {
     }
 
     async fn read(self, mut recv: RecvStream) {
-        let why = match self.read_all(&mut recv).await {
-            Ok(()) => "ended by the peer".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.ended(&why);
+        let _lost = Lost(&self);
+        match self.read_all(&mut recv).await {
+            Ok(()) => self.log("ended by the peer"),
+            Err(error) => self.log(&error.to_string()),
+        }
     }
 
     async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
@@ -147,14 +147,22 @@ impl End {
         Ok(())
     }
 
-    fn ended(&self, why: &str) {
+    fn log(&self, why: &str) {
         debug!(node = %self.ports.shared.me.id, peer = %self.peer.id, reason = why, "link ended");
-        self.tell(Message::Lost { id: self.peer.id.clone(), link: self.number });
     }
 
     fn tell(&self, message: Message) {
         // Fails only while the mesh stops.
         let _stopped = self.ports.control.cast(message);
+    }
+}
+
+/// Reports the end of a task however it ends, even by a panic of a handler.
+struct Lost<'a>(&'a End);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        self.0.tell(Message::Lost { id: self.0.peer.id.clone(), link: self.0.number });
     }
 }
 

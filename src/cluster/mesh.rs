@@ -204,6 +204,7 @@ impl Mesh {
             let _late = timeout(LEAVE, ended).await;
         }
         self.shared.set_routes(HashMap::new(), HashMap::new());
+        self.shared.set_roster(Vec::new());
     }
 
     /// Ends as if the process had been killed: nobody is told.

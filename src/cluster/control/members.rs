@@ -36,9 +36,10 @@ impl State {
 
     pub(super) fn handle_tick(&mut self, now: Instant) {
         self.ticks += 1;
-        self.examine_links(now);
+        // First, because it notices when it was this node that stood still.
         let verdicts = self.liveness.handle_tick(now);
         self.apply(verdicts, now);
+        self.examine_links(now);
         self.clear_up(now);
         self.dial_seeds();
         self.relay_due(now);
@@ -174,6 +175,8 @@ impl State {
         let now = Instant::now();
         self.publish_routes(now);
         self.publish_view();
+        // Whoever waits for a peer that is gone waits no longer.
+        self.shared.confirmations.send_replace(());
         // After the view: whoever waits for ready finds itself in the ring.
         self.shared.state.send_replace(self.state);
         let mut links: Vec<_> =
