@@ -59,8 +59,6 @@ impl Ports {
 pub(crate) struct PeerConnection {
     pub quic: Connection,
     pub peer: NodeId,
-    /// Which end opened it.
-    pub dialled: bool,
     /// Set by the hello: before it nothing but a hello is accepted.
     admitted: OnceLock<Admission>,
     answered: Mutex<Instant>,
@@ -74,10 +72,10 @@ struct Admission {
 }
 
 impl PeerConnection {
-    fn new(quic: Connection, peer: NodeId, dialled: bool) -> Arc<Self> {
+    fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
         let answered = Mutex::new(Instant::now());
         let large_gossip = Arc::new(Semaphore::new(MAX_LARGE_GOSSIP));
-        Arc::new(Self { quic, peer, dialled, admitted: OnceLock::new(), answered, large_gossip })
+        Arc::new(Self { quic, peer, admitted: OnceLock::new(), answered, large_gossip })
     }
 
     /// The hello was accepted: the rest may come.
@@ -156,7 +154,7 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
             drop(permit);
             match outcome {
                 Ok(Ok((quic, peer))) if !ports.shared.denies(&peer) => {
-                    serve(PeerConnection::new(quic, peer, false), ports).await;
+                    serve(PeerConnection::new(quic, peer), ports).await;
                 }
                 Ok(Ok(_)) | Err(_) => {}
                 Ok(Err(error)) if ports.may_warn() => {
@@ -191,7 +189,7 @@ pub(crate) async fn dial(
             quic.close(Closing::Superseded.code(), b"");
             return Err(DialError::Known(peer));
         }
-        let connection = PeerConnection::new(quic, peer.clone(), true);
+        let connection = PeerConnection::new(quic, peer.clone());
         tokio::spawn(serve(Arc::clone(&connection), Arc::clone(&ports)));
         let kind = Some(Kind::Link(ports.shared.hello(&peer)));
         let halves = connection.open(&pb::StreamHeader { kind, origin: String::new() }).await?;

@@ -68,8 +68,11 @@ impl End {
         send.write_all(&reply.unwrap_or_default()).await?;
         let mut batch = Batch::default();
         self.peer.start(&mut batch);
+        let mut lost = self.peer.lost();
         loop {
-            let fill = self.peer.fill(self.number, &self.ports.shared.interest, Instant::now(), &mut batch);
+            let now = Instant::now();
+            let fill = self.peer.fill(self.number, &self.ports.shared.interest, now, &mut batch);
+            self.report_lost(&mut lost);
             send.write_all(&batch.bytes).await?;
             batch.bytes.clear();
             if let Some(large) = batch.large.take() {
@@ -90,6 +93,16 @@ impl End {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Messages that were too old or too many to be kept.
+    fn report_lost(&self, known: &mut u64) {
+        let lost = self.peer.lost();
+        if lost > *known {
+            let by = lost - std::mem::replace(known, lost);
+            count(&self.ports.shared.counters.given_up, by);
+            warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, lost = by, "gave up messages for the peer");
         }
     }
 

@@ -151,7 +151,7 @@ impl Peer {
         Resume { log: inbound.log, seq: inbound.received.last() }
     }
 
-    /// How many bodies the peer will never get.
+    /// How many bodies the peer was told that it will never get.
     pub(crate) fn lost(&self) -> u64 {
         self.outbound.lock().log.lost()
     }
