@@ -147,6 +147,9 @@ pub(crate) enum DialError {
         /// Nothing is wrong: another connection was preferred.
         duplicate: bool,
     },
+    /// There is a link to that node already, by another address.
+    #[error("{0} is linked already")]
+    Known(NodeId),
     /// It was this node itself.
     #[error("this is the node itself")]
     Myself,

@@ -56,7 +56,9 @@ pub(crate) struct Counters {
     pub duplicates: AtomicU64,
     /// Bodies that peers gave up before they came here.
     pub lost: AtomicU64,
-    /// Bodies given up for peers that went for good.
+    /// Bodies that peers were told they will not get.
+    pub given_up: AtomicU64,
+    /// Bodies dropped because their peer went, as it seemed, for good.
     pub abandoned: AtomicU64,
     /// Frames skipped because they made no sense.
     pub malformed: AtomicU64,
