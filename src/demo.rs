@@ -72,7 +72,8 @@ pub(crate) async fn run(options: Options) -> std::result::Result<(), BoxError> {
 
 async fn stop(nodes: &[Node]) {
     let mut stopping = tokio::task::JoinSet::new();
-    for node in nodes.iter().cloned() {
+    for node in nodes {
+        let node = node.clone();
         stopping.spawn(async move { node.shutdown().await });
     }
     if tokio::time::timeout(PATIENCE, stopping.join_all()).await.is_err() {

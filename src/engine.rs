@@ -12,6 +12,7 @@
 
 mod actor;
 mod config;
+mod counters;
 mod error;
 mod frame;
 mod handshake;
@@ -39,6 +40,7 @@ pub use handshake::{Handshake, Transport};
 pub use packet::Message;
 pub use session_ref::SessionRef;
 
+pub(crate) use counters::{Counters, count};
 pub(crate) use frame::Frame;
 pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
 pub(crate) use session::{PollReply, PostReply};
@@ -86,6 +88,7 @@ pub trait Client: Send + 'static {
 pub(crate) struct Engine<A: Application> {
     app: Arc<A>,
     config: Arc<Config>,
+    counters: Arc<Counters>,
     registry: Arc<registry::Registry<Command<A>>>,
     supervisors: registry::Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
@@ -107,9 +110,11 @@ impl<A: Application> Engine<A> {
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Result<Self, ractor::SpawnErr> {
         let supervisors = registry::Supervisors::start().await?;
+        let counters = Arc::default();
         Ok(Self {
             app,
             config,
+            counters,
             registry: registry::Registry::new(),
             supervisors,
             mint,
@@ -123,6 +128,10 @@ impl<A: Application> Engine<A> {
 
     pub(crate) fn find(&self, id: SessionId) -> Option<SessionRef<Command<A>>> {
         self.registry.find(id)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many sessions this node owns.
@@ -143,7 +152,8 @@ impl<A: Application> Engine<A> {
         if self.closing.load(Ordering::Acquire) {
             return Err(OpenError::Closing);
         }
-        let session = SessionRef::new(self.mint_id()?, handshake, transport, Arc::clone(&self.config));
+        let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
         let socket = (transport == Transport::WebSocket)
             .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
@@ -160,6 +170,7 @@ impl<A: Application> Engine<A> {
             }
             None => ractor::Actor::spawn(None, actor::SessionActor::<A>::new(), start).await?,
         };
+        count(&self.counters.opened);
         Ok(Opened { session, socket })
     }
 

@@ -73,6 +73,12 @@ impl<A: Application> Node<A> {
         self.0.engine.len()
     }
 
+    /// What happened on this node so far, each with the name of its metric. Everything only grows.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters().named());
+        self.0.engine.counters().named().into_iter().chain(cluster).collect()
+    }
+
     /// The cluster as this node sees it; `None` if it is on its own.
     pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
         self.0.cluster.as_ref().map(|cluster| cluster.view())

@@ -106,6 +106,7 @@ impl Mesh {
     }
 
     /// Which of its lives this is.
+    #[cfg(test)]
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.shared.me.incarnation
     }

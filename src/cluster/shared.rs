@@ -72,6 +72,26 @@ pub(crate) struct Counters {
     pub relayed: AtomicU64,
 }
 
+impl Counters {
+    /// Each with the name of its metric.
+    pub(crate) fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("socketmesh_cluster_messages_sent_total", &self.sent),
+            ("socketmesh_cluster_messages_received_total", &self.received),
+            ("socketmesh_cluster_messages_duplicate_total", &self.duplicates),
+            ("socketmesh_cluster_messages_lost_total", &self.lost),
+            ("socketmesh_cluster_messages_given_up_total", &self.given_up),
+            ("socketmesh_cluster_messages_abandoned_total", &self.abandoned),
+            ("socketmesh_cluster_messages_malformed_total", &self.malformed),
+            ("socketmesh_cluster_messages_oversized_total", &self.oversized),
+            ("socketmesh_cluster_volatile_messages_dropped_total", &self.volatile_dropped),
+            ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
+            ("socketmesh_cluster_streams_relayed_total", &self.relayed),
+        ]
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
+}
+
 impl Shared {
     pub(crate) fn new(me: Me) -> Self {
         Self {
