@@ -404,6 +404,16 @@ async fn a_partition_longer_than_death_but_shorter_than_the_buffer_loses_nothing
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_of_a_node_that_is_just_ready_reaches_the_rooms_of_all() {
+    let [a, mut b] = cluster::<2>().await;
+    b.joins("red").await;
+    let c = Node::start(config("c", &[a.address()])).await;
+    timeout(DEADLINE, c.mesh.ready()).await.unwrap();
+    c.emits(&["red"], "from the new one");
+    assert_eq!(b.receives().await, "from the new one", "whatever c has not heard yet counts as interest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_nodes_that_start_together_become_one_cluster() {
     let [a] = cluster::<1>().await;
     let mut nodes = Vec::new();

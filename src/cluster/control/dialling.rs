@@ -14,6 +14,7 @@ use super::{Message, Node, State, TICKS_PER_SECOND, Target};
 use crate::cluster::connection::{self, Answer, PeerConnection};
 use crate::cluster::endpoint::DialError;
 use crate::cluster::hello::Hint;
+use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
 
 /// Where a cluster is looked for.
@@ -75,8 +76,11 @@ pub(super) struct Dial {
 impl Dial {
     /// Of two nodes the one with the smaller id dials at once, the other when nothing came of it.
     pub(super) fn new(now: Instant, me: &NodeId, other: &NodeId) -> Self {
-        let wait = if me < other { Duration::ZERO } else { COURTESY };
-        Self { due: now + wait, failures: 0, running: false, relay: Some(now) }
+        Self { due: if me < other { now } else { now + COURTESY }, ..Self::at(now) }
+    }
+
+    fn at(now: Instant) -> Self {
+        Self { due: now, failures: 0, running: false, relay: Some(now) }
     }
 
     fn failed(&mut self, now: Instant) {
@@ -288,7 +292,11 @@ impl State {
             if id == self.shared.me.id || self.liveness.has_left(&id, incarnation) {
                 continue;
             }
-            let dial = Dial::new(now, &self.shared.me.id, &id);
+            let dial = match self.state {
+                // The other one has not heard of this node yet: nothing to be courteous about.
+                NodeState::Joining => Dial::at(now),
+                NodeState::Ready | NodeState::Draining => Dial::new(now, &self.shared.me.id, &id),
+            };
             match self.nodes.entry(id) {
                 Entry::Vacant(vacant) => {
                     let node = vacant.insert(Node::new(incarnation, address, dial, now));
