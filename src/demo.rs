@@ -17,7 +17,7 @@ use socketmesh::id::NodeId;
 use socketmesh::{EventError, Handshake, Namespace, Node, Refusal, Result, Socket, namespace};
 use tokio::net::TcpListener;
 
-use crate::{BoxError, asked_to_stop, say};
+use crate::process::{BoxError, asked_to_stop, say};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Options {
