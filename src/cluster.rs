@@ -8,7 +8,7 @@
 //!                                   connection          membership (gossip)   liveness
 //! ```
 //!
-//! Without any I/O, and tested as such: [`ring`], [`interest`], [`sequence`], [`liveness`], [`wire`], [`hello`].
+//! Without any I/O, and tested as such: `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
 
 mod config;
 mod connection;
