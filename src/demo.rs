@@ -113,9 +113,7 @@ pub(crate) fn app(node: NodeId) -> Namespace<Person> {
             let node = socket.data().node.as_str();
             Ok(socket.broadcast().emit("stroke", &Drawn { stroke, node })?)
         })
-        .on("clear", async |socket: Socket<Person>, ()| {
-            Ok(socket.broadcast().emit("clear", &())?)
-        })
+        .on("clear", async |socket: Socket<Person>, ()| Ok(socket.broadcast().emit("clear", &())?))
         .on("chat", chat)
         .on("typing", async |socket: Socket<Person>, ()| {
             let from = socket.data().name(&socket);
