@@ -198,3 +198,34 @@ pub(crate) enum OpenError {
     #[error("the node is shutting down")]
     Actor(#[from] ractor::SpawnErr),
 }
+
+/// The decoders of the layer, for fuzzing.
+#[cfg(feature = "fuzzing")]
+mod fuzzed {
+    use bytes::Bytes;
+    use bytestring::ByteString;
+
+    use super::handshake::Query;
+    use super::packet::Packet;
+    use super::{Config, payload};
+
+    pub(crate) fn decode_packet(data: Bytes) {
+        if let Ok(text) = ByteString::try_from(data.clone()) {
+            drop(Packet::decode_text(text));
+        }
+        drop(Packet::decode_binary(data));
+    }
+
+    /// How many packets there are.
+    pub(crate) fn decode_payload(body: Bytes) -> usize {
+        payload::decode(body).count()
+    }
+
+    pub(crate) fn decode_query(raw: &str) {
+        let query = Query::parse(raw);
+        drop((query.transport(&Config::default()), query.sid(), query.protocol(), query.b64()));
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzzed::{decode_packet, decode_payload, decode_query};

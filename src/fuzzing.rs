@@ -1,6 +1,10 @@
 //! One function per decoder, for the fuzz targets in `cluster-tests/fuzz`: any bytes decode or are refused.
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 use crate::engine::websocket::codec::{Decoder, Incoming, Violation};
+use crate::{engine, socket};
 
 /// Client frames: read in one piece and in portions, both have to tell the same. The first byte is the portions' size.
 ///
@@ -30,4 +34,37 @@ fn size(message: &Result<Incoming, Violation>) -> usize {
         Ok(Incoming::Binary(bytes) | Incoming::Ping(bytes)) => bytes.len(),
         Ok(Incoming::Pong | Incoming::Close(_)) | Err(_) => 0,
     }
+}
+
+/// One Engine.IO packet, of text or bytes.
+pub fn engine_packet(data: &[u8]) {
+    engine::decode_packet(Bytes::copy_from_slice(data));
+}
+
+/// The body of a POST.
+///
+/// # Panics
+///
+/// When a payload holds more packets than bytes.
+pub fn engine_payload(data: &[u8]) {
+    let packets = engine::decode_payload(Bytes::copy_from_slice(data));
+    assert!(packets <= data.len() + 1, "more packets than bytes");
+}
+
+/// The query of a handshake.
+pub fn query(data: &[u8]) {
+    engine::decode_query(&String::from_utf8_lossy(data));
+}
+
+/// Socket.IO packets with attachments: lines of text, and bytes behind a NUL.
+pub fn socket_packet(data: &[u8]) {
+    socket::decode_packets(data.split(|byte| *byte == b'\n').map(|line| match line.split_first() {
+        Some((0, attachment)) => engine::Message::Binary(Bytes::copy_from_slice(attachment)),
+        _ => engine::Message::Text(ByteString::from(String::from_utf8_lossy(line).into_owned())),
+    }));
+}
+
+/// The arguments of an event, decoded as values with attachments.
+pub fn event_arguments(data: &[u8]) {
+    socket::decode_arguments(&ByteString::from(String::from_utf8_lossy(data).into_owned()));
 }

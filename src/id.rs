@@ -127,6 +127,15 @@ pub struct NodeId(Arc<str>);
 pub struct InvalidNodeId(String);
 
 impl NodeId {
+    /// A name that no other node has.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system's random generator fails.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self(format!("node-{:012x}", getrandom::u64()? >> 16).into()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

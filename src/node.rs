@@ -232,7 +232,7 @@ impl NodeBuilder {
         };
         let id = match &cluster {
             Some(cluster) => cluster.id().clone(),
-            None => cluster::random_node_id()?,
+            None => NodeId::random()?,
         };
         let app = Arc::new(make(cluster.as_ref()));
         let engine =

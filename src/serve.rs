@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use socketmesh::Node;
-use socketmesh::cluster::{self, Cluster, Secret};
+use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     seed: Vec<String>,
     /// Mesh address under which the others reach this node, if it is not the one it binds.
     #[arg(long, env = "SOCKETMESH_ADVERTISE", requires = "mesh")]
-    advertise: Option<SocketAddr>,
+    advertise: Option<String>,
     /// Name of this node, unique in its cluster and stable over restarts [default: random].
     #[arg(long, env = "SOCKETMESH_NODE_ID", requires = "mesh")]
     node_id: Option<NodeId>,
@@ -54,7 +54,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
     let id = match options.node_id.clone() {
         Some(id) => id,
-        None => cluster::random_node_id()?,
+        None => NodeId::random()?,
     };
     let mut builder =
         Node::builder().http(demo::http_config(options.client_dir.clone())).namespace(demo::app(id.clone()));
@@ -88,7 +88,7 @@ fn member(options: &Options, mesh: SocketAddr, id: NodeId) -> Result<Cluster, Bo
     if let Some(secret) = Secret::from_env()? {
         cluster = cluster.secret(secret);
     }
-    if let Some(advertise) = options.advertise {
+    if let Some(advertise) = &options.advertise {
         cluster = cluster.advertise(advertise);
     }
     if let Some(name) = &options.cluster {

@@ -102,3 +102,38 @@ impl fmt::Debug for SocketIo {
         f.debug_struct("SocketIo").field("namespaces", &self.namespaces).finish_non_exhaustive()
     }
 }
+
+/// The decoders of the layer, for fuzzing.
+#[cfg(feature = "fuzzing")]
+mod fuzzed {
+    use bytes::Bytes;
+    use bytestring::ByteString;
+
+    use super::args::{Args, RawArg, RawArgs};
+    use super::packet::{Decoder, Limits};
+    use crate::engine::Message;
+
+    pub(crate) fn decode_packets(messages: impl Iterator<Item = Message>) {
+        let mut decoder = Decoder::new(Limits { max_attachments: 10, max_pending_bytes: 1 << 16 });
+        for message in messages {
+            let packet = match message {
+                Message::Text(text) => decoder.text(&text),
+                Message::Binary(data) => decoder.binary(data),
+            };
+            if packet.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn decode_arguments(array: &ByteString) {
+        let attachments = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        let Ok(args) = RawArgs::from_array(array, attachments) else { return };
+        drop(args.decode::<Args<(Option<Bytes>, serde_json::Value, RawArg)>>());
+        drop(args.decode::<Vec<Option<String>>>());
+        drop(args.iter().count());
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzzed::{decode_arguments, decode_packets};

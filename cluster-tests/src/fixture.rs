@@ -223,13 +223,16 @@ pub async fn bench(nodes: usize) -> Nodes {
 }
 
 /// One node on its own, or several in one cluster over real QUIC.
-async fn start(suite: Suite, count: usize) -> Nodes {
+///
+/// # Panics
+/// They do not start.
+pub async fn start(suite: Suite, count: usize) -> Nodes {
     let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
     let mut seed = None;
     for n in 0..count {
         let cluster = (count > 1).then(|| {
             let cluster = Cluster::bind("127.0.0.1:0")
-                .secret(Secret::new(b"a secret of the tests, at least 32 bytes").expect("long enough"))
+                .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
                 .node_id(format!("node-{n}").parse().expect("a node id"));
             seed.iter().fold(cluster, |cluster, seed: &SocketAddr| cluster.seed(seed.to_string()))
         });

@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use super::args::{IntoArgs, RawArgs, encode_event};
 use super::error::EncodeError;
 use super::packet::{self, Encoded};
-use super::rooms::{Room, Selection};
+pub(crate) use super::rooms::{Room, Selection};
 use super::state::NamespaceState;
 use crate::engine::frames;
 

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Parser;
-use cluster_tests::fixture::{Fixture, Suite};
+use cluster_tests::fixture::{self, Fixture, Suite};
+use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
 use tokio::net::TcpListener;
 
@@ -33,6 +34,10 @@ struct Options {
     /// Takes clients even while no seed answers.
     #[arg(long)]
     serve_alone: bool,
+    /// Runs this many nodes of one cluster in this process, and on the port a balancer that sends each request to the
+    /// next of them.
+    #[arg(long, conflicts_with_all = ["mesh", "seed", "node_id", "serve_alone"])]
+    nodes: Option<usize>,
 }
 
 #[tokio::main]
@@ -44,6 +49,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_writer(std::io::stderr)
         .init();
     let options = Options::parse();
+    if let Some(nodes) = options.nodes {
+        return balanced(&options, nodes).await;
+    }
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let http = listener.local_addr()?;
     let node = Fixture::start(options.suite, cluster(&options)?).await?;
@@ -55,6 +63,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ = served => {}
         _ = tokio::signal::ctrl_c() => node.shutdown().await,
     }
+    Ok(())
+}
+
+async fn balanced(options: &Options, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let nodes = fixture::start(options.suite, count).await;
+    let balancer = Balancer::start((options.host, options.port).into(), nodes.http.clone()).await?;
+    for node in &nodes.nodes {
+        announce(balancer.addr(), node)?;
+    }
+    tokio::signal::ctrl_c().await?;
     Ok(())
 }
 

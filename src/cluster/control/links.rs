@@ -1,0 +1,276 @@
+//! Which connection is the link to a node: adopted, preferred, replaced, lost.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info};
+
+use super::dialling::Dial;
+use super::{Active, Knock, Node, State};
+use crate::cluster::connection::{Answer, PeerConnection, reject};
+use crate::cluster::endpoint::Closing;
+use crate::cluster::hello::{Greeting, refuse};
+use crate::cluster::link::Link;
+use crate::cluster::liveness::LinkHealth;
+use crate::cluster::peer::Peer;
+use crate::cluster::stream::Halves;
+use crate::cluster::view::NodeState;
+use crate::cluster::wire::{encode_prelude, pb};
+use crate::id::{Incarnation, NodeId};
+use pb::refusal::Reason;
+
+/// A link that could be.
+struct Offer {
+    greeting: Greeting,
+    connection: Option<Arc<PeerConnection>>,
+    halves: Halves,
+    /// Whether this node opened it.
+    dialled: bool,
+}
+
+impl State {
+    /// Another node said hello.
+    pub(super) fn handle_knock(&mut self, knock: Knock, now: Instant) {
+        let Knock { greeting, connection, halves } = knock;
+        let offer = Offer { greeting, connection, halves, dialled: false };
+        if self.leaving {
+            return self.refuse(offer, Reason::Leaving, "this node is leaving");
+        }
+        if self
+            .liveness
+            .incarnation(&offer.greeting.id)
+            .is_some_and(|known| known > offer.greeting.incarnation)
+        {
+            return self.refuse(
+                offer,
+                Reason::Stale,
+                "a newer life of this node is a member; is its clock right?",
+            );
+        }
+        if !self.prefers(&offer, now) {
+            return self.refuse(offer, Reason::Duplicate, "another connection is preferred");
+        }
+        let hints = offer.greeting.members.clone();
+        self.adopt(offer, now);
+        self.follow(hints, now);
+    }
+
+    /// Another node answered our hello.
+    pub(super) fn handle_answer(&mut self, answer: Answer, now: Instant) {
+        let Answer { greeting, connection, halves } = answer;
+        let stale = self.liveness.incarnation(&greeting.id).is_some_and(|known| known > greeting.incarnation);
+        let offer = Offer { greeting, connection, halves, dialled: true };
+        if stale || self.leaving || !self.prefers(&offer, now) {
+            supersede(offer.connection);
+        } else {
+            self.adopt(offer, now);
+        }
+    }
+
+    /// Whether to take an offered link although there may be one. Both ends decide alike.
+    fn prefers(&self, offer: &Offer, now: Instant) -> bool {
+        let Greeting { id, incarnation, .. } = &offer.greeting;
+        let Some(node) = self.nodes.get(id) else { return true };
+        let Some(active) = node.link.as_ref().filter(|_| node.incarnation == *incarnation) else {
+            return true;
+        };
+        match (&active.connection, &offer.connection) {
+            // Its other end would not have offered a new one if it still had this.
+            _ if now >= active.since + SETTLED => true,
+            (Some(old), _) if old.quic.close_reason().is_some() => true,
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            // Of two connections from the same end the later one, else that which the smaller id opened.
+            _ if active.dialled == offer.dialled => true,
+            _ => offer.dialled == (self.shared.me.id < *id),
+        }
+    }
+
+    fn adopt(&mut self, offer: Offer, now: Instant) {
+        let Offer { greeting, connection, halves, dialled } = offer;
+        let Some(verdicts) = self.liveness.handle_hello(now, &greeting.id, greeting.incarnation) else {
+            return;
+        };
+        self.apply(verdicts, now);
+        let peer = self.ensure(&greeting.id, greeting.incarnation, greeting.address, now);
+        self.links += 1;
+        let number = self.links;
+        // Asked before the link is attached: from here on the receive position only grows.
+        let reply = (!dialled).then(|| {
+            let accepted = pb::hello_reply::Answer::Accepted(self.shared.hello(&greeting.id));
+            encode_prelude(&pb::HelloReply { answer: Some(accepted) })
+        });
+        peer.attach(number, greeting.resume);
+        let link = Link::spawn(number, &peer, halves, reply, &self.ports);
+        if let Some(connection) = &connection {
+            connection.admit(&greeting);
+        }
+        let direct = connection.is_some();
+        let Some(node) = self.nodes.get_mut(&greeting.id) else { return };
+        (node.state, node.greeted) = (greeting.state, true);
+        let old = node.link.replace(Active { link, connection, dialled, since: now });
+        if let Some(old) = old.and_then(|old| old.connection) {
+            supersede(Some(old));
+        }
+        info!(node = %self.shared.me.id, peer = %greeting.id, relayed = !direct, "linked");
+        self.changed = true;
+        if direct {
+            // The routes must know the connection before gossip uses it.
+            self.publish_routes(now);
+            self.membership.greet(greeting.address);
+        }
+    }
+
+    /// The record of a life of a node, with its sequence; made anew when it is another life.
+    pub(super) fn ensure(
+        &mut self,
+        id: &NodeId,
+        incarnation: Incarnation,
+        address: SocketAddr,
+        now: Instant,
+    ) -> Arc<Peer> {
+        if self.nodes.get(id).is_some_and(|node| node.incarnation != incarnation) {
+            self.forget(id);
+        }
+        let me = &self.shared.me.id;
+        let node = self
+            .nodes
+            .entry(id.clone())
+            .or_insert_with(|| Node::new(incarnation, address, Dial::new(now, me, id), now));
+        node.address = address;
+        let peer = node.peer.get_or_insert_with(|| {
+            let peer = Arc::new(Peer::new(id.clone(), incarnation, log_id()));
+            self.shared.peers.write().insert(id.clone(), Arc::clone(&peer));
+            peer
+        });
+        Arc::clone(peer)
+    }
+
+    /// Drops everything about a node.
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        let Some(mut node) = self.nodes.remove(id) else { return };
+        node.unlink(Closing::Superseded);
+        self.shared.peers.write().remove(id);
+        if let Some(peer) = node.peer {
+            self.abandon(&peer);
+        }
+        self.changed = true;
+    }
+
+    /// A link ended.
+    pub(super) fn handle_lost(&mut self, id: &NodeId, link: u64, now: Instant) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if node.link.as_ref().is_none_or(|active| active.link.number != link) {
+            return;
+        }
+        info!(node = %self.shared.me.id, peer = %id, "link lost");
+        node.unlink(Closing::Silent);
+        node.apart = now;
+        node.dial = Dial::new(now, &self.shared.me.id, id);
+        self.liveness.handle_link(id, LinkHealth::Lost);
+        self.changed = true;
+    }
+
+    pub(super) fn handle_goodbye(&mut self, id: &NodeId, incarnation: Incarnation, now: Instant) {
+        let verdicts = self.liveness.handle_goodbye(now, id, incarnation);
+        self.apply(verdicts, now);
+    }
+
+    /// Says goodbye on every link, then answers.
+    pub(super) fn handle_leave(&mut self, done: oneshot::Sender<()>) {
+        self.leaving = true;
+        let linked: Vec<_> = self.nodes.values().filter_map(Node::linked_peer).collect();
+        linked.iter().for_each(|peer| peer.leave());
+        tokio::spawn(async move {
+            let all_gone = async {
+                while linked.iter().any(|peer| peer.is_linked()) {
+                    sleep(LEAVE_CHECK).await;
+                }
+            };
+            if timeout(LEAVE, all_gone).await.is_err() {
+                debug!("some peers did not confirm the goodbye");
+            }
+            // The one who asked may have gone.
+            let _gone = done.send(());
+        });
+    }
+
+    fn refuse(&self, offer: Offer, reason: Reason, detail: &str) {
+        debug!(node = %self.shared.me.id, peer = %offer.greeting.id, reason = detail, "refused a hello");
+        tokio::spawn(reject(offer.halves, refuse(reason, detail)));
+    }
+}
+
+impl Node {
+    pub(super) fn new(incarnation: Incarnation, address: SocketAddr, dial: Dial, now: Instant) -> Self {
+        Self {
+            incarnation,
+            address,
+            state: NodeState::Joining,
+            links: HashSet::new(),
+            peer: None,
+            link: None,
+            greeted: false,
+            apart: now,
+            dial,
+            lingers: None,
+            wanted: None,
+        }
+    }
+
+    pub(super) fn connection(&self) -> Option<&Arc<PeerConnection>> {
+        self.link.as_ref()?.connection.as_ref()
+    }
+
+    pub(super) fn has_direct_link(&self) -> bool {
+        self.connection().is_some()
+    }
+
+    /// The addresses at which nobody needs to be dialled because of this node.
+    pub(super) fn linked_addresses(&self) -> Vec<SocketAddr> {
+        let remote = self.connection().map(|connection| connection.quic.remote_address());
+        remote.into_iter().chain(remote.map(|_| self.address)).collect()
+    }
+
+    fn linked_peer(&self) -> Option<Arc<Peer>> {
+        self.link.as_ref().and(self.peer.clone())
+    }
+
+    /// Ends the link, if there is one; what is not confirmed stays in the log.
+    pub(super) fn unlink(&mut self, why: Closing) {
+        let Some(active) = self.link.take() else { return };
+        if let Some(peer) = &self.peer {
+            peer.detach(active.link.number);
+        }
+        if let Some(connection) = active.connection {
+            connection.close(why);
+        }
+    }
+}
+
+/// Lets requests on a connection that is not needed any more end, then closes it.
+fn supersede(connection: Option<Arc<PeerConnection>>) {
+    if let Some(connection) = connection {
+        tokio::spawn(async move {
+            sleep(GRACE).await;
+            connection.close(Closing::Superseded);
+        });
+    }
+}
+
+/// Names a sequence; never the same twice.
+fn log_id() -> u64 {
+    // Without a random generator there is no TLS either, so this node would not run.
+    getrandom::u64().map_or(1, |id| id.max(1))
+}
+
+/// Longer than a dial takes: after it a second connection is no crossing of dials, but the answer to a loss.
+const SETTLED: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_millis(500);
+/// How long the goodbyes may take.
+const LEAVE: Duration = Duration::from_millis(700);
+const LEAVE_CHECK: Duration = Duration::from_millis(5);

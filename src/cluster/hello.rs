@@ -1,0 +1,238 @@
+//! The first words between two nodes: who speaks, and whether they belong together (docs/protocol/mesh.md, "Hello").
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use crate::cluster::view::NodeState;
+use crate::cluster::wire::pb;
+use crate::id::{Incarnation, NodeId};
+use pb::refusal::Reason;
+
+/// What a node says about itself, the same in every hello.
+#[derive(Debug, Clone)]
+pub(crate) struct Me {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub address: SocketAddr,
+    pub cluster: String,
+    pub parser: String,
+}
+
+/// What the other one said, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub address: SocketAddr,
+    pub state: NodeState,
+    pub resume: Resume,
+    /// Whom it holds for members: to be dialled.
+    pub members: Vec<Hint>,
+}
+
+/// Up to where a log has been received; log 0 is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub log: u64,
+    pub seq: u64,
+}
+
+/// Another node says that this one exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hint {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub address: SocketAddr,
+}
+
+impl Me {
+    /// What to say to one node.
+    pub(crate) fn hello(
+        &self,
+        state: NodeState,
+        resume: Resume,
+        members: impl IntoIterator<Item = Hint>,
+    ) -> pb::Hello {
+        pb::Hello {
+            protocol_min: *PROTOCOL.start(),
+            protocol_max: *PROTOCOL.end(),
+            cluster: self.cluster.clone(),
+            node_id: self.id.to_string(),
+            incarnation: self.incarnation.0,
+            address: self.address.to_string(),
+            parser: self.parser.clone(),
+            features: 0,
+            state: pb::NodeState::from(state).into(),
+            resume_log: resume.log,
+            resume_seq: resume.seq,
+            members: members.into_iter().take(MAX_HINTS).map(pb::Member::from).collect(),
+        }
+    }
+
+    /// Checks what a node said; `certified` is the id that its certificate (or the relay's word) gives it.
+    pub(crate) fn check(&self, hello: &pb::Hello, certified: &NodeId) -> Result<Greeting, pb::Refusal> {
+        let incarnation = Incarnation(hello.incarnation);
+        if certified == &self.id && incarnation == self.incarnation {
+            return Err(refuse(Reason::Self_, "this is the node that dialled"));
+        }
+        if hello.node_id != certified.as_str() || certified == &self.id {
+            let why = format!(
+                "node id {:?}, but the certificate says {certified}, met by {}",
+                hello.node_id, self.id
+            );
+            return Err(refuse(Reason::Identity, &why));
+        }
+        self.check_kin(hello)?;
+        let Ok(address) = hello.address.parse() else {
+            return Err(refuse(Reason::Identity, "the address is no ip:port"));
+        };
+        Ok(Greeting {
+            id: certified.clone(),
+            incarnation,
+            address,
+            state: NodeState::from(hello.state()),
+            resume: Resume { log: hello.resume_log, seq: hello.resume_seq },
+            members: hello.members.iter().filter_map(Hint::parse).take(MAX_HINTS).collect(),
+        })
+    }
+
+    fn check_kin(&self, hello: &pb::Hello) -> Result<(), pb::Refusal> {
+        if hello.cluster != self.cluster {
+            let why = format!("cluster {:?} meets cluster {:?}", hello.cluster, self.cluster);
+            return Err(refuse(Reason::Cluster, &why));
+        }
+        if hello.protocol_max < *PROTOCOL.start() || hello.protocol_min > *PROTOCOL.end() {
+            let theirs = hello.protocol_min..=hello.protocol_max;
+            return Err(refuse(
+                Reason::Protocol,
+                &format!("protocol {theirs:?} meets protocol {PROTOCOL:?}"),
+            ));
+        }
+        if hello.parser != self.parser {
+            let why = format!("parser {:?} meets parser {:?}", hello.parser, self.parser);
+            return Err(refuse(Reason::Parser, &why));
+        }
+        Ok(())
+    }
+}
+
+/// Says no.
+pub(crate) fn refuse(reason: Reason, detail: &str) -> pb::Refusal {
+    pb::Refusal { reason: reason.into(), detail: detail.to_owned() }
+}
+
+impl Hint {
+    fn parse(member: &pb::Member) -> Option<Self> {
+        let id = member.node_id.parse().ok()?;
+        Some(Self { id, incarnation: Incarnation(member.incarnation), address: member.address.parse().ok()? })
+    }
+}
+
+impl From<Hint> for pb::Member {
+    fn from(hint: Hint) -> Self {
+        let (node_id, address) = (hint.id.to_string(), hint.address.to_string());
+        Self { node_id, incarnation: hint.incarnation.0, address }
+    }
+}
+
+impl From<NodeState> for pb::NodeState {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Joining => Self::Joining,
+            NodeState::Ready => Self::Ready,
+            NodeState::Draining => Self::Draining,
+        }
+    }
+}
+
+impl From<pb::NodeState> for NodeState {
+    fn from(state: pb::NodeState) -> Self {
+        match state {
+            // A state of a later version: not one to send new clients to.
+            pb::NodeState::Unspecified | pb::NodeState::Joining => Self::Joining,
+            pb::NodeState::Ready => Self::Ready,
+            pb::NodeState::Draining => Self::Draining,
+        }
+    }
+}
+
+/// The protocol versions this build speaks. Two nodes speak the highest that both do.
+const PROTOCOL: RangeInclusive<u32> = 1..=1;
+/// How many members a hello names: they fit the largest prelude, and gossip brings the others.
+const MAX_HINTS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn me(id: &str) -> Me {
+        Me {
+            id: id.parse().unwrap(),
+            incarnation: Incarnation(7),
+            address: "10.0.0.1:7946".parse().unwrap(),
+            cluster: "chat".to_owned(),
+            parser: "socket.io".to_owned(),
+        }
+    }
+
+    fn hello(id: &str) -> pb::Hello {
+        me(id).hello(NodeState::Ready, Resume { log: 3, seq: 4 }, [])
+    }
+
+    fn reason(hello: &pb::Hello, certified: &str) -> Reason {
+        me("a").check(hello, &certified.parse().unwrap()).unwrap_err().reason()
+    }
+
+    #[test]
+    fn a_hello_says_who_speaks_and_where_the_link_resumes() {
+        let hint = Hint { id: "c".parse().unwrap(), incarnation: Incarnation(1), address: me("c").address };
+        let hello = me("b").hello(NodeState::Draining, Resume { log: 3, seq: 4 }, [hint.clone()]);
+        let greeting = me("a").check(&hello, &"b".parse().unwrap()).unwrap();
+        assert_eq!(greeting.id.as_str(), "b");
+        assert_eq!((greeting.state, greeting.resume), (NodeState::Draining, Resume { log: 3, seq: 4 }));
+        assert_eq!(greeting.members, [hint]);
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused_with_the_reason() {
+        assert_eq!(reason(&pb::Hello { cluster: "other".into(), ..hello("b") }, "b"), Reason::Cluster);
+        assert_eq!(reason(&pb::Hello { parser: "msgpack".into(), ..hello("b") }, "b"), Reason::Parser);
+        let (protocol_min, protocol_max) = (2, 3);
+        assert_eq!(reason(&pb::Hello { protocol_min, protocol_max, ..hello("b") }, "b"), Reason::Protocol);
+        assert_eq!(reason(&pb::Hello { address: "nowhere".into(), ..hello("b") }, "b"), Reason::Identity);
+    }
+
+    #[test]
+    fn nobody_speaks_for_another() {
+        assert_eq!(reason(&hello("b"), "c"), Reason::Identity);
+        assert_eq!(reason(&pb::Hello { incarnation: 8, ..hello("a") }, "a"), Reason::Identity);
+        assert_eq!(reason(&hello("a"), "a"), Reason::Self_);
+    }
+
+    #[test]
+    fn a_newer_node_that_still_speaks_our_version_is_welcome() {
+        let hello = pb::Hello { protocol_max: 9, features: u64::MAX, state: 99, ..hello("b") };
+        let greeting = me("a").check(&hello, &"b".parse().unwrap()).unwrap();
+        assert_eq!(greeting.state, NodeState::Joining);
+    }
+
+    #[test]
+    fn a_hello_with_all_hints_fits_a_prelude() {
+        let hint = |n| Hint {
+            id: format!("{n:0>63}").parse().unwrap(),
+            incarnation: Incarnation(u64::MAX),
+            address: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
+        };
+        let hello = me("a").hello(NodeState::Ready, Resume::default(), (0..999).map(hint));
+        assert!(crate::cluster::wire::encode_prelude(&hello).len() < crate::cluster::wire::MAX_PRELUDE);
+    }
+
+    proptest! {
+        #[test]
+        fn any_hello_is_checked_or_refused(node_id: String, address: String, state: i32, cluster: String) {
+            let hello = pb::Hello { node_id, address, state, cluster, ..hello("b") };
+            let _checked = me("a").check(&hello, &"b".parse().unwrap());
+        }
+    }
+}

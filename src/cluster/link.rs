@@ -1,0 +1,170 @@
+//! The ordered stream between two nodes: one task writes, one reads, on the application's runtime.
+//!
+//! A link is replaced by the next one; what counts is kept in its [`Peer`].
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use crate::cluster::connection::Ports;
+use crate::cluster::control::Message;
+use crate::cluster::peer::{Batch, Fill, Peer, ProtocolError, Received};
+use crate::cluster::shared::count;
+use crate::cluster::stream::Halves;
+use crate::cluster::wire::Frame;
+
+/// The two tasks of a link; they end with it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub number: u64,
+    tasks: [AbortHandle; 2],
+}
+
+impl Link {
+    /// Starts the tasks. `reply` is written before everything else.
+    pub(crate) fn spawn(
+        number: u64,
+        peer: &Arc<Peer>,
+        (send, recv): Halves,
+        reply: Option<Bytes>,
+        ports: &Arc<Ports>,
+    ) -> Self {
+        let end = End { number, peer: Arc::clone(peer), ports: Arc::clone(ports) };
+        let writer = ports.app.spawn(end.clone().write(send, reply));
+        let reader = ports.app.spawn(end.read(recv));
+        Self { number, tasks: [writer.abort_handle(), reader.abort_handle()] }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// What both tasks know.
+#[derive(Clone)]
+struct End {
+    number: u64,
+    peer: Arc<Peer>,
+    ports: Arc<Ports>,
+}
+
+impl End {
+    async fn write(self, mut send: SendStream, reply: Option<Bytes>) {
+        let why = match self.write_all(&mut send, reply).await {
+            Ok(()) => "goodbye said".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.ended(&why);
+    }
+
+    /// Returns after a goodbye was written and received.
+    async fn write_all(&self, send: &mut SendStream, reply: Option<Bytes>) -> Result<(), quinn::WriteError> {
+        send.write_all(&reply.unwrap_or_default()).await?;
+        let mut batch = Batch::default();
+        self.peer.start(&mut batch);
+        loop {
+            let fill = self.peer.fill(self.number, &self.ports.shared.interest, Instant::now(), &mut batch);
+            send.write_all(&batch.bytes).await?;
+            batch.bytes.clear();
+            if let Some(large) = batch.large.take() {
+                send.write_all(&large).await?;
+            }
+            match fill {
+                Fill::Write => {}
+                Fill::Last => {
+                    send.finish().map_err(|_| quinn::WriteError::ClosedStream)?;
+                    // Answered by the receiver's QUIC, or by the end of the connection.
+                    let _stopped = send.stopped().await;
+                    return Ok(());
+                }
+                Fill::Wait(until) => self.wait(until).await,
+                Fill::Stale => {
+                    // The wake-up that brought us here belongs to the next link's writer.
+                    self.peer.wake();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn wait(&self, until: Option<Instant>) {
+        let woken = self.peer.woken();
+        match until {
+            None => woken.await,
+            Some(until) => tokio::select! { () = woken => {} () = sleep_until(until) => {} },
+        }
+    }
+
+    async fn read(self, mut recv: RecvStream) {
+        let why = match self.read_all(&mut recv).await {
+            Ok(()) => "ended by the peer".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.ended(&why);
+    }
+
+    async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
+        let mut buffer = BytesMut::new();
+        loop {
+            while let Some(frame) = Frame::decode(&mut buffer).map_err(ProtocolError::from)? {
+                self.handle(frame)?;
+            }
+            match recv.read_chunk(READ, true).await? {
+                Some(chunk) if buffer.is_empty() => buffer = BytesMut::from(chunk.bytes),
+                Some(chunk) => buffer.extend_from_slice(&chunk.bytes),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn handle(&self, frame: Frame) -> Result<(), ProtocolError> {
+        let counters = &self.ports.shared.counters;
+        match self.peer.receive(self.number, frame, Instant::now(), &*self.ports.deliver)? {
+            Received::Nothing => {}
+            Received::Delivered => count(&counters.received, 1),
+            Received::Duplicate => count(&counters.duplicates, 1),
+            Received::Malformed => {
+                count(&counters.malformed, 1);
+                warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, "skipped a message that makes no sense");
+            }
+            Received::Lost(lost) => {
+                count(&counters.lost, lost);
+                warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, lost, "the peer gave up messages");
+            }
+            // Nobody may be waiting.
+            Received::Confirmed => self.ports.shared.confirmations.send_replace(()),
+            Received::Goodbye => {
+                let (id, incarnation) = (self.peer.id.clone(), self.peer.incarnation);
+                self.tell(Message::Goodbye { id, incarnation });
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, why: &str) {
+        debug!(node = %self.ports.shared.me.id, peer = %self.peer.id, reason = why, "link ended");
+        self.tell(Message::Lost { id: self.peer.id.clone(), link: self.number });
+    }
+
+    fn tell(&self, message: Message) {
+        // Fails only while the mesh stops.
+        let _stopped = self.ports.control.cast(message);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Read(#[from] quinn::ReadError),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+/// How much is taken from the connection at once.
+const READ: usize = 256 << 10;

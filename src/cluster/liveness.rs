@@ -1,0 +1,393 @@
+//! Who counts as alive (docs/protocol/mesh.md, "Death needs two witnesses").
+//!
+//! Gossip (phi) and the link are the witnesses. Gossip alone only suspects; a link that provably answers outweighs it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::id::{Incarnation, NodeId};
+
+/// The verdicts of this node about the others.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    members: HashMap<NodeId, Evidence>,
+    /// Lives that said goodbye: gossip may still speak of them for a while.
+    departed: HashMap<NodeId, (Incarnation, Instant)>,
+    ticked: Option<Instant>,
+    /// This node was stalled: until then it believes no silence.
+    doubt: Option<Instant>,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A life of a node is in the cluster.
+    Alive(NodeId, Incarnation),
+    /// It left the ring.
+    Dead(NodeId, Incarnation, Death),
+}
+
+/// Why a member left the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Death {
+    /// Gossip and the link agree.
+    Both,
+    /// Gossip alone, for long, and no link to contradict it.
+    Gossip,
+    /// Its next life is here.
+    Restarted,
+    /// It said goodbye.
+    Left,
+}
+
+/// What the link to a member says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkHealth {
+    /// It answers.
+    Healthy,
+    /// Nothing to say: never linked, or connected but silent.
+    Silent,
+    /// It was there and is lost.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Evidence {
+    incarnation: Incarnation,
+    gossip: Gossip,
+    link: LinkHealth,
+}
+
+/// What gossip says about a member, and since when.
+#[derive(Debug, Clone, Copy)]
+enum Gossip {
+    /// Nothing yet: only a hello spoke for it.
+    Unheard(Instant),
+    Alive,
+    Dead(Instant),
+}
+
+impl Liveness {
+    /// A node answered our hello or sent one: evidence of life before any gossip. Returns `None` when the cluster knows
+    /// a newer life of it.
+    pub(crate) fn handle_hello(
+        &mut self,
+        now: Instant,
+        id: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<Vec<Verdict>> {
+        if self.incarnation(id).is_some_and(|known| known > incarnation) {
+            return None;
+        }
+        self.departed.remove(id);
+        let verdicts = self.admit(id, incarnation, Gossip::Unheard(now));
+        if let Some(known) = self.members.get_mut(id) {
+            known.link = LinkHealth::Healthy;
+            if matches!(known.gossip, Gossip::Dead(_)) {
+                known.gossip = Gossip::Unheard(now);
+            }
+        }
+        Some(verdicts)
+    }
+
+    /// What the link to a member says from now on.
+    pub(crate) fn handle_link(&mut self, id: &NodeId, health: LinkHealth) {
+        if let Some(known) = self.members.get_mut(id) {
+            known.link = health;
+        }
+    }
+
+    /// The lives that gossip holds for alive, the newest of each node.
+    pub(crate) fn handle_gossip(
+        &mut self,
+        now: Instant,
+        live: &HashMap<NodeId, Incarnation>,
+    ) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for (id, incarnation) in live {
+            if !self.has_left(id, *incarnation) {
+                verdicts.extend(self.admit(id, *incarnation, Gossip::Alive));
+            }
+        }
+        for (id, known) in &mut self.members {
+            let alive = live.get(id) == Some(&known.incarnation);
+            known.gossip = match known.gossip {
+                _ if alive => Gossip::Alive,
+                Gossip::Alive => Gossip::Dead(now),
+                silent @ (Gossip::Unheard(_) | Gossip::Dead(_)) => silent,
+            };
+        }
+        verdicts
+    }
+
+    /// A member said that it goes.
+    pub(crate) fn handle_goodbye(
+        &mut self,
+        now: Instant,
+        id: &NodeId,
+        incarnation: Incarnation,
+    ) -> Vec<Verdict> {
+        self.departed.retain(|_, (_, left)| now < *left + ECHO);
+        self.departed.insert(id.clone(), (incarnation, now));
+        let gone = self.members.get(id).is_some_and(|known| known.incarnation <= incarnation);
+        if gone { self.bury(id, Death::Left) } else { Vec::new() }
+    }
+
+    /// Time passes; to be called every [`TICK`]. Pronounces the dead.
+    pub(crate) fn handle_tick(&mut self, now: Instant) -> Vec<Verdict> {
+        let late = self.ticked.is_some_and(|ticked| now.duration_since(ticked) > TICK + STALL);
+        self.ticked = Some(now);
+        if late {
+            self.doubt = Some(now + DOUBT);
+        }
+        if self.doubts(now) {
+            return Vec::new();
+        }
+        let dead: Vec<_> =
+            self.members.iter().filter_map(|(id, known)| Some((id.clone(), known.death(now)?))).collect();
+        dead.into_iter().flat_map(|(id, death)| self.bury(&id, death)).collect()
+    }
+
+    /// Whether this node was stalled a moment ago and pronounces nobody dead.
+    pub(crate) fn doubts(&self, now: Instant) -> bool {
+        self.doubt.is_some_and(|until| now < until)
+    }
+
+    /// Whether that life of a node, or a later one, said goodbye.
+    pub(crate) fn has_left(&self, id: &NodeId, incarnation: Incarnation) -> bool {
+        self.departed.get(id).is_some_and(|(departed, _)| *departed >= incarnation)
+    }
+
+    /// The members of the ring.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&NodeId, Incarnation)> {
+        self.members.iter().map(|(id, known)| (id, known.incarnation))
+    }
+
+    /// Which life of a node is in the ring.
+    pub(crate) fn incarnation(&self, id: &NodeId) -> Option<Incarnation> {
+        self.members.get(id).map(|known| known.incarnation)
+    }
+
+    fn admit(&mut self, id: &NodeId, incarnation: Incarnation, gossip: Gossip) -> Vec<Verdict> {
+        let known = self.incarnation(id);
+        if known.is_some_and(|known| known >= incarnation) {
+            return Vec::new();
+        }
+        let mut verdicts = self.bury(id, Death::Restarted);
+        let evidence = Evidence { incarnation, gossip, link: LinkHealth::Silent };
+        self.members.insert(id.clone(), evidence);
+        verdicts.push(Verdict::Alive(id.clone(), incarnation));
+        verdicts
+    }
+
+    fn bury(&mut self, id: &NodeId, death: Death) -> Vec<Verdict> {
+        let dead = self.members.remove(id);
+        dead.map(|dead| Verdict::Dead(id.clone(), dead.incarnation, death)).into_iter().collect()
+    }
+}
+
+impl Evidence {
+    fn death(&self, now: Instant) -> Option<Death> {
+        match (self.gossip, self.link) {
+            (Gossip::Alive, _) | (_, LinkHealth::Healthy) => None,
+            (Gossip::Dead(_), LinkHealth::Lost) => Some(Death::Both),
+            (Gossip::Dead(since), LinkHealth::Silent) | (Gossip::Unheard(since), _) => {
+                (now >= since + EVICTION).then_some(Death::Gossip)
+            }
+        }
+    }
+}
+
+/// How often [`Liveness::handle_tick`] is called.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// A tick this late means that this node stood still, not the others.
+const STALL: Duration = Duration::from_millis(500);
+/// Time for the others to be heard again: ten gossip intervals.
+const DOUBT: Duration = Duration::from_secs(2);
+/// How long gossip must hold a member for dead when the link has nothing to say.
+const EVICTION: Duration = Duration::from_secs(5);
+/// How long gossip may go on about a life that said goodbye: longer than it keeps the dead.
+const ECHO: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that watches one other, `b`, with a clock that it moves itself.
+    struct Watch {
+        liveness: Liveness,
+        now: Instant,
+    }
+
+    fn b() -> NodeId {
+        "b".parse().unwrap()
+    }
+
+    impl Watch {
+        fn new() -> Self {
+            Self { liveness: Liveness::default(), now: Instant::now() }
+        }
+
+        /// b is linked and gossip speaks of it.
+        fn linked() -> Self {
+            let mut watch = Self::new();
+            assert_eq!(watch.hello(5), Some(vec![Verdict::Alive(b(), Incarnation(5))]));
+            assert!(watch.gossip(Some(5)).is_empty());
+            watch
+        }
+
+        fn hello(&mut self, incarnation: u64) -> Option<Vec<Verdict>> {
+            self.liveness.handle_hello(self.now, &b(), Incarnation(incarnation))
+        }
+
+        fn gossip(&mut self, incarnation: Option<u64>) -> Vec<Verdict> {
+            let live = incarnation.map(|incarnation| (b(), Incarnation(incarnation))).into_iter().collect();
+            self.liveness.handle_gossip(self.now, &live)
+        }
+
+        fn goodbye(&mut self) -> Vec<Verdict> {
+            self.liveness.handle_goodbye(self.now, &b(), Incarnation(5))
+        }
+
+        fn link(&mut self, health: LinkHealth) {
+            self.liveness.handle_link(&b(), health);
+        }
+
+        /// Ticks through this much time and collects the verdicts.
+        fn after(&mut self, time: Duration) -> Vec<Verdict> {
+            let end = self.now + time;
+            let mut verdicts = self.liveness.handle_tick(self.now);
+            while self.now < end {
+                self.now += TICK;
+                verdicts.extend(self.liveness.handle_tick(self.now));
+            }
+            verdicts
+        }
+    }
+
+    fn dead(incarnation: u64, death: Death) -> Vec<Verdict> {
+        vec![Verdict::Dead(b(), Incarnation(incarnation), death)]
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn gossip_and_the_link_together_are_death_at_once() {
+        let mut watch = Watch::linked();
+        watch.gossip(None);
+        watch.link(LinkHealth::Lost);
+        assert_eq!(watch.after(TICK), dead(5, Death::Both));
+        assert_eq!(watch.liveness.members().count(), 0);
+    }
+
+    #[test]
+    fn a_healthy_link_outweighs_gossip_for_ever() {
+        let mut watch = Watch::linked();
+        watch.gossip(None);
+        assert_eq!(watch.after(60 * SECOND), []);
+    }
+
+    #[test]
+    fn a_lost_link_with_living_gossip_is_a_partial_partition() {
+        let mut watch = Watch::linked();
+        watch.link(LinkHealth::Lost);
+        assert_eq!(watch.after(60 * SECOND), []);
+    }
+
+    #[test]
+    fn gossip_alone_needs_five_seconds() {
+        let mut watch = Watch::linked();
+        watch.link(LinkHealth::Silent);
+        watch.gossip(None);
+        assert_eq!(watch.after(5 * SECOND - TICK), []);
+        assert_eq!(watch.after(TICK), dead(5, Death::Gossip));
+    }
+
+    #[test]
+    fn a_link_lost_before_gossip_spoke_leaves_five_seconds() {
+        let mut watch = Watch::new();
+        watch.hello(5);
+        watch.gossip(None);
+        watch.link(LinkHealth::Lost);
+        assert_eq!(watch.after(5 * SECOND - TICK), []);
+        assert_eq!(watch.after(TICK), dead(5, Death::Gossip));
+    }
+
+    #[test]
+    fn a_member_known_by_gossip_only_dies_by_gossip_only() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.gossip(Some(5)), [Verdict::Alive(b(), Incarnation(5))]);
+        watch.gossip(None);
+        assert_eq!(watch.after(4 * SECOND), []);
+        watch.gossip(Some(5));
+        watch.gossip(None);
+        assert_eq!(watch.after(4 * SECOND), [], "gossip took it back, so the five seconds start anew");
+        assert_eq!(watch.after(SECOND), dead(5, Death::Gossip));
+    }
+
+    #[test]
+    fn a_newer_life_replaces_the_older_at_once() {
+        let replaced: Vec<_> =
+            dead(5, Death::Restarted).into_iter().chain([Verdict::Alive(b(), Incarnation(6))]).collect();
+        assert_eq!(Watch::linked().gossip(Some(6)), replaced);
+        assert_eq!(Watch::linked().hello(6), Some(replaced));
+    }
+
+    #[test]
+    fn an_older_life_is_refused_while_the_newer_is_alive() {
+        let mut watch = Watch::linked();
+        assert_eq!(watch.hello(4), None);
+        assert_eq!(watch.gossip(Some(4)), []);
+        assert_eq!(watch.liveness.incarnation(&b()), Some(Incarnation(5)));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_keeps_nobody_out_for_ever() {
+        let mut watch = Watch::linked();
+        watch.link(LinkHealth::Lost);
+        watch.gossip(None);
+        watch.after(TICK);
+        assert_eq!(watch.hello(4), Some(vec![Verdict::Alive(b(), Incarnation(4))]));
+    }
+
+    #[test]
+    fn goodbye_is_death_at_once_and_gossip_does_not_revive_it() {
+        let mut watch = Watch::linked();
+        assert_eq!(watch.goodbye(), dead(5, Death::Left));
+        assert_eq!(watch.gossip(Some(5)), []);
+        assert_eq!(watch.gossip(Some(6)), [Verdict::Alive(b(), Incarnation(6))]);
+    }
+
+    #[test]
+    fn a_stalled_node_pronounces_nobody_dead_for_two_seconds() {
+        let mut watch = Watch::linked();
+        watch.after(SECOND);
+        watch.now += Duration::from_millis(700);
+        watch.link(LinkHealth::Lost);
+        watch.gossip(None);
+        assert_eq!(watch.after(2 * SECOND - TICK), []);
+        assert_eq!(watch.after(TICK), dead(5, Death::Both));
+    }
+
+    #[test]
+    fn a_tick_a_little_late_is_no_stall() {
+        let mut watch = Watch::linked();
+        watch.after(SECOND);
+        watch.now += Duration::from_millis(400);
+        watch.link(LinkHealth::Lost);
+        watch.gossip(None);
+        assert_eq!(watch.after(Duration::ZERO), dead(5, Death::Both));
+    }
+
+    #[test]
+    fn the_dead_come_back_with_a_hello() {
+        let mut watch = Watch::linked();
+        watch.gossip(None);
+        watch.link(LinkHealth::Lost);
+        watch.after(TICK);
+        assert_eq!(watch.hello(5), Some(vec![Verdict::Alive(b(), Incarnation(5))]));
+        assert_eq!(watch.after(60 * SECOND), []);
+    }
+}

@@ -1,0 +1,399 @@
+//! One node's end of the cluster: what the other layers ask it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use ractor::{Actor, ActorRef};
+use tokio::runtime::{self, Handle};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::cluster::config::{Cluster, StartError};
+use crate::cluster::connection::{Deliver, PeerConnection, Serve};
+use crate::cluster::control::{Control, Message, Start};
+use crate::cluster::endpoint::Endpoint;
+use crate::cluster::hello::Me;
+use crate::cluster::interest::room_hash;
+use crate::cluster::peer::Peer;
+use crate::cluster::ring::tokens;
+use crate::cluster::shared::{Counters, Route, Shared, count};
+use crate::cluster::stream::BiStream;
+use crate::cluster::view::{NodeState, View};
+use crate::cluster::wire::{encode_broadcast, pb};
+use crate::id::{Incarnation, Key, NodeId, SocketId};
+use crate::socket::broadcast::{Broadcast, Room};
+use crate::socket::peers::Peers;
+use pb::stream_header::Kind;
+
+/// A running part of a cluster.
+pub(crate) struct Mesh {
+    shared: Arc<Shared>,
+    control: ActorRef<Message>,
+    local: SocketAddr,
+    /// This node's own tokens, never empty.
+    tokens: Vec<Key>,
+    thread: Mutex<Option<Thread>>,
+}
+
+/// Where a session lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Here,
+    There(NodeId),
+    /// The key belongs to no living node: the session is gone.
+    Nobody,
+}
+
+impl Mesh {
+    /// Binds the address and starts to look for the others. Handlers run on `app`.
+    ///
+    /// # Errors
+    /// When the configuration is refused or the address is taken.
+    pub(crate) async fn start(
+        cluster: Cluster,
+        app: Handle,
+        deliver: Deliver,
+        serve: Serve,
+    ) -> Result<Arc<Self>, StartError> {
+        let socket = cluster.socket()?;
+        let identity = cluster.identity()?;
+        let local = socket.local_addr().map_err(|error| StartError::Bind(cluster.bind.clone(), error))?;
+        let me = Me {
+            id: identity.id().clone(),
+            incarnation: now(),
+            address: cluster.advertised(local)?,
+            cluster: cluster.name,
+            parser: PARSER.to_owned(),
+        };
+        let tokens = tokens(&me.id, me.incarnation);
+        let shared = Arc::new(Shared::new(me));
+        let mut thread = Thread::spawn()?;
+        let (seeds, serve_alone) = (cluster.seeds, cluster.serve_alone);
+        let (starting, app) = (Arc::clone(&shared), app);
+        let started = thread.run(async move {
+            let endpoint =
+                Endpoint::new(socket, &identity).map_err(|error| StartError::Mesh(error.to_string()))?;
+            let start = Start {
+                shared: starting,
+                endpoint: endpoint.clone(),
+                app,
+                serve,
+                deliver,
+                seeds,
+                serve_alone,
+            };
+            let (control, _actor) = Actor::spawn(None, Control, start)
+                .await
+                .map_err(|error| StartError::Mesh(error.to_string()))?;
+            Ok((control, endpoint))
+        });
+        let (control, endpoint) = started.await?;
+        thread.endpoint = Some(endpoint);
+        Ok(Arc::new(Self { shared, control, local, tokens, thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// The name of this node.
+    pub(crate) fn id(&self) -> &NodeId {
+        &self.shared.me.id
+    }
+
+    /// Which of its lives this is.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.shared.me.incarnation
+    }
+
+    /// The address it is bound to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Who is in the cluster; follows every change.
+    pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.view.subscribe()
+    }
+
+    /// What this node does; follows every change.
+    pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
+        self.shared.state.subscribe()
+    }
+
+    /// What happened so far.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Resolves when this node is in the ring of every member and may take clients.
+    pub(crate) async fn ready(&self) {
+        let mut state = self.state();
+        // The sender lives in `shared`, so this cannot fail.
+        drop(state.wait_for(|state| *state != NodeState::Joining).await);
+    }
+
+    /// Whether this node takes new clients now.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.shared.state.borrow() == NodeState::Ready
+    }
+
+    /// A key for a new id: one of this node's tokens that it owns.
+    pub(crate) fn mint_key(&self) -> Key {
+        let random = getrandom::u64().unwrap_or_default();
+        let start = usize::try_from(random).unwrap_or_default() % self.tokens.len().max(1);
+        let view = self.shared.view.borrow();
+        let candidates = || self.tokens.iter().cycle().skip(start).take(self.tokens.len()).copied();
+        candidates()
+            .find(|token| view.ring.holder(*token) == Some(self.id()))
+            // Before the first view.
+            .or_else(|| candidates().next())
+            .expect("every node has tokens: `start` computes them")
+    }
+
+    /// Which node owns the id with this key. Only an exact token counts: nobody else minted it.
+    pub(crate) fn owner(&self, key: Key) -> Owner {
+        match self.shared.view.borrow().ring.holder(key) {
+            Some(id) if id == self.id() => Owner::Here,
+            Some(id) => Owner::There(id.clone()),
+            None => Owner::Nobody,
+        }
+    }
+
+    /// Opens a byte stream to the HTTP service of another node: direct, or through one other node.
+    ///
+    /// # Errors
+    /// When the node is not reachable now.
+    pub(crate) async fn open(&self, to: &NodeId) -> Result<BiStream, OpenError> {
+        let http = pb::Http {};
+        match self.shared.route(to).ok_or(OpenError::Unreachable)? {
+            Route::Direct(connection) => open(&connection, Kind::Http(http)).await,
+            Route::Via(relays) => {
+                let inner = Some(pb::relay::Inner::Http(http));
+                let relay = relays.first().ok_or(OpenError::Unreachable)?;
+                open(relay, Kind::Relay(pb::Relay { to: to.to_string(), inner })).await
+            }
+        }
+    }
+
+    /// Tells everyone that this node takes no new clients.
+    pub(crate) fn drain(&self) {
+        self.tell(Message::Drain);
+    }
+
+    /// Brings what is still queued for the others, says goodbye, closes everything. Takes a second at most.
+    pub(crate) async fn leave(&self) {
+        let deadline = Instant::now() + LEAVE;
+        let (done, said) = oneshot::channel();
+        self.tell(Message::Leave(done));
+        if timeout_at(deadline, said).await.is_err() {
+            warn!(node = %self.id(), "left without a goodbye to everyone");
+        }
+        let thread = self.thread.lock().take();
+        if let Some(mut thread) = thread {
+            let ended = thread.stop(Stop::Goodbye);
+            // After that the port is free.
+            let _late = timeout(LEAVE, ended).await;
+        }
+    }
+
+    /// Ends as if the process had been killed: nobody is told.
+    #[cfg(test)]
+    pub(crate) async fn kill(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(mut thread) = thread {
+            thread.stop(Stop::Kill).await;
+        }
+    }
+
+    /// Behaves as if packets to and from that node were lost.
+    #[cfg(test)]
+    pub(crate) fn deny(&self, id: &NodeId, denied: bool) {
+        self.shared.deny(id, denied);
+    }
+
+    /// The connection to a node, if there is one.
+    #[cfg(test)]
+    pub(crate) fn direct(&self, id: &NodeId) -> Option<Arc<PeerConnection>> {
+        self.shared.direct(id)
+    }
+
+    fn tell(&self, message: Message) {
+        if self.control.cast(message).is_err() {
+            debug!(node = %self.id(), "the mesh has stopped");
+        }
+    }
+
+    /// What a peer must want, or own, to get a broadcast for these rooms.
+    fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
+        let view = self.shared.view.borrow();
+        let owner = |room: &Room| view.ring.holder(room.parse::<SocketId>().ok()?.key()).cloned();
+        let hashes = rooms.iter().map(|room| room_hash(namespace, room)).collect();
+        (hashes, rooms.iter().filter_map(owner).collect())
+    }
+}
+
+impl Peers for Mesh {
+    fn broadcast(&self, broadcast: &Broadcast) {
+        let roster = self.shared.roster();
+        let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
+        let mut encoded: Option<Bytes> = None;
+        for peer in roster.iter().filter(|peer| peer.wants(&hashes) || owners.contains(&peer.id)) {
+            let body = match &encoded {
+                Some(body) => body.clone(),
+                None => match encode_broadcast(broadcast) {
+                    Ok(body) => encoded.insert(body).clone(),
+                    Err(error) => {
+                        count(&self.shared.counters.oversized, 1);
+                        warn!(node = %self.id(), ns = %broadcast.namespace, %error, "a broadcast stays on this node");
+                        return;
+                    }
+                },
+            };
+            let counters = &self.shared.counters;
+            let queued = peer.push(body, broadcast.volatile, Instant::now());
+            count(if queued { &counters.sent } else { &counters.volatile_dropped }, 1);
+        }
+    }
+
+    fn interest(&self, namespace: &str, room: &str, present: bool) {
+        self.shared.interest.lock().set(room_hash(namespace, room), present);
+        self.shared.roster().iter().for_each(|peer| peer.wake());
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.interest.lock().version()
+    }
+
+    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut news = self.shared.confirmations.subscribe();
+        Box::pin(async move {
+            let behind = |peer: &Arc<Peer>| peer.is_linked() && peer.confirmed() < version;
+            let all = async {
+                while self.shared.roster().iter().any(behind) {
+                    if news.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            if timeout(CONFIRMATION, all).await.is_err() {
+                debug!(node = %self.id(), version, "not every peer confirmed the interest in time");
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh").field("me", &self.shared.me).finish_non_exhaustive()
+    }
+}
+
+async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenError> {
+    let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
+    match timeout(OPEN, connection.open(&header)).await {
+        Ok(Ok(halves)) => Ok(BiStream::new(halves)),
+        Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
+        Err(_) => Err(OpenError::Busy),
+    }
+}
+
+/// Why no stream to another node could be opened. Trying again soon may help.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// No link, direct or through another node.
+    #[error("the node is not reachable")]
+    Unreachable,
+    /// The connection ended just now.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// As many streams as allowed are in use.
+    #[error("too many streams to the node")]
+    Busy,
+}
+
+/// The mesh's own runtime on its own thread: a busy application is not a dead node.
+struct Thread {
+    handle: Handle,
+    endpoint: Option<Endpoint>,
+    stop: Option<oneshot::Sender<(Stop, Option<Endpoint>)>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The peers are told.
+    Goodbye,
+    /// As if the process had been killed.
+    #[cfg(test)]
+    Kill,
+}
+
+impl Thread {
+    fn spawn() -> Result<Self, StartError> {
+        let failed = |error: std::io::Error| StartError::Mesh(error.to_string());
+        let (handle_out, handle) = std_mpsc::sync_channel(1);
+        let (stop, stopped) = oneshot::channel::<(Stop, Option<Endpoint>)>();
+        let (end, ended) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let body = move || {
+            // Whoever starts us waits for it.
+            let _sent = handle_out.send(runtime.handle().clone());
+            runtime.block_on(async {
+                if let Ok((Stop::Goodbye, Some(endpoint))) = stopped.await {
+                    endpoint.close().await;
+                }
+            });
+            // Name lookups may still be running.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            let _nobody_waits = end.send(());
+        };
+        std::thread::Builder::new().name("socketmesh-mesh".to_owned()).spawn(body).map_err(failed)?;
+        let handle = handle.recv().map_err(|error| StartError::Mesh(error.to_string()))?;
+        Ok(Self { handle, endpoint: None, stop: Some(stop), ended: Some(ended) })
+    }
+
+    /// Runs something on the thread.
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, StartError>> + Send + 'static,
+    ) -> Result<T, StartError> {
+        self.handle.spawn(task).await.map_err(|error| StartError::Mesh(error.to_string()))?
+    }
+
+    /// Ends the thread and everything on it; resolves when it has ended.
+    fn stop(&mut self, how: Stop) -> impl Future<Output = ()> + use<> {
+        if let Some(stop) = self.stop.take() {
+            // Fails only when the thread is gone already.
+            drop(stop.send((how, self.endpoint.take())));
+        }
+        let ended = self.ended.take();
+        async {
+            if let Some(ended) = ended {
+                let _gone = ended.await;
+            }
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.stop(Stop::Goodbye));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
+fn now() -> Incarnation {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Incarnation(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The packets that broadcasts carry: those of the default parser of Socket.IO, protocol 5.
+const PARSER: &str = "socket.io/5";
+/// The bound of an awaited join.
+const CONFIRMATION: Duration = Duration::from_millis(500);
+const OPEN: Duration = Duration::from_secs(2);
+const LEAVE: Duration = Duration::from_secs(1);

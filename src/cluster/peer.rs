@@ -1,0 +1,385 @@
+//! One other node as broadcasts see it: what it still has to get, what came from it, what it wants.
+//!
+//! Any thread may push; the writer and the reader of the current link take the rest. A new link starts where the last one
+//! stopped ([`crate::cluster::sequence`]).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+
+use crate::cluster::hello::Resume;
+use crate::cluster::interest::{LocalInterest, PeerInterest};
+use crate::cluster::sequence::{Arrival, ReceiveLog, SendLog, Write};
+use crate::cluster::wire::{self, Frame, Message, WireError, pb};
+use crate::id::{Incarnation, NodeId};
+use crate::socket::broadcast::Broadcast;
+use pb::envelope::Kind;
+
+/// One life of another node.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    /// Names the sequence of this node for that peer; unique, so that nobody resumes in a wrong one.
+    log: u64,
+    /// Locked before `outbound` where both are needed.
+    inbound: Mutex<Inbound>,
+    outbound: Mutex<Outbound>,
+    interest: Mutex<PeerInterest>,
+    /// The version of this node's interest that the peer has applied.
+    confirmed: AtomicU64,
+    linked: AtomicBool,
+    /// Wakes the writer.
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Inbound {
+    /// The number of the current link; what older ones still bring is ignored.
+    link: u64,
+    /// The peer's log, 0 before its first `Start`.
+    log: u64,
+    /// Whether `Start` was seen on this link.
+    started: bool,
+    received: ReceiveLog,
+    /// Bytes that came since the last acknowledgement.
+    owed: usize,
+    /// When the next acknowledgement goes out by itself.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Outbound {
+    link: u64,
+    log: SendLog,
+    /// The version of this node's interest that was told on this link.
+    told: Option<u64>,
+    leaving: bool,
+}
+
+/// What the writer should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Write the batch and ask again.
+    Write,
+    /// Write the batch; it ends with a goodbye.
+    Last,
+    /// Wait to be woken, at most until then.
+    Wait(Option<Instant>),
+    /// Another link has taken over.
+    Stale,
+}
+
+/// Bytes to write at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub bytes: BytesMut,
+    /// A body too large to be copied behind the rest.
+    pub large: Option<Bytes>,
+}
+
+/// What a frame meant for others than the peer itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    Nothing,
+    Delivered,
+    Duplicate,
+    /// A frame of no use was skipped.
+    Malformed,
+    /// The peer gave up this many.
+    Lost(u64),
+    /// The peer has confirmed something.
+    Confirmed,
+    Goodbye,
+}
+
+impl Peer {
+    pub(crate) fn new(id: NodeId, incarnation: Incarnation, log: u64) -> Self {
+        let received = ReceiveLog::starting_at(1);
+        Self {
+            id,
+            incarnation,
+            log,
+            inbound: Mutex::new(Inbound { link: 0, log: 0, started: false, received, owed: 0, due: None }),
+            outbound: Mutex::new(Outbound { link: 0, log: SendLog::new(), told: None, leaving: false }),
+            interest: Mutex::new(PeerInterest::default()),
+            confirmed: AtomicU64::new(0),
+            linked: AtomicBool::new(false),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Whether the peer may have a member in one of these rooms; no rooms = all.
+    pub(crate) fn wants(&self, rooms: &[u64]) -> bool {
+        let interest = self.interest.lock();
+        rooms.is_empty() || rooms.iter().any(|room| interest.wants(*room))
+    }
+
+    /// Queues a body. A volatile one is dropped when it could not be sent soon.
+    pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) -> bool {
+        let mut outbound = self.outbound.lock();
+        if volatile && (outbound.link == 0 || outbound.log.bytes() > VOLATILE) {
+            return false;
+        }
+        outbound.log.push(body, now);
+        drop(outbound);
+        self.wake.notify_one();
+        true
+    }
+
+    /// There may be something new to write.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether a link is up.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.linked.load(Ordering::Acquire)
+    }
+
+    /// The version of this node's interest that the peer has applied.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// Up to where this node has got the peer's log.
+    pub(crate) fn resume(&self) -> Resume {
+        let inbound = self.inbound.lock();
+        Resume { log: inbound.log, seq: inbound.received.last() }
+    }
+
+    /// How many bodies the peer will never get.
+    pub(crate) fn lost(&self) -> u64 {
+        self.outbound.lock().log.lost()
+    }
+
+    /// A new link is up; the peer said how far it is in our log.
+    pub(crate) fn attach(&self, link: u64, resume: Resume) {
+        let mut inbound = self.inbound.lock();
+        (inbound.link, inbound.started, inbound.owed, inbound.due) = (link, false, 0, None);
+        // Until its snapshot on this link is here the peer may have any room.
+        self.interest.lock().forget();
+        let mut outbound = self.outbound.lock();
+        (outbound.link, outbound.told) = (link, None);
+        let known = resume.log == self.log;
+        outbound.log.resume(if known { resume.seq } else { 0 });
+        self.linked.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// The link is lost; the next one resumes.
+    pub(crate) fn detach(&self, link: u64) {
+        let mut inbound = self.inbound.lock();
+        if inbound.link == link {
+            inbound.link = 0;
+            self.interest.lock().forget();
+            self.outbound.lock().link = 0;
+            self.linked.store(false, Ordering::Release);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Drops what got too old.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.outbound.lock().log.expire(now);
+    }
+
+    /// Nothing more is kept for this peer. Returns how many bodies it did not get.
+    pub(crate) fn clear(&self) -> u64 {
+        self.outbound.lock().log.clear()
+    }
+
+    /// This node leaves: the writer brings what is left, then says goodbye.
+    pub(crate) fn leave(&self) {
+        self.outbound.lock().leaving = true;
+        self.wake.notify_one();
+    }
+
+    /// Resolves when the writer should look again.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// The first frame on a new link.
+    pub(crate) fn start(&self, batch: &mut Batch) {
+        let first = self.outbound.lock().log.unconfirmed();
+        batch.put(&wire::control(Kind::Start(pb::Start { log: self.log, first })));
+    }
+
+    /// Collects what is to be written next on this link: acknowledgement, interest, then bodies in order.
+    pub(crate) fn fill(
+        &self,
+        link: u64,
+        local: &Mutex<LocalInterest>,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Fill {
+        let due = match self.fill_ack(link, now, batch) {
+            Some(due) => due,
+            None => return Fill::Stale,
+        };
+        let mut outbound = self.outbound.lock();
+        if outbound.link != link {
+            return Fill::Stale;
+        }
+        if let Some(update) = local.lock().since(outbound.told) {
+            outbound.told = Some(update.version);
+            batch.put(&wire::control(Kind::Interest(update.into())));
+        }
+        while batch.has_room() {
+            match outbound.log.next_write() {
+                Some(Write::Body { seq, body }) => batch.put(&Frame { seq, body }),
+                Some(Write::Gap { to }) => batch.put(&wire::control(Kind::Gap(pb::Gap { to }))),
+                None => break,
+            }
+        }
+        if outbound.leaving && !outbound.log.has_more() {
+            batch.put(&wire::control(Kind::Goodbye(pb::Goodbye {})));
+            return Fill::Last;
+        }
+        if batch.is_empty() { Fill::Wait(due) } else { Fill::Write }
+    }
+
+    /// Puts an acknowledgement into the batch when one is due, or when something goes out anyway. `None`: stale.
+    fn fill_ack(&self, link: u64, now: Instant, batch: &mut Batch) -> Option<Option<Instant>> {
+        let mut inbound = self.inbound.lock();
+        if inbound.link != link {
+            return None;
+        }
+        let Some(due) = inbound.due else { return Some(None) };
+        if now < due && inbound.owed < ACK_BYTES && !self.outbound.lock().log.has_more() {
+            return Some(Some(due));
+        }
+        (inbound.due, inbound.owed) = (None, 0);
+        let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
+        batch.put(&wire::control(Kind::Ack(pb::Ack { seq, interest })));
+        Some(None)
+    }
+
+    /// Handles one frame of this link. Bodies are delivered here, in order, each once.
+    ///
+    /// # Errors
+    /// When the peer breaks the protocol; the link is of no use any more.
+    pub(crate) fn receive(
+        &self,
+        link: u64,
+        frame: Frame,
+        now: Instant,
+        deliver: &(dyn Fn(Broadcast) + Send + Sync),
+    ) -> Result<Received, ProtocolError> {
+        let mut inbound = self.inbound.lock();
+        if inbound.link != link {
+            return Ok(Received::Nothing);
+        }
+        let (seq, size) = (frame.seq, frame.body.len());
+        let message = Message::decode(frame.body);
+        if seq == 0 {
+            return self.receive_control(&mut inbound, message?, now);
+        }
+        if !inbound.started {
+            return Err(ProtocolError::NoStart);
+        }
+        if inbound.owe(size, now) {
+            self.wake.notify_one();
+        }
+        let lost = match inbound.received.arrived(seq) {
+            Arrival::Duplicate => return Ok(Received::Duplicate),
+            Arrival::Accept => 0,
+            Arrival::Gap(lost) => lost,
+        };
+        let received = match message {
+            Ok(Message::Broadcast(broadcast)) => {
+                deliver(broadcast);
+                Received::Delivered
+            }
+            Ok(_) => Received::Nothing,
+            Err(_) => Received::Malformed,
+        };
+        Ok(if lost > 0 { Received::Lost(lost) } else { received })
+    }
+
+    fn receive_control(
+        &self,
+        inbound: &mut Inbound,
+        message: Message,
+        now: Instant,
+    ) -> Result<Received, ProtocolError> {
+        match message {
+            Message::Start { log, first } => {
+                if inbound.log != log {
+                    (inbound.log, inbound.received) = (log, ReceiveLog::starting_at(first));
+                }
+                inbound.started = true;
+            }
+            Message::Interest(update) => {
+                self.interest.lock().apply(update);
+                // At once: a join may be waiting for it.
+                inbound.due = Some(now);
+                self.wake.notify_one();
+            }
+            Message::Ack { seq, interest } => {
+                self.outbound.lock().log.acked(seq);
+                self.confirmed.fetch_max(interest, Ordering::AcqRel);
+                return Ok(Received::Confirmed);
+            }
+            Message::Gap { to } => {
+                let lost = inbound.received.gave_up(to);
+                inbound.owe(0, now);
+                return Ok(Received::Lost(lost));
+            }
+            Message::Goodbye => return Ok(Received::Goodbye),
+            Message::Broadcast(_) | Message::Unknown => {}
+        }
+        Ok(Received::Nothing)
+    }
+}
+
+impl Inbound {
+    /// Something came that has to be acknowledged. Returns whether the writer must be told now.
+    fn owe(&mut self, bytes: usize, now: Instant) -> bool {
+        let first = self.due.is_none();
+        self.owed += bytes;
+        self.due.get_or_insert(now + ACK_DELAY);
+        first || self.owed >= ACK_BYTES
+    }
+}
+
+impl Batch {
+    fn put(&mut self, frame: &Frame) {
+        self.bytes.put_slice(&frame.header());
+        if frame.body.len() > BATCH {
+            self.large = Some(frame.body.clone());
+        } else {
+            self.bytes.put_slice(&frame.body);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.large.is_none() && self.bytes.len() < BATCH
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// How a peer broke the protocol.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    #[error("a body before the start of its log")]
+    NoStart,
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Many small bodies in one write cost a quarter of one write each.
+const BATCH: usize = 64 << 10;
+/// Acknowledgements wait this long for company; far below the age at which logs drop.
+const ACK_DELAY: Duration = Duration::from_millis(50);
+/// A sixteenth of what the sender keeps.
+const ACK_BYTES: usize = 1 << 20;
+/// A backlog that takes more than a moment to send: volatile packets would arrive late.
+const VOLATILE: usize = 1 << 20;

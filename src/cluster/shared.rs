@@ -1,0 +1,158 @@
+//! What the tasks of a mesh share: written by the control actor, read by everyone.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::cluster::connection::PeerConnection;
+use crate::cluster::hello::{Hint, Me, Resume};
+use crate::cluster::interest::LocalInterest;
+use crate::cluster::peer::Peer;
+use crate::cluster::view::{NodeState, View};
+use crate::cluster::wire::pb;
+use crate::id::NodeId;
+
+/// The state of one node's mesh that more than one task sees.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub me: Me,
+    /// What the sockets here are interested in.
+    pub interest: Mutex<LocalInterest>,
+    pub view: watch::Sender<Arc<View>>,
+    /// What this node does; also in every hello.
+    pub state: watch::Sender<NodeState>,
+    /// Ticks when a peer has applied our interest.
+    pub confirmations: watch::Sender<()>,
+    pub counters: Counters,
+    /// Every life of a node that a sequence is kept for.
+    pub peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
+    roster: RwLock<Arc<[Arc<Peer>]>>,
+    routes: RwLock<HashMap<NodeId, Route>>,
+    gossip: RwLock<HashMap<SocketAddr, Arc<PeerConnection>>>,
+    #[cfg(test)]
+    denied: Mutex<std::collections::HashSet<NodeId>>,
+}
+
+/// How to reach a node.
+#[derive(Debug, Clone)]
+pub(crate) enum Route {
+    Direct(Arc<PeerConnection>),
+    /// Connections to nodes that reach it, best first; never empty.
+    Via(Vec<Arc<PeerConnection>>),
+}
+
+/// What happened, for metrics; all of them only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Bodies queued for a peer.
+    pub sent: AtomicU64,
+    /// Bodies delivered here.
+    pub received: AtomicU64,
+    /// Bodies that came again after a reconnect.
+    pub duplicates: AtomicU64,
+    /// Bodies that peers gave up before they came here.
+    pub lost: AtomicU64,
+    /// Bodies given up for peers that went for good.
+    pub abandoned: AtomicU64,
+    /// Frames skipped because they made no sense.
+    pub malformed: AtomicU64,
+    /// Broadcasts too large for a frame.
+    pub oversized: AtomicU64,
+    /// Volatile bodies dropped because a link was down or behind.
+    pub volatile_dropped: AtomicU64,
+    /// Gossip messages dropped because there was no link or the inbox was full.
+    pub gossip_dropped: AtomicU64,
+    /// Streams carried from one node to another.
+    pub relayed: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(me: Me) -> Self {
+        Self {
+            me,
+            interest: Mutex::new(LocalInterest::new()),
+            view: watch::Sender::default(),
+            state: watch::Sender::new(NodeState::Joining),
+            confirmations: watch::Sender::new(()),
+            counters: Counters::default(),
+            peers: RwLock::default(),
+            roster: RwLock::new(Arc::from([])),
+            routes: RwLock::default(),
+            gossip: RwLock::default(),
+            #[cfg(test)]
+            denied: Mutex::default(),
+        }
+    }
+
+    /// Those who get broadcasts.
+    pub(crate) fn roster(&self) -> Arc<[Arc<Peer>]> {
+        Arc::clone(&self.roster.read())
+    }
+
+    pub(crate) fn set_roster(&self, roster: Vec<Arc<Peer>>) {
+        *self.roster.write() = roster.into();
+    }
+
+    /// How to reach a node, if at all.
+    pub(crate) fn route(&self, to: &NodeId) -> Option<Route> {
+        self.routes.read().get(to).cloned()
+    }
+
+    /// The connection to a node, if there is one.
+    pub(crate) fn direct(&self, to: &NodeId) -> Option<Arc<PeerConnection>> {
+        match self.route(to)? {
+            Route::Direct(connection) => Some(connection),
+            Route::Via(_) => None,
+        }
+    }
+
+    pub(crate) fn set_routes(
+        &self,
+        routes: HashMap<NodeId, Route>,
+        gossip: HashMap<SocketAddr, Arc<PeerConnection>>,
+    ) {
+        *self.routes.write() = routes;
+        *self.gossip.write() = gossip;
+    }
+
+    /// The connection to the node that gossips from this address.
+    pub(crate) fn gossips_at(&self, address: SocketAddr) -> Option<Arc<PeerConnection>> {
+        self.gossip.read().get(&address).cloned()
+    }
+
+    /// What to say to a node in a hello.
+    pub(crate) fn hello(&self, to: &NodeId) -> pb::Hello {
+        let resume = self.peers.read().get(to).map_or_else(Resume::default, |peer| peer.resume());
+        let state = *self.state.borrow();
+        let view = Arc::clone(&self.view.borrow());
+        let members = view.members.iter().filter(|member| member.id != *to && member.id != self.me.id);
+        self.me.hello(state, resume, members.map(Hint::from))
+    }
+
+    /// Test seam: behaves as if packets to and from that node were lost.
+    #[cfg(test)]
+    pub(crate) fn deny(&self, id: &NodeId, denied: bool) {
+        let mut all = self.denied.lock();
+        let _changed = if denied { all.insert(id.clone()) } else { all.remove(id) };
+    }
+
+    #[cfg(test)]
+    pub(crate) fn denies(&self, id: &NodeId) -> bool {
+        self.denied.lock().contains(id)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the test seam has a state")]
+    pub(crate) fn denies(&self, _id: &NodeId) -> bool {
+        false
+    }
+}
+
+/// Adds to a counter.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}

@@ -1,0 +1,94 @@
+//! Bytes to and from another node: one QUIC stream, direct or through a relay.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use quinn::{ReadExactError, RecvStream, SendStream, VarInt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::cluster::wire::{MAX_PRELUDE, WireError};
+
+/// Both directions of a stream.
+pub(crate) type Halves = (SendStream, RecvStream);
+
+/// A byte stream to another node. Dropping it before `shutdown` aborts it, so that the other end learns of it.
+#[derive(Debug)]
+pub(crate) struct BiStream {
+    send: SendStream,
+    recv: RecvStream,
+    finished: bool,
+}
+
+impl BiStream {
+    pub(crate) fn new((send, recv): Halves) -> Self {
+        Self { send, recv, finished: false }
+    }
+}
+
+impl AsyncRead for BiStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer)
+    }
+}
+
+impl AsyncWrite for BiStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.finished {
+            return Poll::Ready(Ok(()));
+        }
+        self.finished = true;
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+    }
+}
+
+impl Drop for BiStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Fails only when the stream is closed already.
+            let _closed = self.send.reset(ABORTED);
+        }
+    }
+}
+
+/// Reads a length and the message behind it, and not a byte more.
+pub(crate) async fn read_prelude<M: prost::Message + Default>(
+    recv: &mut RecvStream,
+) -> Result<M, StreamError> {
+    let mut length = [0; 4];
+    recv.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_PRELUDE {
+        return Err(WireError::Length(length).into());
+    }
+    let mut bytes = BytesMut::zeroed(length);
+    recv.read_exact(&mut bytes).await?;
+    Ok(M::decode(bytes).map_err(WireError::from)?)
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error("the stream ended")]
+    Write(#[from] quinn::WriteError),
+    #[error("the stream ended")]
+    Read(#[from] ReadExactError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Tells the other end that the rest will not come.
+const ABORTED: VarInt = VarInt::from_u32(1);

@@ -1,0 +1,426 @@
+//! Several meshes in one process, over real QUIC on the loopback. Nothing sleeps: every step waits for a state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::endpoint::Closing;
+use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
+use crate::id::{NodeId, SocketId};
+use crate::socket::broadcast::{Broadcast, Selection};
+use crate::socket::peers::Peers as _;
+
+/// One node of a test cluster.
+struct Node {
+    mesh: Arc<Mesh>,
+    inbox: mpsc::Receiver<Broadcast>,
+}
+
+impl Node {
+    async fn start(cluster: Cluster) -> Self {
+        let (outbox, inbox) = mpsc::channel(100_000);
+        let deliver = Arc::new(move |broadcast| outbox.try_send(broadcast).unwrap());
+        let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
+        Self { mesh: Mesh::start(cluster, Handle::current(), deliver, serve).await.unwrap(), inbox }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.mesh.local_addr()
+    }
+
+    fn id(&self) -> NodeId {
+        self.mesh.id().clone()
+    }
+
+    /// Waits until the view is so.
+    async fn sees(&self, what: &str, is_so: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut view = self.mesh.view();
+        match timeout(DEADLINE, view.wait_for(|view| is_so(view))).await {
+            Ok(view) => Arc::clone(&view.unwrap()),
+            Err(_) => panic!("{} does not see {what}: {:?}", self.id(), self.mesh.view().borrow().members),
+        }
+    }
+
+    async fn sees_link(&self, other: &NodeId, link: LinkState) {
+        let is_so = |view: &View| view.member(other).is_some_and(|member| member.link == link);
+        self.sees(&format!("{other} {link:?}"), is_so).await;
+    }
+
+    async fn receives(&mut self) -> ByteString {
+        let broadcast = timeout(DEADLINE, self.inbox.recv()).await;
+        broadcast.unwrap_or_else(|_| panic!("{} receives nothing", self.mesh.id())).unwrap().text
+    }
+
+    async fn joins(&self, room: &str) {
+        self.mesh.interest("/", room, true);
+        let version = self.mesh.version();
+        self.mesh.confirmed(version).await;
+    }
+
+    fn emits(&self, rooms: &[&str], text: &str) {
+        self.mesh.broadcast(&broadcast(rooms, text));
+    }
+}
+
+/// Answers every byte in upper case.
+async fn shout(mut stream: BiStream) {
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        buffer[..count].make_ascii_uppercase();
+        stream.write_all(&buffer[..count]).await.unwrap();
+    }
+    stream.shutdown().await.unwrap();
+}
+
+fn broadcast(rooms: &[&str], text: &str) -> Broadcast {
+    let rooms = rooms.iter().map(|room| Arc::from(*room)).collect();
+    Broadcast {
+        namespace: "/".into(),
+        selection: Selection { rooms, except: Vec::new() },
+        text: text.into(),
+        attachments: Vec::new(),
+        volatile: false,
+    }
+}
+
+fn id(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+fn config(name: &str, seeds: &[SocketAddr]) -> Cluster {
+    Cluster::bind("127.0.0.1:0")
+        .node_id(id(name))
+        .secret(Secret::new([7; 32]).unwrap())
+        .seeds(seeds.iter().map(SocketAddr::to_string))
+}
+
+/// Nodes a, b, c, … that all see each other, ready and linked.
+async fn cluster<const N: usize>() -> [Node; N] {
+    let first = Node::start(config("a", &[])).await;
+    let seed = first.address();
+    let mut nodes = vec![first];
+    for name in ["b", "c", "d", "e"].into_iter().take(N - 1) {
+        nodes.push(Node::start(config(name, &[seed])).await);
+    }
+    for node in &nodes {
+        node.sees("everyone", |view| settled(view, N)).await;
+    }
+    nodes.try_into().unwrap_or_else(|_| unreachable!("N nodes were started"))
+}
+
+fn settled(view: &View, nodes: usize) -> bool {
+    let settled =
+        |member: &super::MemberView| member.state == NodeState::Ready && member.link == LinkState::Up;
+    view.members.len() == nodes && view.members.iter().all(settled)
+}
+
+/// Far above every bound that is promised: the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_form_one_view_and_one_ring() {
+    let nodes = cluster::<3>().await;
+    let views: Vec<_> = nodes.iter().map(|node| Arc::clone(&node.mesh.view().borrow())).collect();
+    assert!(views.iter().all(|view| view.ring == views[0].ring));
+    for node in &nodes {
+        let key = node.mesh.mint_key();
+        assert_eq!(node.mesh.owner(key), Owner::Here);
+        for other in nodes.iter().filter(|other| other.id() != node.id()) {
+            assert_eq!(other.mesh.owner(key), Owner::There(node.id()));
+        }
+    }
+    assert_eq!(nodes[0].mesh.owner(crate::id::Key::from_hash(0)), Owner::Nobody);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_seeds_is_ready_alone() {
+    let alone = Node::start(Cluster::bind("127.0.0.1:0")).await;
+    timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
+    assert!(alone.mesh.is_ready());
+    assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), Owner::Here);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ready_node_is_in_everybodys_ring() {
+    let [a, b] = cluster::<2>().await;
+    let c = Node::start(config("c", &[a.address()])).await;
+    timeout(DEADLINE, c.mesh.ready()).await.unwrap();
+    let key = c.mesh.mint_key();
+    assert_eq!(a.mesh.owner(key), Owner::There(c.id()));
+    assert_eq!(b.mesh.owner(key), Owner::There(c.id()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_reaches_exactly_the_interested() {
+    let [a, mut b, mut c] = cluster::<3>().await;
+    b.joins("red").await;
+    c.joins("blue").await;
+    a.emits(&["red"], "to b");
+    a.emits(&["blue"], "to c");
+    a.emits(&["red", "blue"], "to both");
+    a.emits(&["green"], "to nobody");
+    a.emits(&[], "to all");
+    for (node, own) in [(&mut b, "to b"), (&mut c, "to c")] {
+        assert_eq!(
+            [node.receives().await, node.receives().await, node.receives().await],
+            [own, "to both", "to all"]
+        );
+    }
+    assert_eq!(a.mesh.counters().sent.load(Ordering::Relaxed), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_to_a_socket_id_goes_to_its_owner_alone() {
+    let [a, mut b, mut c] = cluster::<3>().await;
+    b.joins("red").await;
+    c.joins("red").await;
+    let socket = SocketId::new(b.mesh.mint_key(), [1; 10]).to_string();
+    a.emits(&[&socket], "to the socket");
+    a.emits(&["red"], "end");
+    assert_eq!([b.receives().await, b.receives().await], ["to the socket", "end"]);
+    assert_eq!(c.receives().await, "end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_emitted_after_a_join_was_confirmed_always_arrives() {
+    let [a, mut b, c] = cluster::<3>().await;
+    for round in 0..200 {
+        let room = format!("room-{round}");
+        b.joins(&room).await;
+        let emitter = if round % 2 == 0 { &a } else { &c };
+        emitter.emits(&[&room], &room);
+        assert_eq!(b.receives().await, room);
+        b.mesh.interest("/", &room, false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broadcasts_of_one_node_arrive_in_order() {
+    let [a, mut b] = cluster::<2>().await;
+    for number in 0..5000 {
+        a.emits(&[], &number.to_string());
+    }
+    for number in 0..5000 {
+        assert_eq!(b.receives().await, number.to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_secret_is_refused() {
+    let [a] = cluster::<1>().await;
+    let stranger = config("x", &[a.address()]).secret(Secret::new([8; 32]).unwrap());
+    let stranger = Node::start(stranger).await;
+    let kin = Node::start(config("b", &[a.address()])).await;
+    a.sees("b", |view| settled(view, 2)).await;
+    kin.sees("a", |view| settled(view, 2)).await;
+    assert!(!stranger.mesh.is_ready());
+    assert_eq!(stranger.mesh.view().borrow().members.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_name_is_refused() {
+    let [a] = cluster::<1>().await;
+    let stranger = Node::start(config("x", &[a.address()]).name("other")).await;
+    let kin = Node::start(config("b", &[a.address()])).await;
+    a.sees("b", |view| settled(view, 2)).await;
+    kin.sees("a", |view| settled(view, 2)).await;
+    assert!(!stranger.mesh.is_ready());
+    assert!(a.mesh.view().borrow().member(&id("x")).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
+    let [a, mut b, c] = cluster::<3>().await;
+    let (old, address) = (c.mesh.mint_key(), c.address());
+    c.mesh.kill().await;
+    let start = Instant::now();
+    let again = Cluster { bind: address.to_string(), ..config("c", &[a.address()]) };
+    let c = Node::start(again).await;
+    let incarnation = c.mesh.incarnation();
+    for node in [&a, &b] {
+        let newer = |view: &View| view.member(&id("c")).is_some_and(|c| c.incarnation == incarnation);
+        node.sees("the new c", newer).await;
+        assert_eq!(node.mesh.owner(old), Owner::Nobody);
+        node.sees_link(&id("c"), LinkState::Up).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    timeout(DEADLINE, c.mesh.ready()).await.unwrap();
+    c.emits(&[], "back");
+    assert_eq!(b.receives().await, "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_leaves_every_ring() {
+    let [a, b, c] = cluster::<3>().await;
+    let key = c.mesh.mint_key();
+    c.mesh.kill().await;
+    for node in [&a, &b] {
+        node.sees("c gone", |view| view.members.len() == 2).await;
+        assert_eq!(node.mesh.owner(key), Owner::Nobody);
+        assert_eq!(node.mesh.open(&id("c")).await.unwrap_err(), OpenError::Unreachable);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_is_known_at_once_and_brings_what_was_queued() {
+    let [a, mut b] = cluster::<2>().await;
+    for number in 0..100 {
+        a.emits(&[], &number.to_string());
+    }
+    let start = Instant::now();
+    a.mesh.leave().await;
+    b.sees("a gone", |view| view.members.len() == 1).await;
+    assert!(start.elapsed() < Duration::from_millis(1500), "took {:?}", start.elapsed());
+    for number in 0..100 {
+        assert_eq!(b.receives().await, number.to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_is_known_everywhere() {
+    let [a, b] = cluster::<2>().await;
+    a.mesh.drain();
+    b.sees("a draining", |view| view.member(&id("a")).unwrap().state == NodeState::Draining).await;
+    assert!(!a.mesh.is_ready());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_carries_bytes_to_another_node() {
+    let [a, b] = cluster::<2>().await;
+    shouts(&a, &b.id()).await;
+    shouts(&b, &a.id()).await;
+}
+
+async fn shouts(from: &Node, to: &NodeId) {
+    let mut stream = from.mesh.open(to).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, "HELLO");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_a_stream_aborts_it_at_the_other_end() {
+    let (ended, mut end) = mpsc::channel(1);
+    let serve = Arc::new(move |mut stream: BiStream| {
+        let ended = ended.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 8];
+            while let Ok(1..) = stream.read(&mut buffer).await {}
+            ended.send(stream.read(&mut buffer).await.is_err()).await.unwrap();
+        });
+    });
+    let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
+    let a = Node::start(config("a", &[b.local_addr()])).await;
+    a.sees_link(&id("b"), LinkState::Up).await;
+    let mut stream = a.mesh.open(&id("b")).await.unwrap();
+    stream.write_all(b"half").await.unwrap();
+    drop(stream);
+    assert!(timeout(DEADLINE, end.recv()).await.unwrap().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_direct_way_is_cut_one_hop_carries_everything() {
+    let [mut a, mut b, c] = cluster::<3>().await;
+    deny(&a, &b, true);
+    a.sees_link(&b.id(), LinkState::Relayed).await;
+    b.sees_link(&a.id(), LinkState::Relayed).await;
+    b.joins("red").await;
+    a.emits(&["red"], "there");
+    assert_eq!(b.receives().await, "there");
+    b.emits(&[], "and back");
+    assert_eq!(a.receives().await, "and back");
+    shouts(&a, &b.id()).await;
+    shouts(&b, &a.id()).await;
+    assert!(c.mesh.counters().relayed.load(Ordering::Relaxed) >= 3);
+    deny(&a, &b, false);
+    a.sees_link(&b.id(), LinkState::Up).await;
+    b.sees_link(&a.id(), LinkState::Up).await;
+    a.emits(&["red"], "direct again");
+    assert_eq!(b.receives().await, "direct again");
+}
+
+fn deny(a: &Node, b: &Node, denied: bool) {
+    a.mesh.deny(&b.id(), denied);
+    b.mesh.deny(&a.id(), denied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
+    let [a, mut b] = cluster::<2>().await;
+    let emitter = {
+        let (a, b) = (Arc::clone(&a.mesh), b.id());
+        tokio::spawn(async move {
+            for number in 0..3000 {
+                a.broadcast(&broadcast(&[], &number.to_string()));
+                if number % 500 == 250 {
+                    if let Some(connection) = a.direct(&b) {
+                        connection.close(Closing::Silent);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for number in 0..3000 {
+        assert_eq!(b.receives().await, number.to_string());
+    }
+    emitter.await.unwrap();
+    assert_eq!(b.mesh.counters().lost.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_longer_than_death_but_shorter_than_the_buffer_loses_nothing() {
+    let [a, mut b] = cluster::<2>().await;
+    deny(&a, &b, true);
+    a.emits(&[], "at the cut");
+    a.sees("b dead", |view| view.members.len() == 1).await;
+    a.emits(&["a room that b never named"], "during the cut");
+    deny(&a, &b, false);
+    a.sees("b again", |view| settled(view, 2)).await;
+    assert_eq!([b.receives().await, b.receives().await], ["at the cut", "during the cut"]);
+    b.sees("a again", |view| settled(view, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_nodes_that_start_together_become_one_cluster() {
+    let [a] = cluster::<1>().await;
+    let mut nodes = Vec::new();
+    for name in ["b", "c", "d", "e"] {
+        nodes.push(Node::start(config(name, &[a.address()])).await);
+    }
+    for node in &nodes {
+        timeout(DEADLINE, node.mesh.ready()).await.unwrap();
+        node.sees("everyone", |view| settled(view, 5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_only_know_each_other_as_seeds_meet() {
+    let sockets: Vec<_> = (0..2).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let seeds: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    drop(sockets);
+    let at = |name, bind: SocketAddr| Cluster { bind: bind.to_string(), ..config(name, &seeds) };
+    let a = Node::start(at("a", seeds[0])).await;
+    assert!(!a.mesh.is_ready(), "a seed has not answered yet");
+    let b = Node::start(at("b", seeds[1])).await;
+    for node in [&a, &b] {
+        node.sees("both", |view| settled(view, 2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_may_serve_alone_when_told_so() {
+    let nowhere = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let seed = nowhere.local_addr().unwrap();
+    let alone = Node::start(config("a", &[seed]).serve_alone(true)).await;
+    timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
+}
