@@ -33,15 +33,17 @@ impl Client {
         let mut client = Self { stream, frames: Frames::default() };
         client.upgrade(addr).await?;
         client.send("40").await?;
-        let mut joined = None;
-        while joined.is_none() {
+        let mut answer = None;
+        while answer.is_none() {
             client
                 .receive(|packet| {
-                    joined = joined.or(packet.starts_with(b"4").then_some(packet.starts_with(b"40")))
+                    if packet.starts_with(b"4") {
+                        answer = Some(packet.starts_with(b"40"));
+                    }
                 })
                 .await?;
         }
-        joined.unwrap_or_default().then_some(client).ok_or_else(|| refused("CONNECT"))
+        answer.unwrap_or_default().then_some(client).ok_or_else(|| refused("CONNECT"))
     }
 
     async fn upgrade(&mut self, addr: SocketAddr) -> io::Result<()> {
