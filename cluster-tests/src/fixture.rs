@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::cluster::{Cluster, Secret, View};
 use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
 use socketmesh::socket::{self, SocketIo};
 use socketmesh::{Args, Namespace, Node, NodeBuilder, RawArg, RawArgs, Socket, StartError, namespace};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Which fixture a node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -88,6 +89,15 @@ impl Fixture {
         match self {
             Self::Engine(node) => node.mesh_addr(),
             Self::Socket(node) => node.mesh_addr(),
+        }
+    }
+
+    /// The cluster as it sees it.
+    #[must_use]
+    pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
+        match self {
+            Self::Engine(node) => node.view(),
+            Self::Socket(node) => node.view(),
         }
     }
 

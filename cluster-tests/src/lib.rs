@@ -6,6 +6,7 @@ pub mod deadline;
 pub mod fixture;
 pub mod http;
 pub mod interop;
+pub mod load;
 pub mod polling;
 pub mod process;
 pub mod target;
