@@ -30,6 +30,7 @@ use crate::cluster::shared::Shared;
 use crate::cluster::stream::Halves;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
+use crate::telemetry::Seldom;
 
 /// The handler.
 pub(crate) struct Control;
@@ -157,7 +158,7 @@ impl Actor for Control {
             app: start.app,
             serve: start.serve,
             deliver: start.deliver,
-            warned: Mutex::new(None),
+            warned: Seldom::default(),
         });
         tokio::spawn(accept(start.endpoint.clone(), Arc::clone(&ports)));
         me.cast(Message::Tick)?;
