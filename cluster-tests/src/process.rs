@@ -173,6 +173,12 @@ impl Node {
         self.log.says(text).await;
     }
 
+    /// What it said on stderr lately.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.log.text()
+    }
+
     /// The last line on stderr that begins so.
     #[must_use]
     pub fn last(&self, prefix: &str) -> Option<String> {

@@ -14,6 +14,9 @@ use cluster_tests::chaos::Chaos;
 struct Options {
     #[command(flatten)]
     chaos: Chaos,
+    /// Shows what the nodes said lately when a promise was broken.
+    #[arg(long)]
+    logs: bool,
 }
 
 #[tokio::main]
@@ -29,6 +32,9 @@ async fn main() -> io::Result<ExitCode> {
     }
     for violation in outcome.violations.iter().take(SHOWN) {
         writeln!(out, "BROKEN {violation}")?;
+    }
+    for said in outcome.said.iter().filter(|_| options.logs && !outcome.violations.is_empty()) {
+        writeln!(out, "---\n{said}")?;
     }
     let (faults, broken) = (outcome.faults.len(), outcome.violations.len());
     writeln!(

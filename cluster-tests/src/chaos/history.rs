@@ -18,7 +18,8 @@ pub struct History(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     clients: Vec<Client>,
-    runs: HashMap<(Life, Life), Run>,
+    /// The last that one client received of another.
+    runs: HashMap<(Life, Life), u64>,
     /// Until when a node that stood still for too long may miss something.
     lenient: HashMap<usize, Instant>,
     received: u64,
@@ -35,12 +36,6 @@ struct Client {
     /// For each sender at the time of the join: what came after must arrive. Empty until then.
     floors: Vec<u64>,
     joined: bool,
-}
-
-/// What one client received of another.
-#[derive(Debug)]
-struct Run {
-    last: u64,
 }
 
 impl History {
@@ -131,29 +126,18 @@ impl History {
 
 impl State {
     fn receive(&mut self, by: Life, from: Life, number: u64) -> Option<String> {
-        let expected = self.expected(by, from);
         let lenient = self.is_lenient(by) || self.is_lenient(from);
-        self.runs.insert((by, from), Run { last: number });
+        let last = self.runs.insert((by, from), number);
         let pair = format!("client {} from client {}", by.0, from.0);
-        match expected {
-            Expected::Exactly(next) if number < next => {
-                Some(format!("{pair}: {number} again or late, after {}", next - 1))
-            }
-            Expected::Exactly(next) | Expected::AtMost(next) if number > next && !lenient => {
-                Some(format!("{pair}: {next} to {} are lost", number - 1))
-            }
-            _ => None,
+        if let Some(last) = last.filter(|last| number <= *last) {
+            return Some(format!("{pair}: {number} again or late, after {last}"));
         }
+        // What came before the join was acknowledged is not owed, but may have been received.
+        let owed = self.floor(by, from)?.max(last.map_or(0, |last| last + 1));
+        (owed < number && !lenient).then(|| format!("{pair}: {owed} to {} are lost", number - 1))
     }
 
-    fn expected(&self, by: Life, from: Life) -> Expected {
-        match self.runs.get(&(by, from)) {
-            Some(run) => Expected::Exactly(run.last + 1),
-            None => self.floor(by, from).map_or(Expected::Anything, Expected::AtMost),
-        }
-    }
-
-    /// The first number that must reach a client, if nothing has yet. A sender that came later is heard from its start.
+    /// The first number that a client is owed; `None` before it joined. A sender that came later is owed from its start.
     fn floor(&self, by: Life, from: Life) -> Option<u64> {
         let client = self.clients.get(by.0).filter(|client| client.joined)?;
         Some(client.floors.get(from.0).copied().unwrap_or(0))
@@ -176,7 +160,7 @@ impl State {
         for &by in &alive {
             for &from in alive.iter().filter(|from| **from != by) {
                 let emitted = self.clients.get(from).map_or(0, |client| client.emitted);
-                let got = self.runs.get(&(Life(by), Life(from))).map_or(0, |run| run.last + 1);
+                let got = self.runs.get(&(Life(by), Life(from))).map_or(0, |last| last + 1);
                 let floor = self.floor(Life(by), Life(from)).unwrap_or(0);
                 if got.max(floor) < emitted {
                     self.violations
@@ -185,14 +169,6 @@ impl State {
             }
         }
     }
-}
-
-enum Expected {
-    /// This one, and nothing before it.
-    Exactly(u64),
-    /// This one, or one before it.
-    AtMost(u64),
-    Anything,
 }
 
 /// What a link replays and a failure detector forgives.
