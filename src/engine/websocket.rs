@@ -32,12 +32,12 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Serves `stream` until the session or the client closes it, and tells the session how it ended.
-pub(crate) async fn serve<K: Send + 'static>(
+pub(crate) fn serve<K: Send + 'static>(
     stream: Box<dyn Stream>,
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
-) {
+) -> impl Future<Output = ()> + Send {
     let max_message = session.config().max_payload;
     let mut socket = WebSocket {
         stream,
@@ -48,13 +48,10 @@ pub(crate) async fn serve<K: Send + 'static>(
         conn,
         line,
     };
-    let end = poll_fn(|cx| socket.poll(cx)).await;
-    let flushed = tokio::time::timeout(FLUSH_TIMEOUT, socket.finish(&end)).await;
-    let clean = !matches!(end, End::Violation(_));
-    socket.session.tell(Message::SocketClosed { conn, clean });
-    if matches!(flushed, Ok(Ok(()))) {
-        // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
-        let _gone = tokio::time::timeout(LINGER, socket.drain()).await;
+    async move {
+        let end = poll_fn(|cx| socket.poll(cx)).await;
+        // Boxed, so that no idle WebSocket has room for what an ending needs.
+        Box::pin(socket.end(end)).await;
     }
 }
 
@@ -164,6 +161,16 @@ impl<K: Send + 'static> WebSocket<K> {
         if !packets.is_empty() {
             self.line.pause();
             self.session.tell(Message::Frames(self.conn, packets));
+        }
+    }
+
+    async fn end(mut self, end: End) {
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
+        let clean = !matches!(end, End::Violation(_));
+        self.session.tell(Message::SocketClosed { conn: self.conn, clean });
+        if matches!(flushed, Ok(Ok(()))) {
+            // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
+            let _gone = tokio::time::timeout(LINGER, self.drain()).await;
         }
     }
 
