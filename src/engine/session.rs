@@ -324,7 +324,12 @@ impl Session {
     /// What to do next.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         while self.outputs.is_empty() && self.handle_next_packet() {}
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // An idle session holds no memory for what it may want.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 }
 

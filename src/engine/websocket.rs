@@ -112,16 +112,16 @@ impl<K: Send + 'static> WebSocket<K> {
     fn refill(&mut self, stage: Stage) {
         if self.probing {
             self.probing = false;
-            self.push(&Frame::control(&Packet::Pong("probe".into())));
+            self.push(Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
-            let mut batch = VecDeque::new();
-            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
-            batch.iter().for_each(|frame| self.push(frame));
+            let batch = self.session.outbox().take_batch(WRITE_BATCH);
+            self.outgoing.chunks.reserve(batch.len());
+            batch.into_iter().for_each(|frame| self.push(frame));
         }
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: Frame) {
         let parts = if self.session.base64() { frame.websocket_base64() } else { frame.websocket() };
         self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
@@ -192,14 +192,13 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     async fn flush_outbox(&mut self) -> io::Result<()> {
-        let mut batch = VecDeque::new();
         loop {
             self.flush().await?;
-            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
+            let batch = self.session.outbox().take_batch(WRITE_BATCH);
             if batch.is_empty() {
                 return Ok(());
             }
-            batch.drain(..).for_each(|frame| self.push(&frame));
+            batch.into_iter().for_each(|frame| self.push(frame));
         }
     }
 
