@@ -17,7 +17,7 @@ use socketmesh::id::NodeId;
 use socketmesh::{EventError, Handshake, Namespace, Node, Refusal, Result, Socket, namespace};
 use tokio::net::TcpListener;
 
-use crate::{BoxError, asked_to_stop, say};
+use crate::process::{BoxError, asked_to_stop, say};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Options {
@@ -72,7 +72,8 @@ pub(crate) async fn run(options: Options) -> std::result::Result<(), BoxError> {
 
 async fn stop(nodes: &[Node]) {
     let mut stopping = tokio::task::JoinSet::new();
-    for node in nodes.iter().cloned() {
+    for node in nodes {
+        let node = node.clone();
         stopping.spawn(async move { node.shutdown().await });
     }
     if tokio::time::timeout(PATIENCE, stopping.join_all()).await.is_err() {

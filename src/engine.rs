@@ -12,6 +12,7 @@
 
 mod actor;
 mod config;
+mod counters;
 mod error;
 mod frame;
 mod handshake;
@@ -26,6 +27,7 @@ pub(crate) mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -38,6 +40,7 @@ pub use handshake::{Handshake, Transport};
 pub use packet::Message;
 pub use session_ref::SessionRef;
 
+pub(crate) use counters::{Counters, count};
 pub(crate) use frame::Frame;
 pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
 pub(crate) use session::{PollReply, PostReply};
@@ -85,9 +88,11 @@ pub trait Client: Send + 'static {
 pub(crate) struct Engine<A: Application> {
     app: Arc<A>,
     config: Arc<Config>,
+    counters: Arc<Counters>,
     registry: Arc<registry::Registry<Command<A>>>,
     supervisors: registry::Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
+    closing: AtomicBool,
 }
 
 /// What the application tells its part of a session.
@@ -105,7 +110,16 @@ impl<A: Application> Engine<A> {
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Result<Self, ractor::SpawnErr> {
         let supervisors = registry::Supervisors::start().await?;
-        Ok(Self { app, config, registry: registry::Registry::new(), supervisors, mint })
+        let counters = Arc::default();
+        Ok(Self {
+            app,
+            config,
+            counters,
+            registry: registry::Registry::new(),
+            supervisors,
+            mint,
+            closing: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -114,6 +128,10 @@ impl<A: Application> Engine<A> {
 
     pub(crate) fn find(&self, id: SessionId) -> Option<SessionRef<Command<A>>> {
         self.registry.find(id)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many sessions this node owns.
@@ -131,7 +149,11 @@ impl<A: Application> Engine<A> {
         handshake: Arc<Handshake>,
         transport: Transport,
     ) -> Result<Opened<A>, OpenError> {
-        let session = SessionRef::new(self.mint_id()?, handshake, transport, Arc::clone(&self.config));
+        if self.closing.load(Ordering::Acquire) {
+            return Err(OpenError::Closing);
+        }
+        let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
         let socket = (transport == Transport::WebSocket)
             .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
@@ -148,6 +170,7 @@ impl<A: Application> Engine<A> {
             }
             None => ractor::Actor::spawn(None, actor::SessionActor::<A>::new(), start).await?,
         };
+        count(&self.counters.opened);
         Ok(Opened { session, socket })
     }
 
@@ -158,8 +181,9 @@ impl<A: Application> Engine<A> {
         Ok(SessionId::new((self.mint)(), random))
     }
 
-    /// Closes every session at once and waits until all are gone.
+    /// Opens no further session, closes every one at once and waits until all are gone.
     pub(crate) async fn shutdown(&self) {
+        self.closing.store(true, Ordering::Release);
         for session in self.registry.all() {
             session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
         }
@@ -196,6 +220,8 @@ pub(crate) enum OpenError {
     #[error("two sessions drew the same id")]
     Taken,
     #[error("the node is shutting down")]
+    Closing,
+    #[error("the runtime is shutting down")]
     Actor(#[from] ractor::SpawnErr),
 }
 

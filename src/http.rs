@@ -41,6 +41,7 @@ use crate::engine::{
 use crate::id::NodeId;
 
 pub use body::Body;
+pub use client_files::CLIENT_VERSION;
 pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
 pub use cors::Cors;
 pub use server::not_found;

@@ -73,6 +73,12 @@ impl<A: Application> Node<A> {
         self.0.engine.len()
     }
 
+    /// What happened on this node so far, each with the name of its metric. Everything only grows.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters().named());
+        self.0.engine.counters().named().into_iter().chain(cluster).collect()
+    }
+
     /// The cluster as this node sees it; `None` if it is on its own.
     pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
         self.0.cluster.as_ref().map(|cluster| cluster.view())
@@ -115,10 +121,11 @@ impl<A: Application> Node<A> {
             max_connections: MAX_CONNECTIONS,
         };
         let mut stopping = self.0.stopping.subscribe();
-        tokio::select! {
-            never = server.serve(listener) => match never {},
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-        }
+        let stop = async {
+            // The sender lives in this node.
+            let _gone = stopping.wait_for(|stopping| *stopping).await;
+        };
+        server.serve(listener, stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
@@ -127,8 +134,9 @@ impl<A: Application> Node<A> {
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
-        self.0.stopping.send_replace(true);
+        // Pending polls are answered before their connections go.
         self.0.engine.shutdown().await;
+        self.0.stopping.send_replace(true);
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }

@@ -10,7 +10,8 @@ use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 
-use crate::{BoxError, asked_to_stop, demo, say};
+use crate::demo;
+use crate::process::{BoxError, asked_to_stop, say};
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\

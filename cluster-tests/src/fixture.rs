@@ -247,7 +247,7 @@ pub async fn start(suite: Suite, count: usize) -> Nodes {
             seed.iter().fold(cluster, |cluster, seed: &SocketAddr| cluster.seed(seed.to_string()))
         });
         let node = Fixture::start(suite, cluster).await.expect("the node starts");
-        seed = seed.or(node.mesh_addr());
+        seed = seed.or_else(|| node.mesh_addr());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         running.http.push(listener.local_addr().expect("an address"));
         let serving = node.clone();

@@ -19,11 +19,20 @@ use tokio::{
 /// # Panics
 /// Node.js or npm is missing, or the script fails: then with everything it printed.
 pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED.get_or_init(install).await;
+    installed().await;
     let mut node = Command::new("node");
     node.arg(script).args(arguments);
     finish(script, node, SCRIPT_DEADLINE).await
+}
+
+/// The package with everything it needs, installed.
+///
+/// # Panics
+/// npm is missing, or fails.
+pub async fn installed() -> PathBuf {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(install).await;
+    package()
 }
 
 /// Installs exactly what the lock file says. `cargo test` runs one test binary at a time, so nobody else does it now.

@@ -66,7 +66,13 @@ struct Demo {
 impl Demo {
     async fn start(binary: &Path) -> Self {
         let mut command = Command::new(binary);
-        command.args(["demo", "--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let client = interop::installed().await.join("node_modules/socket.io-client");
+        command
+            .args(["demo", "--port", "0", "--client-dir"])
+            .arg(client)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("executing {}: {error}", binary.display()));
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();

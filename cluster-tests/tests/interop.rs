@@ -49,3 +49,12 @@ async fn case(name: &str) {
     let urls = addrs.map(|addr| format!("http://{addr}"));
     interop::run("run.mjs", std::iter::once(name.to_owned()).chain(urls)).await;
 }
+
+/// The client that nodes send browsers to is the one that these tests drive.
+#[test]
+fn the_client_on_the_cdn_is_the_client_under_test() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/interop/package-lock.json"));
+    let lock: serde_json::Value = serde_json::from_str(&lock.expect("the lock file")).expect("JSON");
+    let tested = lock.pointer("/packages/node_modules~1socket.io-client/version");
+    assert_eq!(tested.and_then(serde_json::Value::as_str), Some(socketmesh::http::CLIENT_VERSION));
+}

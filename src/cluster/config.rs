@@ -1,6 +1,6 @@
 //! What a user says about a cluster.
 
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use crate::cluster::identity::{Certificates, Identity, IdentityError, Secret};
 use crate::id::NodeId;
@@ -133,14 +133,15 @@ impl Cluster {
     pub(crate) fn advertised(&self, local: SocketAddr) -> Result<SocketAddr, StartError> {
         match &self.advertise {
             Some(address) => first(address).map_err(|error| StartError::Advertise(address.clone(), error)),
-            None if local.ip().is_unspecified() => Ok(self.outward(local).unwrap_or(local)),
+            None if local.ip().is_unspecified() => Ok(self.outward(local).unwrap_or_else(|| loopback(local))),
             None => Ok(local),
         }
     }
 
     /// The address that the system would use towards the first seed, or towards the default route.
     fn outward(&self, local: SocketAddr) -> Option<SocketAddr> {
-        let towards = self.seeds.iter().find_map(|seed| first(seed).ok()).unwrap_or_else(somewhere);
+        let reachable = |seed: &String| first(seed).ok().filter(|seed| seed.is_ipv4() == local.is_ipv4());
+        let towards = self.seeds.iter().find_map(reachable).unwrap_or_else(|| somewhere(local));
         let probe = UdpSocket::bind((local.ip(), 0)).ok()?;
         // Connecting a UDP socket sends nothing.
         probe.connect(towards).ok()?;
@@ -153,9 +154,16 @@ fn first(address: &str) -> std::io::Result<SocketAddr> {
     address.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))
 }
 
-/// An address of the documentation range (RFC 5737): routed like the rest of the world, used by nobody.
-fn somewhere() -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], 9))
+/// An address of the documentation ranges (RFC 5737, RFC 3849): routed like the rest of the world, used by nobody.
+fn somewhere(local: SocketAddr) -> SocketAddr {
+    let v6 = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
+    if local.is_ipv4() { SocketAddr::from(([192, 0, 2, 1], 9)) } else { SocketAddr::from((v6, 9)) }
+}
+
+/// A machine without a network still has itself.
+fn loopback(local: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    SocketAddr::new(ip, local.port())
 }
 
 /// Why a node could not take part in a cluster.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use quinn::{Connection, ConnectionError, RecvStream, VarInt};
+use quinn::{Connection, ConnectionError, RecvStream};
 use ractor::ActorRef;
 use tokio::io::copy_bidirectional;
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::cluster::stream::{BiStream, Halves, StreamError, read_prelude};
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
 use crate::socket::broadcast::Broadcast;
+use crate::telemetry::Seldom;
 use pb::stream_header::Kind;
 
 /// Serves an HTTP/1.1 connection that another node's edge opened.
@@ -38,6 +39,14 @@ pub(crate) struct Ports {
     pub app: Handle,
     pub serve: Serve,
     pub deliver: Deliver,
+    pub warned: Seldom,
+}
+
+impl Ports {
+    /// Whether to warn about strangers and refusals now: they could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        self.warned.may(NAG, Instant::now())
+    }
 }
 
 /// A verified connection to a node.
@@ -45,8 +54,6 @@ pub(crate) struct Ports {
 pub(crate) struct PeerConnection {
     pub quic: Connection,
     pub peer: NodeId,
-    /// Which end opened it.
-    pub dialled: bool,
     /// Set by the hello: before it nothing but a hello is accepted.
     admitted: OnceLock<Admission>,
     answered: Mutex<Instant>,
@@ -60,10 +67,10 @@ struct Admission {
 }
 
 impl PeerConnection {
-    fn new(quic: Connection, peer: NodeId, dialled: bool) -> Arc<Self> {
+    fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
         let answered = Mutex::new(Instant::now());
         let large_gossip = Arc::new(Semaphore::new(MAX_LARGE_GOSSIP));
-        Arc::new(Self { quic, peer, dialled, admitted: OnceLock::new(), answered, large_gossip })
+        Arc::new(Self { quic, peer, admitted: OnceLock::new(), answered, large_gossip })
     }
 
     /// The hello was accepted: the rest may come.
@@ -108,7 +115,7 @@ impl PeerConnection {
             let written = timeout(PRELUDE, async {
                 let mut stream = quic.open_uni().await?;
                 stream.write_all(&message).await?;
-                stream.finish().map_err(|_| quinn::WriteError::ClosedStream)
+                Ok::<_, quinn::WriteError>(stream.finish()?)
             });
             if !matches!(written.await, Ok(Ok(()))) {
                 debug!("large gossip was not sent");
@@ -142,10 +149,13 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
             drop(permit);
             match outcome {
                 Ok(Ok((quic, peer))) if !ports.shared.denies(&peer) => {
-                    serve(PeerConnection::new(quic, peer, false), ports).await;
+                    serve(PeerConnection::new(quic, peer), ports).await;
                 }
                 Ok(Ok(_)) | Err(_) => {}
-                Ok(Err(error)) => warn!(node = %ports.shared.me.id, %from, %error, "refused a connection"),
+                Ok(Err(error)) if ports.may_warn() => {
+                    warn!(node = %ports.shared.me.id, %from, %error, "refused a connection");
+                }
+                Ok(Err(error)) => debug!(node = %ports.shared.me.id, %from, %error, "refused a connection"),
             }
         });
     }
@@ -170,7 +180,11 @@ pub(crate) async fn dial(
         if ports.shared.denies(&peer) {
             return Err(DialError::Silence);
         }
-        let connection = PeerConnection::new(quic, peer.clone(), true);
+        if ports.shared.direct(&peer).is_some_and(|known| known.quic.close_reason().is_none()) {
+            quic.close(Closing::Superseded.code(), b"");
+            return Err(DialError::Known(peer));
+        }
+        let connection = PeerConnection::new(quic, peer.clone());
         tokio::spawn(serve(Arc::clone(&connection), Arc::clone(&ports)));
         let kind = Some(Kind::Link(ports.shared.hello(&peer)));
         let halves = connection.open(&pb::StreamHeader { kind, origin: String::new() }).await?;
@@ -333,7 +347,7 @@ async fn handle_hello(
         }
         Err(refusal) => {
             let reason = refusal.reason();
-            if reason != pb::refusal::Reason::Self_ {
+            if reason != pb::refusal::Reason::Self_ && ports.may_warn() {
                 warn!(node = %ports.shared.me.id, peer = %certified, reason = %refusal.detail, "refused a hello");
             }
             reject(halves, refusal).await;
@@ -388,5 +402,7 @@ const MAX_LARGE_GOSSIP: usize = 4;
 pub(crate) const DIAL: Duration = Duration::from_millis(1500);
 /// A stream says what it is at once.
 const PRELUDE: Duration = Duration::from_secs(2);
+/// One warning about strangers in this time.
+const NAG: Duration = Duration::from_secs(3);
 /// A connection says hello soon, or goes.
 const ADMISSION: Duration = Duration::from_secs(3);

@@ -29,6 +29,7 @@ use crate::cluster::shared::Shared;
 use crate::cluster::stream::Halves;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
+use crate::telemetry::Seldom;
 
 /// The handler.
 pub(crate) struct Control;
@@ -100,6 +101,8 @@ pub(crate) struct State {
     /// The view and what depends on it must be published anew.
     changed: bool,
     announced: Option<(NodeState, String)>,
+    /// What this node does; told to the others together with the view.
+    state: NodeState,
     leaving: bool,
 }
 
@@ -154,6 +157,7 @@ impl Actor for Control {
             app: start.app,
             serve: start.serve,
             deliver: start.deliver,
+            warned: Seldom::default(),
         });
         tokio::spawn(accept(start.endpoint.clone(), Arc::clone(&ports)));
         me.cast(Message::Tick)?;
@@ -172,6 +176,7 @@ impl Actor for Control {
             ticks: 0,
             changed: true,
             announced: None,
+            state: NodeState::Joining,
             leaving: false,
         })
     }
@@ -189,7 +194,7 @@ impl Actor for Control {
             Message::Lost { id, link } => state.handle_lost(&id, link, now),
             Message::Goodbye { id, incarnation } => state.handle_goodbye(&id, incarnation, now),
             Message::Gossip(rumours) => state.handle_gossip(rumours, now),
-            Message::Resolved { seed, addresses } => state.handle_resolved(seed, addresses),
+            Message::Resolved { seed, addresses } => state.handle_resolved(seed, addresses, now),
             Message::Tick => {
                 state.handle_tick(now);
                 // Armed anew each time: a slow tick does not pile up others behind it.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, Incoming, TransportConfig, VarInt};
+use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 
 use crate::cluster::identity::{Identity, IdentityError, MESH_NAME, peer_id};
 use crate::id::NodeId;
@@ -40,7 +40,10 @@ impl Endpoint {
 
     /// Connects to a node, whichever it is, and says which one it was.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
-        let connecting = self.quic.connect(address, MESH_NAME).map_err(DialError::Address)?;
+        let connecting = self.quic.connect(address, MESH_NAME).map_err(|error| match error {
+            ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
+            error => DialError::Address(error),
+        })?;
         let connection = connecting.await.map_err(DialError::from)?;
         identified(connection)
     }
@@ -124,7 +127,7 @@ impl Closing {
 pub(crate) enum DialError {
     /// The address cannot be dialled at all.
     #[error("not an address to dial")]
-    Address(#[source] quinn::ConnectError),
+    Address(#[source] ConnectError),
     /// Somebody answered who does not belong to the cluster.
     #[error("the TLS handshake failed: {0}; does the other node have the same secret?")]
     Stranger(String),
@@ -147,6 +150,9 @@ pub(crate) enum DialError {
         /// Nothing is wrong: another connection was preferred.
         duplicate: bool,
     },
+    /// There is a link to that node already, by another address.
+    #[error("{0} is linked already")]
+    Known(NodeId),
     /// It was this node itself.
     #[error("this is the node itself")]
     Myself,

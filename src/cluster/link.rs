@@ -56,11 +56,11 @@ struct End {
 
 impl End {
     async fn write(self, mut send: SendStream, reply: Option<Bytes>) {
-        let why = match self.write_all(&mut send, reply).await {
-            Ok(()) => "goodbye said".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.ended(&why);
+        let _lost = Lost(&self);
+        match self.write_all(&mut send, reply).await {
+            Ok(()) => self.log("goodbye said, or replaced"),
+            Err(error) => self.log(&error.to_string()),
+        }
     }
 
     /// Returns after a goodbye was written and received.
@@ -68,8 +68,11 @@ impl End {
         send.write_all(&reply.unwrap_or_default()).await?;
         let mut batch = Batch::default();
         self.peer.start(&mut batch);
+        let mut lost = self.peer.lost();
         loop {
-            let fill = self.peer.fill(self.number, &self.ports.shared.interest, Instant::now(), &mut batch);
+            let now = Instant::now();
+            let fill = self.peer.fill(self.number, &self.ports.shared.interest, now, &mut batch);
+            self.report_lost(&mut lost);
             send.write_all(&batch.bytes).await?;
             batch.bytes.clear();
             if let Some(large) = batch.large.take() {
@@ -78,7 +81,7 @@ impl End {
             match fill {
                 Fill::Write => {}
                 Fill::Last => {
-                    send.finish().map_err(|_| quinn::WriteError::ClosedStream)?;
+                    send.finish()?;
                     // Answered by the receiver's QUIC, or by the end of the connection.
                     let _stopped = send.stopped().await;
                     return Ok(());
@@ -93,6 +96,16 @@ impl End {
         }
     }
 
+    /// Messages that were too old or too many to be kept.
+    fn report_lost(&self, known: &mut u64) {
+        let lost = self.peer.lost();
+        if lost > *known {
+            let by = lost - std::mem::replace(known, lost);
+            count(&self.ports.shared.counters.given_up, by);
+            warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, lost = by, "gave up messages for the peer");
+        }
+    }
+
     async fn wait(&self, until: Option<Instant>) {
         let woken = self.peer.woken();
         match until {
@@ -102,11 +115,11 @@ impl End {
     }
 
     async fn read(self, mut recv: RecvStream) {
-        let why = match self.read_all(&mut recv).await {
-            Ok(()) => "ended by the peer".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.ended(&why);
+        let _lost = Lost(&self);
+        match self.read_all(&mut recv).await {
+            Ok(()) => self.log("ended by the peer"),
+            Err(error) => self.log(&error.to_string()),
+        }
     }
 
     async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
@@ -147,14 +160,22 @@ impl End {
         Ok(())
     }
 
-    fn ended(&self, why: &str) {
+    fn log(&self, why: &str) {
         debug!(node = %self.ports.shared.me.id, peer = %self.peer.id, reason = why, "link ended");
-        self.tell(Message::Lost { id: self.peer.id.clone(), link: self.number });
     }
 
     fn tell(&self, message: Message) {
         // Fails only while the mesh stops.
         let _stopped = self.ports.control.cast(message);
+    }
+}
+
+/// Reports the end of a task however it ends, even by a panic of a handler.
+struct Lost<'a>(&'a End);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        self.0.tell(Message::Lost { id: self.0.peer.id.clone(), link: self.0.number });
     }
 }
 

@@ -1,5 +1,6 @@
 //! One node's end of the cluster: what the other layers ask it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -105,6 +106,7 @@ impl Mesh {
     }
 
     /// Which of its lives this is.
+    #[cfg(test)]
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.shared.me.incarnation
     }
@@ -192,21 +194,24 @@ impl Mesh {
         if timeout_at(deadline, said).await.is_err() {
             warn!(node = %self.id(), "left without a goodbye to everyone");
         }
+        self.stop(Stop::Goodbye).await;
+    }
+
+    /// After this the port is free, as soon as the last stream is dropped.
+    async fn stop(&self, how: Stop) {
         let thread = self.thread.lock().take();
         if let Some(mut thread) = thread {
-            let ended = thread.stop(Stop::Goodbye);
-            // After that the port is free.
+            let ended = thread.stop(how);
             let _late = timeout(LEAVE, ended).await;
         }
+        self.shared.set_routes(HashMap::new(), HashMap::new());
+        self.shared.set_roster(Vec::new());
     }
 
     /// Ends as if the process had been killed: nobody is told.
     #[cfg(test)]
     pub(crate) async fn kill(&self) {
-        let thread = self.thread.lock().take();
-        if let Some(mut thread) = thread {
-            thread.stop(Stop::Kill).await;
-        }
+        self.stop(Stop::Kill).await;
     }
 
     /// Behaves as if packets to and from that node were lost.

@@ -56,7 +56,9 @@ pub(crate) struct Counters {
     pub duplicates: AtomicU64,
     /// Bodies that peers gave up before they came here.
     pub lost: AtomicU64,
-    /// Bodies given up for peers that went for good.
+    /// Bodies that peers were told they will not get.
+    pub given_up: AtomicU64,
+    /// Bodies dropped because their peer went, as it seemed, for good.
     pub abandoned: AtomicU64,
     /// Frames skipped because they made no sense.
     pub malformed: AtomicU64,
@@ -68,6 +70,26 @@ pub(crate) struct Counters {
     pub gossip_dropped: AtomicU64,
     /// Streams carried from one node to another.
     pub relayed: AtomicU64,
+}
+
+impl Counters {
+    /// Each with the name of its metric.
+    pub(crate) fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("socketmesh_cluster_messages_sent_total", &self.sent),
+            ("socketmesh_cluster_messages_received_total", &self.received),
+            ("socketmesh_cluster_messages_duplicate_total", &self.duplicates),
+            ("socketmesh_cluster_messages_lost_total", &self.lost),
+            ("socketmesh_cluster_messages_given_up_total", &self.given_up),
+            ("socketmesh_cluster_messages_abandoned_total", &self.abandoned),
+            ("socketmesh_cluster_messages_malformed_total", &self.malformed),
+            ("socketmesh_cluster_messages_oversized_total", &self.oversized),
+            ("socketmesh_cluster_volatile_messages_dropped_total", &self.volatile_dropped),
+            ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
+            ("socketmesh_cluster_streams_relayed_total", &self.relayed),
+        ]
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
 }
 
 impl Shared {

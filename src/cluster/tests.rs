@@ -240,6 +240,8 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     let [a, mut b, c] = cluster::<3>().await;
     let (old, address) = (c.mesh.mint_key(), c.address());
     c.mesh.kill().await;
+    drop(c);
+    free(address).await;
     let start = Instant::now();
     let again = Cluster { bind: address.to_string(), ..config("c", &[a.address()]) };
     let c = Node::start(again).await;
@@ -254,6 +256,16 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     timeout(DEADLINE, c.mesh.ready()).await.unwrap();
     c.emits(&[], "back");
     assert_eq!(b.receives().await, "back");
+}
+
+/// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.
+async fn free(address: SocketAddr) {
+    let freed = async {
+        while std::net::UdpSocket::bind(address).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, freed).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -314,8 +326,10 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
         let ended = ended.clone();
         tokio::spawn(async move {
             let mut buffer = [0; 8];
-            while let Ok(1..) = stream.read(&mut buffer).await {}
-            ended.send(stream.read(&mut buffer).await.is_err()).await.unwrap();
+            stream.read_exact(&mut buffer[..4]).await.unwrap();
+            stream.write_all(b"seen").await.unwrap();
+            let end = stream.read(&mut buffer).await;
+            ended.send(end.is_err()).await.unwrap();
         });
     });
     let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
@@ -323,6 +337,7 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
     a.sees_link(&id("b"), LinkState::Up).await;
     let mut stream = a.mesh.open(&id("b")).await.unwrap();
     stream.write_all(b"half").await.unwrap();
+    stream.read_exact(&mut [0; 4]).await.unwrap();
     drop(stream);
     assert!(timeout(DEADLINE, end.recv()).await.unwrap().unwrap());
 }
@@ -361,10 +376,8 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
         tokio::spawn(async move {
             for number in 0..3000 {
                 a.broadcast(&broadcast(&[], &number.to_string()));
-                if number % 500 == 250 {
-                    if let Some(connection) = a.direct(&b) {
-                        connection.close(Closing::Silent);
-                    }
+                if let Some(connection) = a.direct(&b).filter(|_| number % 500 == 250) {
+                    connection.close(Closing::Silent);
                 }
                 tokio::task::yield_now().await;
             }
@@ -388,6 +401,16 @@ async fn a_partition_longer_than_death_but_shorter_than_the_buffer_loses_nothing
     a.sees("b again", |view| settled(view, 2)).await;
     assert_eq!([b.receives().await, b.receives().await], ["at the cut", "during the cut"]);
     b.sees("a again", |view| settled(view, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_of_a_node_that_is_just_ready_reaches_the_rooms_of_all() {
+    let [a, mut b] = cluster::<2>().await;
+    b.joins("red").await;
+    let c = Node::start(config("c", &[a.address()])).await;
+    timeout(DEADLINE, c.mesh.ready()).await.unwrap();
+    c.emits(&["red"], "from the new one");
+    assert_eq!(b.receives().await, "from the new one", "whatever c has not heard yet counts as interest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

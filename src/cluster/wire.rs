@@ -13,6 +13,7 @@ use pb::envelope::Kind;
 /// The generated types of `proto/mesh.proto`.
 #[allow(
     missing_docs,
+    unnameable_types,
     unreachable_pub,
     clippy::all,
     clippy::use_self,
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_impossible_length_is_an_error_at_once() {
-        for length in [0, 7, MAX_FRAME as u32 + 1, u32::MAX] {
+        for length in [0, 7, u32::try_from(MAX_FRAME).unwrap() + 1, u32::MAX] {
             let mut buffer = BytesMut::from(&[&length.to_be_bytes()[..], &[0; 8]].concat()[..]);
             assert!(matches!(Frame::decode(&mut buffer), Err(WireError::Length(_))), "{length}");
         }

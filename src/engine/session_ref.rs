@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::actor::Message;
 use super::config::Config;
+use super::counters::{Counters, count};
 use super::frame::Frame;
 use super::handshake::{Handshake, Known, Protocol, Transport};
 use super::line::{Line, Stage};
@@ -28,6 +29,7 @@ struct Shared<K: Send + 'static> {
     id: SessionId,
     handshake: Arc<Handshake>,
     config: Arc<Config>,
+    counters: Arc<Counters>,
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
@@ -40,12 +42,14 @@ impl<K: Send + 'static> SessionRef<K> {
         handshake: Arc<Handshake>,
         transport: Transport,
         config: Arc<Config>,
+        counters: Arc<Counters>,
     ) -> Self {
         Self(Arc::new(Shared {
             id,
             handshake,
             outbox: Outbox::new(config.max_buffered),
             config,
+            counters,
             transport: AtomicU8::new(transport as u8),
             next_conn: AtomicU32::new(0),
             actor: OnceLock::new(),
@@ -114,8 +118,13 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn send(&self, frames: &[Frame], volatile: bool) {
         match self.0.outbox.push(frames, volatile) {
             Pushed::TellActor => self.tell(Message::Queued),
-            Pushed::Overflow => self.tell(Message::Overflow),
-            Pushed::Queued | Pushed::Dropped => {}
+            Pushed::Overflow => {
+                count(&self.0.counters.slow_clients);
+                self.tell(Message::Overflow);
+            }
+            Pushed::Dropped if volatile => count(&self.0.counters.volatile_dropped),
+            Pushed::Dropped => count(&self.0.counters.late_dropped),
+            Pushed::Queued => {}
         }
     }
 

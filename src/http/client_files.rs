@@ -10,7 +10,7 @@ use super::config::ClientFiles;
 use super::reply;
 
 /// The version of the browser client that this node is tested with, and the CDN serves.
-pub(crate) const CLIENT_VERSION: &str = "4.8.3";
+pub const CLIENT_VERSION: &str = "4.8.4";
 
 /// Answers a request for a file of the browser client; `None` if it is for something else.
 pub(crate) fn serve<B>(from: &ClientFiles, request: &Request<B>) -> Option<Response<Body>> {
@@ -86,7 +86,7 @@ mod tests {
     fn without_a_folder_the_client_comes_from_the_cdn_in_the_tested_version() {
         let response = serve(&ClientFiles::Cdn, &get("/socket.io/socket.io.min.js")).unwrap();
         assert_eq!(response.status(), 302);
-        assert_eq!(response.headers()[LOCATION], "https://cdn.socket.io/4.8.3/socket.io.min.js");
+        assert_eq!(response.headers()[LOCATION], "https://cdn.socket.io/4.8.4/socket.io.min.js");
     }
 
     #[test]

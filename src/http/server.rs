@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Body, RemoteAddr, Service, reply};
 use crate::engine::Application;
@@ -33,39 +33,59 @@ pub(crate) struct Server<A: Application> {
 }
 
 impl<A: Application> Server<A> {
-    /// Accepts connections until the future is dropped, which ends those that are not WebSockets.
-    pub(crate) async fn serve(self, listener: TcpListener) -> Infallible {
-        let shared = Arc::new(self);
-        let permits = Arc::new(Semaphore::new(shared.max_connections));
-        let mut connections = JoinSet::new();
+    /// Accepts connections until `stop` resolves; then answers the requests under way, within a second.
+    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let stopping = watch::Sender::new(());
+        let accepting = Arc::new(self).accept(listener, &stopping);
+        tokio::select! {
+            never = accepting => match never {},
+            () = stop => {}
+        }
+        stopping.send_replace(());
+        // Each connection holds a receiver. Those that do not take their answer are left behind.
+        let _late = tokio::time::timeout(FAREWELL, stopping.closed()).await;
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, stopping: &watch::Sender<()>) -> Infallible {
+        let permits = Arc::new(Semaphore::new(self.max_connections));
         loop {
-            while connections.try_join_next().is_some() {}
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { continue };
             match listener.accept().await {
-                Ok((stream, address)) => {
-                    let server = Arc::clone(&shared);
-                    connections.spawn(async move {
-                        server.connection(stream, address).await;
+                Ok((stream, address)) if stream.set_nodelay(true).is_ok() => {
+                    let connection = Arc::clone(&self).connection(stream, address, stopping.subscribe());
+                    tokio::spawn(async move {
+                        connection.await;
                         drop(permit);
                     });
                 }
+                // Gone already.
+                Ok(_) => {}
                 Err(error) => pause(&error).await,
             }
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut stopping: watch::Receiver<()>,
+    ) {
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(RemoteAddr(address));
             let server = Arc::clone(&self);
             async move { Ok::<_, Infallible>(server.answer(request).await) }
         });
-        let connection = http().serve_connection(TokioIo::new(stream), answer).with_upgrades();
+        let mut connection = pin!(http().serve_connection(TokioIo::new(stream), answer).with_upgrades());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
         // A client that breaks off or speaks no HTTP concerns nobody else.
-        if let Err(error) = connection.await {
+        if let Err(error) = ended {
             tracing::trace!(%error, "a connection ended");
         }
     }
@@ -115,8 +135,11 @@ async fn pause(error: &io::Error) {
 /// How long a client may take to send a request's head: Node's `headersTimeout` is 60 s.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest head of a request: hyper's smallest buffer that holds long cookies and query strings.
-const MAX_HEAD: usize = 64 * 1024;
+/// The largest head of a request, as Node's default: each session keeps the head that opened it.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long requests under way may take to be answered when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -249,7 +249,12 @@ impl RawSocket {
     }
 
     fn warn(&self, event: &str, error: &EventError) {
-        tracing::warn!(ns = %self.namespace.path, socket = %self.id, event, ?error, "a handler failed");
+        let ns = &self.namespace.path;
+        if self.namespace.may_warn() {
+            tracing::warn!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        } else {
+            tracing::debug!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        }
     }
 
     /// The server's side of a disconnect: out of the namespace at once, and the client is told. With `close`, out of

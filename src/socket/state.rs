@@ -7,8 +7,10 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use super::args::RawArgs;
 use super::broadcast::Broadcast;
@@ -20,6 +22,7 @@ use super::peers::Peers;
 use super::raw::RawSocket;
 use super::rooms::{Room, Rooms};
 use crate::id::SocketId;
+use crate::telemetry::Seldom;
 
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
@@ -28,6 +31,7 @@ pub(crate) struct NamespaceState {
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
+    warned: Seldom,
 }
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -64,11 +68,17 @@ impl NamespaceState {
             rooms: RwLock::new(Rooms::new()),
             peers,
             ack_ids: AtomicU64::new(0),
+            warned: Seldom::default(),
         })
     }
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
         &self.peers
+    }
+
+    /// Whether to warn of a handler that failed: clients could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        self.warned.may(WARNINGS, Instant::now())
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
@@ -147,6 +157,9 @@ impl Namespaces {
         }
     }
 }
+
+/// Warnings about the handlers of one namespace come at most this often; the others are debug lines.
+const WARNINGS: Duration = Duration::from_secs(1);
 
 /// `chat` and `/chat` are the same namespace.
 pub(crate) fn normalize(path: &str) -> Arc<str> {

@@ -1,7 +1,7 @@
 //! Whom to dial and when: seeds, members without a link, and relays.
 
-use std::collections::HashSet;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::{Message, Node, State, TICKS_PER_SECOND, Target};
 use crate::cluster::connection::{self, Answer, PeerConnection};
 use crate::cluster::endpoint::DialError;
 use crate::cluster::hello::Hint;
+use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
 
 /// Where a cluster is looked for.
@@ -22,6 +23,8 @@ pub(super) struct Seeds {
     all: Vec<Seed>,
     /// Addresses that turned out to be this node.
     own: HashSet<SocketAddr>,
+    /// Addresses behind which a linked node answered, a balancer's perhaps: not dialled again before then.
+    aliases: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Seeds {
     pub(super) fn new(names: Vec<String>) -> Self {
         let seed =
             |name| Seed { name, resolving: false, tried: false, addresses: Vec::new(), answered: false };
-        Self { all: names.into_iter().map(seed).collect(), own: HashSet::new() }
+        Self { all: names.into_iter().map(seed).collect(), own: HashSet::new(), aliases: HashMap::new() }
     }
 
     /// Whether this node has found its cluster: a seed answered, or there is none but itself.
@@ -73,8 +76,11 @@ pub(super) struct Dial {
 impl Dial {
     /// Of two nodes the one with the smaller id dials at once, the other when nothing came of it.
     pub(super) fn new(now: Instant, me: &NodeId, other: &NodeId) -> Self {
-        let wait = if me < other { Duration::ZERO } else { COURTESY };
-        Self { due: now + wait, failures: 0, running: false, relay: Some(now) }
+        Self { due: if me < other { now } else { now + COURTESY }, ..Self::at(now) }
+    }
+
+    fn at(now: Instant) -> Self {
+        Self { due: now, failures: 0, running: false, relay: Some(now) }
     }
 
     fn failed(&mut self, now: Instant) {
@@ -129,7 +135,8 @@ impl State {
         }
     }
 
-    pub(super) fn handle_resolved(&mut self, seed: usize, addresses: Vec<SocketAddr>) {
+    pub(super) fn handle_resolved(&mut self, seed: usize, addresses: Vec<SocketAddr>, now: Instant) {
+        self.seeds.aliases.retain(|_, until| now < *until);
         let linked: HashSet<_> = self.nodes.values().flat_map(Node::linked_addresses).collect();
         let own = [self.shared.me.address, self.endpoint.local_addr()];
         self.seeds.own.extend(own.iter().filter(|own| addresses.contains(own)));
@@ -139,7 +146,9 @@ impl State {
         entry.answered |= addresses.iter().any(|at| linked.contains(at));
         entry.addresses.clone_from(&addresses);
         for address in addresses {
-            let known = linked.contains(&address) || self.seeds.own.contains(&address);
+            let known = linked.contains(&address)
+                || self.seeds.own.contains(&address)
+                || self.seeds.aliases.contains_key(&address);
             if !known && !self.dialling.contains(&address) {
                 self.dial(Target::Seed(seed, address), address);
             }
@@ -206,7 +215,7 @@ impl State {
         now: Instant,
     ) {
         match target {
-            Target::Seed(seed, address) => self.settle_seed(*seed, *address, &outcome),
+            Target::Seed(seed, address) => self.settle_seed(*seed, *address, &outcome, now),
             Target::Member(id, address) => {
                 self.dialling.remove(address);
                 self.settle_member(id, &outcome, now);
@@ -227,13 +236,23 @@ impl State {
         }
     }
 
-    fn settle_seed(&mut self, seed: usize, address: SocketAddr, outcome: &Result<Answer, DialError>) {
+    fn settle_seed(
+        &mut self,
+        seed: usize,
+        address: SocketAddr,
+        outcome: &Result<Answer, DialError>,
+        now: Instant,
+    ) {
         self.dialling.remove(&address);
         if let Some(entry) = self.seeds.all.get_mut(seed) {
             entry.tried = true;
         }
         match outcome {
             Ok(_) | Err(DialError::Refused { duplicate: true, .. }) => self.seeds.answered(address),
+            Err(DialError::Known(_)) => {
+                self.seeds.answered(address);
+                self.seeds.aliases.insert(address, now + ALIAS);
+            }
             Err(DialError::Myself) => drop(self.seeds.own.insert(address)),
             Err(_) => {}
         }
@@ -256,7 +275,8 @@ impl State {
             DialError::Refused { duplicate: true, .. } | DialError::Silence | DialError::Broken(_) => {
                 debug!(%node, ?target, %error, "could not link");
             }
-            DialError::Myself => {}
+            DialError::Myself | DialError::Known(_) => {}
+            _ if !self.ports.may_warn() => debug!(%node, ?target, %error, "could not link"),
             DialError::Refused { .. }
             | DialError::Stranger(_)
             | DialError::Nameless
@@ -272,7 +292,11 @@ impl State {
             if id == self.shared.me.id || self.liveness.has_left(&id, incarnation) {
                 continue;
             }
-            let dial = Dial::new(now, &self.shared.me.id, &id);
+            let dial = match self.state {
+                // The other one has not heard of this node yet: nothing to be courteous about.
+                NodeState::Joining => Dial::at(now),
+                NodeState::Ready | NodeState::Draining => Dial::new(now, &self.shared.me.id, &id),
+            };
             match self.nodes.entry(id) {
                 Entry::Vacant(vacant) => {
                     let node = vacant.insert(Node::new(incarnation, address, dial, now));
@@ -319,6 +343,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const APART: Duration = Duration::from_secs(1);
 /// How long a node that was only named is dialled, and waited for before being ready.
 const HEARSAY: Duration = Duration::from_secs(5);
+/// How long an address is left alone when a node that is linked already answered there.
+const ALIAS: Duration = Duration::from_secs(30);
 const RESOLVE: Duration = Duration::from_secs(3);
 /// A headless service with more nodes names enough of them.
 const MAX_ADDRESSES: usize = 64;

@@ -78,16 +78,12 @@ impl State {
         let Some(active) = node.link.as_ref().filter(|_| node.incarnation == *incarnation) else {
             return true;
         };
-        match (&active.connection, &offer.connection) {
-            // Its other end would not have offered a new one if it still had this.
-            _ if now >= active.since + SETTLED => true,
-            (Some(old), _) if old.quic.close_reason().is_some() => true,
-            (Some(_), None) => false,
-            (None, Some(_)) => true,
-            // Of two connections from the same end the later one, else that which the smaller id opened.
-            _ if active.dialled == offer.dialled => true,
-            _ => offer.dialled == (self.shared.me.id < *id),
-        }
+        // The other end would not have offered a new one if it still had a link of that age.
+        let settled = now >= active.since + SETTLED;
+        let closed = active.connection.as_ref().is_some_and(|old| old.quic.close_reason().is_some());
+        let old = Way { direct: active.connection.is_some(), dialled: active.dialled };
+        let new = Way { direct: offer.connection.is_some(), dialled: offer.dialled };
+        settled || closed || new.replaces(old, self.shared.me.id < *id)
     }
 
     fn adopt(&mut self, offer: Offer, now: Instant) {
@@ -237,7 +233,7 @@ impl Node {
     }
 
     fn linked_peer(&self) -> Option<Arc<Peer>> {
-        self.link.as_ref().and(self.peer.clone())
+        self.link.as_ref().and_then(|_| self.peer.clone())
     }
 
     /// Ends the link, if there is one; what is not confirmed stays in the log.
@@ -249,6 +245,25 @@ impl Node {
         if let Some(connection) = active.connection {
             connection.close(why);
         }
+    }
+}
+
+/// How a link runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    direct: bool,
+    /// Whether this node opened it.
+    dialled: bool,
+}
+
+impl Way {
+    /// Whether this way, which is new, replaces a young one. `smaller`: this node has the smaller id.
+    fn replaces(self, old: Self, smaller: bool) -> bool {
+        if self.direct != old.direct {
+            return self.direct;
+        }
+        // Of two connections from the same end the later one, else that which the smaller id opened.
+        self.dialled == old.dialled || self.dialled == smaller
     }
 }
 
@@ -274,3 +289,45 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long the goodbyes may take.
 const LEAVE: Duration = Duration::from_millis(700);
 const LEAVE_CHECK: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAYS: [Way; 4] = [
+        Way { direct: true, dialled: true },
+        Way { direct: true, dialled: false },
+        Way { direct: false, dialled: true },
+        Way { direct: false, dialled: false },
+    ];
+
+    fn from_the_other_end(way: Way) -> Way {
+        Way { dialled: !way.dialled, ..way }
+    }
+
+    #[test]
+    fn both_ends_prefer_the_same_connection() {
+        for (old, new) in WAYS.iter().flat_map(|old| WAYS.map(|new| (*old, new))) {
+            for smaller in [true, false] {
+                let there = from_the_other_end(new).replaces(from_the_other_end(old), !smaller);
+                assert_eq!(new.replaces(old, smaller), there, "{old:?} {new:?} {smaller}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_crossing_dials_one_survives_in_whichever_order_they_are_seen() {
+        let [mine, theirs, ..] = WAYS;
+        for smaller in [true, false] {
+            assert_ne!(mine.replaces(theirs, smaller), theirs.replaces(mine, smaller));
+            assert_eq!(mine.replaces(theirs, smaller), smaller);
+        }
+    }
+
+    #[test]
+    fn a_direct_connection_replaces_a_relayed_one_and_not_the_other_way_round() {
+        for smaller in [true, false] {
+            assert!(WAYS[0].replaces(WAYS[3], smaller) && !WAYS[3].replaces(WAYS[0], smaller));
+        }
+    }
+}

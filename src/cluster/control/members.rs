@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{NAG, Node, PATIENCE, State, TICKS_PER_SECOND};
-use crate::cluster::connection::PeerConnection;
 use crate::cluster::endpoint::Closing;
 use crate::cluster::liveness::{Death, LinkHealth, Verdict};
 use crate::cluster::membership::Rumour;
@@ -37,9 +36,10 @@ impl State {
 
     pub(super) fn handle_tick(&mut self, now: Instant) {
         self.ticks += 1;
-        self.examine_links(now);
+        // First, because it notices when it was this node that stood still.
         let verdicts = self.liveness.handle_tick(now);
         self.apply(verdicts, now);
+        self.examine_links(now);
         self.clear_up(now);
         self.dial_seeds();
         self.relay_due(now);
@@ -49,7 +49,7 @@ impl State {
     }
 
     pub(super) fn handle_drain(&mut self) {
-        self.shared.state.send_replace(NodeState::Draining);
+        self.state = NodeState::Draining;
         self.changed = true;
     }
 
@@ -138,17 +138,14 @@ impl State {
 
     /// Ready is a node that found its cluster and is in the ring of every member.
     pub(super) fn become_ready(&mut self, now: Instant) {
-        if self.leaving
-            || *self.shared.state.borrow() != NodeState::Joining
-            || !self.seeds.found(self.serve_alone)
-        {
+        if self.leaving || self.state != NodeState::Joining || !self.seeds.found(self.serve_alone) {
             return;
         }
         let patient = !self.serve_alone || now < self.started + PATIENCE;
         if patient && !self.missing(now).is_empty() {
             return;
         }
-        self.shared.state.send_replace(NodeState::Ready);
+        self.state = NodeState::Ready;
         self.changed = true;
         info!(node = %self.shared.me.id, members = self.liveness.members().count() + 1, "ready");
     }
@@ -165,7 +162,7 @@ impl State {
         let silent = self.seeds.silent();
         if !self.seeds.found(false) {
             warn!(%node, seeds = ?silent, "no seed answers");
-        } else if *self.shared.state.borrow() == NodeState::Joining {
+        } else if self.state == NodeState::Joining {
             warn!(%node, missing = ?self.missing(now), "waiting for members to answer");
         }
     }
@@ -178,10 +175,14 @@ impl State {
         let now = Instant::now();
         self.publish_routes(now);
         self.publish_view();
+        // Whoever waits for a peer that is gone waits no longer.
+        self.shared.confirmations.send_replace(());
+        // After the view: whoever waits for ready finds itself in the ring.
+        self.shared.state.send_replace(self.state);
         let mut links: Vec<_> =
             self.nodes.iter().filter(|(_, node)| node.has_direct_link()).map(|(id, _)| id.as_str()).collect();
         links.sort_unstable();
-        let news = (*self.shared.state.borrow(), links.join(","));
+        let news = (self.state, links.join(","));
         if self.announced.as_ref() != Some(&news) {
             self.membership.announce(news.0, &news.1).await;
             self.announced = Some(news);
@@ -206,7 +207,7 @@ impl State {
             id: me.id.clone(),
             incarnation: me.incarnation,
             address: me.address,
-            state: *self.shared.state.borrow(),
+            state: self.state,
             link: LinkState::Up,
         };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {

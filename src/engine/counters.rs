@@ -1,0 +1,33 @@
+//! What happened to the sessions of a node; all of it only grows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Sessions opened.
+    pub(crate) opened: AtomicU64,
+    /// Sessions closed because their clients did not take what they were sent.
+    pub(crate) slow_clients: AtomicU64,
+    /// Volatile packets dropped because their client could not take them at once.
+    pub(crate) volatile_dropped: AtomicU64,
+    /// Packets dropped because their session was over.
+    pub(crate) late_dropped: AtomicU64,
+}
+
+impl Counters {
+    /// Each with the name of its metric.
+    pub(crate) fn named(&self) -> [(&'static str, u64); 4] {
+        [
+            ("socketmesh_engine_sessions_opened_total", &self.opened),
+            ("socketmesh_engine_slow_clients_closed_total", &self.slow_clients),
+            ("socketmesh_engine_volatile_packets_dropped_total", &self.volatile_dropped),
+            ("socketmesh_engine_late_packets_dropped_total", &self.late_dropped),
+        ]
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
