@@ -108,7 +108,7 @@ impl Connection {
 
     fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), Violation> {
         match self.index(&ns) {
-            Some(index) if matches!(self.sockets.get(index), Some((_, Presence::Left))) => {
+            Some(index) if self.sockets.get(index).is_some_and(|(_, presence)| presence.has_left()) => {
                 self.sockets.swap_remove(index);
             }
             Some(_) => return Err(Violation::State),
@@ -220,6 +220,17 @@ impl Connection {
             .iter()
             .find_map(|(name, presence)| (name == ns).then_some(presence))
             .ok_or(Violation::State)
+    }
+}
+
+impl Presence {
+    /// Whether the server disconnected it. The client may know, and come back, before the order to forget it is here.
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Connecting(_) => false,
+            Self::Connected(socket) => !socket.is_connected(),
+            Self::Left => true,
+        }
     }
 }
 
