@@ -189,7 +189,7 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            tokio::spawn(Arc::clone(self).drain());
+            self.namespace.runtime.spawn(Arc::clone(self).drain());
         }
     }
 
