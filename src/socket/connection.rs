@@ -5,7 +5,6 @@
 //! decides wait for their handlers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytestring::ByteString;
 use tokio::time::Instant;
@@ -71,7 +70,7 @@ impl Connection {
         };
         self.attachments_by = match self.attachments_by {
             _ if !self.decoder.is_pending() => None,
-            None => Some(Instant::now() + ATTACHMENT_TIMEOUT),
+            None => Some(Instant::now() + self.app.config().attachment_timeout),
             running => running,
         };
         packet.map_or(Ok(()), |packet| self.packet(packet))
@@ -295,7 +294,3 @@ impl Config {
         packet::Limits { max_attachments: self.max_attachments, max_pending_bytes: self.max_pending_bytes }
     }
 }
-
-/// How long the attachments of one packet may take to arrive: generous for a slow uplink, and the bytes that can wait
-/// meanwhile are bounded as well.
-const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(20);
