@@ -2,12 +2,15 @@
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
 pub mod chaos;
+pub mod app;
 pub mod client;
 pub mod deadline;
 pub mod fixture;
 pub mod http;
 pub mod interop;
+pub mod journal;
 pub mod load;
+pub mod nodes;
 pub mod polling;
 pub mod process;
 pub mod target;

@@ -110,9 +110,12 @@ impl RawSocket {
         self.start(inbox);
     }
 
-    /// An event of the client: handled after those before it.
+    /// An event of the client: handled after those before it, and not after the socket was disconnected.
     pub(crate) fn receive(self: &Arc<Self>, event: Event) {
         let mut inbox = self.inbox.lock();
+        if inbox.drain != Drain::Held && !self.is_connected() {
+            return;
+        }
         inbox.bytes += event.len();
         inbox.queue.push_back(Work::Event(event));
         if inbox.queue.len() >= INBOX_EVENTS || inbox.bytes >= INBOX_BYTES {
@@ -186,7 +189,7 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            tokio::spawn(Arc::clone(self).drain());
+            self.namespace.runtime.spawn(Arc::clone(self).drain());
         }
     }
 

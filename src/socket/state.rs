@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::args::RawArgs;
@@ -29,6 +30,8 @@ pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
     pub(crate) behaviour: Box<dyn Behaviour>,
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
+    /// Where handlers run, whichever thread gives rise to it.
+    pub(crate) runtime: Handle,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
     warned: Seldom,
@@ -61,11 +64,17 @@ pub(crate) enum Admission {
 }
 
 impl NamespaceState {
-    pub(crate) fn new(path: Arc<str>, behaviour: Box<dyn Behaviour>, peers: Arc<dyn Peers>) -> Arc<Self> {
+    fn new(
+        path: Arc<str>,
+        behaviour: Box<dyn Behaviour>,
+        peers: Arc<dyn Peers>,
+        runtime: Handle,
+    ) -> Arc<Self> {
         Arc::new(Self {
             path,
             behaviour,
             rooms: RwLock::new(Rooms::new()),
+            runtime,
             peers,
             ack_ids: AtomicU64::new(0),
             warned: Seldom::default(),
@@ -127,15 +136,20 @@ impl fmt::Debug for NamespaceState {
 pub(crate) struct Namespaces {
     by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
     peers: Arc<dyn Peers>,
+    runtime: Handle,
 }
 
 impl Namespaces {
+    /// Handlers run on the runtime that this is called in.
     pub(crate) fn new(described: Vec<Described>, peers: Arc<dyn Peers>) -> Self {
+        let runtime = Handle::current();
         let serve = |Described { path, behaviour, .. }| {
-            (Arc::clone(&path), NamespaceState::new(path, behaviour, Arc::clone(&peers)))
+            let state =
+                NamespaceState::new(Arc::clone(&path), behaviour, Arc::clone(&peers), runtime.clone());
+            (path, state)
         };
         let by_path = described.into_iter().map(serve).collect();
-        Self { by_path, peers }
+        Self { by_path, peers, runtime }
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<NamespaceState>> {
@@ -145,9 +159,11 @@ impl Namespaces {
     /// A namespace to emit to. One that this node does not serve may still have sockets on others.
     pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
         let path = normalize(path);
-        self.find(&path)
-            .cloned()
-            .unwrap_or_else(|| NamespaceState::new(path, Box::new(Nobody), Arc::clone(&self.peers)))
+        let unserved = || {
+            let (peers, runtime) = (Arc::clone(&self.peers), self.runtime.clone());
+            NamespaceState::new(Arc::clone(&path), Box::new(Nobody), peers, runtime)
+        };
+        self.find(&path).cloned().unwrap_or_else(unserved)
     }
 
     /// Delivers a broadcast that another node emitted. A namespace that this node does not serve has no sockets here.
