@@ -8,26 +8,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use tokio::sync::Semaphore;
 
+use super::answering::MAX_ANSWERING;
 use super::args::RawArgs;
-use super::broadcast::Broadcast;
 use super::error::{DisconnectReason, EventError, Refusal};
+use super::exchange::Emitted;
 use super::handshake::Handshake;
 use super::namespace::Described;
 use super::packet::Event;
 use super::peers::Peers;
 use super::raw::RawSocket;
-use super::rooms::{Room, Rooms};
-use crate::id::SocketId;
+use super::rooms::{Room, Rooms, Selection};
+use super::server_events::ServerEvents;
+use crate::id::{NodeId, SocketId};
 
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
     pub(crate) behaviour: Box<dyn Behaviour>,
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
+    /// This node.
+    pub(crate) node: NodeId,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
+    server_events: Mutex<ServerEvents>,
 }
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -43,6 +50,10 @@ pub(crate) trait Behaviour: Send + Sync {
         socket: Arc<RawSocket>,
         reason: DisconnectReason,
     ) -> BoxFuture<Result<(), EventError>>;
+    /// Handles an event of another node, if it is handled at all.
+    fn server_event(&self, event: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>>;
+    /// What others may know of a socket's data.
+    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value;
 }
 
 /// The data of an admitted socket.
@@ -57,14 +68,25 @@ pub(crate) enum Admission {
 }
 
 impl NamespaceState {
-    pub(crate) fn new(path: Arc<str>, behaviour: Box<dyn Behaviour>, peers: Arc<dyn Peers>) -> Arc<Self> {
+    pub(crate) fn new(
+        path: Arc<str>,
+        behaviour: Box<dyn Behaviour>,
+        node: NodeId,
+        peers: Arc<dyn Peers>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             path,
             behaviour,
             rooms: RwLock::new(Rooms::new()),
+            node,
             peers,
             ack_ids: AtomicU64::new(0),
+            server_events: Mutex::default(),
         })
+    }
+
+    pub(crate) fn server_events(&self) -> &Mutex<ServerEvents> {
+        &self.server_events
     }
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
@@ -104,6 +126,27 @@ impl NamespaceState {
             self.peers.interest(&self.path, room, false);
         }
     }
+
+    /// Adds every selected socket to every one of the rooms; all are selected before the first one joins.
+    pub(crate) fn join_selected(&self, selection: &Selection, names: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
+            if rooms.join(id, name) {
+                self.peers.interest(&self.path, name, true);
+            }
+        }
+    }
+
+    pub(crate) fn leave_selected(&self, selection: &Selection, names: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
+            if rooms.leave(id, name) {
+                self.peers.interest(&self.path, name, false);
+            }
+        }
+    }
 }
 
 impl fmt::Debug for NamespaceState {
@@ -116,16 +159,23 @@ impl fmt::Debug for NamespaceState {
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
+    node: NodeId,
     peers: Arc<dyn Peers>,
+    /// Bounds the questions of other nodes that are being answered.
+    answering: Arc<Semaphore>,
 }
 
 impl Namespaces {
-    pub(crate) fn new(described: Vec<Described>, peers: Arc<dyn Peers>) -> Self {
+    pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
         let serve = |Described { path, behaviour, .. }| {
-            (Arc::clone(&path), NamespaceState::new(path, behaviour, Arc::clone(&peers)))
+            (Arc::clone(&path), NamespaceState::new(path, behaviour, node.clone(), Arc::clone(&peers)))
         };
         let by_path = described.into_iter().map(serve).collect();
-        Self { by_path, peers }
+        Self { by_path, node, peers, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
+    }
+
+    pub(crate) fn answering(&self) -> &Arc<Semaphore> {
+        &self.answering
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<NamespaceState>> {
@@ -135,16 +185,9 @@ impl Namespaces {
     /// A namespace to emit to. One that this node does not serve may still have sockets on others.
     pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
         let path = normalize(path);
-        self.find(&path)
-            .cloned()
-            .unwrap_or_else(|| NamespaceState::new(path, Box::new(Nobody), Arc::clone(&self.peers)))
-    }
-
-    /// Delivers a broadcast that another node emitted. A namespace that this node does not serve has no sockets here.
-    pub(crate) fn deliver(&self, broadcast: &Broadcast) {
-        if let Some(namespace) = self.find(&broadcast.namespace) {
-            namespace.fan_out(broadcast);
-        }
+        self.find(&path).cloned().unwrap_or_else(|| {
+            NamespaceState::new(path, Box::new(Nobody), self.node.clone(), Arc::clone(&self.peers))
+        })
     }
 }
 
@@ -171,5 +214,12 @@ impl Behaviour for Nobody {
 
     fn disconnected(&self, _: Arc<RawSocket>, _: DisconnectReason) -> BoxFuture<Result<(), EventError>> {
         Box::pin(future::ready(Ok(())))
+    }
+    fn server_event(&self, _: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>> {
+        None
+    }
+
+    fn describe(&self, _: &(dyn Any + Send + Sync)) -> Value {
+        Value::Null
     }
 }
