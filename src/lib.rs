@@ -45,6 +45,6 @@ pub mod socket;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
-    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
-    Refusal, Result, Socket, Target, namespace,
+    AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
+    Refusal, RemoteSocket, Result, Socket, Sockets, Target, namespace,
 };
