@@ -1,8 +1,8 @@
 //! Harness of the cluster tests: nodes, a balancer without memory, and clients that speak the protocols by hand.
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
-pub mod chaos;
 pub mod app;
+pub mod chaos;
 pub mod client;
 pub mod deadline;
 pub mod fixture;
