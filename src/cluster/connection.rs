@@ -308,7 +308,7 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
     match header.kind {
         Some(Kind::Link(hello)) => handle_hello(&connection, &hello, &header.origin, halves, &ports).await,
         Some(Kind::Http(pb::Http {})) if admitted => {
-            let (serve, stream) = (Arc::clone(&ports.serve), BiStream::new(halves));
+            let (serve, stream) = (Arc::clone(&ports.serve), BiStream::answering(halves));
             ports.app.spawn(async move { serve(stream) });
         }
         Some(Kind::Relay(relay)) if admitted && header.origin.is_empty() => {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
-use super::line::{Line, Stage};
+use super::line::{Director, Line, Stage};
 use super::packet::{self, Packet};
 use super::payload;
 use super::registry::Registration;
@@ -48,7 +48,7 @@ pub(crate) enum Message<K> {
     Post(Conn, oneshot::Sender<PostReply>),
     PostBody(Conn, PostBody),
     PostAborted(Conn),
-    Socket(Conn, Arc<Line>),
+    Socket(Conn, Director),
     /// What one read of a WebSocket brought; the I/O task waits until it is handled.
     Frames(Conn, Vec<Result<Packet, PacketError>>),
     SocketClosed {
@@ -73,8 +73,11 @@ pub(crate) struct State<A: Application> {
     /// `None` once the application was told that the session is closed.
     client: Option<A::Client>,
     requests: Vec<(Conn, Request)>,
-    /// The application is busy: these wait until it has room, so its client is slowed down instead of buffered.
-    held: Vec<Held>,
+    /// The application is busy: these WebSockets are not read from until it has room, so that its client is slowed down
+    /// instead of buffered. A payload that is being handled waits in the session.
+    held: Vec<Arc<Line>>,
+    /// The last GET that was answered with a payload, as long as nobody said otherwise.
+    flushed: Option<Conn>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     _registration: Registration<<A::Client as Client>::Command>,
@@ -85,20 +88,6 @@ enum Request {
     Poll(oneshot::Sender<Answer<PollReply>>),
     Post(oneshot::Sender<PostReply>),
     Socket(Director),
-}
-
-/// Directs the I/O task of a WebSocket; the WebSocket closes with the session, however that ends.
-struct Director(Arc<Line>);
-
-impl Drop for Director {
-    fn drop(&mut self) {
-        self.0.advance(Stage::Closed);
-    }
-}
-
-enum Held {
-    Post(oneshot::Sender<PostReply>, PostReply),
-    Read(Arc<Line>),
 }
 
 struct Timer {
@@ -130,6 +119,7 @@ impl<A: Application> Actor for SessionActor<A> {
             client: None,
             requests,
             held: Vec::new(),
+            flushed: None,
             timer: None,
             _registration: registration,
         };
@@ -170,7 +160,7 @@ impl<A: Application> State<A> {
                 self.requests.push((conn, Request::Poll(reply)));
                 self.session.handle_poll(conn, now);
             }
-            Message::PollAborted(conn) => self.session.handle_poll_aborted(conn),
+            Message::PollAborted(conn) => self.poll_aborted(conn),
             Message::Post(conn, reply) => {
                 self.requests.push((conn, Request::Post(reply)));
                 self.session.handle_post(conn);
@@ -179,8 +169,8 @@ impl<A: Application> State<A> {
             Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
             Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
             Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
-            Message::Socket(conn, line) => {
-                self.requests.push((conn, Request::Socket(Director(line))));
+            Message::Socket(conn, director) => {
+                self.requests.push((conn, Request::Socket(director)));
                 self.session.handle_socket(conn, now);
             }
             Message::Frames(conn, frames) => self.frames(conn, frames, now),
@@ -194,7 +184,7 @@ impl<A: Application> State<A> {
                 }
             }
             Message::Overflow => {
-                tracing::info!(reason = "slow client", "session closed");
+                tracing::debug!(reason = "slow client", "session closed");
                 self.session.handle_shutdown(CloseReason::TransportError);
             }
             Message::Close => {
@@ -206,13 +196,12 @@ impl<A: Application> State<A> {
             }
             Message::Shutdown(reason) => self.session.handle_shutdown(reason),
             Message::Timeout => self.timeout(now),
-            Message::Resume => self.resume(),
+            // Whatever happened, `settle` looks whether there is room again.
+            Message::Resume => {}
             Message::Command(command) => {
                 if let Some(client) = &mut self.client {
                     client.handle_command(command);
                 }
-                // What it was busy with may be gone.
-                self.resume();
             }
         }
     }
@@ -225,7 +214,7 @@ impl<A: Application> State<A> {
         self.outputs();
         if let Some(line) = self.line(conn).cloned() {
             if self.is_busy() {
-                self.held.push(Held::Read(line));
+                self.held.push(line);
             } else {
                 line.resume();
             }
@@ -248,19 +237,21 @@ impl<A: Application> State<A> {
         self.client.as_ref().is_some_and(Client::is_busy)
     }
 
-    /// The application has room again: answers held POSTs and reads on.
-    fn resume(&mut self) {
-        if self.is_busy() {
-            return;
-        }
-        for held in self.held.drain(..) {
-            held.release();
+    /// The client of a GET went away. What it was answered, but never got, must not be lost in silence.
+    fn poll_aborted(&mut self, conn: Conn) {
+        if self.flushed == Some(conn) {
+            self.session.handle_shutdown(CloseReason::TransportError);
+        } else {
+            self.session.handle_poll_aborted(conn);
         }
     }
 
-    /// Carries out what the session decided, then arms the timer or ends the actor.
+    /// Carries out what the session decided, reads on if there is room, then arms the timer or ends the actor.
     fn settle(&mut self) {
         self.outputs();
+        if !self.is_busy() {
+            self.held.drain(..).for_each(|line| line.resume());
+        }
         if self.session.transport() == super::Transport::Polling {
             self.this.outbox().set_writable(self.session.is_writable());
         }
@@ -272,7 +263,7 @@ impl<A: Application> State<A> {
     }
 
     fn outputs(&mut self) {
-        while let Some(output) = self.session.poll_output() {
+        while let Some(output) = self.next_output() {
             match output {
                 Output::Send(packet) => {
                     // The session knows what it queued; nobody need be told.
@@ -287,6 +278,13 @@ impl<A: Application> State<A> {
         }
     }
 
+    /// While the application is busy, the packets of a payload wait: their POST stays in progress, so that the client
+    /// sends no other.
+    fn next_output(&mut self) -> Option<Output> {
+        self.session.hold_payload(self.is_busy());
+        self.session.poll_output()
+    }
+
     fn answer_poll(&mut self, conn: Conn, reply: PollReply) {
         let Some(Request::Poll(sender)) = self.take_request(conn) else { return };
         if sender.is_closed() {
@@ -294,21 +292,20 @@ impl<A: Application> State<A> {
             self.session.handle_shutdown(CloseReason::TransportError);
             return;
         }
+        self.flushed = (reply == PollReply::Flush).then_some(conn);
         let answer = match reply {
             PollReply::Flush => Answer::Payload(payload::encode(&self.this.outbox().take_all())),
             reply => Answer::Reply(reply),
         };
-        let _gone = sender.send(answer);
+        if sender.send(answer).is_err() {
+            self.poll_aborted(conn);
+        }
     }
 
     fn answer_post(&mut self, conn: Conn, reply: PostReply) {
         let Some(Request::Post(sender)) = self.take_request(conn) else { return };
-        let held = Held::Post(sender, reply);
-        if self.is_busy() {
-            self.held.push(held);
-        } else {
-            held.release();
-        }
+        // Its client may have gone away.
+        let _gone = sender.send(reply);
     }
 
     fn direct(&mut self, conn: Conn, order: SocketOrder) {
@@ -336,9 +333,6 @@ impl<A: Application> State<A> {
             client.handle_close(reason);
         }
         self.this.outbox().close();
-        for held in self.held.drain(..) {
-            held.release();
-        }
         tracing::debug!(%reason, "session closed");
     }
 
@@ -371,16 +365,5 @@ impl<A: Application> State<A> {
             let _stopped = myself.cast(Message::Timeout);
         });
         self.timer = Some(Timer { at, task: task.abort_handle() });
-    }
-}
-
-impl Held {
-    fn release(self) {
-        match self {
-            Self::Post(sender, reply) => {
-                let _gone = sender.send(reply);
-            }
-            Self::Read(line) => line.resume(),
-        }
     }
 }

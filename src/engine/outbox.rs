@@ -83,7 +83,7 @@ impl Outbox {
         if volatile && !(queue.writable && queue.frames.is_empty()) {
             return Pushed::Dropped;
         }
-        let bytes = frames.iter().map(Frame::len).sum::<usize>();
+        let bytes = frames.iter().map(cost).sum::<usize>();
         if !queue.frames.is_empty() && queue.bytes + bytes > self.limit {
             queue.close();
             return Pushed::Overflow;
@@ -97,7 +97,7 @@ impl Outbox {
         if queue.intake == Intake::Closed {
             return Pushed::Dropped;
         }
-        queue.append(std::slice::from_ref(frame), frame.len())
+        queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
     /// Takes everything, for the answer of a GET.
@@ -172,7 +172,7 @@ impl Queue {
         while taken < budget
             && let Some(frame) = self.frames.pop_front()
         {
-            taken += frame.len();
+            taken += cost(&frame);
             batch.push_back(frame);
         }
         self.bytes -= taken;
@@ -185,6 +185,14 @@ impl Queue {
         self.writable = false;
     }
 }
+
+/// What a frame holds in memory, about: the smallest ones hold more than their bytes.
+fn cost(frame: &Frame) -> usize {
+    frame.len() + FRAME
+}
+
+/// The frame itself, and the head of what it shares.
+const FRAME: usize = size_of::<Frame>() + 32;
 
 #[cfg(test)]
 mod tests {

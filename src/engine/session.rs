@@ -105,6 +105,8 @@ pub(crate) struct Session {
     post: Option<Box<Post>>,
     probe: Option<Box<Probe>>,
     heartbeat: Heartbeat,
+    /// The packets of a payload wait.
+    held: bool,
     /// On polling: whether the outbox holds something that no GET took yet.
     queued: bool,
     outputs: VecDeque<Output>,
@@ -130,6 +132,7 @@ impl Session {
             post: None,
             probe: None,
             heartbeat: Heartbeat::start(&config, now),
+            held: false,
             queued: false,
             outputs: VecDeque::new(),
             config,
@@ -321,9 +324,14 @@ impl Session {
         phase.into_iter().chain(probe).min()
     }
 
+    /// Whether the packets of a payload wait. The POST that brought them stays in progress meanwhile.
+    pub(crate) const fn hold_payload(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// What to do next.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        while self.outputs.is_empty() && self.handle_next_packet() {}
+        while self.outputs.is_empty() && !self.held && self.handle_next_packet() {}
         let next = self.outputs.pop_front();
         if next.is_none() {
             // An idle session holds no memory for what it may want.

@@ -52,6 +52,11 @@ pub struct RawArgs {
 }
 
 impl RawArgs {
+    /// The same in memory of its own.
+    pub(crate) fn copied(&self) -> Self {
+        Self { json: (&*self.json).into(), attachments: Arc::clone(&self.attachments) }
+    }
+
     /// Encodes arguments as an emit does.
     ///
     /// # Errors

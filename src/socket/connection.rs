@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
-use super::raw::RawSocket;
+use super::raw::{RawSocket, caught};
 use super::state::{Admission, Data, NamespaceState};
 use super::{Config, SocketIo};
 use crate::engine::{self, CloseReason, Message, SessionRef};
@@ -50,7 +51,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Presence {
-    Connecting(Arc<RawSocket>),
+    Connecting(Arc<RawSocket>, Deciding),
     Connected(Arc<RawSocket>),
     /// The server disconnected it. What the client sent before it knew is ignored, not held against it.
     Left,
@@ -59,7 +60,7 @@ enum Presence {
 impl Connection {
     pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
         let decoder = Decoder::new(app.config().limits());
-        let join_by = Some(now + app.config().connect_timeout);
+        let join_by = now.checked_add(app.config().connect_timeout);
         Self { session, app, decoder, sockets: Vec::new(), join_by, attachments_by: None, closing: false }
     }
 
@@ -80,7 +81,7 @@ impl Connection {
         match packet {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
             Packet::Event { ns, event } => match self.presence(&ns)? {
-                Presence::Connecting(socket) | Presence::Connected(socket) => {
+                Presence::Connecting(socket, _) | Presence::Connected(socket) => {
                     socket.receive(event);
                     Ok(())
                 }
@@ -117,6 +118,8 @@ impl Connection {
             self.refuse(&ns, &Refusal::new("Invalid namespace"));
             return Ok(());
         };
+        // Copies: a socket lives much longer than the message it came in.
+        let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
         let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
         let Ok(id) = self.app.mint() else {
             self.refuse(&ns, &Refusal::new("internal error"));
@@ -136,14 +139,14 @@ impl Connection {
                 socket.admit(data);
             }
             Admission::Deciding(decision) => {
-                self.enter(ns, Presence::Connecting(socket));
                 let session = self.session.clone();
-                // Ends when the user's `auth` does; a panic in it must not leave the client waiting.
-                let deciding = tokio::spawn(decision);
-                tokio::spawn(async move {
-                    let outcome = deciding.await.unwrap_or_else(|_| Err(Refusal::new("internal error")));
+                let deciding = tokio::spawn(async move {
+                    // A panic in the user's `auth` must not leave the client waiting.
+                    let outcome =
+                        caught(decision).await.unwrap_or_else(|| Err(Refusal::new("internal error")));
                     session.command(Command(Order::Admitted { socket: id, outcome }));
                 });
+                self.enter(ns, Presence::Connecting(socket, Deciding(deciding.abort_handle())));
             }
         }
     }
@@ -152,11 +155,11 @@ impl Connection {
         let found = self
             .sockets
             .iter()
-            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket) if socket.id == id));
+            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket, _) if socket.id == id));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
         let (ns, presence) = self.sockets.swap_remove(index);
-        let Presence::Connecting(socket) = presence else { return };
+        let Presence::Connecting(socket, _decided) = presence else { return };
         match outcome {
             Ok(data) => {
                 self.enter(ns, Presence::Connected(Arc::clone(&socket)));
@@ -164,7 +167,7 @@ impl Connection {
                 socket.admit(data);
             }
             Err(refusal) => {
-                tracing::info!(%ns, refusal = refusal.message(), "a client was refused");
+                tracing::debug!(%ns, refusal = refusal.message(), "a client was refused");
                 self.refuse(&ns, &refusal);
             }
         }
@@ -234,10 +237,27 @@ impl Presence {
     /// Whether the server disconnected it. The client may know, and come back, before the order to forget it is here.
     fn has_left(&self) -> bool {
         match self {
-            Self::Connecting(_) => false,
+            Self::Connecting(..) => false,
             Self::Connected(socket) => !socket.is_connected(),
             Self::Left => true,
         }
+    }
+}
+
+/// The user's `auth` at work; it ends with the client's interest in the outcome.
+#[derive(Debug)]
+struct Deciding(AbortHandle);
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for Connection {
+    /// The session's actor failed, or its node was dropped: no socket may stay behind.
+    fn drop(&mut self) {
+        self.disconnect_all(DisconnectReason::TransportError);
     }
 }
 
@@ -249,7 +269,7 @@ impl engine::Client for Connection {
             return;
         }
         if let Err(violation) = self.message(message) {
-            tracing::info!(%violation, "a client broke the protocol: closed");
+            tracing::debug!(%violation, "a client broke the protocol: closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
@@ -267,17 +287,17 @@ impl engine::Client for Connection {
 
     fn handle_timeout(&mut self, now: Instant) {
         if self.join_by.is_some_and(|at| at <= now) {
-            tracing::info!("a client joined no namespace in time: closed");
+            tracing::debug!("a client joined no namespace in time: closed");
             self.close(DisconnectReason::ForcedServerClose);
         } else if self.attachments_by.is_some_and(|at| at <= now) {
-            tracing::info!("a client did not complete a packet in time: closed");
+            tracing::debug!("a client did not complete a packet in time: closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
 
     fn is_busy(&self) -> bool {
         self.sockets.iter().any(|(_, presence)| match presence {
-            Presence::Connecting(socket) | Presence::Connected(socket) => socket.is_full(),
+            Presence::Connecting(socket, _) | Presence::Connected(socket) => socket.is_full(),
             Presence::Left => false,
         })
     }

@@ -245,7 +245,10 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     }
 
     /// Forgets the type of the data.
-    pub(crate) fn described(self) -> Described {
+    pub(crate) fn described(mut self) -> Described {
+        if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
+            self.faults.push("events handles every event, so fallback never runs".to_owned());
+        }
         Described { path: self.path, behaviour: Box::new(self.handlers), faults: self.faults }
     }
 }

@@ -56,6 +56,15 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// Lets go of the message it came in, if that was much larger than what is left of it (white space, say): a queue
+    /// counts what it holds.
+    fn detached(self, message: usize) -> Self {
+        if message < 2 * self.len() + 256 {
+            return self;
+        }
+        Self { name: (&*self.name).into(), args: self.args.copied(), ..self }
+    }
+
     /// About the bytes it holds: what queues count.
     pub(crate) fn len(&self) -> usize {
         self.name.len()
@@ -205,7 +214,8 @@ impl Kind {
             (Self::Disconnect, None) => Ok(Packet::Disconnect { ns }),
             (Self::Event, None) => Ok(Packet::Nothing { ns }),
             (Self::Event | Self::BinaryEvent, Some(payload)) => {
-                Ok(Packet::Event { ns, event: Event::parse(&payload, attachments, id)? })
+                let event = Event::parse(&payload, attachments, id)?.detached(payload.len());
+                Ok(Packet::Event { ns, event })
             }
             (Self::Ack | Self::BinaryAck, Some(payload)) => {
                 let args = RawArgs::without_attachments(check_args(&payload, attachments)?);
