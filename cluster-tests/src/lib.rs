@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
 pub mod app;
+pub mod chaos;
 pub mod client;
 pub mod deadline;
 pub mod fixture;

@@ -44,7 +44,7 @@ impl fmt::Display for Transport {
 #[derive(Debug, Clone)]
 pub struct Handshake {
     headers: HeaderMap,
-    query: Vec<(String, String)>,
+    query: Box<[(String, String)]>,
     url: String,
     address: Option<SocketAddr>,
     secure: bool,
@@ -64,8 +64,9 @@ impl Handshake {
         secure: bool,
         issued: SystemTime,
     ) -> Self {
-        let headers = compact(headers);
-        Self { headers, base64: query.b64(), query: query.pairs, url, address, secure, issued }
+        let (headers, base64) = (compact(headers), query.b64());
+        let query = query.pairs.into_boxed_slice();
+        Self { headers, query, url, address, secure, base64, issued }
     }
 
     /// The headers of the request.

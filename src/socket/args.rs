@@ -89,13 +89,11 @@ impl RawArgs {
     }
 
     /// Checks the text of a JSON array, and that its placeholders name attachments.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn from_array(array: &ByteString, attachments: Vec<Bytes>) -> Result<Self, PacketError> {
         Ok(Self::new(check_args(array, attachments.len())?, attachments))
     }
 
     /// The arguments as the text of a JSON array, for [`from_array`](Self::from_array) on another node.
-    #[cfg(test)]
     pub(crate) fn to_array(&self) -> ByteString {
         format!("[{}]", self.json).into()
     }

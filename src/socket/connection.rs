@@ -131,12 +131,12 @@ impl Connection {
         let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
         match admission {
             Admission::Open(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
             Admission::Deciding(decision) => {
-                self.sockets.push((ns, Presence::Connecting(socket)));
+                self.enter(ns, Presence::Connecting(socket));
                 let session = self.session.clone();
                 // Ends when the user's `auth` does; a panic in it must not leave the client waiting.
                 let deciding = tokio::spawn(decision);
@@ -159,7 +159,7 @@ impl Connection {
         let Presence::Connecting(socket) = presence else { return };
         match outcome {
             Ok(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
@@ -186,6 +186,14 @@ impl Connection {
             }
             self.close(DisconnectReason::ServerNamespaceDisconnect);
         }
+    }
+
+    /// Most clients use one namespace: room for more is made when it is needed.
+    fn enter(&mut self, ns: ByteString, presence: Presence) {
+        if self.sockets.is_empty() {
+            self.sockets.reserve_exact(1);
+        }
+        self.sockets.push((ns, presence));
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {

@@ -20,6 +20,7 @@ use super::acks::Acks;
 use super::args::RawArgs;
 use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
+use super::gathering::Share;
 use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
 use super::state::NamespaceState;
@@ -37,7 +38,14 @@ pub(crate) struct RawSocket {
     inbox: Mutex<Inbox>,
     /// The inbox is full: the client is not read from.
     full: AtomicBool,
-    acks: Mutex<Acks<oneshot::Sender<RawArgs>>>,
+    acks: Mutex<Acks<Waiter>>,
+}
+
+/// Whoever waits for an ack.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Call(oneshot::Sender<RawArgs>),
+    Gathering(Share),
 }
 
 /// What waits for the handlers of one socket.
@@ -127,10 +135,22 @@ impl RawSocket {
     /// The answer to an [`RawSocket::call`]; one that nobody waits for is ignored.
     pub(crate) fn receive_ack(&self, id: u64, args: RawArgs) {
         let waiting = self.acks.lock().take(id);
-        if let Some(waiting) = waiting {
+        match waiting {
             // The caller may have given up this instant.
-            let _gave_up = waiting.send(args);
+            Some(Waiter::Call(caller)) => drop(caller.send(args)),
+            Some(Waiter::Gathering(share)) => share.answer(args),
+            None => {}
         }
+    }
+
+    /// Waits for the ack of an event that goes to many.
+    pub(crate) fn expect_ack(&self, id: u64, waiter: Waiter) -> Result<(), AckError> {
+        self.acks.lock().insert(id, waiter)
+    }
+
+    /// Nobody waits for that ack any more.
+    pub(crate) fn forget_ack(&self, id: u64) {
+        self.acks.lock().cancel(id);
     }
 
     /// Takes the socket out of its namespace: it gets nothing from now on, and what it sent but nobody handled yet is
@@ -174,7 +194,7 @@ impl RawSocket {
         if !self.is_connected() {
             return Err(AckError::Disconnected);
         }
-        self.acks.lock().insert(id, sender)?;
+        self.expect_ack(id, Waiter::Call(sender))?;
         // Forgets the ack however this future ends.
         let _pending = PendingAck { socket: self, id };
         self.emit(&packet, false);
@@ -286,12 +306,12 @@ struct PendingAck<'a> {
 
 impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
-        self.socket.acks.lock().cancel(self.id);
+        self.socket.forget_ack(self.id);
     }
 }
 
 /// Runs a handler; `false` if it panicked.
-async fn run_to_end(handler: impl Future<Output = ()>) -> bool {
+pub(crate) async fn run_to_end(handler: impl Future<Output = ()>) -> bool {
     let mut handler = std::pin::pin!(handler);
     std::future::poll_fn(|cx| {
         // A handler that panicked is not polled again, so no broken state of it is seen.
