@@ -15,6 +15,7 @@ mod config;
 mod cors;
 pub(crate) mod exchange;
 mod forward;
+mod linger;
 mod polling;
 mod reply;
 pub(crate) mod server;
@@ -39,6 +40,7 @@ use crate::engine::{
     verify,
 };
 use crate::id::NodeId;
+use linger::Lingering;
 
 pub use body::Body;
 pub use client_files::CLIENT_VERSION;
@@ -96,6 +98,7 @@ impl<A: Application> Service<A> {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
+        let request = request.map(Lingering::new);
         if self.forwarded {
             return self.shared.own(request).await;
         }

@@ -54,6 +54,15 @@ impl Call {
         self
     }
 
+    /// Asks for a WebSocket.
+    #[must_use]
+    pub fn upgrade(self) -> Self {
+        self.header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "c29ja2V0bWVzaCB0ZXN0cw==")
+    }
+
     /// Gives it a body, sent in one piece with its length.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -217,7 +226,17 @@ impl Reply {
     /// It is not ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().expect("a header in ASCII"))
+        self.headers(name).first().copied()
+    }
+
+    /// A header's values, as often as it is there.
+    ///
+    /// # Panics
+    /// They are not ASCII.
+    #[must_use]
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| value.to_str().expect("a header in ASCII")).collect()
     }
 }
 

@@ -94,7 +94,16 @@ pub async fn serve(node: &Node) -> SocketAddr {
 /// Its name is none.
 #[must_use]
 pub fn member(number: usize, seed: Option<SocketAddr>) -> Cluster {
-    let cluster = Cluster::bind("127.0.0.1:0")
+    member_at(LOOPBACK, number, seed)
+}
+
+/// The same at an address between nodes that others know already.
+///
+/// # Panics
+/// Its name is none.
+#[must_use]
+pub fn member_at(bind: SocketAddr, number: usize, seed: Option<SocketAddr>) -> Cluster {
+    let cluster = Cluster::bind(bind.to_string())
         .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
         .node_id(format!("node-{number}").parse().expect("a node id"));
     cluster.seeds(seed.map(|seed| seed.to_string()))

@@ -41,12 +41,7 @@ impl WebSocket {
     /// # Panics
     /// No answer comes.
     pub async fn open(addr: std::net::SocketAddr, uri: &str) -> Result<Self, Reply> {
-        let call = Call::new(addr, Method::GET, uri)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "c29ja2V0bWVzaCB0ZXN0cw==");
-        Self::from_call(call).await
+        Self::from_call(Call::new(addr, Method::GET, uri).upgrade()).await
     }
 
     /// Asks for an upgrade with a request of the test's own.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -109,7 +109,8 @@ impl Cors {
         }
     }
 
-    /// The answer to every OPTIONS.
+    /// The answer to every OPTIONS. Node adds `Content-Length: 0`, which a 204 must not have (RFC 9110, section 8.6) and
+    /// hyper does not send.
     pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -127,7 +128,6 @@ impl Cors {
         if let Some(age) = self.max_age {
             headers.insert(ACCESS_CONTROL_MAX_AGE, age.as_secs().into());
         }
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         response
     }
 
@@ -209,7 +209,6 @@ mod tests {
         assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_HEADERS), Some("x-token"));
         assert_eq!(header(headers, ACCESS_CONTROL_ALLOW_CREDENTIALS), Some("true"));
         assert_eq!(header(headers, VARY), Some("Origin, Access-Control-Request-Headers"));
-        assert_eq!(header(headers, CONTENT_LENGTH), Some("0"));
     }
 
     #[test]

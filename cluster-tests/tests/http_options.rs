@@ -1,0 +1,501 @@
+//! What can be set about HTTP: who may open a session, cookies, CORS, the browser client, and what a node answers where
+//! it serves nobody.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cluster_tests::deadline::within;
+use cluster_tests::fixture::Suite;
+use cluster_tests::http::{Call, Reply};
+use cluster_tests::nodes::{Nodes, member, member_at, serve};
+use cluster_tests::target::Target;
+use cluster_tests::websocket::WebSocket;
+use hyper::Method;
+use socketmesh::http::{AllowRequest, CLIENT_VERSION, ClientFiles, Config, Cookie, Cors, SameSite};
+use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use tokio::net::TcpListener;
+
+/// A node with nothing but these settings.
+fn node(http: &Config) -> NodeBuilder {
+    let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
+    Node::builder().http(http.clone()).namespace(echo)
+}
+
+async fn nodes(count: usize, http: Config) -> Nodes {
+    Nodes::start(count, |_| node(&http)).await
+}
+
+/// A request of a page from another site.
+fn from_page(target: &Target, method: Method, query: &str) -> Call {
+    target.call(method, query).header("origin", PAGE)
+}
+
+/// A header that must not be there twice.
+#[track_caller]
+fn only<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+    let values = reply.headers(name);
+    assert!(values.len() <= 1, "{name}: {values:?}");
+    values.first().copied()
+}
+
+// --- allow_request ---
+
+/// Lets in who has the token, and counts who asks.
+fn guarded(asked: &Arc<AtomicUsize>) -> Config {
+    let asked = Arc::clone(asked);
+    let allow_request = AllowRequest::new(async move |handshake: Arc<socketmesh::engine::Handshake>| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        // A decision may take its time.
+        tokio::task::yield_now().await;
+        match handshake.headers().get("x-token").map(|token| token.as_bytes()) {
+            Some(b"good") => Ok(()),
+            Some(_) => Err("say \"please\"".to_owned()),
+            None => Err(String::new()),
+        }
+    });
+    Config { allow_request: Some(allow_request), ..Config::default() }
+}
+
+#[tokio::test]
+async fn who_is_not_allowed_is_told_why() {
+    let nodes = nodes(3, guarded(&Arc::default())).await;
+    let target = &nodes.target;
+    let refused = target.call(Method::GET, POLLING).header("x-token", "bad").send().await;
+    assert_eq!(refused.outcome(), (403, r#"{"code":4,"message":"say \"please\""}"#));
+    assert_eq!(refused.header("content-type"), Some("application/json"));
+    assert_eq!(target.get(POLLING).await.outcome(), (403, r#"{"code":4,"message":"Forbidden"}"#));
+
+    let refused =
+        WebSocket::from_call(target.call(Method::GET, WEBSOCKET).upgrade().header("x-token", "bad")).await;
+    let refused = refused.expect_err("refused");
+    assert_eq!(refused.outcome(), (400, r#"say "please""#));
+    assert_eq!(refused.header("content-type"), Some("text/html"));
+    assert_eq!(target.refusal(WEBSOCKET).await.outcome(), (400, "Forbidden"));
+    assert!(nodes.nodes.iter().all(|node| node.sessions() == 0), "nothing was created");
+}
+
+#[tokio::test]
+async fn who_is_allowed_is_asked_for_once_a_session() {
+    let asked = Arc::default();
+    let nodes = nodes(3, guarded(&asked)).await;
+    let target = &nodes.target;
+    let opened = target.call(Method::GET, POLLING).header("x-token", "good").send().await;
+    let handshake = cluster_tests::polling::handshake(opened.text());
+    let sid = handshake.get("sid").and_then(|sid| sid.as_str()).expect("a sid");
+    let query = format!("EIO=4&transport=polling&sid={sid}");
+    // Later requests have no token, and reach every node.
+    for _ in 0..3 {
+        let post = target.call(Method::POST, &query).body("40").send().await;
+        assert_eq!(post.outcome(), (200, "ok"));
+        assert!(target.get(&query).await.text().starts_with("40{"));
+        assert_eq!(target.call(Method::POST, &query).body("41").send().await.outcome(), (200, "ok"));
+    }
+    let mut ws = target.upgrade(&format!("EIO=4&transport=websocket&sid={sid}")).await.expect("the upgrade");
+    ws.send("2probe").await;
+    assert_eq!(ws.recv_text().await, "3probe");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+
+    let call = target.call(Method::GET, WEBSOCKET).upgrade().header("x-token", "good");
+    let mut ws = WebSocket::from_call(call).await.expect("allowed");
+    assert!(ws.recv_text().await.starts_with("0{"));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_what_is_refused_anyway() {
+    let asked = Arc::default();
+    let nodes = nodes(1, guarded(&asked)).await;
+    for (method, query) in [
+        (Method::GET, "EIO=4&transport=tcp"),
+        (Method::POST, POLLING),
+        (Method::GET, "EIO=4&transport=websocket"),
+        (Method::GET, "EIO=4&transport=polling&sid=unknown"),
+    ] {
+        assert_eq!(nodes.target.call(method, query).send().await.status(), 400, "{query}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    // The version comes last: Node's order.
+    assert_eq!(nodes.target.get("EIO=3&transport=polling").await.status(), 403);
+}
+
+// --- cookie ---
+
+#[tokio::test]
+async fn a_cookie_comes_with_a_polling_handshake_and_nothing_else() {
+    let nodes = nodes(3, Config { cookie: Some(Cookie::default()), ..Config::default() }).await;
+    let target = &nodes.target;
+    let opened = target.get(POLLING).await;
+    let handshake = cluster_tests::polling::handshake(opened.text());
+    let sid = handshake.get("sid").and_then(|sid| sid.as_str()).expect("a sid");
+    assert_eq!(only(&opened, COOKIE), Some(format!("io={sid}; Path=/; HttpOnly; SameSite=Lax").as_str()));
+
+    let session = target.polling().await;
+    for _ in 0..3 {
+        session.send("40").await;
+        let polled = session.poll().await;
+        assert_eq!((polled.status(), polled.header(COOKIE)), (200, None));
+        let posted = session.post("41").await;
+        assert_eq!((posted.status(), posted.header(COOKIE)), (200, None));
+    }
+    let opened = target.upgrade(WEBSOCKET).await.expect("accepted").opened;
+    assert_eq!((opened.status(), opened.header(COOKIE)), (101, None));
+    let refused = target.get("EIO=4&transport=tcp").await;
+    assert_eq!((refused.status(), refused.header(COOKIE)), (400, None));
+}
+
+#[tokio::test]
+async fn a_cookie_may_look_otherwise() {
+    let cookie = Cookie {
+        name: "sticky".to_owned(),
+        path: "/socket.io/".to_owned(),
+        http_only: false,
+        same_site: SameSite::None,
+        secure: true,
+    };
+    let nodes = nodes(1, Config { cookie: Some(cookie), ..Config::default() }).await;
+    let opened = nodes.target.get(POLLING).await;
+    let cookie = only(&opened, COOKIE).expect("a cookie");
+    assert!(cookie.starts_with("sticky="), "{cookie}");
+    assert!(cookie.ends_with("; Path=/socket.io/; Secure; SameSite=None"), "{cookie}");
+}
+
+// --- CORS ---
+
+/// One of each kind of answer, of this node or a session of another's: what, status, answer.
+async fn answers(target: &Target) -> Vec<(&'static str, u16, Reply)> {
+    let mut answers = Vec::new();
+    let session = target.at(0).polling().await;
+    let own = session.query("polling");
+    answers.push(("handshake", 200, from_page(target, Method::GET, POLLING).send().await));
+    answers.push(("refused", 400, from_page(target, Method::GET, "EIO=4&transport=tcp").send().await));
+    answers.push((
+        "unknown",
+        400,
+        from_page(target, Method::GET, "EIO=4&transport=polling&sid=x").send().await,
+    ));
+    let upgraded = WebSocket::from_call(from_page(target, Method::GET, WEBSOCKET).upgrade()).await;
+    answers.push(("websocket", 101, upgraded.expect("accepted").opened));
+    let probe = from_page(target, Method::GET, &session.query("websocket")).upgrade();
+    for n in 0..3 {
+        let target = target.at(n);
+        let posted = from_page(&target, Method::POST, &own).body("40").send().await;
+        answers.push(("post", 200, posted));
+        answers.push(("poll", 200, from_page(&target, Method::GET, &own).send().await));
+        answers.push(("put", 500, from_page(&target, Method::PUT, &own).send().await));
+        let large = vec![b'4'; 2_000_000];
+        answers.push(("large", 413, from_page(&target, Method::POST, &own).body(large).send().await));
+        session.send("41").await;
+    }
+    answers.push(("probe", 101, WebSocket::from_call(probe).await.expect("accepted").opened));
+    answers
+}
+
+#[tokio::test]
+async fn without_cors_nothing_is_allowed_to_other_pages() {
+    let nodes = nodes(3, Config::default()).await;
+    for (what, status, reply) in answers(&nodes.target).await {
+        assert_eq!(reply.status(), status, "{what}");
+        for name in [ALLOW_ORIGIN, "vary", "access-control-allow-credentials"] {
+            assert_eq!(reply.header(name), None, "{what}");
+        }
+    }
+    let preflight = from_page(&nodes.target, Method::OPTIONS, POLLING).send().await;
+    assert_eq!(preflight.outcome(), (400, r#"{"code":2,"message":"Bad handshake method"}"#));
+    let session = nodes.target.polling().await;
+    assert_eq!(session.call(Method::OPTIONS).send().await.outcome(), (500, ""));
+}
+
+#[tokio::test]
+async fn any_page_is_allowed_on_every_answer_exactly_once() {
+    let nodes = nodes(3, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    for (what, status, reply) in answers(&nodes.target).await {
+        assert_eq!(reply.status(), status, "{what}");
+        assert_eq!(only(&reply, ALLOW_ORIGIN), Some("*"), "{what}");
+        assert_eq!(only(&reply, "vary"), None, "{what}");
+        assert_eq!(only(&reply, "access-control-allow-methods"), None, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_named_when_it_may_send_cookies() {
+    let cors = Cors::reflect().credentials().exposed_headers("x-one");
+    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    for (what, status, reply) in answers(&nodes.target).await {
+        assert_eq!(reply.status(), status, "{what}");
+        assert_eq!(only(&reply, ALLOW_ORIGIN), Some(PAGE), "{what}");
+        assert_eq!(only(&reply, "access-control-allow-credentials"), Some("true"), "{what}");
+        assert_eq!(only(&reply, "access-control-expose-headers"), Some("x-one"), "{what}");
+        assert_eq!(only(&reply, "vary"), Some("Origin"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_on_the_list_is_answered_but_not_allowed() {
+    let cors = Cors::origins(["http://one.example", "http://two.example"]);
+    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    for (what, status, reply) in answers(&nodes.target).await {
+        assert_eq!(reply.status(), status, "{what}");
+        assert_eq!((only(&reply, ALLOW_ORIGIN), only(&reply, "vary")), (None, Some("Origin")), "{what}");
+    }
+    let call = nodes.target.call(Method::GET, POLLING).header("origin", "http://two.example");
+    assert_eq!(only(&call.send().await, ALLOW_ORIGIN), Some("http://two.example"));
+}
+
+#[tokio::test]
+async fn one_page_is_named_whoever_asks() {
+    let nodes =
+        nodes(1, Config { cors: Some(Cors::origin("http://one.example")), ..Config::default() }).await;
+    let reply = from_page(&nodes.target, Method::GET, POLLING).send().await;
+    assert_eq!(only(&reply, ALLOW_ORIGIN), Some("http://one.example"));
+    assert_eq!(only(&reply, "vary"), Some("Origin"));
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_by_any_node_for_any_session() {
+    let cors = Cors::reflect()
+        .credentials()
+        .methods("GET,POST")
+        .allowed_headers("x-token")
+        .max_age(Duration::from_secs(600));
+    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    let session = nodes.target.at(0).polling().await;
+    for query in [session.query("polling"), POLLING.to_owned(), "EIO=4&transport=polling&sid=x".to_owned()] {
+        for n in 0..3 {
+            let preflight = from_page(&nodes.target.at(n), Method::OPTIONS, &query)
+                .header("access-control-request-headers", "x-other")
+                .send()
+                .await;
+            assert_eq!(preflight.outcome(), (204, ""));
+            for (name, value) in [
+                (ALLOW_ORIGIN, "http://page.example"),
+                ("access-control-allow-credentials", "true"),
+                ("access-control-allow-methods", "GET,POST"),
+                ("access-control-allow-headers", "x-token"),
+                ("access-control-max-age", "600"),
+                ("vary", "Origin"),
+            ] {
+                assert_eq!(only(&preflight, name), Some(value), "{name} of {query} at node {n}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_allows_the_headers_it_asks_for() {
+    let nodes = nodes(1, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    let preflight = from_page(&nodes.target, Method::OPTIONS, POLLING)
+        .header("access-control-request-headers", "x-one,x-two")
+        .send()
+        .await;
+    assert_eq!(only(&preflight, "access-control-allow-headers"), Some("x-one,x-two"));
+    assert_eq!(only(&preflight, "access-control-allow-methods"), Some("GET,HEAD,PUT,PATCH,POST,DELETE"));
+    assert_eq!(only(&preflight, "vary"), Some("Access-Control-Request-Headers"));
+    assert_eq!(only(&preflight, "access-control-max-age"), None);
+}
+
+// --- the browser client ---
+
+/// A package with the files of the browser client; removed when dropped.
+struct Package(PathBuf);
+
+impl Package {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("socketmesh-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("dist")).expect("a folder");
+        fs::write(folder.join("package.json"), r#"{"version":"9.8.7"}"#).expect("a file");
+        fs::write(folder.join("dist/socket.io.min.js"), "io()").expect("a file");
+        fs::write(folder.join("dist/socket.io.min.js.map"), "{}").expect("a file");
+        Self(folder)
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[tokio::test]
+async fn the_client_comes_from_the_cdn_unless_said_otherwise() {
+    let nodes = nodes(1, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
+    assert_eq!(reply.status(), 302);
+    let location = format!("https://cdn.socket.io/{CLIENT_VERSION}/socket.io.min.js");
+    assert_eq!(reply.header("location"), Some(location.as_str()));
+    assert_eq!(only(&reply, ALLOW_ORIGIN), Some("*"));
+}
+
+#[tokio::test]
+async fn the_client_comes_from_a_folder_with_its_version_as_its_tag() {
+    let package = Package::new("http-options");
+    for folder in [package.0.clone(), package.0.join("dist")] {
+        let nodes = nodes(1, Config { client: ClientFiles::Folder(folder), ..Config::default() }).await;
+        let target = &nodes.target;
+        let reply = target.get_path("/socket.io/socket.io.min.js").await;
+        assert_eq!(reply.outcome(), (200, "io()"));
+        assert_eq!(reply.header("content-type"), Some("application/javascript; charset=utf-8"));
+        assert_eq!(reply.header("cache-control"), Some("public, max-age=0"));
+        assert_eq!(reply.header("etag"), Some("\"9.8.7\""));
+        let map = target.get_path("/socket.io/socket.io.min.js.map?v=1").await;
+        assert_eq!(map.header("content-type"), Some("application/json; charset=utf-8"));
+        for (known, status) in [("\"9.8.7\"", 304), ("W/\"9.8.7\"", 304), ("\"9.8.6\"", 200)] {
+            let call = Call::new(target.addr(), Method::GET, "/socket.io/socket.io.min.js");
+            assert_eq!(call.header("if-none-match", known).send().await.status(), status, "{known}");
+        }
+        let head = Call::new(target.addr(), Method::HEAD, "/socket.io/socket.io.min.js").send().await;
+        assert_eq!((head.outcome(), head.header("content-length")), ((200, ""), Some("4")));
+        for path in ["socket.io.js", "other.js", "package.json", "../package.json", "%2e%2e/package.json"] {
+            let reply = target.get_path(&format!("/socket.io/{path}")).await;
+            assert_eq!(reply.outcome(), (400, TRANSPORT_UNKNOWN), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_client_may_be_left_out() {
+    let nodes = nodes(1, Config { client: ClientFiles::Off, ..Config::default() }).await;
+    let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
+    assert_eq!(reply.outcome(), (400, TRANSPORT_UNKNOWN));
+}
+
+// --- where, and which node ---
+
+#[tokio::test]
+async fn an_answer_names_the_node_that_gave_it_only_when_asked_to() {
+    let exposing = nodes(3, Config { expose_node: true, ..Config::default() }).await;
+    let session = exposing.target.at(0).polling().await;
+    for (n, node) in exposing.nodes.iter().enumerate() {
+        session.send("40").await;
+        let reply = session.at(n).poll().await;
+        assert_eq!(reply.status(), 200);
+        assert_eq!(only(&reply, "x-socketmesh-node"), Some(node.id().as_str()), "the edge, not the owner");
+        session.send("41").await;
+    }
+    let silent = nodes(1, Config::default()).await;
+    assert_eq!(silent.target.get(POLLING).await.header("x-socketmesh-node"), None);
+}
+
+#[tokio::test]
+async fn a_path_is_a_prefix_that_ends_with_a_slash() {
+    let nodes = nodes(3, Config::default()).await;
+    for (path, status) in [
+        ("/socket.io/", 200),
+        ("/socket.io/foo", 200),
+        ("/socket.io/foo/bar/", 200),
+        ("/socket.io", 404),
+        ("/socket.iox/", 404),
+        ("/Socket.io/", 404),
+        ("/x/socket.io/", 404),
+        ("/", 404),
+    ] {
+        assert_eq!(nodes.target.get_path(&format!("{path}?{POLLING}")).await.status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_may_be_served_elsewhere_beside_other_pages() {
+    let node = node(&Config::default()).start().await.expect("the node starts");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let serving = node.clone();
+    let page = |request: &hyper::Request<hyper::body::Incoming>| {
+        hyper::Response::new(format!("page {}", request.uri().path()).into())
+    };
+    tokio::spawn(async move { serving.serve_at("/realtime/", listener, page).await });
+    let target = Target::of(Suite::Socket, addr, &[addr]);
+    assert!(target.get_path(&format!("/realtime/?{POLLING}")).await.text().starts_with("0{"));
+    let reply = target.get_path(&format!("/socket.io/?{POLLING}")).await;
+    assert_eq!(reply.outcome(), (200, "page /socket.io/"));
+}
+
+#[tokio::test]
+async fn a_node_that_joins_its_cluster_takes_no_clients_yet() {
+    // Holds the address of the seed until the seed comes.
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let seed: SocketAddr = silent.local_addr().expect("an address");
+    let http = Config { cors: Some(Cors::any()), ..Config::default() };
+    let joining = node(&http).cluster(member(1, Some(seed))).start().await.expect("the node starts");
+    let addr = serve(&joining).await;
+    let target = Target::of(Suite::Socket, addr, &[addr]);
+    assert!(!joining.is_ready());
+    for reply in [target.get(POLLING).await, target.refusal(WEBSOCKET).await] {
+        assert_eq!((reply.status(), reply.header("retry-after")), (503, Some("1")));
+        assert_eq!(only(&reply, ALLOW_ORIGIN), Some("*"), "or a page would not see it");
+    }
+    assert_eq!(joining.sessions(), 0);
+    assert_eq!(from_page(&target, Method::OPTIONS, POLLING).send().await.status(), 204);
+
+    drop(silent);
+    let first = node(&http).cluster(member_at(seed, 0, None)).start().await.expect("the seed starts");
+    within("the nodes to find each other", async { tokio::join!(first.ready(), joining.ready()) }).await;
+    assert_eq!(target.get(POLLING).await.status(), 200);
+}
+
+// --- requests that nobody sends on purpose ---
+
+#[tokio::test]
+async fn other_methods_open_no_session_and_harm_none() {
+    let nodes = nodes(3, Config::default()).await;
+    for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH] {
+        assert_eq!(nodes.target.call(method.clone(), POLLING).send().await.status(), 400, "{method}");
+        let session = nodes.target.polling().await;
+        for _ in 0..3 {
+            assert_eq!(session.call(method.clone()).send().await.outcome(), (500, ""), "{method}");
+        }
+        session.send("40").await;
+        assert!(session.poll().await.text().starts_with("40{"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn old_internet_explorers_are_told_not_to_look_for_attacks_through_any_node() {
+    let nodes = nodes(3, Config::default()).await;
+    let session = nodes.target.at(0).polling().await;
+    for n in 0..3 {
+        for (agent, told) in [
+            ("Mozilla/4.0 (compatible;MSIE 8.0; Windows NT 6.1)", Some("0")),
+            ("Mozilla/5.0 (Windows NT 6.1; Trident/7.0; rv:11.0)", Some("0")),
+            ("Mozilla/5.0 Firefox/130.0", None),
+        ] {
+            let reply = session.at(n).call(Method::POST).body("40").header("user-agent", agent).send().await;
+            assert_eq!((reply.status(), only(&reply, "x-xss-protection")), (200, told), "{agent}");
+            session.send("41").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_over_16_kib_is_refused() {
+    let nodes = nodes(3, Config::default()).await;
+    let session = nodes.target.at(0).polling().await;
+    for n in 0..3 {
+        let target = nodes.target.at(n);
+        let request = |query: &str, size: usize| {
+            let line = format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", target.uri(query));
+            let padding = "x".repeat(size - line.len() - "X-Padding: \r\n\r\n".len());
+            format!("{line}X-Padding: {padding}\r\n\r\n")
+        };
+        let open = target.raw(&request(POLLING, 16_000), "\r\n\r\n").await;
+        assert!(open.starts_with("HTTP/1.1 200"), "{open}");
+        session.send("40").await;
+        let poll = target.raw(&request(&session.query("polling"), 16_000), "\r\n\r\n").await;
+        assert!(poll.starts_with("HTTP/1.1 200"), "{poll}");
+        session.send("41").await;
+        for query in [POLLING, &session.query("polling")] {
+            let refused = target.raw(&request(query, 17_000), "\r\n\r\n").await;
+            assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+        }
+        session.settled().await;
+    }
+}
+
+const POLLING: &str = "EIO=4&transport=polling";
+const WEBSOCKET: &str = "EIO=4&transport=websocket";
+const PAGE: &str = "http://page.example";
+const ALLOW_ORIGIN: &str = "access-control-allow-origin";
+const COOKIE: &str = "set-cookie";
+const TRANSPORT_UNKNOWN: &str = r#"{"code":0,"message":"Transport unknown"}"#;
