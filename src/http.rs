@@ -145,7 +145,6 @@ impl<A: Application> Shared<A> {
                 Ok(Some(sid)) => {
                     if let Owner::There(owner) = cluster.owner(sid.key()) {
                         if self.is_too_large(&request) {
-                            polling::discard(request.into_body()).await;
                             return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
                         }
                         return forward::forward(cluster, &owner, request).await;

@@ -1,14 +1,10 @@
 //! Long-polling: the GETs and POSTs of a session (behaviour as Node's `transports/polling.ts`).
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-
-use tokio::time::timeout;
 
 use super::body::Body;
 use super::reply;
@@ -82,33 +78,15 @@ enum ReadError {
     Aborted,
 }
 
-/// Reads on what nobody wants, up to a limit: a client that is still sending would lose the answer to a reset.
-pub(crate) async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
-    let mut left = MAX_DISCARD;
-    let discarding = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    // One that takes longer does not get its answer.
-    let _late = timeout(DISCARD, discarding).await;
-}
-
 /// Reads a body of at most `limit` bytes.
 async fn read<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
-        discard(body).await;
         return Err(ReadError::TooLarge);
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_gone| ReadError::Aborted)?.into_data() else { continue };
         if whole.len() + data.len() > limit {
-            drop(whole);
-            discard(body).await;
             return Err(ReadError::TooLarge);
         }
         whole.extend_from_slice(&data);
@@ -132,7 +110,3 @@ fn is_internet_explorer(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.contains(";MSIE") || agent.contains("Trident/")
 }
-
-/// Enough for a message that is somewhat too large, and little to spend on one that is absurd.
-const MAX_DISCARD: usize = 16 << 20;
-const DISCARD: Duration = Duration::from_secs(2);

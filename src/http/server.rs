@@ -10,10 +10,9 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -113,26 +112,11 @@ where
 {
     let answer = service_fn(move |request: Request<Incoming>| {
         let service = service.clone();
-        let upgrade = request.extensions().get::<OnUpgrade>().cloned();
-        async move {
-            let response = service.respond(request).await;
-            if let Some(upgrade) = upgrade.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
-                tokio::spawn(hang_up(upgrade));
-            }
-            Ok::<_, Infallible>(response)
-        }
+        async move { Ok::<_, Infallible>(service.respond(request).await) }
     });
     let connection = http().keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
     if let Err(error) = connection.await {
         tracing::trace!(%error, "a forwarded request ended");
-    }
-}
-
-/// Ends the stream of a refused upgrade in good order. hyper gives it away as if it were upgraded, and dropping it is an
-/// abort, which may overtake the refusal.
-async fn hang_up(upgrade: OnUpgrade) {
-    if let Ok(upgraded) = upgrade.await {
-        let _gone = TokioIo::new(upgraded).shutdown().await;
     }
 }
 
