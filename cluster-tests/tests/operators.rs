@@ -1,6 +1,6 @@
 //! What can be done with many sockets wherever they are (Socket.IO server API: `fetchSockets`, `socketsJoin`,
 //! `socketsLeave`, `disconnectSockets`, `emitWithAck`, `serverSideEmit`), on three nodes in one process.
-#![expect(clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use cluster_tests::{
     websocket::{Received, WebSocket},
 };
 use serde_json::{Value, json};
-use socketmesh::cluster::{Cluster, LinkState, NodeState, Secret};
+use socketmesh::cluster::{Cluster, LinkState, Secret};
 use socketmesh::{AckError, EventError, Handshake, Node, Socket, namespace};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -90,12 +90,12 @@ impl Server {
     async fn sees(&self, members: usize) {
         let mut view = self.node.view().expect("it is in a cluster");
         let settled = view.wait_for(|view| {
-            let up = |member: &socketmesh::cluster::MemberView| {
-                member.link == LinkState::Up && member.state == NodeState::Ready
-            };
-            view.members.len() == members && view.members.iter().all(up)
+            view.members.len() == members && view.members.iter().all(|member| member.link == LinkState::Up)
         });
-        within(format!("{members} members at {}", self.node.id()), settled).await.expect("the node runs");
+        if tokio::time::timeout(DEADLINE, settled).await.is_err() {
+            let view = self.node.view().expect("it is in a cluster");
+            panic!("{} does not see {members} members: {:?}", self.node.id(), view.borrow().members);
+        }
         within("a node that takes clients", self.node.ready()).await;
     }
 
@@ -761,12 +761,12 @@ async fn does_the_same_alone(server: &Server) {
     assert_eq!(all.all_rooms().await.found, ["red".into()]);
     let asking = tokio::spawn({
         let all = all.clone();
-        async move { all.emit_with_ack::<i32, _>("ping", &()).await.unwrap() }
+        async move { all.emit_with_ack::<i32, _>("ping", &()).await.expect("it encodes") }
     });
     ann.acknowledges("ping", "1").await;
     bob.acknowledges("ping", "2").await;
-    assert_eq!(sorted(asking.await.unwrap().replies), [1, 2]);
-    let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.unwrap();
+    assert_eq!(sorted(asking.await.expect("no panic").replies), [1, 2]);
+    let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.expect("it encodes");
     assert_eq!((answers.replies.len(), answers.missing.len()), (0, 0));
     all.to("red").disconnect_sockets(false);
     assert_eq!(ann.packet().await, "41");
