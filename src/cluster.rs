@@ -39,3 +39,24 @@ pub use view::{LinkState, MemberView, NodeState, View};
 
 pub(crate) use mesh::{Mesh, OpenError, Owner};
 pub(crate) use stream::BiStream;
+
+/// The decoders of the layer, for fuzzing.
+#[cfg(feature = "fuzzing")]
+mod fuzzed {
+    use bytes::{Bytes, BytesMut};
+
+    use super::wire::{Frame, Message};
+
+    /// How many frames there are before the first that is none.
+    pub(crate) fn decode_frames(data: &[u8]) -> usize {
+        let mut buffer = BytesMut::from(data);
+        std::iter::from_fn(|| Frame::decode(&mut buffer).ok().flatten()).count()
+    }
+
+    pub(crate) fn decode_message(body: &[u8]) {
+        drop(Message::decode(Bytes::copy_from_slice(body)));
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzzed::{decode_frames, decode_message};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::engine::websocket::codec::{Decoder, Incoming, Violation};
-use crate::{engine, socket};
+use crate::{cluster, engine, socket};
 
 /// Client frames: read in one piece and in portions, both have to tell the same. The first byte is the portions' size.
 ///
@@ -67,4 +67,18 @@ pub fn socket_packet(data: &[u8]) {
 /// The arguments of an event, decoded as values with attachments.
 pub fn event_arguments(data: &[u8]) {
     socket::decode_arguments(&ByteString::from(String::from_utf8_lossy(data).into_owned()));
+}
+
+/// Frames of a link between nodes.
+///
+/// # Panics
+///
+/// When more frames come out than fit in.
+pub fn mesh_frame(data: &[u8]) {
+    assert!(cluster::decode_frames(data) <= data.len(), "more frames than bytes");
+}
+
+/// What a frame between nodes holds.
+pub fn mesh_envelope(data: &[u8]) {
+    cluster::decode_message(data);
 }

@@ -42,6 +42,7 @@ pub mod http;
 pub mod id;
 mod node;
 pub mod socket;
+mod telemetry;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{

@@ -140,7 +140,7 @@ mod fuzzed {
         let Ok(args) = RawArgs::from_array(array, attachments) else { return };
         drop(args.decode::<Args<(Option<Bytes>, serde_json::Value, RawArg)>>());
         drop(args.decode::<Vec<Option<String>>>());
-        drop(args.iter().count());
+        let _arguments = args.iter().count();
     }
 }
 

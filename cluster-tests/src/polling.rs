@@ -39,7 +39,13 @@ impl Polling {
     /// The same session, asked through the target's `n`th node only.
     #[must_use]
     pub fn at(&self, n: usize) -> Self {
-        Self { target: self.target.at(n), sid: self.sid.clone() }
+        self.through(&self.target.at(n))
+    }
+
+    /// The same session, asked through another target of its cluster.
+    #[must_use]
+    pub fn through(&self, target: &Target) -> Self {
+        Self { target: target.clone(), sid: self.sid.clone() }
     }
 
     /// A request of this session.

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 /// A layer, and the layers it may name with `crate::`. Within a layer everything may import everything.
 const LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
+    ("telemetry", &[]),
     ("engine", &["id"]),
-    ("socket", &["id", "engine"]),
-    ("cluster", &["id", "socket"]),
+    ("socket", &["id", "engine", "telemetry"]),
+    ("cluster", &["id", "socket", "telemetry"]),
     ("http", &["id", "engine", "cluster"]),
     ("balancer", &["http"]),
     ("node", &["id", "engine", "socket", "cluster", "http"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket"]),
+    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket", "telemetry"]),
     // The binary uses the library as any other program does.
     ("main", &["demo", "process", "serve"]),
     ("serve", &["demo", "process"]),
@@ -33,7 +34,10 @@ const SANS_IO: &[&str] = &[
     "engine/frame.rs",
     "engine/handshake.rs",
     "engine/session.rs",
+    "engine/outbox.rs",
+    "engine/line.rs",
     "engine/websocket/codec.rs",
+    "engine/websocket/codec/client_header.rs",
     "engine/websocket/codec/decoder.rs",
     "socket/packet.rs",
     "socket/args.rs",
@@ -46,6 +50,7 @@ const SANS_IO: &[&str] = &[
     "cluster/sequence.rs",
     "cluster/liveness.rs",
     "cluster/wire.rs",
+    "cluster/hello.rs",
     "cluster/wire/exchange.rs",
 ];
 

@@ -22,6 +22,7 @@ use crate::cluster::stream::{BiStream, Halves, StreamError, read_prelude};
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
 use crate::socket::exchange::Inbound;
+use crate::telemetry::Seldom;
 use pb::stream_header::Kind;
 
 /// Serves an HTTP/1.1 connection that another node's edge opened.
@@ -38,19 +39,13 @@ pub(crate) struct Ports {
     pub app: Handle,
     pub serve: Serve,
     pub deliver: Deliver,
-    pub warned: Mutex<Option<Instant>>,
+    pub warned: Seldom,
 }
 
 impl Ports {
     /// Whether to warn about strangers and refusals now: they could fill the log otherwise.
     pub(crate) fn may_warn(&self) -> bool {
-        let now = Instant::now();
-        let mut warned = self.warned.lock();
-        let may = warned.is_none_or(|last| now >= last + NAG);
-        if may {
-            *warned = Some(now);
-        }
-        may
+        self.warned.may(NAG, Instant::now())
     }
 }
 

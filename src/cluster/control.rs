@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +29,7 @@ use crate::cluster::shared::Shared;
 use crate::cluster::stream::Halves;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
+use crate::telemetry::Seldom;
 
 /// The handler.
 pub(crate) struct Control;
@@ -157,7 +157,7 @@ impl Actor for Control {
             app: start.app,
             serve: start.serve,
             deliver: start.deliver,
-            warned: Mutex::new(None),
+            warned: Seldom::default(),
         });
         tokio::spawn(accept(start.endpoint.clone(), Arc::clone(&ports)));
         me.cast(Message::Tick)?;

@@ -233,6 +233,14 @@ impl Mesh {
         }
     }
 
+    /// Whether a member has not yet confirmed this node's interest. One without a link counts: it may still hold the
+    /// end of a link that this node has replaced, and act on what it heard there.
+    fn is_behind(&self, peer: &Peer, version: u64) -> bool {
+        let is_member =
+            |view: &View| view.member(&peer.id).is_some_and(|it| it.incarnation == peer.incarnation);
+        peer.confirmed() < version && is_member(&self.shared.view.borrow())
+    }
+
     /// What a peer must want, or own, to get a broadcast for these rooms.
     fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
         let view = self.shared.view.borrow();
@@ -348,9 +356,8 @@ impl Peers for Mesh {
     fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut news = self.shared.confirmations.subscribe();
         Box::pin(async move {
-            let behind = |peer: &Arc<Peer>| peer.is_linked() && peer.confirmed() < version;
             let all = async {
-                while self.shared.roster().iter().any(behind) {
+                while self.shared.roster().iter().any(|peer| self.is_behind(peer, version)) {
                     if news.changed().await.is_err() {
                         return;
                     }

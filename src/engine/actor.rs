@@ -211,6 +211,8 @@ impl<A: Application> State<A> {
                 if let Some(client) = &mut self.client {
                     client.handle_command(command);
                 }
+                // What it was busy with may be gone.
+                self.resume();
             }
         }
     }

@@ -59,18 +59,18 @@ impl Frame {
     }
 
     /// The WebSocket frame, in two pieces for a vectored write; the second is empty for text.
-    pub(crate) fn websocket(&self) -> [Bytes; 2] {
-        match &self.0 {
-            Encoding::Text { frame, .. } => [frame.clone(), Bytes::new()],
+    pub(crate) fn websocket(self) -> [Bytes; 2] {
+        match self.0 {
+            Encoding::Text { frame, .. } => [frame, Bytes::new()],
             Encoding::Binary(binary) => [binary.header.clone(), binary.payload.clone()],
         }
     }
 
     /// The WebSocket frame for a client that asked for `b64=1`: bytes travel as a text frame of `b` and
     /// base64.
-    pub(crate) fn websocket_base64(&self) -> [Bytes; 2] {
-        match &self.0 {
-            Encoding::Text { frame, .. } => [frame.clone(), Bytes::new()],
+    pub(crate) fn websocket_base64(self) -> [Bytes; 2] {
+        match self.0 {
+            Encoding::Text { frame, .. } => [frame, Bytes::new()],
             Encoding::Binary(binary) => {
                 let packet = binary.base64();
                 [Bytes::copy_from_slice(&header(Opcode::Text, packet.len())), packet]
@@ -132,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn websocket(frame: &Frame) -> Vec<u8> {
-        frame.websocket().concat()
+        frame.clone().websocket().concat()
     }
 
     #[test]
@@ -167,8 +167,8 @@ mod tests {
             (65_536, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let frame = Frame::message_binary(vec![7; length].into());
-            assert_eq!(frame.websocket()[0], header);
-            assert_eq!(frame.websocket()[1].len(), length);
+            assert_eq!(frame.clone().websocket()[0], header);
+            assert_eq!(frame.clone().websocket()[1].len(), length);
             assert_eq!(frame.len(), header.len() + length);
         }
         assert_eq!(Frame::message_text(&"x".repeat(125)).websocket()[0][..5], [0x81, 126, 0, 126, b'4']);
@@ -178,7 +178,7 @@ mod tests {
     fn bytes_are_base64_on_polling_and_after_b64() {
         let frame = Frame::message_binary(Bytes::from_static(&[1, 2, 3, 4]));
         assert_eq!(frame.polling(), "bAQIDBA==");
-        assert_eq!(frame.websocket_base64().concat(), b"\x81\x09bAQIDBA==");
+        assert_eq!(frame.clone().websocket_base64().concat(), b"\x81\x09bAQIDBA==");
         assert_eq!(Frame::message_text("a").websocket_base64().concat(), b"\x81\x024a");
     }
 
@@ -187,10 +187,10 @@ mod tests {
         let bytes = Bytes::from(vec![1; 100]);
         let frame = Frame::message_binary(bytes.clone());
         let clone = frame.clone();
-        assert_eq!(frame.websocket()[1].as_ptr(), bytes.as_ptr());
+        assert_eq!(frame.clone().websocket()[1].as_ptr(), bytes.as_ptr());
         assert_eq!(frame.polling().as_ptr(), clone.polling().as_ptr());
         let text = Frame::message_text("shared");
-        assert_eq!(text.polling().as_ptr(), text.websocket()[0].as_ptr().wrapping_add(2));
+        assert_eq!(text.polling().as_ptr(), text.clone().websocket()[0].as_ptr().wrapping_add(2));
     }
 
     proptest! {

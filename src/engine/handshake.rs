@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use hyper::header::ORIGIN;
+use bytes::Bytes;
+use hyper::header::{HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method};
 
 use super::config::Config;
@@ -43,7 +44,7 @@ impl fmt::Display for Transport {
 #[derive(Debug, Clone)]
 pub struct Handshake {
     headers: HeaderMap,
-    query: Vec<(String, String)>,
+    query: Box<[(String, String)]>,
     url: String,
     address: Option<SocketAddr>,
     secure: bool,
@@ -63,7 +64,9 @@ impl Handshake {
         secure: bool,
         issued: SystemTime,
     ) -> Self {
-        Self { headers, base64: query.b64(), query: query.pairs, url, address, secure, issued }
+        let (headers, base64) = (compact(headers), query.b64());
+        let query = query.pairs.into_boxed_slice();
+        Self { headers, query, url, address, secure, base64, issued }
     }
 
     /// The headers of the request.
@@ -110,6 +113,20 @@ impl Handshake {
     pub const fn issued(&self) -> SystemTime {
         self.issued
     }
+}
+
+/// Moves the values into a buffer of their own. As they come from the HTTP layer they are slices of the connection's
+/// read buffer, and would keep its 8 KiB for as long as the session lives.
+fn compact(mut headers: HeaderMap) -> HeaderMap {
+    let mut text = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
+    let mut text = Bytes::from(text);
+    for value in headers.values_mut() {
+        if let Ok(own) = HeaderValue::from_maybe_shared(text.split_to(value.len())) {
+            *value = own;
+        }
+    }
+    headers
 }
 
 /// The query of a request, parsed once.
@@ -356,6 +373,26 @@ mod tests {
 
     fn refused(method: &Method, query: &str, upgrade: bool, known: Known) -> HandshakeError {
         check(method, query, upgrade, known).unwrap_err()
+    }
+
+    #[test]
+    fn a_handshake_keeps_its_headers_but_not_the_buffer_they_were_read_into() {
+        let read = Bytes::from("x".repeat(8192));
+        let mut headers = HeaderMap::new();
+        for (name, range) in [("cookie", 0..5), ("x-a", 5..5), ("cookie", 100..110)] {
+            headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).unwrap());
+        }
+        let handshake = Handshake::new(
+            headers.clone(),
+            "/".to_owned(),
+            Query::parse(""),
+            None,
+            false,
+            SystemTime::UNIX_EPOCH,
+        );
+        assert_eq!(handshake.headers(), &headers);
+        drop(headers);
+        assert!(read.is_unique());
     }
 
     #[test]

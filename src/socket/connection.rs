@@ -5,7 +5,6 @@
 //! decides wait for their handlers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytestring::ByteString;
 use tokio::time::Instant;
@@ -71,7 +70,7 @@ impl Connection {
         };
         self.attachments_by = match self.attachments_by {
             _ if !self.decoder.is_pending() => None,
-            None => Some(Instant::now() + ATTACHMENT_TIMEOUT),
+            None => Some(Instant::now() + self.app.config().attachment_timeout),
             running => running,
         };
         packet.map_or(Ok(()), |packet| self.packet(packet))
@@ -108,7 +107,7 @@ impl Connection {
 
     fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), Violation> {
         match self.index(&ns) {
-            Some(index) if matches!(self.sockets.get(index), Some((_, Presence::Left))) => {
+            Some(index) if self.sockets.get(index).is_some_and(|(_, presence)| presence.has_left()) => {
                 self.sockets.swap_remove(index);
             }
             Some(_) => return Err(Violation::State),
@@ -132,12 +131,12 @@ impl Connection {
         let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
         match admission {
             Admission::Open(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
             Admission::Deciding(decision) => {
-                self.sockets.push((ns, Presence::Connecting(socket)));
+                self.enter(ns, Presence::Connecting(socket));
                 let session = self.session.clone();
                 // Ends when the user's `auth` does; a panic in it must not leave the client waiting.
                 let deciding = tokio::spawn(decision);
@@ -160,7 +159,7 @@ impl Connection {
         let Presence::Connecting(socket) = presence else { return };
         match outcome {
             Ok(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
@@ -187,6 +186,14 @@ impl Connection {
             }
             self.close(DisconnectReason::ServerNamespaceDisconnect);
         }
+    }
+
+    /// Most clients use one namespace: room for more is made when it is needed.
+    fn enter(&mut self, ns: ByteString, presence: Presence) {
+        if self.sockets.is_empty() {
+            self.sockets.reserve_exact(1);
+        }
+        self.sockets.push((ns, presence));
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
@@ -220,6 +227,17 @@ impl Connection {
             .iter()
             .find_map(|(name, presence)| (name == ns).then_some(presence))
             .ok_or(Violation::State)
+    }
+}
+
+impl Presence {
+    /// Whether the server disconnected it. The client may know, and come back, before the order to forget it is here.
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Connecting(_) => false,
+            Self::Connected(socket) => !socket.is_connected(),
+            Self::Left => true,
+        }
     }
 }
 
@@ -284,7 +302,3 @@ impl Config {
         packet::Limits { max_attachments: self.max_attachments, max_pending_bytes: self.max_pending_bytes }
     }
 }
-
-/// How long the attachments of one packet may take to arrive: generous for a slow uplink, and the bytes that can wait
-/// meanwhile are bounded as well.
-const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(20);

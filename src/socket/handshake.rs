@@ -31,7 +31,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] with the message `invalid auth payload`: returned from `auth` with `?`, it becomes the
+    /// A [`Refusal`] with the message `invalid auth`: returned from `auth` with `?`, it becomes the
     /// CONNECT_ERROR.
     ///
     /// ```

@@ -84,7 +84,11 @@ impl Namespace {
         if !self.handlers.is_empty() {
             self.faults.push("auth comes before the handlers".to_owned());
         }
-        let auth: AuthFn<S> = Box::new(move |handshake| Box::pin((auth.clone())(handshake)));
+        // Called in the task that decides, not in the session's actor: it is user code.
+        let auth: AuthFn<S> = Box::new(move |handshake| {
+            let auth = auth.clone();
+            Box::pin(async move { auth(handshake).await })
+        });
         Namespace { path: self.path, handlers: Handlers::new(Auth::Asked(auth)), faults: self.faults }
     }
 }

@@ -102,7 +102,8 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limits: Limits,
-    pending: Option<Pending>,
+    /// Boxed: most clients never send an attachment, and every client has a decoder.
+    pending: Option<Box<Pending>>,
 }
 
 impl Decoder {
@@ -123,7 +124,8 @@ impl Decoder {
         if missing == 0 {
             return Ok(Some(packet));
         }
-        self.pending = Some(Pending { packet, missing, attachments: Vec::new(), bytes: text.len() });
+        self.pending =
+            Some(Box::new(Pending { packet, missing, attachments: Vec::new(), bytes: text.len() }));
         Ok(None)
     }
 
@@ -139,8 +141,9 @@ impl Decoder {
             self.pending = Some(pending);
             return Ok(None);
         }
-        pending.packet.attach(pending.attachments);
-        Ok(Some(pending.packet))
+        let Pending { mut packet, attachments, .. } = *pending;
+        packet.attach(attachments);
+        Ok(Some(packet))
     }
 
     /// Whether attachments of a packet are still to come.

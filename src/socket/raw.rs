@@ -118,9 +118,12 @@ impl RawSocket {
         self.start(inbox);
     }
 
-    /// An event of the client: handled after those before it.
+    /// An event of the client: handled after those before it, and not after the socket was disconnected.
     pub(crate) fn receive(self: &Arc<Self>, event: Event) {
         let mut inbox = self.inbox.lock();
+        if inbox.drain != Drain::Held && !self.is_connected() {
+            return;
+        }
         inbox.bytes += event.len();
         inbox.queue.push_back(Work::Event(event));
         if inbox.queue.len() >= INBOX_EVENTS || inbox.bytes >= INBOX_BYTES {
@@ -206,7 +209,7 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            tokio::spawn(Arc::clone(self).drain());
+            self.namespace.runtime.spawn(Arc::clone(self).drain());
         }
     }
 
@@ -269,7 +272,12 @@ impl RawSocket {
     }
 
     fn warn(&self, event: &str, error: &EventError) {
-        tracing::warn!(ns = %self.namespace.path, socket = %self.id, event, ?error, "a handler failed");
+        let ns = &self.namespace.path;
+        if self.namespace.may_warn() {
+            tracing::warn!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        } else {
+            tracing::debug!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        }
     }
 
     /// The server's side of a disconnect: out of the namespace at once, and the client is told. With `close`, out of

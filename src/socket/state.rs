@@ -7,10 +7,13 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::answering::MAX_ANSWERING;
 use super::args::RawArgs;
@@ -24,6 +27,7 @@ use super::raw::RawSocket;
 use super::rooms::{Room, Rooms, Selection};
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
+use crate::telemetry::Seldom;
 
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
@@ -32,8 +36,11 @@ pub(crate) struct NamespaceState {
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
     /// This node.
     pub(crate) node: NodeId,
+    /// Where handlers run, whichever thread gives rise to it.
+    pub(crate) runtime: Handle,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
+    warned: Seldom,
     server_events: Mutex<ServerEvents>,
 }
 
@@ -68,19 +75,20 @@ pub(crate) enum Admission {
 }
 
 impl NamespaceState {
-    pub(crate) fn new(
+    fn new(
         path: Arc<str>,
         behaviour: Box<dyn Behaviour>,
-        node: NodeId,
-        peers: Arc<dyn Peers>,
+        Place { node, runtime, peers }: Place,
     ) -> Arc<Self> {
         Arc::new(Self {
             path,
             behaviour,
             rooms: RwLock::new(Rooms::new()),
             node,
+            runtime,
             peers,
             ack_ids: AtomicU64::new(0),
+            warned: Seldom::default(),
             server_events: Mutex::default(),
         })
     }
@@ -91,6 +99,11 @@ impl NamespaceState {
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
         &self.peers
+    }
+
+    /// Whether to warn of a handler that failed: clients could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        self.warned.may(WARNINGS, Instant::now())
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
@@ -155,23 +168,32 @@ impl fmt::Debug for NamespaceState {
     }
 }
 
+/// What all namespaces of a node share.
+#[derive(Debug, Clone)]
+struct Place {
+    node: NodeId,
+    runtime: Handle,
+    peers: Arc<dyn Peers>,
+}
+
 /// The namespaces of this node. They are fixed before the first client connects.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
-    node: NodeId,
-    peers: Arc<dyn Peers>,
+    place: Place,
     /// Bounds the questions of other nodes that are being answered.
     answering: Arc<Semaphore>,
 }
 
 impl Namespaces {
+    /// Handlers run on the runtime that this is called in.
     pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
+        let place = Place { node, runtime: Handle::current(), peers };
         let serve = |Described { path, behaviour, .. }| {
-            (Arc::clone(&path), NamespaceState::new(path, behaviour, node.clone(), Arc::clone(&peers)))
+            (Arc::clone(&path), NamespaceState::new(path, behaviour, place.clone()))
         };
         let by_path = described.into_iter().map(serve).collect();
-        Self { by_path, node, peers, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
+        Self { by_path, place, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
     }
 
     pub(crate) fn answering(&self) -> &Arc<Semaphore> {
@@ -185,11 +207,13 @@ impl Namespaces {
     /// A namespace to emit to. One that this node does not serve may still have sockets on others.
     pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
         let path = normalize(path);
-        self.find(&path).cloned().unwrap_or_else(|| {
-            NamespaceState::new(path, Box::new(Nobody), self.node.clone(), Arc::clone(&self.peers))
-        })
+        let unserved = || NamespaceState::new(Arc::clone(&path), Box::new(Nobody), self.place.clone());
+        self.find(&path).cloned().unwrap_or_else(unserved)
     }
 }
+
+/// Warnings about the handlers of one namespace come at most this often; the others are debug lines.
+const WARNINGS: Duration = Duration::from_secs(1);
 
 /// `chat` and `/chat` are the same namespace.
 pub(crate) fn normalize(path: &str) -> Arc<str> {

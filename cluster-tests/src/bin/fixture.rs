@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use clap::Parser;
 use cluster_tests::fixture::{self, Fixture, Suite};
 use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 
 /// Serves the fixture of a protocol suite, or of the bench, on one node or as a member of a cluster.
@@ -30,7 +32,7 @@ struct Options {
     seed: Vec<String>,
     /// Name in the cluster.
     #[arg(long)]
-    node_id: Option<socketmesh::id::NodeId>,
+    node_id: Option<NodeId>,
     /// Takes clients even while no seed answers.
     #[arg(long)]
     serve_alone: bool,
@@ -38,6 +40,9 @@ struct Options {
     /// next of them.
     #[arg(long, conflicts_with_all = ["mesh", "seed", "node_id", "serve_alone"])]
     nodes: Option<usize>,
+    /// Writes a line to standard error whenever the cluster changes: who is in it, and who no longer is.
+    #[arg(long)]
+    log_views: bool,
 }
 
 #[tokio::main]
@@ -58,6 +63,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
     node.ready().await;
+    if options.log_views {
+        tokio::spawn(log_views(node.clone()));
+    }
     announce(http, &node)?;
     tokio::select! {
         _ = served => {}
@@ -86,6 +94,25 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, Box<dyn std::error::Err
         cluster = cluster.node_id(id.clone());
     }
     Ok(Some(cluster.serve_alone(options.serve_alone)))
+}
+
+/// `view epoch=7 members=a,b gone=c;` until the node shuts down.
+async fn log_views(node: Fixture) -> std::io::Result<()> {
+    let Some(mut views) = node.view() else { return Ok(()) };
+    let mut before: Vec<NodeId> = Vec::new();
+    loop {
+        let view = Arc::clone(&views.borrow_and_update());
+        let members: Vec<NodeId> = view.members.iter().map(|member| member.id.clone()).collect();
+        let gone = before.iter().filter(|id| !members.contains(id)).map(NodeId::as_str).collect::<Vec<_>>();
+        let names = members.iter().map(NodeId::as_str).collect::<Vec<_>>();
+        let line =
+            format!("view epoch={} members={} gone={};\n", view.epoch, names.join(","), gone.join(","));
+        std::io::stderr().write_all(line.as_bytes())?;
+        before = members;
+        if views.changed().await.is_err() {
+            return Ok(());
+        }
+    }
 }
 
 /// The one line on standard output: whoever started this node waits for it.

@@ -1,0 +1,52 @@
+//! Load on running nodes from the outside, and what it cost them.
+//!
+//! ```text
+//!   idle  room  echo  kill ──► client ──► wire        one thread; a client is one task and one TCP connection
+//!            └──────────────► machine ──► report      processor time and memory of the nodes' processes
+//! ```
+
+mod client;
+mod echo;
+mod idle;
+mod kill;
+mod machine;
+mod measure;
+mod report;
+mod room;
+mod wire;
+
+use std::io;
+
+pub use echo::Echo;
+pub use idle::Idle;
+pub use kill::Kill;
+pub use report::Report;
+pub use room::Room;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub enum Load {
+    /// Memory and connect cost of clients that do nothing.
+    Idle(Idle),
+    /// Broadcasts to one room: cost, rate or latency of a delivery, order and losses.
+    Room(Room),
+    /// Round trips of acknowledgements.
+    Echo(Echo),
+    /// Time until the survivors of a cluster notice a killed node.
+    Kill(Kill),
+}
+
+impl Load {
+    /// Runs it; all clients share the calling thread.
+    ///
+    /// # Errors
+    /// A client could not connect, or a process that is to be watched is gone.
+    pub async fn run(self) -> io::Result<Report> {
+        match self {
+            Self::Idle(idle) => idle.run().await,
+            Self::Room(room) => room.run().await,
+            Self::Echo(echo) => echo.run().await,
+            Self::Kill(kill) => kill.run().await,
+        }
+    }
+}

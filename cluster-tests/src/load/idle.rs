@@ -1,0 +1,112 @@
+//! Clients that do nothing: what each costs to connect and to keep.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::client::Client;
+use super::machine;
+use super::measure::{Measure, per, to_f64};
+use super::report::Report;
+
+/// Opens that many clients, spread over the addresses, and keeps them.
+#[derive(Debug, clap::Args)]
+pub struct Idle {
+    /// Process of a server; may be repeated.
+    #[arg(long, required = true)]
+    pid: Vec<u32>,
+    /// Where a server takes clients; may be repeated.
+    #[arg(long, required = true)]
+    addr: Vec<SocketAddr>,
+    /// How many clients.
+    #[arg(long, default_value_t = 10_000)]
+    clients: usize,
+    /// How many connect at once.
+    #[arg(long, default_value_t = 64)]
+    concurrency: usize,
+    /// How long they are kept, to see what idling costs.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
+
+impl Idle {
+    pub(super) async fn run(self) -> io::Result<Report> {
+        self.check_limits()?;
+        let empty = self.resident()?;
+        let connecting = Measure::begin(&self.pid)?;
+        let (clients, failed) = self.connect().await;
+        let connected = clients.len() as u64;
+        let cost = connecting.end()?;
+        // Memory that connecting needed is given back a moment later.
+        sleep(SETTLE).await;
+        let idling = Measure::begin(&self.pid)?;
+        sleep(Duration::from_secs(self.seconds)).await;
+        let idle = idling.end()?;
+        let full = self.resident()?;
+
+        let mut report = Report::default();
+        report.row("connections", to_f64(connected), "");
+        report.row("failed", to_f64(failed), "");
+        report.row("connects_per_second", cost.each_second(connected), "/s");
+        report.row("connect_cpu", cost.micros_each(connected), "us/connection");
+        report.row("memory", per(full - empty, connected) / 1024., "KiB/connection");
+        report.row("memory_with_process", per(full, connected) / 1024., "KiB/connection");
+        report.row("memory_empty_process", empty / 1024. / 1024., "MiB");
+        idle.report(&mut report);
+        Ok(report)
+    }
+
+    /// Each client takes one file here and one at its server.
+    fn check_limits(&self) -> io::Result<()> {
+        let share = self.clients / self.addr.len().max(1);
+        let own = (std::process::id(), self.clients);
+        for (pid, clients) in self.pid.iter().map(|pid| (*pid, share)).chain([own]) {
+            let limit = machine::open_files(pid)?;
+            if limit < clients + SPARE_FILES {
+                let message =
+                    format!("process {pid} may open {limit} files: raise `ulimit -n` where it is started");
+                return Err(io::Error::other(message));
+            }
+        }
+        Ok(())
+    }
+
+    fn resident(&self) -> io::Result<f64> {
+        let bytes: io::Result<u64> = self.pid.iter().map(|pid| machine::resident(*pid)).sum();
+        bytes.map(to_f64)
+    }
+
+    /// The connected clients, each in a task of its own, and how many failed.
+    async fn connect(&self) -> (JoinSet<()>, u64) {
+        let permits = Rc::new(Semaphore::new(self.concurrency));
+        let mut connecting = JoinSet::new();
+        for (number, addr) in self.addr.iter().copied().cycle().take(self.clients).enumerate() {
+            let permits = Rc::clone(&permits);
+            connecting.spawn_local(async move {
+                let _permit = permits.acquire().await;
+                Client::connect(addr, number).await
+            });
+        }
+        let (mut clients, mut failed) = (JoinSet::new(), 0);
+        while let Some(connected) = connecting.join_next().await {
+            match connected {
+                Ok(Ok(client)) => {
+                    clients.spawn_local(client.idle());
+                }
+                _ => failed += 1,
+            }
+        }
+        (clients, failed)
+    }
+}
+
+/// Longer than any buffer of a fresh connection lives.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Beside its clients a process has these open: listener, runtime, standard streams, mesh.
+const SPARE_FILES: usize = 50;
