@@ -1,6 +1,6 @@
 //! What can be done with many sockets wherever they are (Socket.IO server API: `fetchSockets`, `socketsJoin`,
 //! `socketsLeave`, `disconnectSockets`, `emitWithAck`, `serverSideEmit`), on three nodes in one process.
-#![expect(clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use cluster_tests::{
     websocket::{Received, WebSocket},
 };
 use serde_json::{Value, json};
-use socketmesh::cluster::{Cluster, LinkState, NodeState, Secret};
+use socketmesh::cluster::{Cluster, LinkState, Secret};
 use socketmesh::{AckError, EventError, Handshake, Node, Socket, namespace};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -34,7 +34,16 @@ struct Server {
 }
 
 impl Server {
+    /// As a member of a cluster, the first one without a seed.
     async fn start(name: &'static str, seed: Option<SocketAddr>) -> Self {
+        let cluster = Cluster::bind("127.0.0.1:0")
+            .node_id(name.parse().expect("a node id"))
+            .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"));
+        let cluster = seed.iter().fold(cluster, |cluster, seed| cluster.seed(seed.to_string()));
+        Self::serve(name, Some(cluster)).await
+    }
+
+    async fn serve(name: &'static str, cluster: Option<Cluster>) -> Self {
         let (log, heard) = mpsc::channel(100);
         let main = namespace("/")
             .auth(async |handshake: Handshake| {
@@ -57,17 +66,19 @@ impl Server {
                 assert_eq!(1, 2, "on purpose");
                 Ok(())
             })
-            .on_server_event("hang", async |()| {
-                std::future::pending::<()>().await;
-                Ok(())
+            .on_server_event("hang or name", async move |()| {
+                if name != "b" {
+                    std::future::pending::<()>().await;
+                }
+                Ok(name)
             });
-        let cluster = Cluster::bind("127.0.0.1:0")
-            .node_id(name.parse().expect("a node id"))
-            .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"));
-        let cluster = seed.iter().fold(cluster, |cluster, seed| cluster.seed(seed.to_string()));
-        let only_a = (name == "a").then(|| namespace("/only-a"));
-        let builder = Node::builder().namespace(main).cluster(cluster);
-        let builder = only_a.into_iter().fold(builder, |builder, ns| builder.namespace(ns));
+        let mut builder = Node::builder().namespace(main);
+        if name == "a" {
+            builder = builder.namespace(namespace("/only-a"));
+        }
+        if let Some(cluster) = cluster {
+            builder = builder.cluster(cluster);
+        }
         let node = builder.start().await.expect("the node starts");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let http = listener.local_addr().expect("an address");
@@ -79,12 +90,13 @@ impl Server {
     async fn sees(&self, members: usize) {
         let mut view = self.node.view().expect("it is in a cluster");
         let settled = view.wait_for(|view| {
-            let up = |member: &socketmesh::cluster::MemberView| {
-                member.link == LinkState::Up && member.state == NodeState::Ready
-            };
-            view.members.len() == members && view.members.iter().all(up)
+            view.members.len() == members && view.members.iter().all(|member| member.link == LinkState::Up)
         });
-        within(format!("{members} members at {}", self.node.id()), settled).await.expect("the node runs");
+        if tokio::time::timeout(START, settled).await.is_err() {
+            let view = self.node.view().expect("it is in a cluster");
+            panic!("{} does not see {members} members: {:?}", self.node.id(), view.borrow().members);
+        }
+        within("a node that takes clients", self.node.ready()).await;
     }
 
     async fn connect(&self, name: &str) -> Client {
@@ -182,6 +194,12 @@ fn names(sockets: &socketmesh::Sockets) -> Vec<&str> {
     names
 }
 
+/// Three nodes on a machine that does much else.
+const START: Duration = Duration::from_secs(60);
+
+/// What a node without an answer costs.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 fn sorted(mut values: Vec<i32>) -> Vec<i32> {
     values.sort_unstable();
     values
@@ -189,7 +207,7 @@ fn sorted(mut values: Vec<i32>) -> Vec<i32> {
 
 // --- fetch_sockets ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
     let (servers, _clients) = three_with_clients().await;
     for server in &servers {
@@ -197,7 +215,7 @@ async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_fetched_socket_tells_who_it_is_here_as_elsewhere() {
     let ([a, b, _c], [ann, mut bob, _cat]) = three_with_clients().await;
     bob.joins("red").await;
@@ -216,7 +234,7 @@ async fn a_fetched_socket_tells_who_it_is_here_as_elsewhere() {
     drop(ann);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn fetching_takes_the_union_of_rooms_minus_the_excepted() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     ann.joins("red").await;
@@ -232,14 +250,14 @@ async fn fetching_takes_the_union_of_rooms_minus_the_excepted() {
     assert_eq!(ann.calls("who else", "null").await, "[2]", "a socket does not find itself");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn fetching_locally_asks_nobody() {
     let ([a, b, _c], _clients) = three_with_clients().await;
     assert_eq!(names(&a.all().local().fetch_sockets().await), ["ann"]);
     assert_eq!(names(&b.all().local().fetch_sockets().await), ["bob"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_answer_of_any_size_arrives_whole() {
     let [a, b, _c] = three().await;
     let mut clients = Vec::new();
@@ -254,7 +272,7 @@ async fn an_answer_of_any_size_arrives_whole() {
     assert!(sockets.found.iter().all(whole));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_rooms_of_all_nodes_are_listed_once() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     ann.joins("red").await;
@@ -268,7 +286,7 @@ async fn the_rooms_of_all_nodes_are_listed_once() {
     assert_eq!(a.all().to("red").all_rooms().await.found, ["blue".into(), "red".into()], "of its members");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_node_that_does_not_serve_a_namespace_has_no_sockets_in_it() {
     let [a, b, c] = three().await;
     let mut client = Client::connect(a.http, "/only-a,", &json!({})).await;
@@ -289,7 +307,7 @@ async fn a_node_that_does_not_serve_a_namespace_has_no_sockets_in_it() {
 
 // --- sockets_join, sockets_leave ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_is_emitted_right_behind_a_join_reaches_those_who_joined() {
     let ([a, ..], mut clients) = three_with_clients().await;
     for round in 0..50 {
@@ -303,7 +321,7 @@ async fn what_is_emitted_right_behind_a_join_reaches_those_who_joined() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn emits_before_and_behind_a_join_and_a_leave_arrive_in_order() {
     let ([a, ..], mut clients) = three_with_clients().await;
     for round in 0..20 {
@@ -325,7 +343,7 @@ async fn emits_before_and_behind_a_join_and_a_leave_arrive_in_order() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_awaited_join_has_happened_for_the_emits_of_every_node() {
     let ([a, b, c], mut clients) = three_with_clients().await;
     for round in 0..20 {
@@ -340,7 +358,7 @@ async fn an_awaited_join_has_happened_for_the_emits_of_every_node() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_join_selects_by_room_and_except() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     for client in [&mut ann, &mut bob, &mut cat] {
@@ -351,7 +369,7 @@ async fn a_join_selects_by_room_and_except() {
     assert_eq!(names(&a.all().to("blue").fetch_sockets().await), ["ann", "bob"], "the ask sees the join");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_local_join_is_of_the_sockets_here() {
     let ([a, b, _c], _clients) = three_with_clients().await;
     assert!(a.all().local().sockets_join(["here"]).await.missing.is_empty());
@@ -362,7 +380,7 @@ async fn a_local_join_is_of_the_sockets_here() {
 
 // --- disconnect_sockets ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn disconnecting_comes_behind_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
@@ -376,7 +394,7 @@ async fn disconnecting_comes_behind_the_emits_before_it() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn disconnecting_with_close_ends_the_connections_behind_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
@@ -388,7 +406,7 @@ async fn disconnecting_with_close_ends_the_connections_behind_the_emits_before_i
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn only_the_selected_are_disconnected() {
     let ([a, b, _c], [_ann, mut bob, mut cat]) = three_with_clients().await;
     bob.joins("red").await;
@@ -400,7 +418,7 @@ async fn only_the_selected_are_disconnected() {
 
 // --- emit_with_ack ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn acks_come_from_all_nodes() {
     let ([_a, b, _c], clients) = three_with_clients().await;
     let answering = clients.into_iter().zip(1..).map(|(mut client, n)| {
@@ -418,7 +436,7 @@ async fn acks_come_from_all_nodes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn all_sockets_of_a_node_are_asked_under_one_id() {
     let [a, b, _c] = three().await;
     let mut clients = [b.connect("1").await, b.connect("2").await, b.connect("3").await];
@@ -440,7 +458,7 @@ async fn all_sockets_of_a_node_are_asked_under_one_id() {
     assert_eq!((sorted(acks.replies), acks.missing), (vec![1, 2, 3], 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn with_nobody_selected_there_is_nothing_to_wait_for() {
     let ([a, ..], _clients) = three_with_clients().await;
     let target = a.all().to("nowhere").timeout(Duration::from_secs(3600));
@@ -448,7 +466,7 @@ async fn with_nobody_selected_there_is_nothing_to_wait_for() {
     assert_eq!((acks.replies.len(), acks.missing, acks.missing_nodes.len()), (0, 0, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn who_does_not_answer_in_time_is_counted_and_the_rest_is_returned() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
@@ -467,7 +485,7 @@ async fn who_does_not_answer_in_time_is_counted_and_the_rest_is_returned() {
     assert_eq!(cat.calls("who else", "null").await, "[2]");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_socket_that_leaves_is_not_waited_for() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
@@ -483,7 +501,7 @@ async fn a_socket_that_leaves_is_not_waited_for() {
     assert_eq!((acks.replies, acks.missing, acks.missing_nodes.len()), (vec![1], 2, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_local_emit_waits_for_the_sockets_here() {
     let ([_a, b, _c], [ann, mut bob, cat]) = three_with_clients().await;
     let asking = tokio::spawn({
@@ -498,7 +516,7 @@ async fn a_local_emit_waits_for_the_sockets_here() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_socket_in_two_of_the_rooms_is_asked_once() {
     let ([a, ..], [_ann, mut bob, _cat]) = three_with_clients().await;
     bob.joins("red").await;
@@ -513,7 +531,7 @@ async fn a_socket_in_two_of_the_rooms_is_asked_once() {
     assert_eq!(bob.packet().await, r#"42["end"]"#);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_answer_of_another_type_is_missing() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
@@ -527,7 +545,7 @@ async fn an_answer_of_another_type_is_missing() {
     assert_eq!((acks.replies, acks.missing), (vec![1], 2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_cannot_be_sent_is_sent_to_nobody() {
     let ([a, ..], mut clients) = three_with_clients().await;
     assert!(a.all().emit_with_ack::<i32, _>("disconnect", &()).await.is_err(), "a reserved name");
@@ -537,7 +555,7 @@ async fn what_cannot_be_sent_is_sent_to_nobody() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_emit_with_ack_keeps_its_place_among_emits() {
     let ([a, ..], mut clients) = three_with_clients().await;
     let asking = tokio::spawn({
@@ -575,7 +593,7 @@ async fn with_a_mortal() -> ([Server; 2], Server, Runtime) {
     ([a, b], mortal, runtime)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_node_that_dies_is_not_waited_for_and_its_sockets_are_missing() {
     let ([a, b], mortal, runtime) = with_a_mortal().await;
     let (mut bob, mut moe) = (b.connect("bob").await, mortal.connect("moe").await);
@@ -594,56 +612,43 @@ async fn a_node_that_dies_is_not_waited_for_and_its_sockets_are_missing() {
     assert_eq!(acks.missing_nodes, ["mortal".parse().unwrap()]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_dies_is_missing_in_every_kind_of_answer_and_then_is_not_asked() {
-    let ([a, b], mortal, runtime) = with_a_mortal().await;
-    // From here on it answers nothing.
-    let (block, blocked) = std::sync::mpsc::channel::<()>();
-    let (stuck, is_stuck) = tokio::sync::oneshot::channel();
-    runtime.spawn(async move {
-        stuck.send(()).unwrap();
-        blocked.recv().ok();
+#[tokio::test]
+async fn a_node_that_dies_does_not_answer_a_server_event_and_is_not_asked_again() {
+    let ([a, _b], mortal, runtime) = with_a_mortal().await;
+    let asking = tokio::spawn({
+        let all = a.all();
+        async move { all.server_side_emit_with_ack::<String, _>("hang or name", &()).await.unwrap() }
     });
-    is_stuck.await.unwrap();
-    let long = Duration::from_secs(3600);
-    let (all, fetching) = (a.all(), a.all().timeout(long));
-    let fetching = tokio::spawn(fetching.fetch_sockets());
-    let listing = tokio::spawn(a.all().timeout(long).all_rooms());
-    let joining = tokio::spawn({
-        let target = all.timeout(long);
-        async move { target.sockets_join(["red"]).await }
-    });
-    assert_eq!(names(&b.all().local().fetch_sockets().await), Vec::<&str>::new());
-    drop(mortal);
-    let lost = ["mortal".parse().unwrap()];
-    assert_eq!(within("the sockets", fetching).await.unwrap().missing, lost);
-    assert_eq!(within("the rooms", listing).await.unwrap().missing, lost);
-    assert_eq!(within("the join", joining).await.unwrap().missing, lost);
-    a.sees(2).await;
-    let started = Instant::now();
+    tokio::task::yield_now().await;
+    // Behind the event: the others have got that.
     assert!(a.all().fetch_sockets().await.missing.is_empty());
-    assert!(started.elapsed() < Duration::from_secs(4), "took {:?}", started.elapsed());
-    drop(block);
     runtime.shutdown_background();
+    drop(mortal);
+    let answers = asking.await.unwrap();
+    assert_eq!(answers.replies, [("b".parse().unwrap(), "b".to_owned())]);
+    assert_eq!(answers.missing, ["mortal".parse().unwrap()]);
+    a.sees(2).await;
+    let sockets = a.all().timeout(Duration::from_secs(3600)).fetch_sockets();
+    assert!(within("the sockets", sockets).await.missing.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_node_that_leaves_in_good_order_is_not_waited_for() {
     let [a, _b, c] = three().await;
     let asking = tokio::spawn({
         let all = a.all();
-        async move { all.server_side_emit_with_ack::<(), _>("hang", &()).await.unwrap() }
+        async move { all.server_side_emit_with_ack::<String, _>("hang or name", &()).await.unwrap() }
     });
-    let started = Instant::now();
+    tokio::task::yield_now().await;
+    assert!(a.all().fetch_sockets().await.missing.is_empty());
     c.node.shutdown().await;
-    let replies = asking.await.unwrap();
-    assert_eq!(replies.missing, ["b".parse().unwrap(), "c".parse().unwrap()]);
-    assert!(started.elapsed() < DEADLINE, "b never answers: five seconds");
+    let answers = asking.await.unwrap();
+    assert_eq!(answers.missing, ["c".parse().unwrap()]);
 }
 
 // --- server_side_emit ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_server_event_reaches_every_other_node_in_order() {
     let [mut a, mut b, mut c] = three().await;
     for n in 0..20 {
@@ -657,7 +662,7 @@ async fn a_server_event_reaches_every_other_node_in_order() {
     assert!(a.has_heard_nothing(), "never to self");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_answers_to_a_server_event_come_from_every_other_node() {
     let [a, b, _c] = three().await;
     for (server, others) in [(&a, ["b", "c"]), (&b, ["a", "c"])] {
@@ -670,7 +675,7 @@ async fn the_answers_to_a_server_event_come_from_every_other_node() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_server_event_carries_bytes_both_ways() {
     let [a, ..] = three().await;
     let bytes = Bytes::from(vec![0xff; 2000]);
@@ -679,7 +684,7 @@ async fn a_server_event_carries_bytes_both_ways() {
     assert_eq!((answers.replies.len(), answers.missing.len()), (2, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_node_that_cannot_answer_says_so_at_once() {
     let [a, ..] = three().await;
     let others = ["b".parse().unwrap(), "c".parse().unwrap()];
@@ -687,7 +692,7 @@ async fn a_node_that_cannot_answer_says_so_at_once() {
         let started = Instant::now();
         let answers = a.all().server_side_emit_with_ack::<u8, _>(event, &7).await.unwrap();
         assert_eq!((answers.replies.len(), &answers.missing[..]), (0, &others[..]), "{event}");
-        assert!(started.elapsed() < Duration::from_secs(4), "{event} took {:?}", started.elapsed());
+        assert!(started.elapsed() < ASK_TIMEOUT, "{event} took {:?}", started.elapsed());
     }
     let answers = a.all().server_side_emit_with_ack::<String, _>("name", &()).await.unwrap();
     assert_eq!(answers.replies.len(), 2, "and goes on");
@@ -695,7 +700,7 @@ async fn a_node_that_cannot_answer_says_so_at_once() {
 
 // --- RemoteSocket ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_fetched_socket_is_reached_wherever_it_is() {
     let ([a, _b, c], [_ann, mut bob, _cat]) = three_with_clients().await;
     let socket = a.all().to(&bob.id).fetch_sockets().await.found.remove(0);
@@ -715,7 +720,7 @@ async fn a_fetched_socket_is_reached_wherever_it_is() {
     assert_eq!(bob.packet().await, "41");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn why_a_fetched_socket_does_not_answer_is_told() {
     let ([a, ..], [_ann, mut bob, _cat]) = three_with_clients().await;
     let socket = a.all().to(&bob.id).fetch_sockets().await.found.remove(0);
@@ -736,10 +741,19 @@ async fn why_a_fetched_socket_does_not_answer_is_told() {
 
 // --- one node ---
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_node_on_its_own_does_the_same_alone() {
+    does_the_same_alone(&Server::serve("a", None).await).await;
+}
+
+#[tokio::test]
+async fn a_node_alone_in_its_cluster_does_the_same_alone() {
     let server = Server::start("a", None).await;
     server.sees(1).await;
+    does_the_same_alone(&server).await;
+}
+
+async fn does_the_same_alone(server: &Server) {
     let (mut ann, mut bob) = (server.connect("ann").await, server.connect("bob").await);
     let all = server.all();
     assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);
@@ -747,12 +761,12 @@ async fn a_node_on_its_own_does_the_same_alone() {
     assert_eq!(all.all_rooms().await.found, ["red".into()]);
     let asking = tokio::spawn({
         let all = all.clone();
-        async move { all.emit_with_ack::<i32, _>("ping", &()).await.unwrap() }
+        async move { all.emit_with_ack::<i32, _>("ping", &()).await.expect("it encodes") }
     });
     ann.acknowledges("ping", "1").await;
     bob.acknowledges("ping", "2").await;
-    assert_eq!(sorted(asking.await.unwrap().replies), [1, 2]);
-    let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.unwrap();
+    assert_eq!(sorted(asking.await.expect("no panic").replies), [1, 2]);
+    let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.expect("it encodes");
     assert_eq!((answers.replies.len(), answers.missing.len()), (0, 0));
     all.to("red").disconnect_sockets(false);
     assert_eq!(ann.packet().await, "41");

@@ -236,9 +236,7 @@ impl Mesh {
     /// Whether a member has not yet confirmed this node's interest. One without a link counts: it may still hold the
     /// end of a link that this node has replaced, and act on what it heard there.
     fn is_behind(&self, peer: &Peer, version: u64) -> bool {
-        let is_member =
-            |view: &View| view.member(&peer.id).is_some_and(|it| it.incarnation == peer.incarnation);
-        peer.confirmed() < version && is_member(&self.shared.view.borrow())
+        peer.confirmed() < version && has(&self.shared.view.borrow(), &peer.id, peer.incarnation)
     }
 
     /// What a peer must want, or own, to get a broadcast for these rooms.

@@ -15,22 +15,19 @@ use super::endpoint::Closing;
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Selection};
-use crate::socket::exchange::Inbound;
+use crate::socket::exchange::{Answer, Answers, Ask, Change, Command, Inbound, Part, Question};
 use crate::socket::peers::Peers as _;
 
 /// One node of a test cluster.
 struct Node {
     mesh: Arc<Mesh>,
-    inbox: mpsc::Receiver<Broadcast>,
+    inbox: mpsc::Receiver<Inbound>,
 }
 
 impl Node {
     async fn start(cluster: Cluster) -> Self {
         let (outbox, inbox) = mpsc::channel(100_000);
-        let deliver = Arc::new(move |inbound| match inbound {
-            Inbound::Broadcast(broadcast) => outbox.try_send(broadcast).unwrap(),
-            Inbound::Command(_) | Inbound::Ask(..) => {}
-        });
+        let deliver = Arc::new(move |inbound| outbox.try_send(inbound).unwrap());
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
         Self { mesh: Mesh::start(cluster, Handle::current(), deliver, serve).await.unwrap(), inbox }
     }
@@ -58,8 +55,25 @@ impl Node {
     }
 
     async fn receives(&mut self) -> ByteString {
-        let broadcast = timeout(DEADLINE, self.inbox.recv()).await;
-        broadcast.unwrap_or_else(|_| panic!("{} receives nothing", self.mesh.id())).unwrap().text
+        match self.receives_something().await {
+            Inbound::Broadcast(broadcast) => broadcast.text,
+            other => panic!("a broadcast, not {other:?}"),
+        }
+    }
+
+    async fn receives_something(&mut self) -> Inbound {
+        let inbound = timeout(DEADLINE, self.inbox.recv()).await;
+        inbound.unwrap_or_else(|_| panic!("{} receives nothing", self.mesh.id())).unwrap()
+    }
+
+    /// Receives an ask and ends it with this answer.
+    async fn answers(&mut self, count: u64) {
+        match self.receives_something().await {
+            Inbound::Ask(asker, _) => {
+                self.mesh.answer(&asker, Answer::done(Some(Part::Expected(count)))).await;
+            }
+            other => panic!("an ask, not {other:?}"),
+        }
     }
 
     async fn joins(&self, room: &str) {
@@ -392,6 +406,85 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
     }
     emitter.await.unwrap();
     assert_eq!(b.mesh.counters().lost.load(Ordering::Relaxed), 0);
+}
+
+/// Asks the nodes with sockets in these rooms, and does not give up.
+fn asks(from: &Node, rooms: &[&str]) -> tokio::task::JoinHandle<Answers> {
+    let selection = broadcast(rooms, "").selection;
+    let timeout = Duration::from_secs(3600);
+    let ask = Ask { namespace: "/".into(), selection, question: Question::Rooms, timeout };
+    let mesh = Arc::clone(&from.mesh);
+    tokio::spawn(async move { mesh.ask(ask).await })
+}
+
+async fn answered(asking: tokio::task::JoinHandle<Answers>) -> Answers {
+    timeout(DEADLINE, asking).await.expect("all have answered or are gone").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ask_goes_to_those_concerned_and_ends_when_all_have_answered() {
+    let [a, mut b, mut c] = cluster::<3>().await;
+    b.joins("red").await;
+    let asking = asks(&a, &["red"]);
+    b.answers(2).await;
+    let answers = Answers { parts: vec![(b.id(), Part::Expected(2))], ..Answers::default() };
+    assert_eq!(answered(asking).await, answers);
+    assert_eq!(answered(asks(&a, &["nobody's"])).await, Answers::default());
+    a.emits(&[], "end");
+    assert_eq!(c.receives().await, "end", "and nothing before it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_is_not_waited_for() {
+    let [a, mut b, mut c] = cluster::<3>().await;
+    let asking = asks(&a, &[]);
+    b.answers(1).await;
+    assert!(matches!(c.receives_something().await, Inbound::Ask(..)));
+    c.mesh.kill().await;
+    let answers = answered(asking).await;
+    assert_eq!(answers.parts, [(b.id(), Part::Expected(1))]);
+    assert_eq!((answers.lost, answers.late), (vec![c.id()], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ask_and_its_answer_survive_a_lost_connection() {
+    let [a, mut b] = cluster::<2>().await;
+    a.mesh.direct(&b.id()).unwrap().close(Closing::Silent);
+    let asking = asks(&a, &[]);
+    let Inbound::Ask(asker, _) = b.receives_something().await else { panic!("an ask") };
+    b.mesh.direct(&a.id()).unwrap().close(Closing::Silent);
+    b.mesh.answer(&asker, Answer::done(Some(Part::Expected(1)))).await;
+    assert_eq!(answered(asking).await.parts, [(b.id(), Part::Expected(1))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_behind_a_join_by_command_follows_it() {
+    let [a, mut b] = cluster::<2>().await;
+    b.joins("red").await;
+    for round in 0..200 {
+        let (room, selection) = (format!("room-{round}"), broadcast(&["red"], "").selection);
+        let change = Change::Join(vec![Arc::from(room.as_str())]);
+        a.mesh.command(&Command { namespace: "/".into(), selection, change: change.clone() });
+        a.emits(&[&room], &room);
+        assert!(
+            matches!(b.receives_something().await, Inbound::Command(command) if command.change == change)
+        );
+        assert_eq!(b.receives().await, room);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_wait_for_room_on_the_link() {
+    let [a, mut b] = cluster::<2>().await;
+    let asking = asks(&a, &[]);
+    let Inbound::Ask(asker, _) = b.receives_something().await else { panic!("an ask") };
+    let name: Arc<str> = "x".repeat(200 << 10).into();
+    for _ in 0..200 {
+        let part = Part::Rooms(vec![Arc::clone(&name)]);
+        timeout(DEADLINE, b.mesh.answer(&asker, Answer::more(part))).await.unwrap();
+    }
+    b.mesh.answer(&asker, Answer::done(None)).await;
+    assert_eq!(answered(asking).await.parts.len(), 200, "forty megabytes, where a link keeps sixteen");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
