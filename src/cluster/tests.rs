@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::Closing;
+use super::endpoint::{Closing, STREAM_WINDOW};
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Selection};
@@ -345,6 +345,33 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
     drop(stream);
     assert!(timeout(DEADLINE, end.recv()).await.unwrap().unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
+    let (stuck, mut filled) = mpsc::channel(STREAMS);
+    let serve = Arc::new(move |mut stream: BiStream| {
+        let stuck = stuck.clone();
+        tokio::spawn(async move {
+            stream.write_all(&vec![0; STREAM_WINDOW as usize]).await.unwrap();
+            stuck.send(stream).await.unwrap();
+        });
+    });
+    let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
+    let mut a = Node::start(config("a", &[b.local_addr()])).await;
+    a.sees_link(&id("b"), LinkState::Up).await;
+    let (mut unread, mut full) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        unread.push(a.mesh.open(&id("b")).await.unwrap());
+    }
+    for _ in 0..STREAMS {
+        full.push(timeout(DEADLINE, filled.recv()).await.unwrap().unwrap());
+    }
+    b.broadcast(&broadcast(&[], "past them"));
+    assert_eq!(a.receives().await, "past them");
+}
+
+/// Each with a window of 2 MiB, they would fill a connection window of 128 MiB and the link with it.
+const STREAMS: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_direct_way_is_cut_one_hop_carries_everything() {
