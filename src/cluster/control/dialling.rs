@@ -263,6 +263,8 @@ impl State {
         match outcome {
             Ok(answer) if answer.greeting.id == *id => {
                 (node.dial.failures, node.dial.running) = (0, false);
+                // Due only when the answer is not taken after all.
+                node.dial.due = now + BACKOFF;
             }
             // Somebody else lives there now, or nobody.
             Ok(_) | Err(_) => node.dial.failed(now),

@@ -64,6 +64,10 @@ impl State {
         let Answer { greeting, connection, halves } = answer;
         let stale = self.liveness.incarnation(&greeting.id).is_some_and(|known| known > greeting.incarnation);
         let offer = Offer { greeting, connection, halves, dialled: true };
+        if stale {
+            debug!(node = %self.shared.me.id, peer = %offer.greeting.id, incarnation = ?offer.greeting.incarnation,
+                "an older life than the member answered");
+        }
         if stale || self.leaving || !self.prefers(&offer, now) {
             supersede(offer.connection);
         } else {
