@@ -186,9 +186,9 @@ pub(crate) enum BindError {
     Io(#[from] io::Error),
 }
 
-/// A dead peer is noticed after this; longer than any pause of a healthy one.
-const IDLE_MS: u32 = 2000;
-/// A quarter of the idle timeout: three may be lost.
+/// A dead peer is noticed after this. A peer that pauses for two seconds (a snapshot of its machine) is not dead.
+const IDLE_MS: u32 = 3000;
+/// A sixth of the idle timeout: five may be lost.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Nodes are near each other: a lost first packet is sent again after 150 ms, not after a second.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
