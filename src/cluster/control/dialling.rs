@@ -259,7 +259,12 @@ impl State {
     }
 
     fn settle_member(&mut self, id: &NodeId, outcome: &Result<Answer, DialError>, now: Instant) {
+        let member = self.liveness.incarnation(id).is_some();
         let Some(node) = self.nodes.get_mut(id) else { return };
+        if !member && answers_as_another(id, outcome) {
+            // Its address is taken: where it lives now, if at all, it says itself.
+            node.wanted = None;
+        }
         match outcome {
             Ok(answer) if answer.greeting.id == *id => {
                 (node.dial.failures, node.dial.running) = (0, false);
@@ -322,6 +327,16 @@ impl Node {
         if incarnation > self.incarnation && self.link.is_none() && address != self.address {
             (self.address, self.dial) = (address, dial);
         }
+    }
+}
+
+/// Whether somebody else answered where that node was dialled.
+fn answers_as_another(id: &NodeId, outcome: &Result<Answer, DialError>) -> bool {
+    match outcome {
+        Ok(answer) => answer.greeting.id != *id,
+        Err(DialError::Known(other) | DialError::Refused { peer: other, .. }) => other != id,
+        Err(DialError::Myself) => true,
+        Err(_) => false,
     }
 }
 

@@ -125,7 +125,7 @@ impl State {
                 warn!(node = %self.shared.me.id, peer = %id, given_up, "keeps nothing more for it");
             }
             let member = self.liveness.incarnation(id).is_some();
-            if !member && node.wanted.is_none_or(|until| now >= until) {
+            if !member && node.lingers.is_none() && node.wanted.is_none_or(|until| now >= until) {
                 forgotten.push(id.clone());
             }
         }
