@@ -91,6 +91,8 @@ impl End {
                 Fill::Stale => {
                     // The wake-up that brought us here belongs to the next link's writer.
                     self.peer.wake();
+                    // Left open until the control actor drops it: the other end may not know of the next link yet.
+                    let _ended = send.stopped().await;
                     return Ok(());
                 }
             }

@@ -69,7 +69,7 @@ impl State {
                 "an older life than the member answered");
         }
         if stale || self.leaving || !self.prefers(&offer, now) {
-            supersede(offer.connection);
+            retire(offer.connection, offer.halves);
         } else {
             self.adopt(offer, now);
         }
@@ -117,9 +117,8 @@ impl State {
         }
         let direct = connection.is_some();
         let Some(node) = self.nodes.get_mut(&greeting.id) else { return };
-        let old = node.link.replace(Active { link, connection, dialled, since: now });
-        if let Some(old) = old.and_then(|old| old.connection) {
-            supersede(Some(old));
+        if let Some(old) = node.link.replace(Active { link, connection, dialled, since: now }) {
+            retire(old.connection, old.link);
         }
         info!(node = %self.shared.me.id, peer = %greeting.id, relayed = !direct, "linked");
         self.changed = true;
@@ -276,14 +275,16 @@ impl Way {
     }
 }
 
-/// Lets requests on a connection that is not needed any more end, then closes it.
-fn supersede(connection: Option<Arc<PeerConnection>>) {
-    if let Some(connection) = connection {
-        tokio::spawn(async move {
-            sleep(GRACE).await;
+/// Lets requests on a connection that is not needed any more end, then closes it. Until then its link stays open too: the
+/// other end may not have seen the one that replaces it, and would report a loss.
+fn retire(connection: Option<Arc<PeerConnection>>, link: impl Send + 'static) {
+    tokio::spawn(async move {
+        sleep(GRACE).await;
+        drop(link);
+        if let Some(connection) = connection {
             connection.close(Closing::Superseded);
-        });
-    }
+        }
+    });
 }
 
 /// Names a sequence; never the same twice.
