@@ -144,6 +144,7 @@ impl End {
         let deliver = |message| self.deliver(message);
         match self.peer.receive(self.number, frame, Instant::now(), &deliver)? {
             Received::Nothing => {}
+            Received::Started => self.tell(Message::Started { id: self.peer.id.clone(), link: self.number }),
             Received::Delivered => count(&counters.received, 1),
             Received::Duplicate => count(&counters.duplicates, 1),
             Received::Malformed => {

@@ -106,7 +106,8 @@ impl State {
         });
         peer.attach(number, greeting.resume);
         if let Some(node) = self.nodes.get_mut(&greeting.id) {
-            (node.state, node.greeted) = (greeting.state, true);
+            // Who answered has this node in its ring. Who asked has it once the answer is there: see `handle_started`.
+            (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
         }
         // Before the reply goes out: what it promises, a place in the ring and every broadcast from now on, holds then.
         self.publish_routes(now);
@@ -163,6 +164,13 @@ impl State {
             self.abandon(&peer);
         }
         self.changed = true;
+    }
+
+    /// The other end of a link has its hello answered: both have each other in the ring.
+    pub(super) fn handle_started(&mut self, id: &NodeId, link: u64) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.greeted |= node.link.as_ref().is_some_and(|active| active.link.number == link);
+        }
     }
 
     /// A link ended.
