@@ -145,8 +145,10 @@ async fn three_nodes_form_one_view_and_one_ring() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_seeds_is_ready_alone() {
+    let start = Instant::now();
     let alone = Node::start(Cluster::bind("127.0.0.1:0")).await;
     timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     assert!(alone.mesh.is_ready());
     assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), Owner::Here);
 }
@@ -260,6 +262,20 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     timeout(DEADLINE, c.mesh.ready()).await.unwrap();
     c.emits(&[], "back");
     assert_eq!(b.receives().await, "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_without_seeds_is_found_by_the_others_before_it_is_ready() {
+    let [a, b] = cluster::<2>().await;
+    let address = a.address();
+    a.mesh.kill().await;
+    drop(a);
+    b.sees("a gone", |view| view.members.len() == 1).await;
+    free(address).await;
+    let a = Node::start(Cluster { bind: address.to_string(), ..config("a", &[]) }).await;
+    timeout(DEADLINE, a.mesh.ready()).await.unwrap();
+    assert_eq!(a.mesh.view().borrow().members.len(), 2);
+    assert_eq!(b.mesh.owner(a.mesh.mint_key()), Owner::There(a.id()));
 }
 
 /// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.

@@ -44,13 +44,16 @@ impl Seeds {
         Self { all: names.into_iter().map(seed).collect(), own: HashSet::new(), aliases: HashMap::new() }
     }
 
-    /// Whether this node has found its cluster: a seed answered, or there is none but itself.
+    /// Whether a seed answered; with `serve_alone`, whether all were tried.
     pub(super) fn found(&self, serve_alone: bool) -> bool {
+        self.all.iter().any(|seed| seed.answered) || serve_alone && self.all.iter().all(|seed| seed.tried)
+    }
+
+    /// Whether there is no seed but this node itself.
+    pub(super) fn none_but_own(&self) -> bool {
         let own =
             |seed: &Seed| !seed.addresses.is_empty() && seed.addresses.iter().all(|at| self.own.contains(at));
-        self.all.iter().any(|seed| seed.answered)
-            || self.all.iter().all(own)
-            || serve_alone && self.all.iter().all(|seed| seed.tried)
+        self.all.iter().all(own)
     }
 
     /// Those that do not answer.
@@ -67,6 +70,7 @@ impl Seeds {
 #[derive(Debug)]
 pub(super) struct Dial {
     due: Instant,
+    began: Instant,
     failures: u32,
     running: bool,
     /// The next attempt through a relay; `None` while one is made.
@@ -80,12 +84,13 @@ impl Dial {
     }
 
     fn at(now: Instant) -> Self {
-        Self { due: now, failures: 0, running: false, relay: Some(now) }
+        Self { due: now, began: now, failures: 0, running: false, relay: Some(now) }
     }
 
+    /// The pause counts from the beginning: an attempt that nobody answers takes longer than the pause.
     fn failed(&mut self, now: Instant) {
         self.running = false;
-        self.due = now + (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF);
+        self.due = now.max(self.began + (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF));
         self.failures += 1;
     }
 }
@@ -104,7 +109,7 @@ impl State {
             .collect();
         for id in due {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
-            node.dial.running = true;
+            (node.dial.running, node.dial.began) = (true, now);
             let address = node.address;
             self.dial(Target::Member(id, address), address);
         }
