@@ -1,7 +1,7 @@
 //! One QUIC connection to another node: sorts what arrives on it (docs/protocol/mesh.md, "Streams and datagrams").
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,12 +10,12 @@ use quinn::{Connection, ConnectionError, RecvStream};
 use ractor::ActorRef;
 use tokio::io::copy_bidirectional;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::cluster::control::{Knock, Message};
-use crate::cluster::endpoint::{Closing, DialError, Endpoint};
+use crate::cluster::endpoint::{Closing, DialError, Endpoint, MAX_HANDSHAKES};
 use crate::cluster::hello::Greeting;
 use crate::cluster::shared::{Shared, count};
 use crate::cluster::stream::{BiStream, Halves, StreamError, read_prelude};
@@ -55,7 +55,7 @@ pub(crate) struct PeerConnection {
     pub quic: Connection,
     pub peer: NodeId,
     /// Set by the hello: before it nothing but a hello is accepted.
-    admitted: OnceLock<Admission>,
+    admitted: SetOnce<Admission>,
     answered: Mutex<Instant>,
     large_gossip: Arc<Semaphore>,
 }
@@ -70,7 +70,7 @@ impl PeerConnection {
     fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
         let answered = Mutex::new(Instant::now());
         let large_gossip = Arc::new(Semaphore::new(MAX_LARGE_GOSSIP));
-        Arc::new(Self { quic, peer, admitted: OnceLock::new(), answered, large_gossip })
+        Arc::new(Self { quic, peer, admitted: SetOnce::new(), answered, large_gossip })
     }
 
     /// The hello was accepted: the rest may come.
@@ -79,6 +79,11 @@ impl PeerConnection {
         // A second hello on the same connection says the same.
         let _again = self.admitted.set(admission);
         *self.answered.lock() = Instant::now();
+    }
+
+    /// Whether the hello was accepted. The other end may know before this node does, so what comes early waits for it.
+    async fn is_admitted(&self) -> bool {
+        timeout(ADMISSION, self.admitted.wait()).await.is_ok()
     }
 
     /// Asks the other end for a sign of life; QUIC alone notices a cut in one direction late.
@@ -135,10 +140,10 @@ impl PeerConnection {
 
 /// Accepts connections until the endpoint is closed. Must run on the mesh's runtime.
 pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
-    use crate::cluster::endpoint::{MAX_HANDSHAKES, shake_hands};
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    use crate::cluster::endpoint::shake_hands;
+    let handshakes = Handshakes::default();
     while let Some(incoming) = endpoint.accept().await {
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+        let Some(permit) = handshakes.begin(incoming.remote_address_validated()) else {
             // Under load a stranger has to prove its address; a node simply comes again.
             let _refused = if incoming.may_retry() { incoming.retry().is_ok() } else { false };
             continue;
@@ -158,6 +163,28 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
                 Ok(Err(error)) => debug!(node = %ports.shared.me.id, %from, %error, "refused a connection"),
             }
         });
+    }
+}
+
+/// Handshakes in progress. Whoever has proved its address competes with its like only: packets with forged senders do not
+/// delay a node that joins.
+struct Handshakes {
+    proved: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        let places = || Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        Self { proved: places(), others: places() }
+    }
+}
+
+impl Handshakes {
+    /// `None` when there are too many.
+    fn begin(&self, proved: bool) -> Option<OwnedSemaphorePermit> {
+        let places = if proved { &self.proved } else { &self.others };
+        Arc::clone(places).try_acquire_owned().ok()
     }
 }
 
@@ -304,17 +331,20 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
         Err(_) => return abort(halves),
     };
     let Ok(header) = header else { return abort(halves) };
-    let admitted = connection.admitted.get().is_some();
+    let first = matches!(header.kind, Some(Kind::Link(_))) && header.origin.is_empty();
+    if !first && !connection.is_admitted().await {
+        return abort(halves);
+    }
     match header.kind {
         Some(Kind::Link(hello)) => handle_hello(&connection, &hello, &header.origin, halves, &ports).await,
-        Some(Kind::Http(pb::Http {})) if admitted => {
+        Some(Kind::Http(pb::Http {})) => {
             let (serve, stream) = (Arc::clone(&ports.serve), BiStream::answering(halves));
             ports.app.spawn(async move { serve(stream) });
         }
-        Some(Kind::Relay(relay)) if admitted && header.origin.is_empty() => {
+        Some(Kind::Relay(relay)) if header.origin.is_empty() => {
             ports.app.spawn(handle_relay(connection, relay, halves, Arc::clone(&ports)));
         }
-        // Too early, relayed twice, or of a later version.
+        // Relayed twice, or of a later version.
         _ => abort(halves),
     }
 }
@@ -330,13 +360,11 @@ async fn handle_hello(
     halves: Halves,
     ports: &Ports,
 ) {
-    // A member vouches for those whom it relays: it has verified them itself.
+    // A member vouches for those whom it relays: it has verified them itself. Only who is admitted comes here with an origin.
     let certified = match origin {
         "" => connection.peer.clone(),
         origin => match origin.parse() {
-            Ok(origin) if connection.admitted.get().is_some() && !ports.shared.denies(&connection.peer) => {
-                origin
-            }
+            Ok(origin) if !ports.shared.denies(&connection.peer) => origin,
             _ => return abort(halves),
         },
     };
@@ -406,3 +434,19 @@ const PRELUDE: Duration = Duration::from_secs(2);
 const NAG: Duration = Duration::from_secs(3);
 /// A connection says hello soon, or goes.
 const ADMISSION: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forged_addresses_do_not_take_the_places_of_those_who_proved_theirs() {
+        let handshakes = Handshakes::default();
+        let forged: Vec<_> = (0..1000).filter_map(|_| handshakes.begin(false)).collect();
+        assert_eq!(forged.len(), MAX_HANDSHAKES);
+        let proved: Vec<_> = (0..1000).filter_map(|_| handshakes.begin(true)).collect();
+        assert_eq!(proved.len(), MAX_HANDSHAKES);
+        drop(forged);
+        assert!(handshakes.begin(false).is_some() && handshakes.begin(true).is_none());
+    }
+}

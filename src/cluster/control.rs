@@ -51,6 +51,8 @@ pub(crate) enum Message {
     Knock(Box<Knock>),
     /// A dial is over.
     Dialled { target: Target, outcome: Box<Result<Answer, DialError>> },
+    /// The other end of a link has begun to speak on it.
+    Started { id: NodeId, link: u64 },
     /// A link ended.
     Lost { id: NodeId, link: u64 },
     /// A node left the cluster.
@@ -191,6 +193,7 @@ impl Actor for Control {
         match message {
             Message::Knock(knock) => state.handle_knock(*knock, now),
             Message::Dialled { target, outcome } => state.handle_dialled(&target, *outcome, now),
+            Message::Started { id, link } => state.handle_started(&id, link),
             Message::Lost { id, link } => state.handle_lost(&id, link, now),
             Message::Goodbye { id, incarnation } => state.handle_goodbye(&id, incarnation, now),
             Message::Gossip(rumours) => state.handle_gossip(rumours, now),

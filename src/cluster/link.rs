@@ -91,6 +91,8 @@ impl End {
                 Fill::Stale => {
                     // The wake-up that brought us here belongs to the next link's writer.
                     self.peer.wake();
+                    // Left open until the control actor drops it: the other end may not know of the next link yet.
+                    let _ended = send.stopped().await;
                     return Ok(());
                 }
             }
@@ -142,6 +144,7 @@ impl End {
         let deliver = |message| self.deliver(message);
         match self.peer.receive(self.number, frame, Instant::now(), &deliver)? {
             Received::Nothing => {}
+            Received::Started => self.tell(Message::Started { id: self.peer.id.clone(), link: self.number }),
             Received::Delivered => count(&counters.received, 1),
             Received::Duplicate => count(&counters.duplicates, 1),
             Received::Malformed => {

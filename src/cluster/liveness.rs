@@ -81,7 +81,7 @@ impl Liveness {
         if self.incarnation(id).is_some_and(|known| known > incarnation) {
             return None;
         }
-        self.departed.remove(id);
+        // What departed stays so: after a clock went back, gossip may still speak of a larger incarnation than this one.
         let verdicts = self.admit(id, incarnation, Gossip::Unheard(now));
         if let Some(known) = self.members.get_mut(id) {
             known.link = LinkHealth::Healthy;
@@ -155,9 +155,9 @@ impl Liveness {
         self.doubt.is_some_and(|until| now < until)
     }
 
-    /// Whether that life of a node, or a later one, said goodbye.
+    /// Whether that very life of a node said goodbye. Its next one may have a smaller incarnation: clocks are set back.
     pub(crate) fn has_left(&self, id: &NodeId, incarnation: Incarnation) -> bool {
-        self.departed.get(id).is_some_and(|(departed, _)| *departed >= incarnation)
+        self.departed.get(id).is_some_and(|(departed, _)| *departed == incarnation)
     }
 
     /// The members of the ring.
@@ -358,6 +358,20 @@ mod tests {
         assert_eq!(watch.goodbye(), dead(5, Death::Left));
         assert_eq!(watch.gossip(Some(5)), []);
         assert_eq!(watch.gossip(Some(6)), [Verdict::Alive(b(), Incarnation(6))]);
+    }
+
+    #[test]
+    fn after_a_goodbye_gossip_of_that_life_does_not_evict_the_next_one() {
+        for next in [4, 6] {
+            let mut watch = Watch::linked();
+            watch.goodbye();
+            assert_eq!(watch.hello(next), Some(vec![Verdict::Alive(b(), Incarnation(next))]));
+            assert_eq!(watch.gossip(Some(5)), [], "the echo of the departed life");
+            assert_eq!(watch.liveness.incarnation(&b()), Some(Incarnation(next)));
+            assert_eq!(watch.gossip(Some(next)), []);
+            watch.link(LinkHealth::Lost);
+            assert_eq!(watch.after(60 * SECOND), [], "gossip speaks for the next life");
+        }
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(crate) struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     Nothing,
+    /// The peer has its end of the link.
+    Started,
     Delivered,
     Duplicate,
     /// A frame of no use was skipped.
@@ -334,7 +336,9 @@ impl Peer {
                 if inbound.log != log {
                     (inbound.log, inbound.received) = (log, ReceiveLog::starting_at(first));
                 }
-                inbound.started = true;
+                if !std::mem::replace(&mut inbound.started, true) {
+                    return Ok(Received::Started);
+                }
             }
             Message::Interest(update) => {
                 self.interest.lock().apply(update);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::Closing;
+use super::endpoint::{Closing, STREAM_WINDOW};
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Selection};
@@ -159,8 +159,10 @@ async fn three_nodes_form_one_view_and_one_ring() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_seeds_is_ready_alone() {
+    let start = Instant::now();
     let alone = Node::start(Cluster::bind("127.0.0.1:0")).await;
     timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     assert!(alone.mesh.is_ready());
     assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), Owner::Here);
 }
@@ -276,6 +278,20 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     assert_eq!(b.receives().await, "back");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_without_seeds_is_found_by_the_others_before_it_is_ready() {
+    let [a, b] = cluster::<2>().await;
+    let address = a.address();
+    a.mesh.kill().await;
+    drop(a);
+    b.sees("a gone", |view| view.members.len() == 1).await;
+    free(address).await;
+    let a = Node::start(Cluster { bind: address.to_string(), ..config("a", &[]) }).await;
+    timeout(DEADLINE, a.mesh.ready()).await.unwrap();
+    assert_eq!(a.mesh.view().borrow().members.len(), 2);
+    assert_eq!(b.mesh.owner(a.mesh.mint_key()), Owner::There(a.id()));
+}
+
 /// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.
 async fn free(address: SocketAddr) {
     let freed = async {
@@ -359,6 +375,33 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
     drop(stream);
     assert!(timeout(DEADLINE, end.recv()).await.unwrap().unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
+    let (stuck, mut filled) = mpsc::channel(STREAMS);
+    let serve = Arc::new(move |mut stream: BiStream| {
+        let stuck = stuck.clone();
+        tokio::spawn(async move {
+            stream.write_all(&vec![0; STREAM_WINDOW as usize]).await.unwrap();
+            stuck.send(stream).await.unwrap();
+        });
+    });
+    let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
+    let mut a = Node::start(config("a", &[b.local_addr()])).await;
+    a.sees_link(&id("b"), LinkState::Up).await;
+    let (mut unread, mut full) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        unread.push(a.mesh.open(&id("b")).await.unwrap());
+    }
+    for _ in 0..STREAMS {
+        full.push(timeout(DEADLINE, filled.recv()).await.unwrap().unwrap());
+    }
+    b.broadcast(&broadcast(&[], "past them"));
+    assert_eq!(a.receives().await, "past them");
+}
+
+/// Each with a window of 2 MiB, they would fill a connection window of 128 MiB and the link with it.
+const STREAMS: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_direct_way_is_cut_one_hop_carries_everything() {

@@ -44,13 +44,16 @@ impl Seeds {
         Self { all: names.into_iter().map(seed).collect(), own: HashSet::new(), aliases: HashMap::new() }
     }
 
-    /// Whether this node has found its cluster: a seed answered, or there is none but itself.
+    /// Whether a seed answered; with `serve_alone`, whether all were tried.
     pub(super) fn found(&self, serve_alone: bool) -> bool {
+        self.all.iter().any(|seed| seed.answered) || serve_alone && self.all.iter().all(|seed| seed.tried)
+    }
+
+    /// Whether there is no seed but this node itself.
+    pub(super) fn none_but_own(&self) -> bool {
         let own =
             |seed: &Seed| !seed.addresses.is_empty() && seed.addresses.iter().all(|at| self.own.contains(at));
-        self.all.iter().any(|seed| seed.answered)
-            || self.all.iter().all(own)
-            || serve_alone && self.all.iter().all(|seed| seed.tried)
+        self.all.iter().all(own)
     }
 
     /// Those that do not answer.
@@ -67,6 +70,7 @@ impl Seeds {
 #[derive(Debug)]
 pub(super) struct Dial {
     due: Instant,
+    began: Instant,
     failures: u32,
     running: bool,
     /// The next attempt through a relay; `None` while one is made.
@@ -80,12 +84,13 @@ impl Dial {
     }
 
     fn at(now: Instant) -> Self {
-        Self { due: now, failures: 0, running: false, relay: Some(now) }
+        Self { due: now, began: now, failures: 0, running: false, relay: Some(now) }
     }
 
+    /// The pause counts from the beginning: an attempt that nobody answers takes longer than the pause.
     fn failed(&mut self, now: Instant) {
         self.running = false;
-        self.due = now + (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF);
+        self.due = now.max(self.began + (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF));
         self.failures += 1;
     }
 }
@@ -104,7 +109,7 @@ impl State {
             .collect();
         for id in due {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
-            node.dial.running = true;
+            (node.dial.running, node.dial.began) = (true, now);
             let address = node.address;
             self.dial(Target::Member(id, address), address);
         }
@@ -259,10 +264,17 @@ impl State {
     }
 
     fn settle_member(&mut self, id: &NodeId, outcome: &Result<Answer, DialError>, now: Instant) {
+        let member = self.liveness.incarnation(id).is_some();
         let Some(node) = self.nodes.get_mut(id) else { return };
+        if !member && answers_as_another(id, outcome) {
+            // Its address is taken: where it lives now, if at all, it says itself.
+            node.wanted = None;
+        }
         match outcome {
             Ok(answer) if answer.greeting.id == *id => {
                 (node.dial.failures, node.dial.running) = (0, false);
+                // Due only when the answer is not taken after all.
+                node.dial.due = now + BACKOFF;
             }
             // Somebody else lives there now, or nobody.
             Ok(_) | Err(_) => node.dial.failed(now),
@@ -320,6 +332,16 @@ impl Node {
         if incarnation > self.incarnation && self.link.is_none() && address != self.address {
             (self.address, self.dial) = (address, dial);
         }
+    }
+}
+
+/// Whether somebody else answered where that node was dialled.
+fn answers_as_another(id: &NodeId, outcome: &Result<Answer, DialError>) -> bool {
+    match outcome {
+        Ok(answer) => answer.greeting.id != *id,
+        Err(DialError::Known(other) | DialError::Refused { peer: other, .. }) => other != id,
+        Err(DialError::Myself) => true,
+        Err(_) => false,
     }
 }
 

@@ -64,8 +64,12 @@ impl State {
         let Answer { greeting, connection, halves } = answer;
         let stale = self.liveness.incarnation(&greeting.id).is_some_and(|known| known > greeting.incarnation);
         let offer = Offer { greeting, connection, halves, dialled: true };
+        if stale {
+            debug!(node = %self.shared.me.id, peer = %offer.greeting.id, incarnation = ?offer.greeting.incarnation,
+                "an older life than the member answered");
+        }
         if stale || self.leaving || !self.prefers(&offer, now) {
-            supersede(offer.connection);
+            retire(offer.connection, offer.halves);
         } else {
             self.adopt(offer, now);
         }
@@ -102,7 +106,8 @@ impl State {
         });
         peer.attach(number, greeting.resume);
         if let Some(node) = self.nodes.get_mut(&greeting.id) {
-            (node.state, node.greeted) = (greeting.state, true);
+            // Who answered has this node in its ring. Who asked has it once the answer is there: see `handle_started`.
+            (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
         }
         // Before the reply goes out: what it promises, a place in the ring and every broadcast from now on, holds then.
         self.publish_routes(now);
@@ -113,9 +118,8 @@ impl State {
         }
         let direct = connection.is_some();
         let Some(node) = self.nodes.get_mut(&greeting.id) else { return };
-        let old = node.link.replace(Active { link, connection, dialled, since: now });
-        if let Some(old) = old.and_then(|old| old.connection) {
-            supersede(Some(old));
+        if let Some(old) = node.link.replace(Active { link, connection, dialled, since: now }) {
+            retire(old.connection, old.link);
         }
         info!(node = %self.shared.me.id, peer = %greeting.id, relayed = !direct, "linked");
         self.changed = true;
@@ -160,6 +164,13 @@ impl State {
             self.abandon(&peer);
         }
         self.changed = true;
+    }
+
+    /// The other end of a link has its hello answered: both have each other in the ring.
+    pub(super) fn handle_started(&mut self, id: &NodeId, link: u64) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.greeted |= node.link.as_ref().is_some_and(|active| active.link.number == link);
+        }
     }
 
     /// A link ended.
@@ -272,14 +283,16 @@ impl Way {
     }
 }
 
-/// Lets requests on a connection that is not needed any more end, then closes it.
-fn supersede(connection: Option<Arc<PeerConnection>>) {
-    if let Some(connection) = connection {
-        tokio::spawn(async move {
-            sleep(GRACE).await;
+/// Lets requests on a connection that is not needed any more end, then closes it. Until then its link stays open too: the
+/// other end may not have seen the one that replaces it, and would report a loss.
+fn retire(connection: Option<Arc<PeerConnection>>, link: impl Send + 'static) {
+    tokio::spawn(async move {
+        sleep(GRACE).await;
+        drop(link);
+        if let Some(connection) = connection {
             connection.close(Closing::Superseded);
-        });
-    }
+        }
+    });
 }
 
 /// Names a sequence; never the same twice.

@@ -125,7 +125,7 @@ impl State {
                 warn!(node = %self.shared.me.id, peer = %id, given_up, "keeps nothing more for it");
             }
             let member = self.liveness.incarnation(id).is_some();
-            if !member && node.wanted.is_none_or(|until| now >= until) {
+            if !member && node.lingers.is_none() && node.wanted.is_none_or(|until| now >= until) {
                 forgotten.push(id.clone());
             }
         }
@@ -138,7 +138,7 @@ impl State {
 
     /// Ready is a node that found its cluster and is in the ring of every member.
     pub(super) fn become_ready(&mut self, now: Instant) {
-        if self.leaving || self.state != NodeState::Joining || !self.seeds.found(self.serve_alone) {
+        if self.leaving || self.state != NodeState::Joining || !self.has_found_cluster(now) {
             return;
         }
         let patient = !self.serve_alone || now < self.started + PATIENCE;
@@ -148,6 +148,15 @@ impl State {
         self.state = NodeState::Ready;
         self.changed = true;
         info!(node = %self.shared.me.id, members = self.liveness.members().count() + 1, "ready");
+    }
+
+    /// Whether a seed answered. A node without seeds is found by the members of its earlier life instead, if there are any.
+    fn has_found_cluster(&self, now: Instant) -> bool {
+        if self.seeds.none_but_own() {
+            now >= self.started + SOLITUDE || self.nodes.values().any(|node| node.greeted)
+        } else {
+            self.seeds.found(self.serve_alone)
+        }
     }
 
     /// Living members with whom no hello was exchanged.
@@ -160,7 +169,7 @@ impl State {
     fn nag(&self, now: Instant) {
         let node = &self.shared.me.id;
         let silent = self.seeds.silent();
-        if !self.seeds.found(false) {
+        if !self.seeds.none_but_own() && !self.seeds.found(false) {
             warn!(%node, seeds = ?silent, "no seed answers");
         } else if self.state == NodeState::Joining {
             warn!(%node, missing = ?self.missing(now), "waiting for members to answer");
@@ -251,6 +260,9 @@ impl Node {
     }
 }
 
+/// How long a node without seeds waits for members that knew it before: they dial it every second, and an attempt that
+/// began before this start takes a moment to come again.
+const SOLITUDE: Duration = Duration::from_millis(1300);
 /// Every half second.
 const PING_TICKS: u64 = TICKS_PER_SECOND / 2;
 /// Three pings may be lost before a link is not a witness of life any more,
