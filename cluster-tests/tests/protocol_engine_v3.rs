@@ -556,7 +556,7 @@ mod under_socket_io {
         let answer = one.recv_text().await;
         let id: Vec<String> =
             serde_json::from_str(answer.strip_prefix("43/rooms,0").expect("an ack")).expect("an id");
-        let id = &id[0];
+        let id = id.first().expect("one argument");
         assert!(!id.contains(&sid) && id.len() == 20, "{id}");
 
         let mut other = joined(&target).await;
