@@ -8,8 +8,9 @@
 //!                                   connection          membership (gossip)   liveness
 //! ```
 //!
-//! Without any I/O, and tested as such: `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
+//! Without any I/O, and tested as such: `asks`, `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
 
+mod asks;
 mod config;
 mod connection;
 mod control;

@@ -171,6 +171,10 @@ impl<A: Application> Engine<A> {
             }
             None => ractor::Actor::spawn(None, actor::SessionActor::<A>::new(), start).await?,
         };
+        if self.closing.load(Ordering::Acquire) {
+            // `shutdown` may have looked before this session could hear of it.
+            session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
+        }
         count(&self.counters.opened);
         Ok(Opened { session, socket })
     }

@@ -32,7 +32,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use hyper::header::{HeaderValue, SET_COOKIE};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 
 use crate::cluster::{Mesh, Owner};
 use crate::engine::{
@@ -142,6 +142,9 @@ impl<A: Application> Shared<A> {
             match query.sid() {
                 Ok(Some(sid)) => {
                     if let Owner::There(owner) = cluster.owner(sid.key()) {
+                        if self.is_too_large(&request) {
+                            return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
+                        }
                         return forward::forward(cluster, &owner, request).await;
                     }
                 }
@@ -152,6 +155,12 @@ impl<A: Application> Shared<A> {
             }
         }
         self.own(request).await
+    }
+
+    /// Whether a request announces a body that its owner would refuse. Said at the edge, because an owner that stops
+    /// reading early breaks the stream that carries it.
+    fn is_too_large<B: HttpBody>(&self, request: &Request<B>) -> bool {
+        request.body().size_hint().lower() > self.engine.config().max_payload as u64
     }
 
     /// A request for a session of this node, or for a new one.

@@ -46,6 +46,6 @@ mod telemetry;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
-    AckError, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
-    Refusal, Result, Socket, Target, namespace,
+    AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
+    Refusal, RemoteSocket, Result, Socket, Sockets, Target, namespace,
 };

@@ -1,20 +1,21 @@
 //! A node: the one place that knows every layer and wires what may not see each other.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
+use tokio::time::timeout;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
 use crate::http::{self, Body, Service};
 use crate::id::{Key, NodeId};
-use crate::socket::broadcast::Broadcast;
+use crate::socket::exchange::Inbound;
 use crate::socket::peers::{Peers, Solo};
 use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
 
@@ -206,14 +207,14 @@ impl NodeBuilder {
         let namespaces = std::mem::take(&mut self.namespaces);
         check(&namespaces)?;
         let config = self.socket.clone();
-        let make = |cluster: Option<&Arc<Mesh>>| {
+        let make = |id: &NodeId, cluster: Option<&Arc<Mesh>>| {
             let peers: Arc<dyn Peers> = match cluster {
                 Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
                 None => Arc::new(Solo),
             };
-            SocketIo::new(namespaces, config, peers, mint(cluster))
+            SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
         };
-        self.compose(make, |app, broadcast| app.deliver(&broadcast)).await
+        self.compose(make, SocketIo::handle).await
     }
 
     /// Starts a node with an application of your own on the bare Engine.IO sessions.
@@ -222,18 +223,18 @@ impl NodeBuilder {
     ///
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
-        self.compose(|_| app, |_, _| {}).await
+        self.compose(|_, _| app, |_, _| {}).await
     }
 
     /// Builds from the bottom up. What a lower layer says to a higher one goes through weak references, so a dropped
     /// node ends.
     async fn compose<A: Application>(
         self,
-        make: impl FnOnce(Option<&Arc<Mesh>>) -> A,
-        deliver: fn(&A, Broadcast),
+        make: impl FnOnce(&NodeId, Option<&Arc<Mesh>>) -> A,
+        deliver: fn(&A, Inbound),
     ) -> Result<Node<A>, StartError> {
         self.engine.validate()?;
-        let above: Arc<OnceLock<Above<A>>> = Arc::default();
+        let above: Arc<SetOnce<Above<A>>> = Arc::default();
         let cluster = match self.cluster {
             Some(cluster) => Some(join(cluster, &above, deliver).await?),
             None => None,
@@ -242,7 +243,7 @@ impl NodeBuilder {
             Some(cluster) => cluster.id().clone(),
             None => NodeId::random()?,
         };
-        let app = Arc::new(make(cluster.as_ref()));
+        let app = Arc::new(make(&id, cluster.as_ref()));
         let engine =
             Arc::new(Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await?);
         let service = Service::new(id.clone(), Arc::clone(&engine), cluster.clone(), self.http);
@@ -267,14 +268,28 @@ struct Above<A: Application> {
 
 async fn join<A: Application>(
     cluster: Cluster,
-    above: &Arc<OnceLock<Above<A>>>,
-    deliver: fn(&A, Broadcast),
+    above: &Arc<SetOnce<Above<A>>>,
+    deliver: fn(&A, Inbound),
 ) -> Result<Arc<Mesh>, cluster::StartError> {
-    let (for_broadcasts, for_requests) = (Arc::clone(above), Arc::clone(above));
-    let inbound = move |broadcast| {
-        if let Some(app) = for_broadcasts.get().and_then(|above| above.app.upgrade()) {
-            deliver(&app, broadcast);
+    let (for_peers, for_requests) = (Arc::clone(above), Arc::clone(above));
+    let inbound = move |inbound| match (for_peers.get(), inbound) {
+        (Some(above), inbound) => {
+            if let Some(app) = above.app.upgrade() {
+                deliver(&app, inbound);
+            }
         }
+        // Somebody waits for the answer, so the question waits for this node.
+        (None, Inbound::Ask(asker, ask)) => {
+            let above = Arc::clone(&for_peers);
+            tokio::spawn(async move {
+                let Ok(above) = timeout(ask.timeout, above.wait()).await else { return };
+                if let Some(app) = above.app.upgrade() {
+                    deliver(&app, Inbound::Ask(asker, ask));
+                }
+            });
+        }
+        // There are no sockets yet.
+        (None, Inbound::Broadcast(_) | Inbound::Command(_)) => {}
     };
     let serve = move |stream: BiStream| {
         if let Some(service) = for_requests.get().and_then(|above| above.service.upgrade()) {

@@ -3,24 +3,30 @@
 //! ```text
 //!   engine ──► Connection ──► RawSocket ──► inbox ──► handlers of the Namespace
 //!                                 ▲
-//!   Socket::emit, Target::emit ───┤ fan-out by Rooms ◄── Broadcast ◄── Peers (the other nodes)
-//!                                 ▼
+//!   Socket::emit, Target::emit ───┤ fan-out by Rooms ◄── Broadcast, Command, Ask ◄── Peers (the other nodes)
+//!                                 ▼                                        Answer ──►
 //!                         the session's outbox
 //! ```
 
 mod acks;
+mod answering;
 pub(crate) mod args;
 pub(crate) mod broadcast;
 mod config;
 mod connection;
 mod error;
+pub(crate) mod exchange;
+mod gathering;
 mod handle;
 mod handshake;
 mod namespace;
+mod operators;
 mod packet;
 pub(crate) mod peers;
 mod raw;
+mod remote;
 mod rooms;
+mod server_events;
 mod state;
 
 use std::fmt;
@@ -30,7 +36,7 @@ use tokio::time::Instant;
 
 use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
-use crate::id::{Key, SocketId};
+use crate::id::{Key, NodeId, SocketId};
 
 pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
 pub use broadcast::Target;
@@ -44,6 +50,8 @@ pub use handle::{Emitter, Joining, NamespaceRef, Socket};
 pub use handshake::Handshake;
 pub(crate) use namespace::Described;
 pub use namespace::{Namespace, namespace};
+pub use operators::{Acks, Applied, Applying, Replies, Rooms, Sockets};
+pub use remote::{RemoteEmitter, RemoteHandshake, RemoteSocket};
 pub use rooms::Room;
 
 /// Socket.IO as the application of an engine.
@@ -58,10 +66,11 @@ impl SocketIo {
     pub(crate) fn new(
         described: Vec<Described>,
         config: Config,
+        node: NodeId,
         peers: Arc<dyn peers::Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
-        Self { namespaces: Namespaces::new(described, peers), config, mint }
+        Self { namespaces: Namespaces::new(described, node, peers), config, mint }
     }
 
     pub(crate) fn namespaces(&self) -> &Namespaces {
@@ -77,9 +86,9 @@ impl SocketIo {
         NamespaceRef(self.namespaces.of(path))
     }
 
-    /// Delivers what another node emitted to the sockets of this one.
-    pub(crate) fn deliver(&self, broadcast: &broadcast::Broadcast) {
-        self.namespaces.deliver(broadcast);
+    /// Does what another node wants of the sockets of this one.
+    pub(crate) fn handle(&self, inbound: exchange::Inbound) {
+        self.namespaces.handle(inbound);
     }
 
     fn mint(&self) -> std::result::Result<SocketId, getrandom::Error> {

@@ -78,6 +78,11 @@ impl Client {
         within(format!("an event at {}", self.id), self.events.recv()).await
     }
 
+    /// The next event, however long it takes; `None` when the connection has ended. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
     /// Whether everything that has arrived was taken. Everything that the server sent before an acknowledgement has
     /// arrived with it.
     #[must_use]

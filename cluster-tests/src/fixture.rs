@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketmesh::cluster::{Cluster, Secret, View};
+use socketmesh::cluster::{Cluster, View};
 use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
 use socketmesh::socket::{self, SocketIo};
@@ -13,6 +13,8 @@ use socketmesh::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::nodes::member;
 
 /// Which fixture a node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -271,12 +273,7 @@ pub async fn start(suite: Suite, count: usize) -> Nodes {
     let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
     let mut seed = None;
     for n in 0..count {
-        let cluster = (count > 1).then(|| {
-            let cluster = Cluster::bind("127.0.0.1:0")
-                .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
-                .node_id(format!("node-{n}").parse().expect("a node id"));
-            seed.iter().fold(cluster, |cluster, seed: &SocketAddr| cluster.seed(seed.to_string()))
-        });
+        let cluster = (count > 1).then(|| member(n, seed));
         let node = Fixture::start(suite, cluster).await.expect("the node starts");
         seed = seed.or_else(|| node.mesh_addr());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");

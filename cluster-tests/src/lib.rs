@@ -1,12 +1,16 @@
 //! Harness of the cluster tests: nodes, a balancer without memory, and clients that speak the protocols by hand.
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
+pub mod app;
+pub mod chaos;
 pub mod client;
 pub mod deadline;
 pub mod fixture;
 pub mod http;
 pub mod interop;
+pub mod journal;
 pub mod load;
+pub mod nodes;
 pub mod polling;
 pub mod process;
 pub mod target;

@@ -61,7 +61,13 @@ impl Polling {
     /// The same session, asked through the target's `n`th node only.
     #[must_use]
     pub fn at(&self, n: usize) -> Self {
-        Self { target: self.target.at(n), ..self.clone() }
+        self.through(&self.target.at(n))
+    }
+
+    /// The same session, asked through another target of its cluster.
+    #[must_use]
+    pub fn through(&self, target: &Target) -> Self {
+        Self { target: target.clone(), ..self.clone() }
     }
 
     /// A request of this session.

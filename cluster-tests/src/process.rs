@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     net::{Ipv4Addr, SocketAddr},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -170,6 +171,28 @@ impl Node {
     /// It does not in time.
     pub async fn says(&mut self, text: &str) {
         self.log.says(text).await;
+    }
+
+    /// What it said on stderr lately.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.log.text()
+    }
+
+    /// The last line on stderr that begins so.
+    #[must_use]
+    pub fn last(&self, prefix: &str) -> Option<String> {
+        self.log.text().lines().rfind(|line| line.starts_with(prefix)).map(str::to_owned)
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    ///
+    /// # Errors
+    /// There is no `kill`, or it refuses.
+    pub async fn signal(&self, signal: &str) -> io::Result<()> {
+        let pid = self.child.id().ok_or(io::ErrorKind::NotFound)?;
+        let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().await?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -s {signal} {pid}: {sent}"))) }
     }
 }
 

@@ -24,7 +24,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Of the layer below, `cluster` may know the values that travel and the port it implements, but no session.
-const CLUSTER_SEES: &[&str] = &["crate::socket::broadcast", "crate::socket::peers", "crate::socket::rooms"];
+const CLUSTER_SEES: &[&str] =
+    &["crate::socket::broadcast", "crate::socket::exchange", "crate::socket::peers", "crate::socket::rooms"];
 
 /// Files without clock, randomness, tasks or actors: they take `now` and a seed.
 const SANS_IO: &[&str] = &[
@@ -45,12 +46,15 @@ const SANS_IO: &[&str] = &[
     "socket/args.rs",
     "socket/rooms.rs",
     "socket/acks.rs",
+    "socket/exchange.rs",
+    "cluster/asks.rs",
     "cluster/ring.rs",
     "cluster/interest.rs",
     "cluster/sequence.rs",
     "cluster/liveness.rs",
     "cluster/wire.rs",
     "cluster/hello.rs",
+    "cluster/wire/exchange.rs",
 ];
 
 #[test]

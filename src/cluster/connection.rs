@@ -21,14 +21,14 @@ use crate::cluster::shared::{Shared, count};
 use crate::cluster::stream::{BiStream, Halves, StreamError, read_prelude};
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
-use crate::socket::broadcast::Broadcast;
+use crate::socket::exchange::Inbound;
 use crate::telemetry::Seldom;
 use pb::stream_header::Kind;
 
 /// Serves an HTTP/1.1 connection that another node's edge opened.
 pub(crate) type Serve = Arc<dyn Fn(BiStream) + Send + Sync>;
-/// Takes a broadcast from another node.
-pub(crate) type Deliver = Arc<dyn Fn(Broadcast) + Send + Sync>;
+/// Takes what another node tells or asks about sockets.
+pub(crate) type Deliver = Arc<dyn Fn(Inbound) + Send + Sync>;
 
 /// Where the things go that arrive.
 pub(crate) struct Ports {
@@ -308,7 +308,7 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
     match header.kind {
         Some(Kind::Link(hello)) => handle_hello(&connection, &hello, &header.origin, halves, &ports).await,
         Some(Kind::Http(pb::Http {})) if admitted => {
-            let (serve, stream) = (Arc::clone(&ports.serve), BiStream::new(halves));
+            let (serve, stream) = (Arc::clone(&ports.serve), BiStream::answering(halves));
             ports.app.spawn(async move { serve(stream) });
         }
         Some(Kind::Relay(relay)) if admitted && header.origin.is_empty() => {

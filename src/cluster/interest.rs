@@ -111,6 +111,8 @@ pub(crate) struct PeerInterest {
     /// `None`: unknown, so everything.
     rooms: Option<HashSet<u64>>,
     version: u64,
+    /// Rooms that its sockets will have joined when it has got our body of that number.
+    presumed: HashMap<u64, u64>,
 }
 
 impl PeerInterest {
@@ -131,12 +133,25 @@ impl PeerInterest {
 
     /// The peer may have rooms that it could not tell: everything is of interest again.
     pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+        (self.rooms, self.version) = (None, 0);
+    }
+
+    /// The body with this number makes sockets there join the room: what is sent behind it has to get there as well,
+    /// long before the peer can tell that it has a member.
+    pub(crate) fn presume(&mut self, room: u64, seq: u64) {
+        self.presumed.insert(room, seq);
+    }
+
+    /// The peer has got our bodies up to `seq`, and has told before which rooms it had then.
+    pub(crate) fn settle(&mut self, seq: u64) {
+        if !self.presumed.is_empty() {
+            self.presumed.retain(|_, presumed| *presumed > seq);
+        }
     }
 
     /// Whether the peer may have a member in the room.
     pub(crate) fn wants(&self, room: u64) -> bool {
-        self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room))
+        self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room)) || self.presumed.contains_key(&room)
     }
 
     /// The last version applied.
@@ -189,6 +204,23 @@ mod tests {
         assert!(!peer.wants(1));
         peer.forget();
         assert!(peer.wants(1));
+    }
+
+    #[test]
+    fn a_room_that_is_to_be_joined_is_wanted_until_the_peer_has_told_whether_it_was() {
+        let mut peer = PeerInterest::default();
+        let snapshot = |version| Update { version, snapshot: true, ..Update::default() };
+        peer.apply(snapshot(1));
+        peer.presume(5, 10);
+        peer.presume(6, 11);
+        peer.forget();
+        peer.apply(snapshot(2));
+        assert!(peer.wants(5), "a new link brings the join again");
+        peer.settle(10);
+        assert!(!peer.wants(5) && peer.wants(6));
+        peer.presume(6, 12);
+        peer.settle(11);
+        assert!(peer.wants(6), "it was to be joined again");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::cluster::control::Message;
 use crate::cluster::peer::{Batch, Fill, Peer, ProtocolError, Received};
 use crate::cluster::shared::count;
 use crate::cluster::stream::Halves;
-use crate::cluster::wire::Frame;
+use crate::cluster::wire::{Frame, Message as WireMessage};
+use crate::socket::exchange::{Answer, Asker, Inbound};
 
 /// The two tasks of a link; they end with it.
 #[derive(Debug)]
@@ -138,7 +139,8 @@ impl End {
 
     fn handle(&self, frame: Frame) -> Result<(), ProtocolError> {
         let counters = &self.ports.shared.counters;
-        match self.peer.receive(self.number, frame, Instant::now(), &*self.ports.deliver)? {
+        let deliver = |message| self.deliver(message);
+        match self.peer.receive(self.number, frame, Instant::now(), &deliver)? {
             Received::Nothing => {}
             Received::Delivered => count(&counters.received, 1),
             Received::Duplicate => count(&counters.duplicates, 1),
@@ -158,6 +160,31 @@ impl End {
             }
         }
         Ok(())
+    }
+
+    /// Takes a sequenced message to whom it concerns.
+    fn deliver(&self, message: WireMessage) {
+        let (shared, peer) = (&self.ports.shared, &self.peer);
+        let asker = |ask| Asker { node: peer.id.clone(), incarnation: peer.incarnation, ask };
+        match message {
+            WireMessage::Broadcast(broadcast) => (self.ports.deliver)(Inbound::Broadcast(broadcast)),
+            WireMessage::Command(command) => (self.ports.deliver)(Inbound::Command(command)),
+            WireMessage::Ask(id, ask) => (self.ports.deliver)(Inbound::Ask(asker(id), ask)),
+            WireMessage::Puzzle(id) => shared.answer(&asker(id), Answer::failed()),
+            WireMessage::Answer(id, answer) => {
+                let mut asks = shared.asks.lock();
+                if let Some(waiter) = asks.handle_answer(id, &peer.id, peer.incarnation, answer) {
+                    waiter.notify_one();
+                }
+            }
+            // Not sequenced, or of no use.
+            WireMessage::Start { .. }
+            | WireMessage::Interest(_)
+            | WireMessage::Ack { .. }
+            | WireMessage::Gap { .. }
+            | WireMessage::Goodbye
+            | WireMessage::Unknown => {}
+        }
     }
 
     fn log(&self, why: &str) {

@@ -176,14 +176,14 @@ pub mod refusal {
     }
 }
 /// The body of a frame on a link.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Envelope {
-    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8")]
+    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11")]
     pub kind: ::core::option::Option<envelope::Kind>,
 }
 /// Nested message and enum types in `Envelope`.
 pub mod envelope {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Unsequenced: about the connection.
         #[prost(message, tag = "1")]
@@ -197,10 +197,14 @@ pub mod envelope {
         #[prost(message, tag = "5")]
         Goodbye(super::Goodbye),
         /// Sequenced: what an application can observe.
-        ///
-        /// 9: Command (join, leave, disconnect by selection), 10: Ask, 11: Answer.
         #[prost(message, tag = "8")]
         Broadcast(super::Broadcast),
+        #[prost(message, tag = "9")]
+        Command(super::Command),
+        #[prost(message, tag = "10")]
+        Ask(super::Ask),
+        #[prost(message, tag = "11")]
+        Answer(super::Answer),
     }
 }
 /// The first frame in each direction: which log the sequence numbers belong to, and the first that may come.
@@ -262,6 +266,221 @@ pub struct Broadcast {
     pub attachments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(bool, tag = "6")]
     pub volatile: bool,
+}
+/// Something for the receiver to do, in order with broadcasts; nobody waits for an answer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Command {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The sockets it is about, as in Broadcast.
+    #[prost(string, repeated, tag = "2")]
+    pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(oneof = "command::Change", tags = "4, 5, 6, 7")]
+    pub change: ::core::option::Option<command::Change>,
+}
+/// Nested message and enum types in `Command`.
+pub mod command {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "4")]
+        Join(super::Rooms),
+        #[prost(message, tag = "5")]
+        Leave(super::Rooms),
+        #[prost(message, tag = "6")]
+        Disconnect(super::Disconnect),
+        /// For the nodes themselves, not for sockets: serverSideEmit.
+        #[prost(message, tag = "7")]
+        Event(super::Event),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rooms {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Disconnect {
+    /// The whole connection, not only the namespace.
+    #[prost(bool, tag = "1")]
+    pub close: bool,
+}
+/// The name and the arguments of an event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Event {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub args: ::core::option::Option<Args>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Args {
+    /// A JSON array, UTF-8, with placeholders for the attachments.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub array: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub attachments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// A question, in order with broadcasts and commands: the answer knows the effects of all that came before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ask {
+    /// Names the ask among those of one life of the sender.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Milliseconds after which nobody waits for the answer any more.
+    #[prost(uint32, tag = "2")]
+    pub timeout: u32,
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The sockets it is about, as in Broadcast.
+    #[prost(string, repeated, tag = "4")]
+    pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(oneof = "ask::Question", tags = "6, 7, 8, 9, 10")]
+    pub question: ::core::option::Option<ask::Question>,
+}
+/// Nested message and enum types in `Ask`.
+pub mod ask {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Question {
+        /// What is known about these sockets.
+        #[prost(message, tag = "6")]
+        Sockets(super::Nothing),
+        /// The rooms these sockets are in.
+        #[prost(message, tag = "7")]
+        InRooms(super::Nothing),
+        /// Send them the event and collect their acks.
+        #[prost(message, tag = "8")]
+        Acks(super::Event),
+        /// Handle the event: serverSideEmit with an ack.
+        #[prost(message, tag = "9")]
+        Event(super::Event),
+        /// Say when all nodes know the rooms that are on the receiver now.
+        #[prost(message, tag = "10")]
+        Settled(super::Nothing),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nothing {}
+/// A part of the answer to an ask, or its end.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Answer {
+    /// Of the ask.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(enumeration = "answer::End", tag = "2")]
+    pub end: i32,
+    #[prost(oneof = "answer::Part", tags = "3, 4, 5, 6")]
+    pub part: ::core::option::Option<answer::Part>,
+}
+/// Nested message and enum types in `Answer`.
+pub mod answer {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum End {
+        /// More follows.
+        Unspecified = 0,
+        Done = 1,
+        /// There is no answer, or not the rest of it.
+        Failed = 2,
+    }
+    impl End {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "END_UNSPECIFIED",
+                Self::Done => "END_DONE",
+                Self::Failed => "END_FAILED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "END_UNSPECIFIED" => Some(Self::Unspecified),
+                "END_DONE" => Some(Self::Done),
+                "END_FAILED" => Some(Self::Failed),
+                _ => None,
+            }
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "3")]
+        Sockets(super::Sockets),
+        #[prost(message, tag = "4")]
+        Rooms(super::Rooms),
+        /// How many sockets were sent an event that wants acks.
+        #[prost(uint64, tag = "5")]
+        Expected(u64),
+        /// The arguments of acks.
+        #[prost(message, tag = "6")]
+        Replies(super::Replies),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sockets {
+    #[prost(message, repeated, tag = "1")]
+    pub sockets: ::prost::alloc::vec::Vec<Socket>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Replies {
+    #[prost(message, repeated, tag = "1")]
+    pub replies: ::prost::alloc::vec::Vec<Args>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Socket {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// JSON.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "4")]
+    pub handshake: ::core::option::Option<Handshake>,
+}
+/// The request that opened the session of a socket.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Handshake {
+    #[prost(message, repeated, tag = "1")]
+    pub headers: ::prost::alloc::vec::Vec<Pair>,
+    #[prost(message, repeated, tag = "2")]
+    pub query: ::prost::alloc::vec::Vec<Pair>,
+    #[prost(string, tag = "3")]
+    pub url: ::prost::alloc::string::String,
+    /// ip:port, empty if unknown.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub secure: bool,
+    /// Milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub issued: u64,
+    /// JSON.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub auth: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pair {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

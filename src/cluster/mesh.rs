@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use tokio::runtime::{self, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
@@ -27,9 +27,10 @@ use crate::cluster::ring::tokens;
 use crate::cluster::shared::{Counters, Route, Shared, count};
 use crate::cluster::stream::BiStream;
 use crate::cluster::view::{NodeState, View};
-use crate::cluster::wire::{encode_broadcast, pb};
+use crate::cluster::wire::{encode_ask, encode_broadcast, encode_command, pb};
 use crate::id::{Incarnation, Key, NodeId, SocketId};
-use crate::socket::broadcast::{Broadcast, Room};
+use crate::socket::broadcast::{Broadcast, Room, Selection};
+use crate::socket::exchange::{Answer, Answers, Ask, Asker, Change, Command};
 use crate::socket::peers::Peers;
 use pb::stream_header::Kind;
 
@@ -232,12 +233,45 @@ impl Mesh {
         }
     }
 
+    /// Whether a member has not yet confirmed this node's interest. One without a link counts: it may still hold the
+    /// end of a link that this node has replaced, and act on what it heard there.
+    fn is_behind(&self, peer: &Peer, version: u64) -> bool {
+        let is_member =
+            |view: &View| view.member(&peer.id).is_some_and(|it| it.incarnation == peer.incarnation);
+        peer.confirmed() < version && is_member(&self.shared.view.borrow())
+    }
+
     /// What a peer must want, or own, to get a broadcast for these rooms.
     fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
         let view = self.shared.view.borrow();
         let owner = |room: &Room| view.ring.holder(room.parse::<SocketId>().ok()?.key()).cloned();
         let hashes = rooms.iter().map(|room| room_hash(namespace, room)).collect();
         (hashes, rooms.iter().filter_map(owner).collect())
+    }
+
+    /// Who may have a socket of that selection.
+    fn recipients(&self, namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
+        let (hashes, owners) = self.targets(namespace, &selection.rooms);
+        let roster = self.shared.roster();
+        let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes) || owners.contains(&peer.id);
+        roster.iter().filter(may_have).cloned().collect()
+    }
+
+    /// Sends an ask to those of its recipients who are members.
+    fn open_ask(&self, ask: &Ask, view: &View) -> OpenAsk<'_> {
+        let mut asked = self.recipients(&ask.namespace, &ask.selection);
+        asked.retain(|peer| has(view, &peer.id, peer.incarnation));
+        let (shared, woken) = (&*self.shared, Arc::new(Notify::new()));
+        let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
+        let id = shared.asks.lock().open(lives, Arc::clone(&woken));
+        match encode_ask(id, ask) {
+            Ok(body) => asked.iter().for_each(|peer| shared.push(peer, body.clone())),
+            Err(error) => {
+                shared.refuse(&error);
+                shared.asks.lock().handle_members(id, |_, _| false);
+            }
+        }
+        OpenAsk { shared, id, woken }
     }
 }
 
@@ -264,6 +298,52 @@ impl Peers for Mesh {
         }
     }
 
+    fn command(&self, command: &Command) {
+        let recipients = self.recipients(&command.namespace, &command.selection);
+        if recipients.is_empty() {
+            return;
+        }
+        let body = match encode_command(command) {
+            Ok(body) => body,
+            Err(error) => return self.shared.refuse(&error),
+        };
+        let joined: Vec<u64> = match &command.change {
+            Change::Join(rooms) => rooms.iter().map(|room| room_hash(&command.namespace, room)).collect(),
+            Change::Leave(_) | Change::Disconnect { .. } | Change::Event(_) => Vec::new(),
+        };
+        let now = Instant::now();
+        recipients.iter().for_each(|peer| peer.push_command(body.clone(), &joined, now));
+        count(&self.shared.counters.sent, recipients.len() as u64);
+    }
+
+    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+        let mut view = self.shared.view.subscribe();
+        let members = Arc::clone(&view.borrow_and_update());
+        let open = self.open_ask(&ask, &members);
+        Box::pin(async move {
+            let answered = async {
+                while !open.is_answered(&Arc::clone(&view.borrow_and_update())) {
+                    tokio::select! {
+                        () = open.woken.notified() => {}
+                        // The sender lives in `shared`.
+                        _changed = view.changed() => {}
+                    }
+                }
+            };
+            let _in_time = timeout(ask.timeout, answered).await;
+            open.close()
+        })
+    }
+
+    fn answer(&self, to: &Asker, answer: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.shared.answer(to, answer);
+        let (peer, mut news) = (self.shared.asker(to), self.shared.confirmations.subscribe());
+        Box::pin(async move {
+            while peer.as_ref().is_some_and(|peer| peer.backlog() > ANSWERS) && news.changed().await.is_ok() {
+            }
+        })
+    }
+
     fn interest(&self, namespace: &str, room: &str, present: bool) {
         self.shared.interest.lock().set(room_hash(namespace, room), present);
         self.shared.roster().iter().for_each(|peer| peer.wake());
@@ -276,9 +356,8 @@ impl Peers for Mesh {
     fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut news = self.shared.confirmations.subscribe();
         Box::pin(async move {
-            let behind = |peer: &Arc<Peer>| peer.is_linked() && peer.confirmed() < version;
             let all = async {
-                while self.shared.roster().iter().any(behind) {
+                while self.shared.roster().iter().any(|peer| self.is_behind(peer, version)) {
                     if news.changed().await.is_err() {
                         return;
                     }
@@ -289,6 +368,35 @@ impl Peers for Mesh {
             }
         })
     }
+}
+
+/// An ask that is waited for; dropped, it is not any more.
+struct OpenAsk<'a> {
+    shared: &'a Shared,
+    id: u64,
+    woken: Arc<Notify>,
+}
+
+impl OpenAsk<'_> {
+    /// Whether every node that was asked has answered, or is not among the members any more.
+    fn is_answered(&self, view: &View) -> bool {
+        let is_member = |id: &NodeId, incarnation| has(view, id, incarnation);
+        self.shared.asks.lock().handle_members(self.id, is_member)
+    }
+
+    fn close(&self) -> Answers {
+        self.shared.asks.lock().close(self.id)
+    }
+}
+
+impl Drop for OpenAsk<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn has(view: &View, id: &NodeId, incarnation: Incarnation) -> bool {
+    view.member(id).is_some_and(|member| member.incarnation == incarnation)
 }
 
 impl fmt::Debug for Mesh {
@@ -400,5 +508,8 @@ fn now() -> Incarnation {
 const PARSER: &str = "socket.io/5";
 /// The bound of an awaited join.
 const CONFIRMATION: Duration = Duration::from_millis(500);
+/// Answers wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out
+/// a broadcast.
+const ANSWERS: usize = 1 << 20;
 const OPEN: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(1);

@@ -15,7 +15,6 @@ use crate::cluster::interest::{LocalInterest, PeerInterest};
 use crate::cluster::sequence::{Arrival, ReceiveLog, SendLog, Write};
 use crate::cluster::wire::{self, Frame, Message, WireError, pb};
 use crate::id::{Incarnation, NodeId};
-use crate::socket::broadcast::Broadcast;
 use pb::envelope::Kind;
 
 /// One life of another node.
@@ -25,7 +24,7 @@ pub(crate) struct Peer {
     pub incarnation: Incarnation,
     /// Names the sequence of this node for that peer; unique, so that nobody resumes in a wrong one.
     log: u64,
-    /// Locked before `outbound` where both are needed.
+    /// Locked before `outbound`, and that before `interest`, where more than one is needed.
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
     interest: Mutex<PeerInterest>,
@@ -130,6 +129,22 @@ impl Peer {
         true
     }
 
+    /// Queues a command that makes sockets of the peer join these rooms: from now on it wants them.
+    pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) {
+        let mut outbound = self.outbound.lock();
+        outbound.log.push(body, now);
+        let seq = outbound.log.newest();
+        let mut interest = self.interest.lock();
+        rooms.iter().for_each(|room| interest.presume(*room, seq));
+        drop((outbound, interest));
+        self.wake.notify_one();
+    }
+
+    /// How many bytes wait for the peer or its acknowledgement.
+    pub(crate) fn backlog(&self) -> usize {
+        self.outbound.lock().log.bytes()
+    }
+
     /// There may be something new to write.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
@@ -189,6 +204,7 @@ impl Peer {
 
     /// Nothing more is kept for this peer. Returns how many bodies it did not get.
     pub(crate) fn clear(&self) -> u64 {
+        self.interest.lock().settle(u64::MAX);
         self.outbound.lock().log.clear()
     }
 
@@ -209,7 +225,8 @@ impl Peer {
         batch.put(&wire::control(Kind::Start(pb::Start { log: self.log, first })));
     }
 
-    /// Collects what is to be written next on this link: acknowledgement, interest, then bodies in order.
+    /// Collects what is to be written next on this link: interest, acknowledgement, then bodies in order. Interest comes
+    /// first, so that who sees a body acknowledged knows the rooms that were joined because of it.
     pub(crate) fn fill(
         &self,
         link: u64,
@@ -217,7 +234,7 @@ impl Peer {
         now: Instant,
         batch: &mut Batch,
     ) -> Fill {
-        let Some(due) = self.fill_ack(link, now, batch) else { return Fill::Stale };
+        let Some((ack, due)) = self.next_ack(link, now) else { return Fill::Stale };
         let mut outbound = self.outbound.lock();
         if outbound.link != link {
             return Fill::Stale;
@@ -225,6 +242,9 @@ impl Peer {
         if let Some(update) = local.lock().since(outbound.told) {
             outbound.told = Some(update.version);
             batch.put(&wire::control(Kind::Interest(update.into())));
+        }
+        if let Some(ack) = ack {
+            batch.put(&wire::control(Kind::Ack(ack)));
         }
         while batch.has_room() {
             match outbound.log.next_write() {
@@ -240,23 +260,22 @@ impl Peer {
         if batch.is_empty() { Fill::Wait(due) } else { Fill::Write }
     }
 
-    /// Puts an acknowledgement into the batch when one is due, or when something goes out anyway. `None`: stale.
-    fn fill_ack(&self, link: u64, now: Instant, batch: &mut Batch) -> Option<Option<Instant>> {
+    /// The acknowledgement when one is due, or when something goes out anyway; otherwise when it will be. `None`: stale.
+    fn next_ack(&self, link: u64, now: Instant) -> Option<(Option<pb::Ack>, Option<Instant>)> {
         let mut inbound = self.inbound.lock();
         if inbound.link != link {
             return None;
         }
-        let Some(due) = inbound.due else { return Some(None) };
+        let Some(due) = inbound.due else { return Some((None, None)) };
         if now < due && inbound.owed < ACK_BYTES && !self.outbound.lock().log.has_more() {
-            return Some(Some(due));
+            return Some((None, Some(due)));
         }
         (inbound.due, inbound.owed) = (None, 0);
         let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
-        batch.put(&wire::control(Kind::Ack(pb::Ack { seq, interest })));
-        Some(None)
+        Some((Some(pb::Ack { seq, interest }), None))
     }
 
-    /// Handles one frame of this link. Bodies are delivered here, in order, each once.
+    /// Handles one frame of this link. Sequenced messages are delivered here, in order, each once.
     ///
     /// # Errors
     /// When the peer breaks the protocol; the link is of no use any more.
@@ -265,7 +284,7 @@ impl Peer {
         link: u64,
         frame: Frame,
         now: Instant,
-        deliver: &(dyn Fn(Broadcast) + Send + Sync),
+        deliver: &dyn Fn(Message),
     ) -> Result<Received, ProtocolError> {
         let mut inbound = self.inbound.lock();
         if inbound.link != link {
@@ -288,8 +307,14 @@ impl Peer {
             Arrival::Gap(lost) => lost,
         };
         let received = match message {
-            Ok(Message::Broadcast(broadcast)) => {
-                deliver(broadcast);
+            Ok(
+                message @ (Message::Broadcast(_)
+                | Message::Command(_)
+                | Message::Ask(..)
+                | Message::Puzzle(_)
+                | Message::Answer(..)),
+            ) => {
+                deliver(message);
                 Received::Delivered
             }
             Ok(_) => Received::Nothing,
@@ -319,6 +344,7 @@ impl Peer {
             }
             Message::Ack { seq, interest } => {
                 self.outbound.lock().log.acked(seq);
+                self.interest.lock().settle(seq);
                 self.confirmed.fetch_max(interest, Ordering::AcqRel);
                 return Ok(Received::Confirmed);
             }
@@ -328,7 +354,12 @@ impl Peer {
                 return Ok(Received::Lost(lost));
             }
             Message::Goodbye => return Ok(Received::Goodbye),
-            Message::Broadcast(_) | Message::Unknown => {}
+            Message::Broadcast(_)
+            | Message::Command(_)
+            | Message::Ask(..)
+            | Message::Puzzle(_)
+            | Message::Answer(..)
+            | Message::Unknown => {}
         }
         Ok(Received::Nothing)
     }
@@ -384,7 +415,7 @@ const VOLATILE: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::broadcast::Selection;
+    use crate::socket::broadcast::{Broadcast, Selection};
 
     /// What `a` says to `b`, both being peers of each other in memory.
     struct Pair {
@@ -445,7 +476,10 @@ mod tests {
         fn deliver(&mut self, link: u64) -> Result<Vec<Received>, ProtocolError> {
             let mut received = Vec::new();
             while let Some(frame) = Frame::decode(&mut self.bytes)? {
-                let deliver = |broadcast| self.got.lock().push(broadcast);
+                let deliver = |message| match message {
+                    Message::Broadcast(broadcast) => self.got.lock().push(broadcast),
+                    other => panic!("a broadcast, not {other:?}"),
+                };
                 received.push(self.b.receive(link, frame, self.now, &deliver)?);
             }
             Ok(received)
@@ -484,6 +518,31 @@ mod tests {
         assert!(pair.b.wants(&[6]));
         pair.b.detach(1);
         assert!(pair.b.wants(&[7]), "a peer out of reach may have any room");
+    }
+
+    #[test]
+    fn a_body_is_acknowledged_behind_the_rooms_that_were_joined_because_of_it() {
+        let mut pair = Pair::new();
+        pair.start();
+        pair.fill(1);
+        pair.deliver(1).unwrap();
+        let (mut batch, local) = (Batch::default(), Mutex::new(LocalInterest::new()));
+        pair.b.fill(1, &local, pair.now, &mut batch);
+        let join = wire::encode_broadcast(&broadcast(1)).unwrap();
+        pair.a.push_command(join, &[5], pair.now);
+        pair.fill(1);
+        pair.deliver(1).unwrap();
+        local.lock().set(5, true);
+        let (mut batch, due) = (Batch::default(), pair.now + ACK_DELAY);
+        pair.b.fill(1, &local, due, &mut batch);
+        let mut kinds = Vec::new();
+        while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
+            kinds.push(Message::decode(frame.body).unwrap());
+        }
+        assert!(
+            matches!(&kinds[..], [Message::Interest(update), Message::Ack { seq: 1, .. }] if update.added == [5]),
+            "{kinds:?}"
+        );
     }
 
     #[test]

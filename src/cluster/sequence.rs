@@ -69,6 +69,11 @@ impl SendLog {
         }
     }
 
+    /// The number of the body pushed last.
+    pub(crate) fn newest(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Drops what is too old to be kept.
     pub(crate) fn expire(&mut self, now: Instant) {
         while self.entries.front().is_some_and(|entry| now >= entry.pushed + self.limits.age) {

@@ -5,16 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::warn;
 
+use crate::cluster::asks::Asks;
 use crate::cluster::connection::PeerConnection;
 use crate::cluster::hello::{Hint, Me, Resume};
 use crate::cluster::interest::LocalInterest;
 use crate::cluster::peer::Peer;
 use crate::cluster::view::{NodeState, View};
-use crate::cluster::wire::pb;
+use crate::cluster::wire::{WireError, encode_answer, pb};
 use crate::id::NodeId;
+use crate::socket::exchange::{Answer, Asker};
 
 /// The state of one node's mesh that more than one task sees.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Shared {
     pub state: watch::Sender<NodeState>,
     /// Ticks when a peer has applied our interest.
     pub confirmations: watch::Sender<()>,
+    /// What this node has asked the others.
+    pub asks: Mutex<Asks<Arc<Notify>>>,
     pub counters: Counters,
     /// Every life of a node that a sequence is kept for.
     pub peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
@@ -62,7 +69,7 @@ pub(crate) struct Counters {
     pub abandoned: AtomicU64,
     /// Frames skipped because they made no sense.
     pub malformed: AtomicU64,
-    /// Broadcasts too large for a frame.
+    /// Bodies too large for a frame.
     pub oversized: AtomicU64,
     /// Volatile bodies dropped because a link was down or behind.
     pub volatile_dropped: AtomicU64,
@@ -100,6 +107,7 @@ impl Shared {
             view: watch::Sender::default(),
             state: watch::Sender::new(NodeState::Joining),
             confirmations: watch::Sender::new(()),
+            asks: Mutex::new(Asks::new()),
             counters: Counters::default(),
             peers: RwLock::default(),
             roster: RwLock::new(Arc::from([])),
@@ -108,6 +116,36 @@ impl Shared {
             #[cfg(test)]
             denied: Mutex::default(),
         }
+    }
+
+    /// The life of a node that asked, if it is not over.
+    pub(crate) fn asker(&self, asker: &Asker) -> Option<Arc<Peer>> {
+        let peers = self.peers.read();
+        peers.get(&asker.node).filter(|peer| peer.incarnation == asker.incarnation).cloned()
+    }
+
+    /// Queues a part of an answer. One that is too large ends the answer.
+    pub(crate) fn answer(&self, to: &Asker, answer: Answer) {
+        let Some(peer) = self.asker(to) else { return };
+        let body = encode_answer(to.ask, answer).or_else(|error| {
+            self.refuse(&error);
+            encode_answer(to.ask, Answer::failed())
+        });
+        if let Ok(body) = body {
+            self.push(&peer, body);
+        }
+    }
+
+    /// Queues a body that is not volatile.
+    pub(crate) fn push(&self, peer: &Peer, body: Bytes) {
+        peer.push(body, false, Instant::now());
+        count(&self.counters.sent, 1);
+    }
+
+    /// Something could not be encoded.
+    pub(crate) fn refuse(&self, error: &WireError) {
+        count(&self.counters.oversized, 1);
+        warn!(node = %self.me.id, %error, "too large for other nodes: it stays on this one");
     }
 
     /// Those who get broadcasts.

@@ -19,11 +19,19 @@ pub(crate) struct BiStream {
     send: SendStream,
     recv: RecvStream,
     finished: bool,
+    /// Dropping it ends what was written instead of taking it back.
+    lenient: bool,
 }
 
 impl BiStream {
     pub(crate) fn new((send, recv): Halves) -> Self {
-        Self { send, recv, finished: false }
+        Self { send, recv, finished: false, lenient: false }
+    }
+
+    /// The end that answers. It may be dropped as soon as its answer is written, which must arrive all the same; one that
+    /// breaks off can be told by its length.
+    pub(crate) fn answering((send, recv): Halves) -> Self {
+        Self { send, recv, finished: false, lenient: true }
     }
 }
 
@@ -57,7 +65,7 @@ impl AsyncWrite for BiStream {
 
 impl Drop for BiStream {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished && !self.lenient {
             // Fails only when the stream is closed already.
             let _closed = self.send.reset(ABORTED);
         }

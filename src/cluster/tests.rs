@@ -15,6 +15,7 @@ use super::endpoint::Closing;
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Selection};
+use crate::socket::exchange::Inbound;
 use crate::socket::peers::Peers as _;
 
 /// One node of a test cluster.
@@ -26,7 +27,10 @@ struct Node {
 impl Node {
     async fn start(cluster: Cluster) -> Self {
         let (outbox, inbox) = mpsc::channel(100_000);
-        let deliver = Arc::new(move |broadcast| outbox.try_send(broadcast).unwrap());
+        let deliver = Arc::new(move |inbound| match inbound {
+            Inbound::Broadcast(broadcast) => outbox.try_send(broadcast).unwrap(),
+            Inbound::Command(_) | Inbound::Ask(..) => {}
+        });
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
         Self { mesh: Mesh::start(cluster, Handle::current(), deliver, serve).await.unwrap(), inbox }
     }

@@ -1,5 +1,7 @@
 //! The bytes between nodes: frames, and protobuf ↔ domain values (docs/protocol/mesh.md, "Byte layout", "Versions").
 
+mod exchange;
+
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -8,6 +10,8 @@ use prost::Message as _;
 
 use crate::cluster::interest::Update;
 use crate::socket::broadcast::{Broadcast, Room, Selection};
+use crate::socket::exchange::{Answer, Ask, Command};
+pub(crate) use exchange::{encode_answer, encode_ask, encode_command};
 use pb::envelope::Kind;
 
 /// The generated types of `proto/mesh.proto`.
@@ -83,6 +87,13 @@ pub(crate) enum Message {
     },
     Goodbye,
     Broadcast(Broadcast),
+    Command(Command),
+    /// With its id among those of the sender.
+    Ask(u64, Ask),
+    /// An ask with this id, whose question is of a later version.
+    Puzzle(u64),
+    /// To the ask of the receiver with this id.
+    Answer(u64, Answer),
     /// Of a kind that this version does not know: ignored, but counted in the sequence.
     Unknown,
 }
@@ -99,6 +110,14 @@ impl Message {
             Some(Kind::Gap(pb::Gap { to })) => Self::Gap { to },
             Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
             Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
+            Some(Kind::Command(command)) => {
+                exchange::decode_command(command)?.map_or(Self::Unknown, Self::Command)
+            }
+            Some(Kind::Ask(ask)) => {
+                let id = ask.id;
+                exchange::decode_ask(ask)?.map_or(Self::Puzzle(id), |ask| Self::Ask(id, ask))
+            }
+            Some(Kind::Answer(answer)) => Self::Answer(answer.id, Answer::try_from(answer)?),
         })
     }
 }
@@ -113,16 +132,14 @@ pub(crate) fn control(kind: Kind) -> Frame {
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError> {
-    let names = |rooms: &[Room]| rooms.iter().map(|room| room.to_string()).collect();
-    let body = encode(Kind::Broadcast(pb::Broadcast {
+    fits(encode(Kind::Broadcast(pb::Broadcast {
         namespace: broadcast.namespace.to_string(),
         rooms: names(&broadcast.selection.rooms),
         except: names(&broadcast.selection.except),
         text: broadcast.text.as_bytes().clone(),
         attachments: broadcast.attachments.clone(),
         volatile: broadcast.volatile,
-    }));
-    if body.len() > MAX_FRAME - SEQ { Err(WireError::Length(body.len())) } else { Ok(body) }
+    })))
 }
 
 /// The bytes of a stream header or a hello reply: 4 bytes length, then the message.
@@ -136,6 +153,23 @@ pub(crate) fn encode_prelude(message: &impl prost::Message) -> Bytes {
 
 fn encode(kind: Kind) -> Bytes {
     pb::Envelope { kind: Some(kind) }.encode_to_vec().into()
+}
+
+/// Refuses a body that is too large for a frame.
+fn fits(body: Bytes) -> Result<Bytes, WireError> {
+    if body.len() > MAX_FRAME - SEQ { Err(WireError::Length(body.len())) } else { Ok(body) }
+}
+
+fn names(rooms: &[Room]) -> Vec<String> {
+    rooms.iter().map(|room| room.to_string()).collect()
+}
+
+fn rooms(names: Vec<String>) -> Vec<Room> {
+    names.into_iter().map(Arc::from).collect()
+}
+
+fn selection(to: Vec<String>, except: Vec<String>) -> Selection {
+    Selection { rooms: rooms(to), except: rooms(except) }
 }
 
 impl From<pb::Interest> for Update {
@@ -156,10 +190,9 @@ impl TryFrom<pb::Broadcast> for Broadcast {
     type Error = WireError;
 
     fn try_from(broadcast: pb::Broadcast) -> Result<Self, WireError> {
-        let names = |rooms: Vec<String>| rooms.into_iter().map(Arc::from).collect();
         Ok(Self {
             namespace: broadcast.namespace.into(),
-            selection: Selection { rooms: names(broadcast.rooms), except: names(broadcast.except) },
+            selection: selection(broadcast.rooms, broadcast.except),
             text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
             attachments: broadcast.attachments,
             volatile: broadcast.volatile,
@@ -179,6 +212,9 @@ pub(crate) enum WireError {
     /// The packet of a broadcast is text.
     #[error("a packet that is not UTF-8")]
     Text(#[source] std::str::Utf8Error),
+    /// An id, an address or JSON that is none.
+    #[error("a value that is not what it should be")]
+    Value(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Length and sequence number.

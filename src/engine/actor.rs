@@ -16,7 +16,7 @@ use super::config::Config;
 use super::counters::count;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
-use super::line::{Line, Stage};
+use super::line::{Director, Line, Stage};
 use super::outbox::Pushed;
 use super::packet::{self, Packet};
 use super::payload;
@@ -50,7 +50,7 @@ pub(crate) enum Message<K> {
     Post(Conn, oneshot::Sender<PostReply>),
     PostBody(Conn, PostBody),
     PostAborted(Conn),
-    Socket(Conn, Arc<Line>),
+    Socket(Conn, Director),
     /// What one read of a WebSocket brought; the I/O task waits until it is handled.
     Frames(Conn, Vec<Result<Packet, PacketError>>),
     SocketClosed {
@@ -75,8 +75,11 @@ pub(crate) struct State<A: Application> {
     /// `None` once the application was told that the session is closed.
     client: Option<A::Client>,
     requests: Vec<(Conn, Request)>,
-    /// The application is busy: these wait until it has room, so its client is slowed down instead of buffered.
-    held: Vec<Held>,
+    /// The application is busy: these WebSockets are not read from until it has room, so that its client is slowed down
+    /// instead of buffered. A payload that is being handled waits in the session.
+    held: Vec<Arc<Line>>,
+    /// The last GET that was answered with a payload, as long as nobody said otherwise.
+    flushed: Option<Conn>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     _registration: Registration<<A::Client as Client>::Command>,
@@ -87,20 +90,6 @@ enum Request {
     Poll(oneshot::Sender<Answer<PollReply>>),
     Post(oneshot::Sender<PostReply>),
     Socket(Director),
-}
-
-/// Directs the I/O task of a WebSocket; the WebSocket closes with the session, however that ends.
-struct Director(Arc<Line>);
-
-impl Drop for Director {
-    fn drop(&mut self) {
-        self.0.advance(Stage::Closed);
-    }
-}
-
-enum Held {
-    Post(oneshot::Sender<PostReply>, PostReply),
-    Read(Arc<Line>),
 }
 
 struct Timer {
@@ -131,6 +120,7 @@ impl<A: Application> Actor for SessionActor<A> {
             client: None,
             requests,
             held: Vec::new(),
+            flushed: None,
             timer: None,
             _registration: registration,
         };
@@ -171,7 +161,7 @@ impl<A: Application> State<A> {
                 self.requests.push((conn, Request::Poll(reply)));
                 self.session.handle_poll(conn, now);
             }
-            Message::PollAborted(conn) => self.session.handle_poll_aborted(conn),
+            Message::PollAborted(conn) => self.poll_aborted(conn),
             Message::Post(conn, reply) => {
                 self.requests.push((conn, Request::Post(reply)));
                 self.session.handle_post(conn);
@@ -182,8 +172,8 @@ impl<A: Application> State<A> {
             Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
             Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
             Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
-            Message::Socket(conn, line) => {
-                self.requests.push((conn, Request::Socket(Director(line))));
+            Message::Socket(conn, director) => {
+                self.requests.push((conn, Request::Socket(director)));
                 self.session.handle_socket(conn, now);
             }
             Message::Frames(conn, frames) => self.frames(conn, frames, now),
@@ -206,7 +196,8 @@ impl<A: Application> State<A> {
             }
             Message::Shutdown(reason) => self.session.handle_shutdown(reason),
             Message::Timeout => self.timeout(now),
-            Message::Resume => self.resume(),
+            // Whatever happened, `settle` looks whether there is room again.
+            Message::Resume => {}
             Message::Command(command) => {
                 if let Some(client) = &mut self.client {
                     client.handle_command(command);
@@ -216,7 +207,7 @@ impl<A: Application> State<A> {
     }
 
     fn overflow(&mut self) {
-        tracing::info!(reason = "slow client", "session closed");
+        tracing::debug!(reason = "slow client", "session closed");
         self.session.handle_shutdown(CloseReason::TransportError);
     }
 
@@ -228,7 +219,7 @@ impl<A: Application> State<A> {
         self.outputs();
         if let Some(line) = self.line(conn).cloned() {
             if self.is_busy() {
-                self.held.push(Held::Read(line));
+                self.held.push(line);
             } else {
                 line.resume();
             }
@@ -251,19 +242,21 @@ impl<A: Application> State<A> {
         self.client.as_ref().is_some_and(Client::is_busy)
     }
 
-    /// The application has room again: answers held POSTs and reads on.
-    fn resume(&mut self) {
-        if self.is_busy() {
-            return;
-        }
-        for held in self.held.drain(..) {
-            held.release();
+    /// The client of a GET went away. What it was answered, but never got, must not be lost in silence.
+    fn poll_aborted(&mut self, conn: Conn) {
+        if self.flushed == Some(conn) {
+            self.session.handle_shutdown(CloseReason::TransportError);
+        } else {
+            self.session.handle_poll_aborted(conn);
         }
     }
 
-    /// Carries out what the session decided, then arms the timer or ends the actor.
+    /// Carries out what the session decided, reads on if there is room, then arms the timer or ends the actor.
     fn settle(&mut self) {
         self.outputs();
+        if !self.is_busy() {
+            self.held.drain(..).for_each(|line| line.resume());
+        }
         if self.session.transport() == super::Transport::Polling {
             self.this.outbox().set_writable(self.session.is_writable());
         }
@@ -275,7 +268,7 @@ impl<A: Application> State<A> {
     }
 
     fn outputs(&mut self) {
-        while let Some(output) = self.session.poll_output() {
+        while let Some(output) = self.next_output() {
             match output {
                 Output::Send(packet) => self.send(&packet),
                 Output::Poll(conn, reply) => self.answer_poll(conn, reply),
@@ -300,6 +293,13 @@ impl<A: Application> State<A> {
         }
     }
 
+    /// While the application is busy, the packets of a payload wait: their POST stays in progress, so that the client
+    /// sends no other.
+    fn next_output(&mut self) -> Option<Output> {
+        self.session.hold_payload(self.is_busy());
+        self.session.poll_output()
+    }
+
     fn answer_poll(&mut self, conn: Conn, reply: PollReply) {
         let Some(Request::Poll(sender)) = self.take_request(conn) else { return };
         if sender.is_closed() {
@@ -307,6 +307,7 @@ impl<A: Application> State<A> {
             self.session.handle_shutdown(CloseReason::TransportError);
             return;
         }
+        self.flushed = (reply == PollReply::Flush).then_some(conn);
         let frames = match reply {
             PollReply::Flush => Some(self.this.outbox().take_all()),
             PollReply::Noop => Some(vec![Frame::control(&Packet::Noop)]),
@@ -318,17 +319,15 @@ impl<A: Application> State<A> {
             Some(frames) => Answer::Payload(payload::encode(&frames, self.this.dialect())),
             None => Answer::Reply(reply),
         };
-        let _gone = sender.send(answer);
+        if sender.send(answer).is_err() {
+            self.poll_aborted(conn);
+        }
     }
 
     fn answer_post(&mut self, conn: Conn, reply: PostReply) {
         let Some(Request::Post(sender)) = self.take_request(conn) else { return };
-        let held = Held::Post(sender, reply);
-        if self.is_busy() {
-            self.held.push(held);
-        } else {
-            held.release();
-        }
+        // Its client may have gone away.
+        let _gone = sender.send(reply);
     }
 
     fn direct(&mut self, conn: Conn, order: SocketOrder) {
@@ -356,9 +355,6 @@ impl<A: Application> State<A> {
             client.handle_close(reason);
         }
         self.this.outbox().close();
-        for held in self.held.drain(..) {
-            held.release();
-        }
         tracing::debug!(%reason, "session closed");
     }
 
@@ -391,16 +387,5 @@ impl<A: Application> State<A> {
             let _stopped = myself.cast(Message::Timeout);
         });
         self.timer = Some(Timer { at, task: task.abort_handle() });
-    }
-}
-
-impl Held {
-    fn release(self) {
-        match self {
-            Self::Post(sender, reply) => {
-                let _gone = sender.send(reply);
-            }
-            Self::Read(line) => line.resume(),
-        }
     }
 }

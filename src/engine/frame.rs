@@ -73,9 +73,9 @@ impl Frame {
     /// The WebSocket frame, in two pieces for a vectored write; the second is empty for text.
     ///
     /// A client that cannot receive bytes gets them in a text frame, as base64.
-    pub(crate) fn websocket(&self, dialect: Dialect) -> [Bytes; 2] {
-        let binary = match &self.0 {
-            Encoding::Text { frame, .. } => return [frame.clone(), Bytes::new()],
+    pub(crate) fn websocket(self, dialect: Dialect) -> [Bytes; 2] {
+        let binary = match self.0 {
+            Encoding::Text { frame, .. } => return [frame, Bytes::new()],
             Encoding::Binary(binary) => binary,
         };
         match dialect {
@@ -166,7 +166,7 @@ mod tests {
     const V3: Dialect = Dialect { protocol: Protocol::V3, base64: false };
 
     fn websocket(frame: &Frame) -> Vec<u8> {
-        frame.websocket(V4).concat()
+        frame.clone().websocket(V4).concat()
     }
 
     fn polling(frame: &Frame) -> Vec<u8> {
@@ -188,7 +188,7 @@ mod tests {
             let frame = Frame::control(&packet);
             assert_eq!(polling(&frame), wire.as_bytes());
             assert_eq!(frame.polling(Protocol::V3).concat(), wire.as_bytes());
-            assert_eq!(frame.websocket(V3), frame.websocket(V4));
+            assert_eq!(frame.clone().websocket(V3), frame.clone().websocket(V4));
             assert_eq!(
                 websocket(&frame),
                 [&[0x81, u8::try_from(wire.len()).unwrap()], wire.as_bytes()].concat()
@@ -207,8 +207,8 @@ mod tests {
             (65_536, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let frame = Frame::message_binary(vec![7; length].into());
-            assert_eq!(frame.websocket(V4)[0], header);
-            assert_eq!(frame.websocket(V4)[1].len(), length);
+            assert_eq!(frame.clone().websocket(V4)[0], header);
+            assert_eq!(frame.clone().websocket(V4)[1].len(), length);
             assert_eq!(frame.len(), header.len() + length);
         }
         assert_eq!(websocket(&Frame::message_text(&"x".repeat(125)))[..5], [0x81, 126, 0, 126, b'4']);
@@ -219,18 +219,18 @@ mod tests {
         let frame = Frame::message_binary(Bytes::from_static(&[1, 2, 3, 4]));
         assert_eq!(polling(&frame), b"bAQIDBA==");
         let base64 = Dialect { base64: true, ..V4 };
-        assert_eq!(frame.websocket(base64).concat(), b"\x81\x09bAQIDBA==");
+        assert_eq!(frame.clone().websocket(base64).concat(), b"\x81\x09bAQIDBA==");
         assert_eq!(Frame::message_text("a").websocket(base64).concat(), b"\x81\x024a");
     }
 
     #[test]
     fn in_version_3_bytes_carry_their_type() {
         let frame = Frame::message_binary(Bytes::from_static(&[1, 2, 3, 4]));
-        assert_eq!(frame.websocket(V3).concat(), b"\x82\x05\x04\x01\x02\x03\x04");
+        assert_eq!(frame.clone().websocket(V3).concat(), b"\x82\x05\x04\x01\x02\x03\x04");
         assert_eq!(frame.polling(Protocol::V3).concat(), b"b4AQIDBA==");
-        assert_eq!(frame.websocket(Dialect { base64: true, ..V3 }).concat(), b"\x81\x0ab4AQIDBA==");
+        assert_eq!(frame.clone().websocket(Dialect { base64: true, ..V3 }).concat(), b"\x81\x0ab4AQIDBA==");
         let long = Frame::message_binary(vec![7; 125].into());
-        assert_eq!(&*long.websocket(V3)[0], b"\x82\x7e\x00\x7e\x04");
+        assert_eq!(&*long.clone().websocket(V3)[0], b"\x82\x7e\x00\x7e\x04");
     }
 
     #[test]
@@ -239,15 +239,18 @@ mod tests {
         let frame = Frame::message_binary(bytes.clone());
         let clone = frame.clone();
         for dialect in [V3, V4] {
-            assert_eq!(frame.websocket(dialect)[1].as_ptr(), bytes.as_ptr());
-            assert_eq!(frame.websocket(dialect)[0].as_ptr(), clone.websocket(dialect)[0].as_ptr());
+            assert_eq!(frame.clone().websocket(dialect)[1].as_ptr(), bytes.as_ptr());
+            assert_eq!(
+                frame.clone().websocket(dialect)[0].as_ptr(),
+                clone.clone().websocket(dialect)[0].as_ptr()
+            );
         }
         let [_, v4] = frame.polling(Protocol::V4);
         let [_, v3] = clone.polling(Protocol::V3);
         assert_eq!(v3.as_ptr(), v4.as_ptr().wrapping_add(1));
         let text = Frame::message_text("shared");
         let [_, polling] = text.polling(Protocol::V3);
-        assert_eq!(polling.as_ptr(), text.websocket(V4)[0].as_ptr().wrapping_add(2));
+        assert_eq!(polling.as_ptr(), text.clone().websocket(V4)[0].as_ptr().wrapping_add(2));
     }
 
     proptest! {

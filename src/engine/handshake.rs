@@ -44,7 +44,7 @@ impl fmt::Display for Transport {
 #[derive(Debug, Clone)]
 pub struct Handshake {
     headers: HeaderMap,
-    query: Vec<(String, String)>,
+    query: Box<[(String, String)]>,
     url: String,
     address: Option<SocketAddr>,
     secure: bool,
@@ -66,7 +66,8 @@ impl Handshake {
         issued: SystemTime,
     ) -> Self {
         let (headers, protocol, base64) = (compact(headers), query.protocol(), query.b64());
-        Self { headers, query: query.pairs, url, address, secure, protocol, base64, issued }
+        let query = query.pairs.into_boxed_slice();
+        Self { headers, query, url, address, secure, protocol, base64, issued }
     }
 
     /// The headers of the request.

@@ -1,5 +1,6 @@
 //! The line between a session's actor and the I/O task of one of its WebSockets.
 
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
@@ -76,6 +77,16 @@ impl Line {
             none => *none = Some(cx.waker().clone()),
         }
         (state.stage, state.paused)
+    }
+}
+
+/// Directs the I/O task of a WebSocket; the WebSocket closes when this is dropped, however the session ends.
+#[derive(Debug)]
+pub(crate) struct Director(pub(crate) Arc<Line>);
+
+impl Drop for Director {
+    fn drop(&mut self) {
+        self.0.advance(Stage::Closed);
     }
 }
 

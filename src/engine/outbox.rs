@@ -86,7 +86,7 @@ impl Outbox {
         if volatile && !(queue.writable && queue.frames.is_empty()) {
             return Pushed::Dropped;
         }
-        let bytes = frames.iter().map(Frame::len).sum::<usize>();
+        let bytes = frames.iter().map(cost).sum::<usize>();
         if !queue.frames.is_empty() && queue.bytes + bytes > self.limit {
             queue.close();
             return Pushed::Overflow;
@@ -100,7 +100,7 @@ impl Outbox {
         if queue.intake == Intake::Closed {
             return Pushed::Dropped;
         }
-        queue.append(std::slice::from_ref(frame), frame.len())
+        queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
     /// Appends the answer to a ping of the client, unless one waits already: a client that pings and does not read must
@@ -110,41 +110,28 @@ impl Outbox {
         if queue.intake == Intake::Closed || queue.pong {
             return Pushed::Dropped;
         }
-        if !queue.frames.is_empty() && queue.bytes + frame.len() > self.limit {
+        if !queue.frames.is_empty() && queue.bytes + cost(frame) > self.limit {
             queue.close();
             return Pushed::Overflow;
         }
         queue.pong = true;
-        queue.append(std::slice::from_ref(frame), frame.len())
+        queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
     /// Takes everything, for the answer of a GET.
     pub(crate) fn take_all(&self) -> Vec<Frame> {
         let mut queue = self.queue.lock();
-        queue.bytes = 0;
         queue.writable = false;
-        queue.pong = false;
-        std::mem::take(&mut queue.frames).into()
+        queue.take().into()
     }
 
-    /// Moves frames of about `budget` bytes (at least one) into `batch`, for one write to a WebSocket. Finding nothing
-    /// makes the transport writable.
-    pub(crate) fn take_batch(&self, batch: &mut VecDeque<Frame>, budget: usize) {
+    /// Takes frames of about `budget` bytes (at least one), for one write to a WebSocket. Finding nothing makes the
+    /// transport writable.
+    pub(crate) fn take_batch(&self, budget: usize) -> VecDeque<Frame> {
         let mut queue = self.queue.lock();
-        let mut taken = 0;
-        while taken < budget
-            && let Some(frame) = queue.frames.pop_front()
-        {
-            taken += frame.len();
-            batch.push_back(frame);
-        }
-        queue.bytes -= taken;
-        queue.writable = taken == 0;
-        // It may be further back, but then each batch that the client reads lets in one more at most.
-        queue.pong = false;
-        if queue.frames.is_empty() && queue.frames.capacity() > IDLE_FRAMES {
-            queue.frames = VecDeque::new();
-        }
+        let batch = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
+        queue.writable = batch.is_empty();
+        batch
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -192,16 +179,41 @@ impl Queue {
         }
     }
 
+    /// The queue gives its memory away with the frames: an idle one holds none.
+    fn take(&mut self) -> VecDeque<Frame> {
+        self.bytes = 0;
+        self.pong = false;
+        std::mem::take(&mut self.frames)
+    }
+
+    fn take_some(&mut self, budget: usize) -> VecDeque<Frame> {
+        let (mut batch, mut taken) = (VecDeque::new(), 0);
+        while taken < budget
+            && let Some(frame) = self.frames.pop_front()
+        {
+            taken += cost(&frame);
+            batch.push_back(frame);
+        }
+        self.bytes -= taken;
+        // It may be further back, but then each batch that the client reads lets in one more at most.
+        self.pong = false;
+        batch
+    }
+
     fn close(&mut self) {
         self.intake = Intake::Closed;
-        self.frames = VecDeque::new();
-        self.bytes = 0;
+        drop(self.take());
         self.writable = false;
     }
 }
 
-/// A queue that a burst made larger than this gives its memory back when it is empty.
-const IDLE_FRAMES: usize = 16;
+/// What a frame holds in memory, about: the smallest ones hold more than their bytes.
+fn cost(frame: &Frame) -> usize {
+    frame.len() + FRAME
+}
+
+/// The frame itself, and the head of what it shares.
+const FRAME: usize = size_of::<Frame>() + 32;
 
 #[cfg(test)]
 mod tests {
@@ -266,10 +278,8 @@ mod tests {
     fn a_batch_has_at_least_one_frame_and_stops_at_its_budget() {
         let outbox = Outbox::new(1000);
         let _ = outbox.push(&[frame("one"), frame("two"), frame("three")], false);
-        let mut batch = VecDeque::new();
-        outbox.take_batch(&mut batch, 1);
-        assert_eq!(batch.len(), 1);
-        outbox.take_batch(&mut batch, 1000);
-        assert_eq!(batch.len(), 3);
+        assert_eq!(outbox.take_batch(1).len(), 1);
+        assert_eq!(outbox.take_batch(1000).len(), 2);
+        assert_eq!(outbox.take_batch(1000).len(), 0);
     }
 }

@@ -102,9 +102,12 @@ pub(crate) struct Session {
     socket: Option<Conn>,
     /// The GET that waits for something to send. While there is one, nothing is queued.
     poll: Option<Conn>,
-    post: Option<Post>,
-    probe: Option<Probe>,
+    // Boxed: a session that idles on a WebSocket has neither.
+    post: Option<Box<Post>>,
+    probe: Option<Box<Probe>>,
     heartbeat: Heartbeat,
+    /// The packets of a payload wait.
+    held: bool,
     /// On polling: whether the outbox holds something that no GET took yet.
     queued: bool,
     outputs: VecDeque<Output>,
@@ -131,6 +134,7 @@ impl Session {
             post: None,
             probe: None,
             heartbeat: Heartbeat::start(&config, protocol, now),
+            held: false,
             queued: false,
             outputs: VecDeque::new(),
             config,
@@ -188,7 +192,7 @@ impl Session {
             self.finish_post(PostReply::Refused);
             self.close(CloseReason::TransportError);
         } else {
-            self.post = Some(Post { conn, body: None });
+            self.post = Some(Box::new(Post { conn, body: None }));
         }
     }
 
@@ -229,7 +233,7 @@ impl Session {
     pub(crate) fn handle_socket(&mut self, conn: Conn, now: Instant) {
         let polling = self.phase == Phase::Open && self.transport == Transport::Polling;
         if polling && self.probe.is_none() {
-            self.probe = Some(Probe::new(conn, now + self.config.upgrade_timeout));
+            self.probe = Some(Box::new(Probe::new(conn, now + self.config.upgrade_timeout)));
         } else {
             self.order(conn, SocketOrder::Close);
         }
@@ -319,14 +323,24 @@ impl Session {
             Phase::Closing { until } => Some(until),
             Phase::Closed { farewell } => farewell,
         };
-        let probe = self.probe.as_ref().map(Probe::next_timeout);
+        let probe = self.probe.as_deref().map(Probe::next_timeout);
         phase.into_iter().chain(probe).min()
+    }
+
+    /// Whether the packets of a payload wait. The POST that brought them stays in progress meanwhile.
+    pub(crate) const fn hold_payload(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// What to do next.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        while self.outputs.is_empty() && self.handle_next_packet() {}
-        self.outputs.pop_front()
+        while self.outputs.is_empty() && !self.held && self.handle_next_packet() {}
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // An idle session holds no memory for what it may want.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 }
 
@@ -357,12 +371,12 @@ impl Session {
 
     /// The POST in progress, if it is this one and its body did not arrive yet.
     fn receiving(&mut self, conn: Conn) -> Option<&mut Post> {
-        self.post.as_mut().filter(|post| post.conn == conn && post.body.is_none())
+        self.post.as_deref_mut().filter(|post| post.conn == conn && post.body.is_none())
     }
 
     /// Handles one packet of the POST in progress. Whether there was anything to do.
     fn handle_next_packet(&mut self) -> bool {
-        let Some(Post { body: Some(body), .. }) = &mut self.post else { return false };
+        let Some(Post { body: Some(body), .. }) = self.post.as_deref_mut() else { return false };
         let arrived = body.arrived;
         match body.packets.next() {
             Some(packet) => self.handle_packet(packet, arrived),

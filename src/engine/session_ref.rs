@@ -14,7 +14,7 @@ use super::config::Config;
 use super::counters::{Counters, count};
 use super::frame::{Dialect, Frame};
 use super::handshake::{Handshake, Known, Transport};
-use super::line::{Line, Stage};
+use super::line::{Director, Line, Stage};
 use super::outbox::{Outbox, Pushed};
 use super::payload::Payload;
 use super::session::{Conn, PollReply, PostReply};
@@ -196,7 +196,7 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn attach(&self) -> (Conn, Arc<Line>) {
         let conn = self.next_conn();
         let line = Arc::new(Line::new(Stage::Waiting));
-        self.tell(Message::Socket(conn, Arc::clone(&line)));
+        self.tell(Message::Socket(conn, Director(Arc::clone(&line))));
         (conn, line)
     }
 }

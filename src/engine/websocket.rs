@@ -33,13 +33,13 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Serves `stream` until the session or the client closes it, and tells the session how it ended. With `base64` the
 /// client asked for text on this WebSocket, whatever it asked for on its polls.
-pub(crate) async fn serve<K: Send + 'static>(
+pub(crate) fn serve<K: Send + 'static>(
     stream: Box<dyn Stream>,
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
     base64: bool,
-) {
+) -> impl Future<Output = ()> + Send {
     let dialect = Dialect { protocol: session.handshake().protocol(), base64 };
     let max_message = session.config().max_payload;
     let mut socket = WebSocket {
@@ -52,13 +52,10 @@ pub(crate) async fn serve<K: Send + 'static>(
         conn,
         line,
     };
-    let end = poll_fn(|cx| socket.poll(cx)).await;
-    let flushed = tokio::time::timeout(FLUSH_TIMEOUT, socket.finish(&end)).await;
-    let clean = !matches!(end, End::Violation(_));
-    socket.session.tell(Message::SocketClosed { conn, clean });
-    if matches!(flushed, Ok(Ok(()))) {
-        // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
-        let _gone = tokio::time::timeout(LINGER, socket.drain()).await;
+    async move {
+        let end = poll_fn(|cx| socket.poll(cx)).await;
+        // Boxed, so that no idle WebSocket has room for what an ending needs.
+        Box::pin(socket.end(end)).await;
     }
 }
 
@@ -120,16 +117,16 @@ impl<K: Send + 'static> WebSocket<K> {
     fn refill(&mut self, stage: Stage) {
         if self.probing {
             self.probing = false;
-            self.push(&Frame::control(&Packet::Pong("probe".into())));
+            self.push(Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
-            let mut batch = VecDeque::new();
-            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
-            batch.iter().for_each(|frame| self.push(frame));
+            let batch = self.session.outbox().take_batch(WRITE_BATCH);
+            self.outgoing.chunks.reserve(batch.len());
+            batch.into_iter().for_each(|frame| self.push(frame));
         }
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: Frame) {
         let parts = frame.websocket(self.dialect);
         self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
@@ -174,6 +171,16 @@ impl<K: Send + 'static> WebSocket<K> {
         }
     }
 
+    async fn end(mut self, end: End) {
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
+        let clean = !matches!(end, End::Violation(_));
+        self.session.tell(Message::SocketClosed { conn: self.conn, clean });
+        if matches!(flushed, Ok(Ok(()))) {
+            // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
+            let _gone = tokio::time::timeout(LINGER, self.drain()).await;
+        }
+    }
+
     /// Writes what is still due and the close frame.
     async fn finish(&mut self, end: &End) -> io::Result<()> {
         let code = match end {
@@ -192,14 +199,13 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     async fn flush_outbox(&mut self) -> io::Result<()> {
-        let mut batch = VecDeque::new();
         loop {
             self.flush().await?;
-            self.session.outbox().take_batch(&mut batch, WRITE_BATCH);
+            let batch = self.session.outbox().take_batch(WRITE_BATCH);
             if batch.is_empty() {
                 return Ok(());
             }
-            batch.drain(..).for_each(|frame| self.push(&frame));
+            batch.into_iter().for_each(|frame| self.push(frame));
         }
     }
 

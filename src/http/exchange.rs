@@ -3,6 +3,9 @@
 //! Whoever carries it interprets nothing: bodies are streamed both ways, an abort on either side is an abort on the
 //! other, and after a 101 bytes are copied without knowing what they mean.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use hyper::header::{
@@ -11,7 +14,8 @@ use hyper::header::{
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::time::timeout;
 
 use super::BoxError;
 use super::body::{AbortOnDrop, Body};
@@ -62,11 +66,24 @@ impl Splice {
     /// Copies bytes both ways until both sides are done, or one of them breaks.
     pub(crate) async fn run(self) {
         if let (Ok(client), Ok(other)) = tokio::join!(self.client, self.other) {
-            let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
-            // A broken connection ends both: there is nobody left to tell.
-            let _ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut other, COPY, COPY).await;
+            let (mut client, mut other) =
+                (tokio::io::split(TokioIo::new(client)), tokio::io::split(TokioIo::new(other)));
+            let mut there = pin!(pump(&mut client.0, &mut other.1));
+            let mut back = pin!(pump(&mut other.0, &mut client.1));
+            // Once one side is done the other has a moment to say so, too; then there is nobody left to wait for.
+            tokio::select! {
+                () = &mut there => drop(timeout(LINGER, back).await),
+                () = &mut back => drop(timeout(LINGER, there).await),
+            }
         }
     }
+}
+
+/// Copies one way until the end, and passes that on. A broken connection is an end.
+async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+    let mut buffered = BufReader::with_capacity(COPY, from);
+    let _broken = tokio::io::copy_buf(&mut buffered, to).await;
+    let _broken = to.shutdown().await;
 }
 
 /// Headers that speak of one connection only (RFC 9110, section 7.6.1); the HTTP library writes its own.
@@ -89,6 +106,9 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     TE,
     TRANSFER_ENCODING,
 ];
+
+/// How long one direction of a spliced connection outlives the other.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The buffer of each direction of a spliced connection, held as long as that lives.
 const COPY: usize = 4 * 1024;

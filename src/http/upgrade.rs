@@ -41,8 +41,8 @@ pub(crate) async fn open<A: Application, B: Send>(
     if let Some((conn, line)) = opened.socket {
         let session = opened.session;
         tokio::spawn(async move {
-            match upgraded.await {
-                Ok(upgraded) => websocket::serve(stream(upgraded), session, conn, line, base64).await,
+            match upgraded.await.map(stream) {
+                Ok(stream) => websocket::serve(stream, session, conn, line, base64).await,
                 Err(_) => session.lost(conn),
             }
         });
@@ -60,9 +60,9 @@ pub(crate) fn resume<K: Send + 'static, B>(
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
-        if let Ok(upgraded) = upgraded.await {
+        if let Ok(stream) = upgraded.await.map(stream) {
             let (conn, line) = session.attach();
-            websocket::serve(stream(upgraded), session, conn, line, base64).await;
+            websocket::serve(stream, session, conn, line, base64).await;
         }
     });
     response

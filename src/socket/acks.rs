@@ -47,6 +47,10 @@ impl<W> Acks<W> {
     }
 
     /// How many acks are pending.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.pending.len()

@@ -52,6 +52,11 @@ pub struct RawArgs {
 }
 
 impl RawArgs {
+    /// The same in memory of its own.
+    pub(crate) fn copied(&self) -> Self {
+        Self { json: (&*self.json).into(), attachments: Arc::clone(&self.attachments) }
+    }
+
     /// Encodes arguments as an emit does.
     ///
     /// # Errors
@@ -89,13 +94,11 @@ impl RawArgs {
     }
 
     /// Checks the text of a JSON array, and that its placeholders name attachments.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn from_array(array: &ByteString, attachments: Vec<Bytes>) -> Result<Self, PacketError> {
         Ok(Self::new(check_args(array, attachments.len())?, attachments))
     }
 
     /// The arguments as the text of a JSON array, for [`from_array`](Self::from_array) on another node.
-    #[cfg(test)]
     pub(crate) fn to_array(&self) -> ByteString {
         format!("[{}]", self.json).into()
     }

@@ -1,10 +1,12 @@
 //! A packet for many sockets: the value that travels between nodes, and the operators that make one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::answering::ASK_TIMEOUT;
 use super::args::{IntoArgs, RawArgs, encode_event};
 use super::error::EncodeError;
 use super::packet::{self, Encoded};
@@ -39,15 +41,17 @@ pub(crate) struct Broadcast {
 #[derive(Debug, Clone)]
 #[must_use = "a target does nothing until something is emitted to it"]
 pub struct Target {
-    namespace: Arc<NamespaceState>,
-    selection: Selection,
+    pub(super) namespace: Arc<NamespaceState>,
+    pub(super) selection: Selection,
     volatile: bool,
-    local: bool,
+    pub(super) local: bool,
+    pub(super) timeout: Duration,
 }
 
 impl Target {
     pub(crate) fn new(namespace: Arc<NamespaceState>) -> Self {
-        Self { namespace, selection: Selection::default(), volatile: false, local: false }
+        let selection = Selection::default();
+        Self { namespace, selection, volatile: false, local: false, timeout: ASK_TIMEOUT }
     }
 
     /// Adds the members of a room. A socket's id is the name of a room that only it is in.
@@ -62,7 +66,7 @@ impl Target {
         self
     }
 
-    /// Only sockets of this node.
+    /// Only sockets of this node: no other node is told or asked.
     pub fn local(mut self) -> Self {
         self.local = true;
         self
@@ -72,6 +76,13 @@ impl Target {
     /// a WebSocket that is still writing.
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
+        self
+    }
+
+    /// How long to wait for acks, or for the answers of other nodes; 5 seconds unless said otherwise. A node that
+    /// leaves is not waited for.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 

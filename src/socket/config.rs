@@ -14,10 +14,18 @@ pub struct Config {
     /// Bytes that the incomplete packet of one client may hold. Default 10 MB: ten attachments of the engine's default
     /// `max_payload`. Node has no such limit.
     pub max_pending_bytes: usize,
+    /// How long the attachments of one packet may take to arrive before the session is closed. Default 20 s, generous
+    /// for a slow uplink. Node waits forever.
+    pub attachment_timeout: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(45), max_attachments: 10, max_pending_bytes: 10_000_000 }
+        Self {
+            connect_timeout: Duration::from_secs(45),
+            max_attachments: 10,
+            max_pending_bytes: 10_000_000,
+            attachment_timeout: Duration::from_secs(20),
+        }
     }
 }

@@ -5,15 +5,15 @@
 //! decides wait for their handlers. Clients of Engine.IO 3 (protocol v4) are in the main namespace without asking.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytestring::ByteString;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
-use super::raw::RawSocket;
+use super::raw::{RawSocket, caught};
 use super::state::{Admission, Data, NamespaceState};
 use super::{Config, SocketIo};
 use crate::engine::{self, CloseReason, Message, Protocol, SessionRef};
@@ -51,7 +51,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Presence {
-    Connecting(Arc<RawSocket>),
+    Connecting(Arc<RawSocket>, Deciding),
     Connected(Arc<RawSocket>),
     /// The server disconnected it. What the client sent before it knew is ignored, not held against it.
     Left,
@@ -60,7 +60,7 @@ enum Presence {
 impl Connection {
     pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
         let decoder = Decoder::new(app.config().limits());
-        let join_by = Some(now + app.config().connect_timeout);
+        let join_by = now.checked_add(app.config().connect_timeout);
         let mut connection = Self {
             session,
             app,
@@ -84,7 +84,7 @@ impl Connection {
     fn enter_main(&mut self) {
         let main = ByteString::from_static("/");
         if self.app.namespaces().find(&main).is_some() {
-            self.enter(main, None);
+            self.ask(main, None);
         }
     }
 
@@ -95,7 +95,7 @@ impl Connection {
         };
         self.attachments_by = match self.attachments_by {
             _ if !self.decoder.is_pending() => None,
-            None => Some(Instant::now() + ATTACHMENT_TIMEOUT),
+            None => Some(Instant::now() + self.app.config().attachment_timeout),
             running => running,
         };
         packet.map_or(Ok(()), |packet| self.packet(packet))
@@ -108,7 +108,7 @@ impl Connection {
         match packet {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
             Packet::Event { ns, event } => match self.presence(&ns)? {
-                Presence::Connecting(socket) | Presence::Connected(socket) => {
+                Presence::Connecting(socket, _) | Presence::Connected(socket) => {
                     socket.receive(event);
                     Ok(())
                 }
@@ -135,20 +135,22 @@ impl Connection {
 
     fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), Violation> {
         match self.index(&ns) {
-            Some(index) if matches!(self.sockets.get(index), Some((_, Presence::Left))) => {
+            Some(index) if self.sockets.get(index).is_some_and(|(_, presence)| presence.has_left()) => {
                 self.sockets.swap_remove(index);
             }
             Some(_) => return Err(Violation::State),
             None => {}
         }
-        self.enter(ns, auth);
+        self.ask(ns, auth);
         Ok(())
     }
 
-    fn enter(&mut self, ns: ByteString, auth: Option<ByteString>) {
+    fn ask(&mut self, ns: ByteString, auth: Option<ByteString>) {
         let Some(namespace) = self.app.namespaces().find(&ns).cloned() else {
             return self.refuse(&ns, &Refusal::new("Invalid namespace"));
         };
+        // Copies: a socket lives much longer than the message it came in.
+        let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
         let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
         match self.app.mint() {
             Ok(id) => self.admit(ns, id, namespace, handshake),
@@ -161,19 +163,19 @@ impl Connection {
         let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
         match admission {
             Admission::Open(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
             Admission::Deciding(decision) => {
-                self.sockets.push((ns, Presence::Connecting(socket)));
                 let session = self.session.clone();
-                // Ends when the user's `auth` does; a panic in it must not leave the client waiting.
-                let deciding = tokio::spawn(decision);
-                tokio::spawn(async move {
-                    let outcome = deciding.await.unwrap_or_else(|_| Err(Refusal::new("internal error")));
+                let deciding = tokio::spawn(async move {
+                    // A panic in the user's `auth` must not leave the client waiting.
+                    let outcome =
+                        caught(decision).await.unwrap_or_else(|| Err(Refusal::new("internal error")));
                     session.command(Command(Order::Admitted { socket: id, outcome }));
                 });
+                self.enter(ns, Presence::Connecting(socket, Deciding(deciding.abort_handle())));
             }
         }
     }
@@ -182,19 +184,19 @@ impl Connection {
         let found = self
             .sockets
             .iter()
-            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket) if socket.id == id));
+            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket, _) if socket.id == id));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
         let (ns, presence) = self.sockets.swap_remove(index);
-        let Presence::Connecting(socket) = presence else { return };
+        let Presence::Connecting(socket, _decided) = presence else { return };
         match outcome {
             Ok(data) => {
-                self.sockets.push((ns, Presence::Connected(Arc::clone(&socket))));
+                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
                 self.join_by = None;
                 socket.admit(data);
             }
             Err(refusal) => {
-                tracing::info!(%ns, refusal = refusal.message(), "a client was refused");
+                tracing::debug!(%ns, refusal = refusal.message(), "a client was refused");
                 self.refuse(&ns, &refusal);
             }
         }
@@ -216,6 +218,14 @@ impl Connection {
             }
             self.close(DisconnectReason::ServerNamespaceDisconnect);
         }
+    }
+
+    /// Most clients use one namespace: room for more is made when it is needed.
+    fn enter(&mut self, ns: ByteString, presence: Presence) {
+        if self.sockets.is_empty() {
+            self.sockets.reserve_exact(1);
+        }
+        self.sockets.push((ns, presence));
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
@@ -252,6 +262,34 @@ impl Connection {
     }
 }
 
+impl Presence {
+    /// Whether the server disconnected it. The client may know, and come back, before the order to forget it is here.
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Connecting(..) => false,
+            Self::Connected(socket) => !socket.is_connected(),
+            Self::Left => true,
+        }
+    }
+}
+
+/// The user's `auth` at work; it ends with the client's interest in the outcome.
+#[derive(Debug)]
+struct Deciding(AbortHandle);
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for Connection {
+    /// The session's actor failed, or its node was dropped: no socket may stay behind.
+    fn drop(&mut self) {
+        self.disconnect_all(DisconnectReason::TransportError);
+    }
+}
+
 impl engine::Client for Connection {
     type Command = Command;
 
@@ -260,7 +298,7 @@ impl engine::Client for Connection {
             return;
         }
         if let Err(violation) = self.message(message) {
-            tracing::info!(%violation, "a client broke the protocol: closed");
+            tracing::debug!(%violation, "a client broke the protocol: closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
@@ -278,17 +316,17 @@ impl engine::Client for Connection {
 
     fn handle_timeout(&mut self, now: Instant) {
         if self.join_by.is_some_and(|at| at <= now) {
-            tracing::info!("a client joined no namespace in time: closed");
+            tracing::debug!("a client joined no namespace in time: closed");
             self.close(DisconnectReason::ForcedServerClose);
         } else if self.attachments_by.is_some_and(|at| at <= now) {
-            tracing::info!("a client did not complete a packet in time: closed");
+            tracing::debug!("a client did not complete a packet in time: closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
 
     fn is_busy(&self) -> bool {
         self.sockets.iter().any(|(_, presence)| match presence {
-            Presence::Connecting(socket) | Presence::Connected(socket) => socket.is_full(),
+            Presence::Connecting(socket, _) | Presence::Connected(socket) => socket.is_full(),
             Presence::Left => false,
         })
     }
@@ -313,7 +351,3 @@ impl Config {
         packet::Limits { max_attachments: self.max_attachments, max_pending_bytes: self.max_pending_bytes }
     }
 }
-
-/// How long the attachments of one packet may take to arrive: generous for a slow uplink, and the bytes that can wait
-/// meanwhile are bounded as well.
-const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(20);

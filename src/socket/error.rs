@@ -313,6 +313,11 @@ impl From<CloseReason> for DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// Whether the server wanted the client gone, rather than the client or its network.
+    pub(crate) const fn is_of_the_server(self) -> bool {
+        matches!(self, Self::ServerNamespaceDisconnect | Self::ForcedServerClose | Self::ServerShuttingDown)
+    }
+
     /// Node's string for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -273,6 +273,11 @@ impl NamespaceRef {
         self.all().emit(event, args)
     }
 
+    /// How long an emit to everybody waits for acks, and a question for the answers of other nodes.
+    pub fn timeout(&self, timeout: Duration) -> Target {
+        self.all().timeout(timeout)
+    }
+
     /// How many sockets of the namespace are on this node.
     pub fn local_count(&self) -> usize {
         self.0.rooms.read().len()
@@ -280,4 +285,4 @@ impl NamespaceRef {
 }
 
 /// How long an ack may take unless said otherwise: Node waits forever, which leaks whatever waits.
-const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,12 +1,17 @@
 //! A namespace as its author describes it: who may connect, and what the handlers do.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{self, Future};
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::args::{FromArgs, IntoArgs, RawArgs, decode_event};
 use super::error::{DisconnectReason, EventError, Refusal};
+use super::exchange::Emitted;
 use super::handle::Socket;
 use super::handshake::Handshake;
 use super::packet::Event;
@@ -45,6 +50,9 @@ type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> BoxFuture<Result<RawArgs, Even
 type DisconnectFn<S> =
     Box<dyn Fn(Socket<S>, DisconnectReason) -> BoxFuture<Result<(), EventError>> + Send + Sync>;
 
+type ServerEventFn = Box<dyn Fn(&Emitted) -> BoxFuture<Result<RawArgs, EventError>> + Send + Sync>;
+type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
+
 struct Handlers<S> {
     auth: Auth<S>,
     on_connect: Option<ConnectFn<S>>,
@@ -52,6 +60,8 @@ struct Handlers<S> {
     events: Option<EventFn<S>>,
     fallback: Option<EventFn<S>>,
     on_disconnect: Option<DisconnectFn<S>>,
+    on_server_event: HashMap<String, ServerEventFn>,
+    describe: Option<DescribeFn<S>>,
 }
 
 enum Auth<S> {
@@ -74,7 +84,11 @@ impl Namespace {
         if !self.handlers.is_empty() {
             self.faults.push("auth comes before the handlers".to_owned());
         }
-        let auth: AuthFn<S> = Box::new(move |handshake| Box::pin((auth.clone())(handshake)));
+        // Called in the task that decides, not in the session's actor: it is user code.
+        let auth: AuthFn<S> = Box::new(move |handshake| {
+            let auth = auth.clone();
+            Box::pin(async move { auth(handshake).await })
+        });
         Namespace { path: self.path, handlers: Handlers::new(Auth::Asked(auth)), faults: self.faults }
     }
 }
@@ -169,6 +183,61 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self
     }
 
+    /// Handles an event that another node sent with [`server_side_emit`](super::NamespaceRef::server_side_emit); what
+    /// it returns is the answer to [`server_side_emit_with_ack`](super::NamespaceRef::server_side_emit_with_ack).
+    /// Node: `nsp.on(event)`.
+    ///
+    /// On each node one event of the namespace is handled after another, those of one node in the order in which it
+    /// sent them. So a handler that waits for the answers of other nodes holds up the answers of its own.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// let limit = Arc::new(AtomicU32::new(10));
+    /// let chat = socketmesh::namespace("/chat").on_server_event("limit", async move |new: u32| {
+    ///     Ok(limit.swap(new, Ordering::Relaxed))
+    /// });
+    /// ```
+    pub fn on_server_event<A, R, F, Fut>(mut self, event: &str, handler: F) -> Self
+    where
+        A: FromArgs + Send + 'static,
+        R: IntoArgs + Send + 'static,
+        F: FnOnce(A) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+    {
+        let handler: ServerEventFn = Box::new(move |event| match A::from_args(&event.args) {
+            Ok(args) => {
+                let result = (handler.clone())(args);
+                Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
+            }
+            Err(error) => Box::pin(future::ready(Err(EventError::invalid_arguments(error)))),
+        });
+        if self.handlers.on_server_event.insert(event.to_owned(), handler).is_some() {
+            self.faults.push(format!("two handlers for the server event {event:?}"));
+        }
+        self
+    }
+
+    /// Says what others may know of a socket's data: it becomes [`RemoteSocket::data`](super::RemoteSocket::data) for
+    /// whoever fetches the socket, on any node. Without it that is `null`. Node: `socket.data`.
+    ///
+    /// It runs on the socket's node, at each fetch.
+    ///
+    /// ```
+    /// # use socketmesh::{Handshake, Refusal, namespace};
+    /// struct User { name: String, token: String }
+    /// # async fn login(_: Handshake) -> Result<User, Refusal> { Err(Refusal::new("no")) }
+    ///
+    /// let chat = namespace("/chat").auth(login).describe(|user: &User| user.name.clone());
+    /// ```
+    pub fn describe<V: Serialize>(mut self, describe: impl Fn(&S) -> V + Send + Sync + 'static) -> Self {
+        self.once("describe", self.handlers.describe.is_some());
+        self.handlers.describe =
+            Some(Box::new(move |data| serde_json::to_value(describe(data)).unwrap_or_default()));
+        self
+    }
+
     fn once(&mut self, what: &str, taken: bool) {
         if taken {
             self.faults.push(format!("two handlers for {what}"));
@@ -176,7 +245,10 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     }
 
     /// Forgets the type of the data.
-    pub(crate) fn described(self) -> Described {
+    pub(crate) fn described(mut self) -> Described {
+        if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
+            self.faults.push("events handles every event, so fallback never runs".to_owned());
+        }
         Described { path: self.path, behaviour: Box::new(self.handlers), faults: self.faults }
     }
 }
@@ -203,7 +275,16 @@ impl Handlers<()> {
 
 impl<S> Handlers<S> {
     fn new(auth: Auth<S>) -> Self {
-        Self { auth, on_connect: None, on: HashMap::new(), events: None, fallback: None, on_disconnect: None }
+        Self {
+            auth,
+            on_connect: None,
+            on: HashMap::new(),
+            events: None,
+            fallback: None,
+            on_disconnect: None,
+            on_server_event: HashMap::new(),
+            describe: None,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -212,6 +293,8 @@ impl<S> Handlers<S> {
             && self.events.is_none()
             && self.fallback.is_none()
             && self.on_disconnect.is_none()
+            && self.on_server_event.is_empty()
+            && self.describe.is_none()
     }
 }
 
@@ -249,6 +332,17 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
         match (&self.on_disconnect, Socket::of(socket)) {
             (Some(handler), Some(socket)) => handler(socket, reason),
             _ => Box::pin(future::ready(Ok(()))),
+        }
+    }
+
+    fn server_event(&self, event: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>> {
+        Some(self.on_server_event.get(&*event.name)?(event))
+    }
+
+    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value {
+        match (&self.describe, data.downcast_ref()) {
+            (Some(describe), Some(data)) => describe(data),
+            _ => Value::Null,
         }
     }
 }

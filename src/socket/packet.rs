@@ -80,6 +80,15 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// Lets go of the message it came in, if that was much larger than what is left of it (white space, say): a queue
+    /// counts what it holds.
+    fn detached(self, message: usize) -> Self {
+        if message < 2 * self.len() + 256 {
+            return self;
+        }
+        Self { name: (&*self.name).into(), args: self.args.copied(), ..self }
+    }
+
     /// About the bytes it holds: what queues count.
     pub(crate) fn len(&self) -> usize {
         self.name.len()
@@ -133,7 +142,8 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limits: Limits,
-    pending: Option<Pending>,
+    /// Boxed: most clients never send an attachment, and every client has a decoder.
+    pending: Option<Box<Pending>>,
 }
 
 impl Decoder {
@@ -154,7 +164,8 @@ impl Decoder {
         if missing == 0 {
             return Ok(Some(packet));
         }
-        self.pending = Some(Pending { packet, missing, attachments: Vec::new(), bytes: text.len() });
+        self.pending =
+            Some(Box::new(Pending { packet, missing, attachments: Vec::new(), bytes: text.len() }));
         Ok(None)
     }
 
@@ -170,8 +181,9 @@ impl Decoder {
             self.pending = Some(pending);
             return Ok(None);
         }
-        pending.packet.attach(pending.attachments);
-        Ok(Some(pending.packet))
+        let Pending { mut packet, attachments, .. } = *pending;
+        packet.attach(attachments);
+        Ok(Some(packet))
     }
 
     /// Whether attachments of a packet are still to come.
@@ -233,7 +245,8 @@ impl Kind {
             (Self::Disconnect, None) => Ok(Packet::Disconnect { ns }),
             (Self::Event, None) => Ok(Packet::Nothing { ns }),
             (Self::Event | Self::BinaryEvent, Some(payload)) => {
-                Ok(Packet::Event { ns, event: Event::parse(&payload, attachments, id)? })
+                let event = Event::parse(&payload, attachments, id)?.detached(payload.len());
+                Ok(Packet::Event { ns, event })
             }
             (Self::Ack | Self::BinaryAck, Some(payload)) => {
                 let args = RawArgs::without_attachments(check_args(&payload, attachments)?);

@@ -5,11 +5,22 @@ use std::future::{self, Future};
 use std::pin::Pin;
 
 use super::broadcast::Broadcast;
+use super::exchange::{Answer, Answers, Ask, Asker, Command};
 
 /// What Socket.IO needs of the other nodes. None of these block.
 pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     /// Carries a broadcast to every other node that may have a socket it selects.
     fn broadcast(&self, broadcast: &Broadcast);
+
+    /// Carries a command to every other node that may have a socket it selects, in order with broadcasts.
+    fn command(&self, command: &Command);
+
+    /// Asks every other member that may have a socket it selects, in order with broadcasts and commands; asked when
+    /// this returns. Resolves when all have answered or left, at the ask's timeout at the latest.
+    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>>;
+
+    /// Answers an ask of another node; said when this returns. Resolves when there is room for more.
+    fn answer(&self, to: &Asker, answer: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     /// A room has its first member on this node, or lost its last. Each call makes a new version of this node's
     /// interest.
@@ -28,6 +39,16 @@ pub(crate) struct Solo;
 
 impl Peers for Solo {
     fn broadcast(&self, _: &Broadcast) {}
+
+    fn command(&self, _: &Command) {}
+
+    fn ask(&self, _: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+        Box::pin(future::ready(Answers::default()))
+    }
+
+    fn answer(&self, _: &Asker, _: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(future::ready(()))
+    }
 
     fn interest(&self, _: &str, _: &str, _: bool) {}
 

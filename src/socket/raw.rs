@@ -2,7 +2,7 @@
 //!
 //! Events wait in the inbox, and one task drains it: it exists only while there is something to handle, so events of
 //! one client are handled in order, and a slow handler delays that client's next event and nothing else. Acks bypass
-//! the inbox.
+//! the inbox; a client is read from for them, too, until far more waits than usual.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -20,6 +20,7 @@ use super::acks::Acks;
 use super::args::RawArgs;
 use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
+use super::gathering::Share;
 use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
 use super::state::NamespaceState;
@@ -35,9 +36,18 @@ pub(crate) struct RawSocket {
     data: OnceLock<Arc<dyn Any + Send + Sync>>,
     connected: AtomicBool,
     inbox: Mutex<Inbox>,
-    /// The inbox is full: the client is not read from.
+    /// The inbox is full: the client is not read from, unless an ack of it is awaited.
     full: AtomicBool,
-    acks: Mutex<Acks<oneshot::Sender<RawArgs>>>,
+    /// The inbox holds far more than that: the client is not read from at all.
+    brimming: AtomicBool,
+    acks: Mutex<Acks<Waiter>>,
+}
+
+/// Whoever waits for an ack.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Call(oneshot::Sender<RawArgs>),
+    Gathering(Share),
 }
 
 /// What waits for the handlers of one socket.
@@ -80,6 +90,7 @@ impl RawSocket {
             connected: AtomicBool::new(false),
             inbox: Mutex::new(inbox),
             full: AtomicBool::new(false),
+            brimming: AtomicBool::new(false),
             acks: Mutex::new(Acks::default()),
         })
     }
@@ -90,7 +101,8 @@ impl RawSocket {
 
     /// Whether so much waits for the handlers that the client should not be read from.
     pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Acquire)
+        self.brimming.load(Ordering::Acquire)
+            || (self.full.load(Ordering::Acquire) && self.acks.lock().is_empty())
     }
 
     pub(crate) fn data(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
@@ -111,28 +123,52 @@ impl RawSocket {
         self.start(inbox);
     }
 
-    /// An event of the client: handled after those before it.
+    /// An event of the client: handled after those before it, and not after the socket was disconnected.
     pub(crate) fn receive(self: &Arc<Self>, event: Event) {
         let mut inbox = self.inbox.lock();
+        if inbox.drain != Drain::Held && !self.is_connected() {
+            return;
+        }
         inbox.bytes += event.len();
         inbox.queue.push_back(Work::Event(event));
-        if inbox.queue.len() >= INBOX_EVENTS || inbox.bytes >= INBOX_BYTES {
-            self.full.store(true, Ordering::Release);
-        }
+        let beyond = |times| inbox.queue.len() >= times * INBOX_EVENTS || inbox.bytes >= times * INBOX_BYTES;
+        self.full.fetch_or(beyond(1), Ordering::AcqRel);
+        self.brimming.fetch_or(beyond(BRIM), Ordering::AcqRel);
         self.start(inbox);
     }
 
     /// The answer to an [`RawSocket::call`]; one that nobody waits for is ignored.
     pub(crate) fn receive_ack(&self, id: u64, args: RawArgs) {
         let waiting = self.acks.lock().take(id);
-        if let Some(waiting) = waiting {
+        match waiting {
             // The caller may have given up this instant.
-            let _gave_up = waiting.send(args);
+            Some(Waiter::Call(caller)) => drop(caller.send(args)),
+            Some(Waiter::Gathering(share)) => share.answer(args),
+            None => {}
         }
     }
 
-    /// Takes the socket out of its namespace: it gets nothing from now on, and what it sent but nobody handled yet is
-    /// dropped. Returns whether it was connected.
+    /// Waits for the ack of an event that goes to many.
+    pub(crate) fn expect_ack(&self, id: u64, waiter: Waiter) -> Result<(), AckError> {
+        self.acks.lock().insert(id, waiter)?;
+        if !self.is_connected() {
+            self.forget_ack(id);
+            return Err(AckError::Disconnected);
+        }
+        if self.full.load(Ordering::Acquire) {
+            // The ack may wait behind what is not read.
+            self.session.resume();
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for that ack any more.
+    pub(crate) fn forget_ack(&self, id: u64) {
+        self.acks.lock().cancel(id);
+    }
+
+    /// Takes the socket out of its namespace: it gets nothing from now on. What it sent before it left is still handled,
+    /// unless it is the server that wants no more of it. Returns whether it was connected.
     pub(crate) fn disconnect(self: &Arc<Self>, reason: DisconnectReason) -> bool {
         if !self.connected.swap(false, Ordering::AcqRel) {
             return false;
@@ -140,11 +176,15 @@ impl RawSocket {
         self.namespace.remove(self.id);
         drop(self.acks.lock().drain());
         let mut inbox = self.inbox.lock();
-        inbox.queue.clear();
-        inbox.bytes = 0;
+        if reason.is_of_the_server() {
+            inbox.queue.retain(|work| !matches!(work, Work::Event(_)));
+            inbox.bytes = 0;
+        }
         inbox.queue.push_back(Work::Disconnected(reason));
         self.full.store(false, Ordering::Release);
+        self.brimming.store(false, Ordering::Release);
         self.start(inbox);
+        self.session.resume();
         true
     }
 
@@ -172,7 +212,7 @@ impl RawSocket {
         if !self.is_connected() {
             return Err(AckError::Disconnected);
         }
-        self.acks.lock().insert(id, sender)?;
+        self.expect_ack(id, Waiter::Call(sender))?;
         // Forgets the ack however this future ends.
         let _pending = PendingAck { socket: self, id };
         self.emit(&packet, false);
@@ -187,7 +227,7 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            tokio::spawn(Arc::clone(self).drain());
+            self.namespace.runtime.spawn(Arc::clone(self).drain());
         }
     }
 
@@ -212,6 +252,7 @@ impl RawSocket {
         }
         let has_room = inbox.queue.len() < INBOX_EVENTS / 2 && inbox.bytes < INBOX_BYTES / 2;
         if has_room && self.full.swap(false, Ordering::AcqRel) {
+            self.brimming.store(false, Ordering::Release);
             self.session.resume();
         }
         Some(work)
@@ -261,10 +302,11 @@ impl RawSocket {
     /// The server's side of a disconnect: out of the namespace at once, and the client is told. With `close`, out of
     /// every namespace, and the session closes.
     pub(crate) fn leave(self: &Arc<Self>, close: bool) {
+        // One that has left already closes nothing: its client may be back.
         if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
             self.write(&packet::disconnect(&self.namespace.path), false);
+            self.session.command(Command(Order::Left { socket: self.id, close }));
         }
-        self.session.command(Command(Order::Left { socket: self.id, close }));
     }
 }
 
@@ -284,23 +326,31 @@ struct PendingAck<'a> {
 
 impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
-        self.socket.acks.lock().cancel(self.id);
+        self.socket.forget_ack(self.id);
     }
 }
 
 /// Runs a handler; `false` if it panicked.
-async fn run_to_end(handler: impl Future<Output = ()>) -> bool {
+pub(crate) async fn run_to_end(handler: impl Future<Output = ()>) -> bool {
+    caught(handler).await.is_some()
+}
+
+/// Runs what a user wrote; `None` if it panicked.
+pub(crate) async fn caught<T>(handler: impl Future<Output = T>) -> Option<T> {
     let mut handler = std::pin::pin!(handler);
     std::future::poll_fn(|cx| {
         // A handler that panicked is not polled again, so no broken state of it is seen.
         match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
-            Ok(Poll::Ready(())) => Poll::Ready(true),
+            Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(false),
+            Err(_) => Poll::Ready(None),
         }
     })
     .await
 }
+
+/// So many times more may wait while an ack is awaited.
+const BRIM: usize = 4;
 
 /// Events that may wait for one socket's handlers before its client is no longer read from.
 const INBOX_EVENTS: usize = 256;

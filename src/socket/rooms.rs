@@ -144,6 +144,13 @@ impl<T> Rooms<T> {
         }
     }
 
+    /// The ids of everybody who is selected.
+    pub(crate) fn select(&self, selection: &Selection) -> Vec<SocketId> {
+        let mut selected = Vec::new();
+        self.for_each(selection, |id, _| selected.push(*id));
+        selected
+    }
+
     /// Whoever is in a room, each once: those that joined it, and the one whose own it is, if that one is not among
     /// them (a member does not join its own room).
     fn occupants(&self, room: &str) -> impl Iterator<Item = usize> {

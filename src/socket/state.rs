@@ -9,19 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::answering::MAX_ANSWERING;
 use super::args::RawArgs;
-use super::broadcast::Broadcast;
 use super::error::{DisconnectReason, EventError, Refusal};
+use super::exchange::Emitted;
 use super::handshake::Handshake;
 use super::namespace::Described;
 use super::packet::Event;
 use super::peers::Peers;
 use super::raw::RawSocket;
-use super::rooms::{Room, Rooms};
-use crate::id::SocketId;
+use super::rooms::{Room, Rooms, Selection};
+use super::server_events::ServerEvents;
+use crate::id::{NodeId, SocketId};
 use crate::telemetry::Seldom;
 
 /// One namespace on this node.
@@ -29,9 +34,14 @@ pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
     pub(crate) behaviour: Box<dyn Behaviour>,
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
+    /// This node.
+    pub(crate) node: NodeId,
+    /// Where handlers run, whichever thread gives rise to it.
+    pub(crate) runtime: Handle,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
     warned: Seldom,
+    server_events: Mutex<ServerEvents>,
 }
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -47,6 +57,10 @@ pub(crate) trait Behaviour: Send + Sync {
         socket: Arc<RawSocket>,
         reason: DisconnectReason,
     ) -> BoxFuture<Result<(), EventError>>;
+    /// Handles an event of another node, if it is handled at all.
+    fn server_event(&self, event: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>>;
+    /// What others may know of a socket's data.
+    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value;
 }
 
 /// The data of an admitted socket.
@@ -61,15 +75,26 @@ pub(crate) enum Admission {
 }
 
 impl NamespaceState {
-    pub(crate) fn new(path: Arc<str>, behaviour: Box<dyn Behaviour>, peers: Arc<dyn Peers>) -> Arc<Self> {
+    fn new(
+        path: Arc<str>,
+        behaviour: Box<dyn Behaviour>,
+        Place { node, runtime, peers }: Place,
+    ) -> Arc<Self> {
         Arc::new(Self {
             path,
             behaviour,
             rooms: RwLock::new(Rooms::new()),
+            node,
+            runtime,
             peers,
             ack_ids: AtomicU64::new(0),
             warned: Seldom::default(),
+            server_events: Mutex::default(),
         })
+    }
+
+    pub(crate) fn server_events(&self) -> &Mutex<ServerEvents> {
+        &self.server_events
     }
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
@@ -114,6 +139,27 @@ impl NamespaceState {
             self.peers.interest(&self.path, room, false);
         }
     }
+
+    /// Adds every selected socket to every one of the rooms; all are selected before the first one joins.
+    pub(crate) fn join_selected(&self, selection: &Selection, names: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
+            if rooms.join(id, name) {
+                self.peers.interest(&self.path, name, true);
+            }
+        }
+    }
+
+    pub(crate) fn leave_selected(&self, selection: &Selection, names: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
+            if rooms.leave(id, name) {
+                self.peers.interest(&self.path, name, false);
+            }
+        }
+    }
 }
 
 impl fmt::Debug for NamespaceState {
@@ -122,20 +168,36 @@ impl fmt::Debug for NamespaceState {
     }
 }
 
+/// What all namespaces of a node share.
+#[derive(Debug, Clone)]
+struct Place {
+    node: NodeId,
+    runtime: Handle,
+    peers: Arc<dyn Peers>,
+}
+
 /// The namespaces of this node. They are fixed before the first client connects.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
-    peers: Arc<dyn Peers>,
+    place: Place,
+    /// Bounds the questions of other nodes that are being answered.
+    answering: Arc<Semaphore>,
 }
 
 impl Namespaces {
-    pub(crate) fn new(described: Vec<Described>, peers: Arc<dyn Peers>) -> Self {
+    /// Handlers run on the runtime that this is called in.
+    pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
+        let place = Place { node, runtime: Handle::current(), peers };
         let serve = |Described { path, behaviour, .. }| {
-            (Arc::clone(&path), NamespaceState::new(path, behaviour, Arc::clone(&peers)))
+            (Arc::clone(&path), NamespaceState::new(path, behaviour, place.clone()))
         };
         let by_path = described.into_iter().map(serve).collect();
-        Self { by_path, peers }
+        Self { by_path, place, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
+    }
+
+    pub(crate) fn answering(&self) -> &Arc<Semaphore> {
+        &self.answering
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<NamespaceState>> {
@@ -145,16 +207,8 @@ impl Namespaces {
     /// A namespace to emit to. One that this node does not serve may still have sockets on others.
     pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
         let path = normalize(path);
-        self.find(&path)
-            .cloned()
-            .unwrap_or_else(|| NamespaceState::new(path, Box::new(Nobody), Arc::clone(&self.peers)))
-    }
-
-    /// Delivers a broadcast that another node emitted. A namespace that this node does not serve has no sockets here.
-    pub(crate) fn deliver(&self, broadcast: &Broadcast) {
-        if let Some(namespace) = self.find(&broadcast.namespace) {
-            namespace.fan_out(broadcast);
-        }
+        let unserved = || NamespaceState::new(Arc::clone(&path), Box::new(Nobody), self.place.clone());
+        self.find(&path).cloned().unwrap_or_else(unserved)
     }
 }
 
@@ -184,5 +238,12 @@ impl Behaviour for Nobody {
 
     fn disconnected(&self, _: Arc<RawSocket>, _: DisconnectReason) -> BoxFuture<Result<(), EventError>> {
         Box::pin(future::ready(Ok(())))
+    }
+    fn server_event(&self, _: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>> {
+        None
+    }
+
+    fn describe(&self, _: &(dyn Any + Send + Sync)) -> Value {
+        Value::Null
     }
 }

@@ -101,13 +101,18 @@ impl State {
             encode_prelude(&pb::HelloReply { answer: Some(accepted) })
         });
         peer.attach(number, greeting.resume);
+        if let Some(node) = self.nodes.get_mut(&greeting.id) {
+            (node.state, node.greeted) = (greeting.state, true);
+        }
+        // Before the reply goes out: what it promises, a place in the ring and every broadcast from now on, holds then.
+        self.publish_routes(now);
+        self.publish_view();
         let link = Link::spawn(number, &peer, halves, reply, &self.ports);
         if let Some(connection) = &connection {
             connection.admit(&greeting);
         }
         let direct = connection.is_some();
         let Some(node) = self.nodes.get_mut(&greeting.id) else { return };
-        (node.state, node.greeted) = (greeting.state, true);
         let old = node.link.replace(Active { link, connection, dialled, since: now });
         if let Some(old) = old.and_then(|old| old.connection) {
             supersede(Some(old));

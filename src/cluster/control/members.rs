@@ -189,7 +189,7 @@ impl State {
         }
     }
 
-    fn publish_view(&self) {
+    pub(super) fn publish_view(&self) {
         let members = self.members();
         self.shared.view.send_if_modified(|view| {
             let changed = view.members != members;

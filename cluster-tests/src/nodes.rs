@@ -1,0 +1,122 @@
+//! Nodes of one application in this process: alone, or a cluster over real QUIC behind a balancer without memory.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{OnceLock, mpsc};
+use std::{future, thread};
+
+use socketmesh::balancer::Balancer;
+use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::{Node, NodeBuilder};
+use tokio::net::TcpListener;
+use tokio::runtime;
+
+use crate::fixture::Suite;
+use crate::target::Target;
+
+/// Ready nodes, each with an HTTP listener of its own.
+#[derive(Debug)]
+pub struct Nodes {
+    /// The nodes themselves.
+    pub nodes: Vec<Node>,
+    /// Asks them through the balancer if they are several; [`Target::at`] asks one.
+    pub target: Target,
+    _balancer: Option<Balancer>,
+}
+
+impl Nodes {
+    /// Starts `count` nodes; `app` describes the one with this number.
+    ///
+    /// # Panics
+    /// They do not start.
+    pub async fn start(count: usize, app: impl Fn(usize) -> NodeBuilder) -> Self {
+        let (mut nodes, mut http) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let builder = match (count, nodes.first().and_then(Node::mesh_addr)) {
+                (1, _) => app(number),
+                (_, seed) => app(number).cluster(member(number, seed)),
+            };
+            let node = builder.start().await.expect("the node starts");
+            http.push(serve(&node).await);
+            nodes.push(node);
+        }
+        for node in &nodes {
+            node.ready().await;
+        }
+        let balancer = match *http {
+            [_] => None,
+            _ => Some(Balancer::start(LOOPBACK, http.clone()).await.expect("a free port on loopback")),
+        };
+        let addr = balancer.as_ref().map(Balancer::addr).or_else(|| http.first().copied());
+        let target = Target::of(Suite::Socket, addr.expect("at least one node"), &http);
+        Self { nodes, target, _balancer: balancer }
+    }
+
+    /// Starts nodes that all tests of a process share, on a thread of their own: every test has a runtime that ends
+    /// with it.
+    ///
+    /// # Panics
+    /// They do not start.
+    pub fn shared<T, F>(cell: &'static OnceLock<T>, start: impl FnOnce() -> F + Send + 'static) -> &'static T
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = T>,
+    {
+        cell.get_or_init(|| {
+            let (started, nodes) = mpsc::channel();
+            let run = move || {
+                let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                runtime.expect("threads for the nodes").block_on(async {
+                    started.send(start().await).expect("the test waits for its nodes");
+                    future::pending::<()>().await;
+                });
+            };
+            thread::Builder::new().name("nodes".to_owned()).spawn(run).expect("a thread for the nodes");
+            nodes.recv().expect("the nodes start")
+        })
+    }
+}
+
+/// Serves clients of a node at a free port until it shuts down, and says where.
+///
+/// # Panics
+/// There is no free port.
+pub async fn serve(node: &Node) -> SocketAddr {
+    let listener = TcpListener::bind(LOOPBACK).await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let node = node.clone();
+    tokio::spawn(async move { node.serve(listener).await });
+    addr
+}
+
+/// How the `number`th node takes part in the cluster of a test.
+///
+/// # Panics
+/// Its name is none.
+#[must_use]
+pub fn member(number: usize, seed: Option<SocketAddr>) -> Cluster {
+    let cluster = Cluster::bind("127.0.0.1:0")
+        .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
+        .node_id(format!("node-{number}").parse().expect("a node id"));
+    cluster.seeds(seed.map(|seed| seed.to_string()))
+}
+
+/// Makes two tests of every rule, an `async fn(&T)`, with `T` as `start(count)` gives it: `rule::on_one_node` and
+/// `rule::on_three_nodes`.
+#[macro_export]
+macro_rules! on_one_and_three_nodes {
+    ($start:path: $($rule:ident),+ $(,)?) => {$(
+        mod $rule {
+            #[tokio::test]
+            async fn on_one_node() {
+                super::$rule($start(1)).await;
+            }
+
+            #[tokio::test]
+            async fn on_three_nodes() {
+                super::$rule($start(3)).await;
+            }
+        }
+    )+};
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -1,0 +1,195 @@
+//! How sockets leave: who decides, what the client is told, and what the application is.
+
+use std::time::Duration;
+
+use cluster_tests::app::{App, Guest, connected};
+use cluster_tests::on_one_and_three_nodes;
+use cluster_tests::websocket::Received;
+use socketmesh::engine;
+
+use super::described;
+
+async fn a_disconnect_by_the_server_keeps_the_connection(app: &App) {
+    let guest = app.guest(0).await;
+    let main = guest.socket.clone();
+    let mut guest = app.enter(guest.ws, "/other").await;
+    main.disconnect();
+    assert!(!main.is_connected());
+    assert_eq!(guest.hears().await, "41");
+    assert_eq!(app.seen.reason(main.id()).await.as_str(), "server namespace disconnect");
+    assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
+}
+
+async fn what_a_client_sent_before_it_knew_is_ignored(app: &App) {
+    let guest = app.guest(0).await;
+    let main = guest.socket.clone();
+    let mut guest = app.enter(guest.ws, "/other").await;
+    main.disconnect();
+    main.emit("late", &()).expect("it encodes");
+    guest.ws.send(r#"421["note","late"]"#).await;
+    guest.ws.send("4399[1]").await;
+    assert_eq!(guest.hears().await, "41");
+    assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
+    app.seen.reason(main.id()).await;
+    assert_eq!(app.seen.handled_of(main.id()), ["left"]);
+    // It may come back, as somebody else.
+    guest.ws.send("40").await;
+    let again = connected(&guest.hears().await, "/");
+    assert_ne!(again, main.id().to_string());
+    guest.ws.send(r#"421["echo",2]"#).await;
+    assert_eq!(guest.hears().await, "431[2]");
+}
+
+async fn a_client_may_come_back_the_moment_it_is_told(app: &App) {
+    let mut guest = app.guest(0).await;
+    for _ in 0..200 {
+        let socket = guest.socket.clone();
+        // The packets are written before the connection hears of it: whoever is fast must not be punished.
+        let disconnecting = tokio::task::spawn_blocking(move || socket.disconnect());
+        assert_eq!(guest.hears().await, "41");
+        guest = app.enter(guest.ws, "/").await;
+        disconnecting.await.expect("it does not panic");
+    }
+}
+
+async fn any_thread_may_disconnect_a_socket(app: &App) {
+    let mut guest = app.guest(0).await;
+    let socket = guest.socket.clone();
+    std::thread::spawn(move || socket.disconnect()).join().expect("it does not panic");
+    assert_eq!(guest.hears().await, "41");
+    assert_eq!(app.seen.reason(guest.socket.id()).await.as_str(), "server namespace disconnect");
+}
+
+async fn nothing_is_handled_after_on_disconnect(app: &App) {
+    let mut guest = app.guest(0).await;
+    let socket = guest.socket.clone();
+    let (gate, id) = (format!("running-{}", guest.id()), socket.id());
+    guest.emit(&format!(r#"1["wait","{gate}"]"#)).await;
+    guest.emit(r#"["note","queued"]"#).await;
+    let mut guest = app.enter(guest.ws, "/other").await;
+    app.seen.waits(id).await;
+    socket.disconnect();
+    guest.ws.send(r#"42["note","late"]"#).await;
+    assert_eq!(guest.hears().await, "41");
+    assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
+    assert!(app.seen.left.all(|(left, _)| (*left == id).then_some(())).is_empty(), "a handler still runs");
+    app.seen.open(&gate);
+    app.seen.reason(id).await;
+    assert_eq!(app.seen.handled_of(id), ["waits", "passed", "left"], "what waited is dropped");
+}
+
+async fn events_that_race_a_disconnect_are_handled_before_it_or_not_at_all(app: &App) {
+    let mut guest = app.guest(0).await;
+    for _ in 0..50 {
+        let socket = guest.socket.clone();
+        let id = socket.id();
+        let disconnecting = tokio::task::spawn_blocking(move || socket.disconnect());
+        for _ in 0..20 {
+            guest.emit(r#"["note","racing"]"#).await;
+        }
+        disconnecting.await.expect("it does not panic");
+        assert_eq!(guest.hears().await, "41");
+        guest = app.enter(guest.ws, "/").await;
+        app.seen.reason(id).await;
+        assert_eq!(app.seen.handled_of(id).pop().as_deref(), Some("left"));
+    }
+}
+
+async fn a_close_says_goodbye_in_every_namespace(app: &App) {
+    let main = app.guest(0).await;
+    let first = main.socket.clone();
+    let mut guest = app.enter(main.ws, "/other").await;
+    guest.ws.send("40/typed,").await;
+    connected(&guest.hears().await, "/typed");
+    first.close();
+    let mut goodbyes = vec![guest.hears().await, guest.hears().await, guest.hears().await];
+    goodbyes.sort();
+    assert_eq!(goodbyes, ["41", "41/other,", "41/typed,"]);
+    assert_eq!(guest.ws.recv().await, Received::Closed(None));
+    for socket in [&first, &guest.socket] {
+        assert_eq!(app.seen.reason(socket.id()).await.as_str(), "server namespace disconnect");
+    }
+}
+
+async fn a_close_over_polling_says_goodbye(app: &App) {
+    let (polling, socket) = app.polling_guest("/other").await;
+    let poll = polling.pending_poll().await;
+    socket.close();
+    assert_eq!(poll.reply().await.outcome(), (200, "41/other,"));
+    assert_eq!(polling.poll().await.outcome(), (200, "6\x1e1"));
+    polling.gone().await;
+    assert_eq!(app.seen.reason(socket.id()).await.as_str(), "server namespace disconnect");
+}
+
+async fn the_application_is_told_in_nodes_words(app: &App) {
+    let guest = |goodbye: &'static str| async move {
+        let mut guest = app.guest(0).await;
+        guest.ws.send(goodbye).await;
+        app.seen.reason(guest.socket.id()).await.as_str()
+    };
+    assert_eq!(guest("41").await, "client namespace disconnect");
+    assert_eq!(guest("1").await, "transport close");
+    assert_eq!(guest("abc").await, "parse error");
+    assert_eq!(guest("2").await, "transport error", "a ping of the client");
+    assert_eq!(guest("42{}").await, "forced close", "no Socket.IO packet");
+    assert_eq!(guest("40").await, "forced close", "a second CONNECT");
+
+    let mut says_close = app.guest(0).await;
+    says_close.ws.send_close().await;
+    assert_eq!(app.seen.reason(says_close.socket.id()).await.as_str(), "transport close");
+    let Guest { ws, socket, .. } = app.guest(0).await;
+    drop(ws);
+    assert_eq!(app.seen.reason(socket.id()).await.as_str(), "transport close");
+}
+
+async fn the_application_is_told_in_nodes_words_over_polling(app: &App) {
+    let (polling, socket) = app.polling_guest("/").await;
+    polling.pending_poll().await.abort();
+    assert_eq!(app.seen.reason(socket.id()).await.as_str(), "transport error");
+    let (polling, socket) = app.polling_guest("/").await;
+    polling.send("1").await;
+    assert_eq!(app.seen.reason(socket.id()).await.as_str(), "transport close");
+    let (polling, socket) = app.polling_guest("/").await;
+    polling.send("41").await;
+    assert_eq!(app.seen.reason(socket.id()).await.as_str(), "client namespace disconnect");
+}
+
+/// Nodes of one test only.
+async fn own_nodes(count: usize, engine: engine::Config) -> App {
+    App::start(count, |seen| described(seen).engine(engine.clone())).await
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_pong_timed_out() {
+    let (ping_interval, ping_timeout) = (Duration::from_millis(50), Duration::from_millis(50));
+    let app = own_nodes(1, engine::Config { ping_interval, ping_timeout, ..engine::Config::default() }).await;
+    let mut guest = app.guest(0).await;
+    assert_eq!(app.seen.reason(guest.socket.id()).await.as_str(), "ping timeout");
+    assert_eq!(guest.ws.closed().await, None);
+}
+
+#[tokio::test]
+async fn a_node_that_shuts_down_says_so_to_its_application_and_closes_every_client() {
+    let app = own_nodes(3, engine::Config::default()).await;
+    let (mut leaving, mut staying) = (app.guest(1).await, app.guest(0).await);
+    leaving.socket.join("room").await.expect("connected");
+    app.node(1).shutdown().await;
+    assert_eq!(app.seen.reason(leaving.socket.id()).await.as_str(), "server shutting down");
+    assert_eq!(leaving.ws.recv().await, Received::Closed(None), "without DISCONNECT: clients reconnect");
+    assert_eq!(app.node(1).sessions(), 0);
+    assert_eq!(staying.ask(r#"["echo",1]"#).await, "[1]");
+}
+
+on_one_and_three_nodes! {
+    crate::app:
+    a_disconnect_by_the_server_keeps_the_connection,
+    what_a_client_sent_before_it_knew_is_ignored,
+    a_client_may_come_back_the_moment_it_is_told,
+    any_thread_may_disconnect_a_socket,
+    nothing_is_handled_after_on_disconnect,
+    events_that_race_a_disconnect_are_handled_before_it_or_not_at_all,
+    a_close_says_goodbye_in_every_namespace,
+    a_close_over_polling_says_goodbye,
+    the_application_is_told_in_nodes_words,
+    the_application_is_told_in_nodes_words_over_polling,
+}

@@ -1,0 +1,39 @@
+//! What an application can rely on: its namespaces, handlers, emits and rooms, with clients that speak the protocol by
+//! hand.
+//!
+//! Every promise is held on one node, and on three nodes of a cluster behind a balancer without memory.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod acks;
+mod auth;
+mod handlers;
+mod leaving;
+mod order;
+mod payloads;
+mod rooms;
+mod start;
+
+use std::sync::{Arc, OnceLock};
+
+use cluster_tests::app::{App, Seen, plain};
+use cluster_tests::nodes::Nodes;
+use socketmesh::{Node, NodeBuilder};
+
+/// The application on this many nodes, for all tests.
+fn app(count: usize) -> &'static App {
+    static ONE: OnceLock<App> = OnceLock::new();
+    static THREE: OnceLock<App> = OnceLock::new();
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || App::start(count, described))
+}
+
+fn described(seen: &Arc<Seen>) -> NodeBuilder {
+    let plain = PLAIN.iter().fold(Node::builder(), |node, path| node.namespace(plain(path, seen)));
+    plain
+        .namespace(auth::described(seen))
+        .namespace(handlers::refusing_itself())
+        .namespace(handlers::with_fallback())
+        .namespace(payloads::typed())
+}
+
+/// The main namespace, and one for each test that talks to everybody in it.
+const PLAIN: [&str; 7] = ["/", "/other", "/everybody", "/all-others", "/except", "/local", "/mixed"];

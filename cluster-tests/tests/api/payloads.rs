@@ -1,0 +1,176 @@
+//! Payloads: serde values, enums of events, attachments, and what passes through undecoded.
+
+use bytes::Bytes;
+use cluster_tests::app::{App, Picture, connected};
+use cluster_tests::on_one_and_three_nodes;
+use cluster_tests::websocket::{Received, WebSocket};
+use serde::{Deserialize, Serialize};
+use socketmesh::{EventError, Namespace, Socket, namespace};
+
+/// All events of a namespace, in both directions.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Bare,
+    Message(String),
+    Move(i32, Option<i32>),
+    Typing {
+        room: String,
+        #[serde(default)]
+        fast: bool,
+    },
+    Drawn(Picture),
+    #[serde(other)]
+    Unknown,
+}
+
+pub(crate) fn typed() -> Namespace {
+    namespace("/typed").on("plain", async |_: Socket, (): ()| Ok("an `on` comes first")).events(
+        async |socket: Socket, said: Said| {
+            if matches!(said, Said::Unknown) {
+                return Err(EventError::new("unknown_event", "not in this protocol"));
+            }
+            Ok(socket.send(&said)?)
+        },
+    )
+}
+
+/// Sends an event to `/typed` and gives what comes back before its ack.
+async fn typed_echo(ws: &mut WebSocket, event: &str) -> (String, String) {
+    ws.send(&format!("42/typed,7{event}")).await;
+    let echo = ws.packet_text().await;
+    match echo.strip_prefix("43/typed,7") {
+        Some(ack) => (String::new(), ack.to_owned()),
+        None => (echo, ws.packet_text().await),
+    }
+}
+
+async fn an_enum_is_the_table_of_events(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    ws.send("40/typed,").await;
+    connected(&ws.packet_text().await, "/typed");
+    for (event, echo) in [
+        (r#"["bare"]"#, r#"["bare"]"#),
+        (r#"["bare","surplus"]"#, r#"["bare"]"#),
+        (r#"["message","hi"]"#, r#"["message","hi"]"#),
+        (r#"["move",1,2]"#, r#"["move",1,2]"#),
+        (r#"["move",1]"#, r#"["move",1,null]"#),
+        (r#"["typing",{"room":"red"}]"#, r#"["typing",{"room":"red","fast":false}]"#),
+        (r#"["typing",{"fast":true,"room":"red","more":0}]"#, r#"["typing",{"room":"red","fast":true}]"#),
+    ] {
+        let expected = (format!("42/typed,{echo}"), "43/typed,7[]".to_owned());
+        assert_eq!(typed_echo(&mut ws, event).await, expected, "{event}");
+    }
+    let unknown = r#"[{"error":{"code":"unknown_event","message":"not in this protocol"}}]"#;
+    assert_eq!(typed_echo(&mut ws, r#"["sing",1]"#).await, (String::new(), unknown.to_owned()));
+    assert_eq!(typed_echo(&mut ws, r#"["plain"]"#).await.1, r#"["an `on` comes first"]"#);
+}
+
+async fn an_event_that_is_not_its_variant_is_told_in_the_ack(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    ws.send("40/typed,").await;
+    connected(&ws.packet_text().await, "/typed");
+    for event in [r#"["message"]"#, r#"["message",1]"#, r#"["move","up"]"#, r#"["typing",{}]"#] {
+        let (_, ack) = typed_echo(&mut ws, event).await;
+        assert!(ack.starts_with(r#"[{"error":{"code":"invalid_arguments","message":"argument 1: "#), "{ack}");
+    }
+}
+
+async fn bytes_inside_of_a_value_are_attachments_both_ways(app: &App) {
+    let mut guest = app.guest(0).await;
+    let picture = r#"{"name":"p","layers":[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]}"#;
+    guest.ws.send(&format!(r#"452-9["reverse",{picture}]"#)).await;
+    guest.ws.send_binary(&[1, 2, 3]).await;
+    guest.ws.send_binary(&[4]).await;
+    assert_eq!(guest.hears().await, format!("462-9[{picture}]"));
+    assert_eq!(guest.ws.packet().await, Received::Binary(vec![3, 2, 1]));
+    assert_eq!(guest.ws.packet().await, Received::Binary(vec![4]));
+}
+
+async fn an_enum_may_hold_attachments(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    ws.send("40/typed,").await;
+    connected(&ws.packet_text().await, "/typed");
+    let event = r#"451-/typed,["drawn",{"name":"p","layers":[{"_placeholder":true,"num":0}]}]"#;
+    ws.send(event).await;
+    ws.send_binary(&[7, 8]).await;
+    assert_eq!(ws.packet_text().await, event);
+    assert_eq!(ws.packet().await, Received::Binary(vec![7, 8]));
+}
+
+async fn attachments_reach_every_member_of_a_room(app: &App) {
+    let guests = [app.guest(0).await, app.guest(1).await, app.guest(2).await];
+    let (polling, polled) = app.polling_guest("/").await;
+    let room = format!("pictures-{}", guests[0].id());
+    for socket in guests.iter().map(|guest| &guest.socket).chain([&polled]) {
+        socket.join(&room).await.expect("connected");
+    }
+    let layers = vec![Bytes::from_static(&[0, 255]), Bytes::from_static(&[1])];
+    let picture = Picture { name: "p".to_owned(), layers };
+    app.of(1, "/").to(&room).emit("picture", &picture).expect("it encodes");
+    let text = r#"452-["picture",{"name":"p","layers":[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]}]"#;
+    for mut guest in guests {
+        assert_eq!(guest.hears().await, text);
+        assert_eq!(guest.ws.packet().await, Received::Binary(vec![0, 255]));
+        assert_eq!(guest.ws.packet().await, Received::Binary(vec![1]));
+    }
+    assert_eq!(polling.packets(3).await, [text, "bAP8=", "bAQ=="]);
+}
+
+async fn an_undecoded_argument_is_relayed_as_it_came(app: &App) {
+    let (mut sender, mut receiver) = (app.guest(0).await, app.guest(1).await);
+    let odd = r#"{"z":1.50,"a":1e2,"big":12345678901234567890123,"é":"é","list":[ 1 , -0.0 ]}"#;
+    let to = receiver.id();
+    assert_eq!(sender.ask(&format!(r#"["relay","{to}",{odd},"dropped"]"#)).await, "[]");
+    assert_eq!(receiver.event().await, format!(r#"["relayed",{odd}]"#));
+
+    // One argument of several takes its attachments along, and only those.
+    let attached = r#"{"_placeholder":true,"num":1}"#;
+    let unused = r#"{"_placeholder":true,"num":0}"#;
+    sender.ws.send(&format!(r#"452-["relay","{to}",{attached},{unused}]"#)).await;
+    sender.ws.send_binary(&[1]).await;
+    sender.ws.send_binary(&[2]).await;
+    assert_eq!(receiver.hears().await, r#"451-["relayed",{"_placeholder":true,"num":0}]"#);
+    assert_eq!(receiver.ws.packet().await, Received::Binary(vec![2]));
+}
+
+async fn arguments_may_be_left_out(app: &App) {
+    let mut guest = app.guest(0).await;
+    for (event, ack) in [
+        (r#"["optional"]"#, "[[null,null]]"),
+        (r#"["optional",1]"#, "[[1,null]]"),
+        (r#"["optional",null,"x"]"#, r#"[[null,"x"]]"#),
+        (r#"["optional",1,"x",2]"#, r#"[[1,"x"]]"#),
+        (r#"["echo",null]"#, "[null]"),
+    ] {
+        assert_eq!(guest.ask(event).await, ack, "{event}");
+    }
+}
+
+async fn what_cannot_be_sent_is_an_error_and_sends_nothing(app: &App) {
+    let mut guest = app.guest(0).await;
+    let no_json = std::collections::HashMap::from([((1, 2), 3)]);
+    let blobs = vec![Bytes::from_static(b"x"); 11];
+    assert!(guest.socket.emit("map", &no_json).is_err());
+    assert!(guest.socket.emit("blobs", &blobs).is_err());
+    for reserved in
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]
+    {
+        assert!(guest.socket.emit(reserved, &()).is_err(), "{reserved}");
+        assert!(guest.socket.broadcast().emit(reserved, &()).is_err(), "{reserved}");
+    }
+    assert!(guest.socket.emit_with_ack::<(), _>("blobs", &blobs).await.is_err());
+    assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
+}
+
+on_one_and_three_nodes! {
+    crate::app:
+    an_enum_is_the_table_of_events,
+    an_event_that_is_not_its_variant_is_told_in_the_ack,
+    bytes_inside_of_a_value_are_attachments_both_ways,
+    an_enum_may_hold_attachments,
+    attachments_reach_every_member_of_a_room,
+    an_undecoded_argument_is_relayed_as_it_came,
+    arguments_may_be_left_out,
+    what_cannot_be_sent_is_an_error_and_sends_nothing,
+}

@@ -1,0 +1,51 @@
+//! What a node refuses to start with.
+
+use socketmesh::{EventError, Handshake, NodeBuilder, RawArgs, Refusal, Socket, StartError, namespace};
+use socketmesh::{Node, engine};
+
+async fn unit(_: Socket, (): ()) -> Result<(), EventError> {
+    Ok(())
+}
+
+async fn refusal(builder: NodeBuilder) -> String {
+    match builder.start().await {
+        Err(StartError::Namespace { path, fault }) => format!("{path}: {fault}"),
+        other => panic!("a fault of a namespace, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn two_handlers_for_one_thing_are_an_error() {
+    let connected = async |_: Socket| Ok(());
+    let left = async |_: Socket, _| Ok(());
+    let fallback = async |_: Socket, _: String, _: RawArgs| Ok(());
+    for (described, expected) in [
+        (namespace("/a").on("x", unit).on("x", unit), r#"/a: two handlers for the event "x""#),
+        (namespace("a").on_connect(connected).on_connect(connected), "/a: two handlers for on_connect"),
+        (namespace("/").on_disconnect(left).on_disconnect(left), "/: two handlers for on_disconnect"),
+        (namespace("/").fallback(fallback).fallback(fallback), "/: two handlers for fallback"),
+        (namespace("/").events(unit).events(unit), "/: two handlers for events"),
+    ] {
+        assert_eq!(refusal(Node::builder().namespace(described)).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn auth_after_a_handler_is_an_error() {
+    let everybody = async |_: Handshake| Ok::<(), Refusal>(());
+    let described = namespace("/a").on("x", unit).auth(everybody);
+    assert_eq!(refusal(Node::builder().namespace(described)).await, "/a: auth comes before the handlers");
+}
+
+#[tokio::test]
+async fn one_namespace_twice_is_an_error() {
+    let builder = Node::builder().namespace(namespace("/a")).namespace(namespace("a"));
+    assert_eq!(refusal(builder).await, "/a: described twice");
+}
+
+#[tokio::test]
+async fn a_setting_outside_of_its_range_is_an_error() {
+    let config = engine::Config { max_payload: 0, ..engine::Config::default() };
+    let refused = Node::builder().engine(config).start().await.expect_err("no payload at all");
+    assert_eq!(refused.to_string(), "max_payload = 0: expected 1 to 268435456 bytes");
+}

@@ -1,0 +1,422 @@
+//! Commands, asks and answers ↔ protobuf (docs/protocol/mesh.md, "Commands", "Asks").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::Value;
+
+use super::{WireError, encode, fits, names, pb, rooms, selection};
+use crate::socket::exchange::{
+    Answer, Ask, Change, Command, Emitted, End, Part, Question, RawArgs, RemoteHandshake, SocketSummary,
+};
+use pb::answer::Part as PbPart;
+use pb::ask::Question as PbQuestion;
+use pb::command::Change as PbChange;
+use pb::envelope::Kind;
+
+/// The body of a command, encoded once for all peers.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
+    let change = match &command.change {
+        Change::Join(joined) => PbChange::Join(pb::Rooms { names: names(joined) }),
+        Change::Leave(left) => PbChange::Leave(pb::Rooms { names: names(left) }),
+        Change::Disconnect { close } => PbChange::Disconnect(pb::Disconnect { close: *close }),
+        Change::Event(event) => PbChange::Event(event.into()),
+    };
+    fits(encode(Kind::Command(pb::Command {
+        namespace: command.namespace.to_string(),
+        rooms: names(&command.selection.rooms),
+        except: names(&command.selection.except),
+        change: Some(change),
+    })))
+}
+
+/// The body of an ask, encoded once for all peers.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_ask(id: u64, ask: &Ask) -> Result<Bytes, WireError> {
+    let question = match &ask.question {
+        Question::Sockets => PbQuestion::Sockets(pb::Nothing {}),
+        Question::Rooms => PbQuestion::InRooms(pb::Nothing {}),
+        Question::Acks(event) => PbQuestion::Acks(event.into()),
+        Question::Event(event) => PbQuestion::Event(event.into()),
+        Question::Settled => PbQuestion::Settled(pb::Nothing {}),
+    };
+    fits(encode(Kind::Ask(pb::Ask {
+        id,
+        timeout: u32::try_from(ask.timeout.as_millis()).unwrap_or(u32::MAX),
+        namespace: ask.namespace.to_string(),
+        rooms: names(&ask.selection.rooms),
+        except: names(&ask.selection.except),
+        question: Some(question),
+    })))
+}
+
+/// The body of a part of an answer.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_answer(id: u64, answer: Answer) -> Result<Bytes, WireError> {
+    let part = answer.part.map(|part| match part {
+        Part::Sockets(sockets) => {
+            PbPart::Sockets(pb::Sockets { sockets: sockets.into_iter().map(pb::Socket::from).collect() })
+        }
+        Part::Rooms(rooms) => PbPart::Rooms(pb::Rooms { names: names(&rooms) }),
+        Part::Expected(count) => PbPart::Expected(count),
+        Part::Replies(replies) => {
+            PbPart::Replies(pb::Replies { replies: replies.iter().map(pb::Args::from).collect() })
+        }
+    });
+    let end = match answer.end {
+        End::More => pb::answer::End::Unspecified,
+        End::Done => pb::answer::End::Done,
+        End::Failed => pb::answer::End::Failed,
+    };
+    fits(encode(Kind::Answer(pb::Answer { id, end: end.into(), part })))
+}
+
+/// `None`: a change of a later version, which is ignored.
+pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, WireError> {
+    let change = match command.change {
+        None => return Ok(None),
+        Some(PbChange::Join(joined)) => Change::Join(rooms(joined.names)),
+        Some(PbChange::Leave(left)) => Change::Leave(rooms(left.names)),
+        Some(PbChange::Disconnect(pb::Disconnect { close })) => Change::Disconnect { close },
+        Some(PbChange::Event(event)) => Change::Event(event.try_into()?),
+    };
+    let selection = selection(command.rooms, command.except);
+    Ok(Some(Command { namespace: command.namespace.into(), selection, change }))
+}
+
+/// `None`: a question of a later version.
+pub(super) fn decode_ask(ask: pb::Ask) -> Result<Option<Ask>, WireError> {
+    let question = match ask.question {
+        None => return Ok(None),
+        Some(PbQuestion::Sockets(pb::Nothing {})) => Question::Sockets,
+        Some(PbQuestion::InRooms(pb::Nothing {})) => Question::Rooms,
+        Some(PbQuestion::Acks(event)) => Question::Acks(event.try_into()?),
+        Some(PbQuestion::Event(event)) => Question::Event(event.try_into()?),
+        Some(PbQuestion::Settled(pb::Nothing {})) => Question::Settled,
+    };
+    Ok(Some(Ask {
+        namespace: ask.namespace.into(),
+        selection: selection(ask.rooms, ask.except),
+        question,
+        timeout: Duration::from_millis(ask.timeout.into()),
+    }))
+}
+
+impl TryFrom<pb::Answer> for Answer {
+    type Error = WireError;
+
+    fn try_from(answer: pb::Answer) -> Result<Self, WireError> {
+        let end = match answer.end() {
+            pb::answer::End::Unspecified => End::More,
+            pb::answer::End::Done => End::Done,
+            pb::answer::End::Failed => End::Failed,
+        };
+        let part = match answer.part {
+            None => None,
+            Some(PbPart::Sockets(pb::Sockets { sockets })) => {
+                let sockets: Result<_, _> = sockets.into_iter().map(SocketSummary::try_from).collect();
+                Some(Part::Sockets(sockets?))
+            }
+            Some(PbPart::Rooms(found)) => Some(Part::Rooms(rooms(found.names))),
+            Some(PbPart::Expected(count)) => Some(Part::Expected(count)),
+            Some(PbPart::Replies(pb::Replies { replies })) => {
+                let replies: Result<_, _> = replies.into_iter().map(decode_args).collect();
+                Some(Part::Replies(replies?))
+            }
+        };
+        Ok(Self { part, end })
+    }
+}
+
+impl From<&Emitted> for pb::Event {
+    fn from(Emitted { name, args }: &Emitted) -> Self {
+        Self { name: name.to_string(), args: Some(args.into()) }
+    }
+}
+
+impl TryFrom<pb::Event> for Emitted {
+    type Error = WireError;
+
+    fn try_from(pb::Event { name, args }: pb::Event) -> Result<Self, WireError> {
+        let args = args.map_or_else(|| Ok(RawArgs::default()), decode_args)?;
+        Ok(Self { name: name.into(), args })
+    }
+}
+
+impl From<&RawArgs> for pb::Args {
+    fn from(args: &RawArgs) -> Self {
+        Self { array: args.to_array().into_bytes(), attachments: args.attachments().to_vec() }
+    }
+}
+
+fn decode_args(pb::Args { array, attachments }: pb::Args) -> Result<RawArgs, WireError> {
+    let array = ByteString::try_from(array).map_err(WireError::Text)?;
+    RawArgs::from_array(&array, attachments).map_err(value)
+}
+
+impl From<SocketSummary> for pb::Socket {
+    fn from(SocketSummary { id, rooms, data, handshake }: SocketSummary) -> Self {
+        Self {
+            id: id.to_string(),
+            rooms: names(&rooms),
+            data: data.to_string().into(),
+            handshake: Some(handshake.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::Socket> for SocketSummary {
+    type Error = WireError;
+
+    fn try_from(socket: pb::Socket) -> Result<Self, WireError> {
+        Ok(Self {
+            id: socket.id.parse().map_err(value)?,
+            rooms: rooms(socket.rooms),
+            data: json(&socket.data)?,
+            handshake: decode_handshake(socket.handshake.unwrap_or_default())?,
+        })
+    }
+}
+
+impl From<RemoteHandshake> for pb::Handshake {
+    fn from(handshake: RemoteHandshake) -> Self {
+        let pairs = |pairs: Vec<(String, String)>| {
+            pairs.into_iter().map(|(name, value)| pb::Pair { name, value }).collect()
+        };
+        Self {
+            headers: pairs(handshake.headers),
+            query: pairs(handshake.query),
+            url: handshake.url,
+            address: handshake.address.map_or_else(String::new, |address| address.to_string()),
+            secure: handshake.secure,
+            issued: RemoteHandshake::issued_millis(handshake.issued),
+            auth: handshake.auth.to_string().into(),
+        }
+    }
+}
+
+fn decode_handshake(handshake: pb::Handshake) -> Result<RemoteHandshake, WireError> {
+    let pairs = |pairs: Vec<pb::Pair>| pairs.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    let address = match handshake.address.as_str() {
+        "" => None,
+        address => Some(address.parse().map_err(value)?),
+    };
+    Ok(RemoteHandshake {
+        headers: pairs(handshake.headers),
+        query: pairs(handshake.query),
+        url: handshake.url,
+        address,
+        secure: handshake.secure,
+        issued: RemoteHandshake::issued_at(handshake.issued),
+        auth: json(&handshake.auth)?,
+    })
+}
+
+/// Absent JSON is `null`.
+fn json(bytes: &[u8]) -> Result<Value, WireError> {
+    if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(bytes).map_err(value) }
+}
+
+fn value(error: impl std::error::Error + Send + Sync + 'static) -> WireError {
+    WireError::Value(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MAX_FRAME, Message, Selection};
+    use super::*;
+    use crate::id::{Key, SocketId};
+    use crate::socket::broadcast::Room;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn room_names() -> impl Strategy<Value = Vec<Room>> {
+        vec("[a-zä]{0,9}".prop_map(Room::from), 0..4)
+    }
+
+    fn selections() -> impl Strategy<Value = Selection> {
+        (room_names(), room_names()).prop_map(|(rooms, except)| Selection { rooms, except })
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec(("[a-z]{0,3}", inner), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn args() -> impl Strategy<Value = RawArgs> {
+        (vec(values(), 0..3), vec(vec(any::<u8>(), 0..20).prop_map(Bytes::from), 0..3)).prop_map(
+            |(values, attachments)| {
+                let placeholders =
+                    (0..attachments.len()).map(|num| json!({ "_placeholder": true, "num": num }));
+                let array = Value::from_iter(values.into_iter().chain(placeholders));
+                RawArgs::from_array(&array.to_string().into(), attachments).unwrap()
+            },
+        )
+    }
+
+    fn events() -> impl Strategy<Value = Emitted> {
+        (any::<String>(), args()).prop_map(|(name, args)| Emitted { name: name.into(), args })
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        let change = prop_oneof![
+            room_names().prop_map(Change::Join),
+            room_names().prop_map(Change::Leave),
+            any::<bool>().prop_map(|close| Change::Disconnect { close }),
+            events().prop_map(Change::Event),
+        ];
+        ("/[a-z]{0,9}", selections(), change).prop_map(|(namespace, selection, change)| Command {
+            namespace: namespace.into(),
+            selection,
+            change,
+        })
+    }
+
+    fn asks() -> impl Strategy<Value = Ask> {
+        let question = prop_oneof![
+            Just(Question::Sockets),
+            Just(Question::Rooms),
+            events().prop_map(Question::Acks),
+            events().prop_map(Question::Event),
+            Just(Question::Settled),
+        ];
+        ("/[a-z]{0,9}", selections(), question, any::<u32>()).prop_map(
+            |(namespace, selection, question, timeout)| Ask {
+                namespace: namespace.into(),
+                selection,
+                question,
+                timeout: Duration::from_millis(timeout.into()),
+            },
+        )
+    }
+
+    fn handshakes() -> impl Strategy<Value = RemoteHandshake> {
+        let pairs = || vec((any::<String>(), any::<String>()), 0..4);
+        let address = proptest::option::of(any::<std::net::SocketAddr>().prop_map(plain));
+        (pairs(), pairs(), any::<String>(), address, any::<bool>(), any::<u32>(), values()).prop_map(
+            |(headers, query, url, address, secure, issued, auth)| RemoteHandshake {
+                headers,
+                query,
+                url,
+                address,
+                secure,
+                issued: RemoteHandshake::issued_at(issued.into()),
+                auth,
+            },
+        )
+    }
+
+    /// Flow labels are no part of an address's text.
+    fn plain(address: std::net::SocketAddr) -> std::net::SocketAddr {
+        (address.ip(), address.port()).into()
+    }
+
+    fn answers() -> impl Strategy<Value = Answer> {
+        let id = any::<[u8; 10]>().prop_map(|random| SocketId::new(Key::from_hash(7 << 40), random));
+        let summary = (id, room_names(), values(), handshakes())
+            .prop_map(|(id, rooms, data, handshake)| SocketSummary { id, rooms, data, handshake });
+        let part = prop_oneof![
+            vec(summary, 0..3).prop_map(Part::Sockets),
+            room_names().prop_map(Part::Rooms),
+            any::<u64>().prop_map(Part::Expected),
+            vec(args(), 0..3).prop_map(Part::Replies),
+        ];
+        let end = prop_oneof![Just(End::More), Just(End::Done), Just(End::Failed)];
+        (proptest::option::of(part), end).prop_map(|(part, end)| Answer { part, end })
+    }
+
+    #[test]
+    fn a_question_of_a_later_version_has_no_answer_and_such_a_change_is_ignored() {
+        let mut ask = pb::Ask { id: 5, ..pb::Ask::default() };
+        assert_eq!(Message::decode(encode(Kind::Ask(ask.clone()))).unwrap(), Message::Puzzle(5));
+        ask.question = Some(PbQuestion::Sockets(pb::Nothing {}));
+        assert!(matches!(Message::decode(encode(Kind::Ask(ask))).unwrap(), Message::Ask(5, _)));
+        assert_eq!(Message::decode(encode(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
+    }
+
+    #[test]
+    fn values_that_are_not_what_they_should_be_are_refused() {
+        let args = |array: &'static [u8]| pb::Args { array: Bytes::from_static(array), attachments: vec![] };
+        for array in [&b"{}"[..], b"[1", b"[1]]", b"\xff", b"", b"[\"\\ud800\"]"] {
+            assert!(decode_args(args(array)).is_err(), "{array:?}");
+        }
+        let socket =
+            || pb::Socket { id: "x".repeat(20), data: Bytes::from_static(b"{}"), ..Default::default() };
+        assert!(SocketSummary::try_from(socket()).is_ok());
+        for broken in [
+            pb::Socket { id: "short".into(), ..socket() },
+            pb::Socket { data: Bytes::from_static(b"{"), ..socket() },
+            pb::Socket {
+                handshake: Some(pb::Handshake { address: "nowhere".into(), ..Default::default() }),
+                ..socket()
+            },
+        ] {
+            assert!(matches!(SocketSummary::try_from(broken), Err(WireError::Value(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_a_frame_is_refused() {
+        let event = |size| Emitted { name: "e".into(), args: RawArgs::encode(&"x".repeat(size)).unwrap() };
+        let command = |size| Command {
+            namespace: "/".into(),
+            selection: Selection::default(),
+            change: Change::Event(event(size)),
+        };
+        assert!(encode_command(&command(MAX_FRAME - 100)).is_ok());
+        assert!(matches!(encode_command(&command(MAX_FRAME)), Err(WireError::Length(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_survives_the_wire(command in commands()) {
+            let body = encode_command(&command).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Command(command));
+        }
+
+        #[test]
+        fn an_ask_survives_the_wire(ask in asks(), id: u64) {
+            let body = encode_ask(id, &ask).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Ask(id, ask));
+        }
+
+        #[test]
+        fn an_answer_survives_the_wire(answer in answers(), id: u64) {
+            let body = encode_answer(id, answer.clone()).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Answer(id, answer));
+        }
+
+        /// A valid message with some bytes replaced comes closer to the decoders than any bytes do.
+        #[test]
+        fn any_damage_is_a_message_or_an_error(answer in answers(), ask in asks(), damage in vec(any::<(usize, u8)>(), 1..5)) {
+            for body in [encode_answer(1, answer).unwrap(), encode_ask(1, &ask).unwrap()] {
+                let mut bytes = body.to_vec();
+                for (at, byte) in &damage {
+                    let at = at % bytes.len();
+                    bytes[at] = *byte;
+                }
+                let _decoded = Message::decode(bytes.into());
+            }
+        }
+    }
+}

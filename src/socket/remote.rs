@@ -1,0 +1,194 @@
+//! One socket as another node describes it (Node: `RemoteSocket` of `fetchSockets`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::args::{FromArgs, IntoArgs, RawArgs};
+use super::broadcast::Target;
+use super::error::{AckError, EncodeError};
+use super::exchange::SocketSummary;
+use super::handle::ACK_TIMEOUT;
+use super::handshake::Handshake;
+use super::operators::Applying;
+use super::rooms::Room;
+use super::state::NamespaceState;
+use crate::id::{NodeId, SocketId};
+
+/// One socket of the cluster, on whichever node: what [`Target::fetch_sockets`] finds.
+///
+/// The fields are what its node knew when it was asked, and do not change. The methods reach the socket wherever it is;
+/// if it is gone, nothing happens.
+///
+/// ```
+/// # async fn f(lobby: socketmesh::Target) -> socketmesh::Result<()> {
+/// for socket in lobby.fetch_sockets().await.found {
+///     if socket.data["role"] == "guest" {
+///         socket.emit("bye", "members only")?;
+///         socket.leave(["lobby"]);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RemoteSocket {
+    /// Its public id.
+    pub id: SocketId,
+    /// The node it is on.
+    pub node: NodeId,
+    /// What the client said when it connected.
+    pub handshake: RemoteHandshake,
+    /// The rooms it had joined. Its own room is not listed.
+    pub rooms: Vec<Room>,
+    /// What the [`describe`](super::Namespace::describe) of its namespace says about it; `null` without one.
+    pub data: Value,
+    namespace: Arc<NamespaceState>,
+}
+
+impl RemoteSocket {
+    pub(crate) fn new(namespace: &Arc<NamespaceState>, node: NodeId, summary: SocketSummary) -> Self {
+        let SocketSummary { id, rooms, data, handshake } = summary;
+        Self { id, node, handshake, rooms, data, namespace: Arc::clone(namespace) }
+    }
+
+    /// Sends an event to this client, as [`Target::emit`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`].
+    pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
+        self.target().emit(event, args)
+    }
+
+    /// Sends an event and waits for the client's ack, at most 10 seconds ([`RemoteSocket::timeout`] says otherwise).
+    ///
+    /// # Errors
+    ///
+    /// [`AckError`]: no answer in time, the socket or its node gone before it came, an answer that is not an `R`.
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        self.timeout(ACK_TIMEOUT).emit_with_ack(event, args).await
+    }
+
+    /// How long the next [`RemoteEmitter::emit_with_ack`] waits.
+    pub fn timeout(&self, timeout: Duration) -> RemoteEmitter<'_> {
+        RemoteEmitter { socket: self, timeout }
+    }
+
+    /// Has the socket join rooms, as [`Target::sockets_join`] does.
+    pub fn join<N: AsRef<str>>(&self, rooms: impl IntoIterator<Item = N>) -> Applying {
+        self.target().sockets_join(rooms)
+    }
+
+    /// Has the socket leave rooms.
+    pub fn leave<N: AsRef<str>>(&self, rooms: impl IntoIterator<Item = N>) -> Applying {
+        self.target().sockets_leave(rooms)
+    }
+
+    /// Disconnects the client from the namespace, or with `close` its whole connection, as
+    /// [`Target::disconnect_sockets`] does.
+    pub fn disconnect(&self, close: bool) -> Applying {
+        self.target().disconnect_sockets(close)
+    }
+
+    fn target(&self) -> Target {
+        Target::new(Arc::clone(&self.namespace)).to(self.id.to_string())
+    }
+}
+
+/// One socket and how long its ack may take: what [`RemoteSocket::timeout`] returns.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "an emitter does nothing until something is emitted"]
+pub struct RemoteEmitter<'a> {
+    socket: &'a RemoteSocket,
+    timeout: Duration,
+}
+
+impl RemoteEmitter<'_> {
+    /// As [`RemoteSocket::emit_with_ack`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteSocket::emit_with_ack`].
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        let target = self.socket.target().timeout(self.timeout);
+        let outcome = target.call(event, RawArgs::encode(args)?).await?;
+        match outcome.replies.first() {
+            Some(reply) => Ok(R::from_args(reply)?),
+            None if outcome.timed_out => Err(AckError::Timeout),
+            None => Err(AckError::Disconnected),
+        }
+    }
+}
+
+/// The request that opened the session of a [`RemoteSocket`], and its auth payload: a copy that can be kept and sent.
+///
+/// It holds all headers, cookies among them: mind who gets to see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RemoteHandshake {
+    /// The headers of the request, in their order; bytes that are not UTF-8 have become U+FFFD.
+    pub headers: Vec<(String, String)>,
+    /// The pairs of the query, decoded, in their order.
+    pub query: Vec<(String, String)>,
+    /// Path and query as requested.
+    pub url: String,
+    /// Where the connection came from: of a proxy, if there is one.
+    pub address: Option<SocketAddr>,
+    /// Whether the client came over TLS.
+    pub secure: bool,
+    /// When the session was opened, in whole milliseconds, by the wall clock of the socket's node.
+    pub issued: SystemTime,
+    /// The auth payload; `{}` if the client sent none.
+    pub auth: Value,
+}
+
+impl RemoteHandshake {
+    /// The first value of a header; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a key of the query.
+    pub fn query_value(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The wire's form of `issued`; also what makes it the same for sockets here and elsewhere.
+    pub(crate) fn issued_millis(issued: SystemTime) -> u64 {
+        let since = issued.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn issued_at(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl From<&Handshake> for RemoteHandshake {
+    fn from(handshake: &Handshake) -> Self {
+        let request = handshake.request();
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let headers = request.headers().iter();
+        Self {
+            headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
+            query: request.query().to_vec(),
+            url: request.url().to_owned(),
+            address: request.address(),
+            secure: request.secure(),
+            issued: Self::issued_at(Self::issued_millis(request.issued())),
+            auth: handshake.auth().unwrap_or_default(),
+        }
+    }
+}
