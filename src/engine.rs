@@ -1,4 +1,4 @@
-//! Engine.IO v4: one client session over changing transports.
+//! Engine.IO v4, and v3 where it is allowed: one client session over changing transports.
 //!
 //! ```text
 //!   http ──► polling ──┐                              ┌──► Client (Socket.IO, or an echo)
@@ -36,13 +36,14 @@ use crate::id::{Key, SessionId};
 
 pub use config::{Config, ConfigError};
 pub use error::{CloseReason, HandshakeError};
-pub use handshake::{Handshake, Transport};
+pub use handshake::{Handshake, Protocol, Transport};
 pub use packet::Message;
 pub use session_ref::SessionRef;
 
 pub(crate) use counters::{Counters, count};
 pub(crate) use frame::Frame;
 pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
+pub(crate) use payload::Payload;
 pub(crate) use session::{PollReply, PostReply};
 pub(crate) use session_ref::{Answer, PostBody};
 
@@ -235,20 +236,28 @@ mod fuzzed {
     use bytes::Bytes;
     use bytestring::ByteString;
 
-    use super::handshake::Query;
+    use super::handshake::{Protocol, Query};
     use super::packet::Packet;
-    use super::{Config, payload};
+    use super::{Config, Payload, payload};
 
-    pub(crate) fn decode_packet(data: Bytes) {
-        if let Ok(text) = ByteString::try_from(data.clone()) {
-            drop(Packet::decode_text(text));
+    pub(crate) fn decode_packet(data: &Bytes) {
+        for protocol in [Protocol::V3, Protocol::V4] {
+            if let Ok(text) = ByteString::try_from(data.clone()) {
+                drop(Packet::decode_text(text, protocol));
+            }
+            drop(Packet::decode_binary(data.clone(), protocol));
         }
-        drop(Packet::decode_binary(data));
     }
 
-    /// How many packets there are.
-    pub(crate) fn decode_payload(body: Bytes) -> usize {
-        payload::decode(body).count()
+    /// How many packets there are, in the form that has most.
+    pub(crate) fn decode_payload(body: &Bytes) -> usize {
+        [(Protocol::V3, false), (Protocol::V3, true), (Protocol::V4, false)]
+            .map(|(protocol, binary)| {
+                payload::decode(Payload { bytes: body.clone(), binary }, protocol).count()
+            })
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 
     pub(crate) fn decode_query(raw: &str) {

@@ -38,7 +38,7 @@ fn size(message: &Result<Incoming, Violation>) -> usize {
 
 /// One Engine.IO packet, of text or bytes.
 pub fn engine_packet(data: &[u8]) {
-    engine::decode_packet(Bytes::copy_from_slice(data));
+    engine::decode_packet(&Bytes::copy_from_slice(data));
 }
 
 /// The body of a POST.
@@ -47,7 +47,7 @@ pub fn engine_packet(data: &[u8]) {
 ///
 /// When a payload holds more packets than bytes.
 pub fn engine_payload(data: &[u8]) {
-    let packets = engine::decode_payload(Bytes::copy_from_slice(data));
+    let packets = engine::decode_payload(&Bytes::copy_from_slice(data));
     assert!(packets <= data.len() + 1, "more packets than bytes");
 }
 

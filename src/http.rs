@@ -15,6 +15,7 @@ mod config;
 mod cors;
 pub(crate) mod exchange;
 mod forward;
+mod jsonp;
 mod linger;
 mod polling;
 mod reply;
@@ -183,7 +184,7 @@ impl<A: Application> Shared<A> {
         match verify(&asked, self.engine.config(), find) {
             Ok(Verified::Open(opening)) => self.open(opening, query, request).await,
             Ok(Verified::Resume(_)) => match found {
-                Some(session) if upgrade => upgrade::resume(&session, request),
+                Some(session) if upgrade => upgrade::resume(&session, request, query.b64()),
                 Some(session) => polling::respond(&session, request).await,
                 None => reply::refusal(&HandshakeError::UnknownSession, upgrade),
             },
@@ -201,7 +202,7 @@ impl<A: Application> Shared<A> {
             let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
             return reply::refusal(&HandshakeError::Forbidden { message }, upgrade);
         }
-        let transport = match opening.admit() {
+        let transport = match opening.admit(self.engine.config()) {
             Ok(transport) => transport,
             Err(error) => return reply::refusal(&error, upgrade),
         };

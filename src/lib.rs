@@ -28,7 +28,7 @@
 //! - [`Node`] wires everything; [`http`] routes requests to the sessions of this node or another.
 //! - [`cluster`]: who is alive, who owns which session, how bytes travel between nodes.
 //! - [`socket`]: Socket.IO v5, namespaces, rooms, events, acks.
-//! - [`engine`]: Engine.IO v4, one client's session over changing transports; can be used on its own.
+//! - [`engine`]: Engine.IO v4 and v3, one client's session over changing transports; can be used on its own.
 //! - [`id`]: names of nodes, sessions and sockets.
 
 #[cfg(feature = "server")]

@@ -32,10 +32,7 @@ export async function default_upgrade({ entry, nodes }) {
 }
 
 export async function rooms_across_nodes({ entry, nodes }) {
-  const transports = [["polling"], ["websocket"], ["polling", "websocket"]];
-  const members = await Promise.all(
-    nodes.flatMap((node) => transports.map((transports) => connected(client(node, { transports })))),
-  );
+  const members = await Promise.all(everyKind().flatMap((kind) => nodes.map((node) => connected(client(node, kind)))));
   const outsider = await connected(client(entry));
   const received = new Map([...members, outsider].map((one) => [one, []]));
   for (const [one, messages] of received) one.on("msg", (payload) => messages.push(payload));
@@ -77,6 +74,39 @@ export async function binary_both_ways({ entry, nodes }) {
     one.emit("msg", "binary", data);
     assert.ok(data.equals(await deadline("the broadcast", received)), `broadcast over ${transports}`);
   }
+}
+
+/** Bytes that a client of each kind emits reach clients of every kind, at every node. */
+export async function binary_between_versions({ nodes }) {
+  const members = await Promise.all(
+    everyKind().map((kind, number) => connected(client(nodes[number % nodes.length], kind))),
+  );
+  await Promise.all(members.map((one) => emit(one, "join", "binary")));
+  for (const [number, from] of members.entries()) {
+    const data = Buffer.from([number, 0, 255, 4, 0x62]);
+    const others = members.filter((one) => one !== from);
+    const received = Promise.all(others.map((one) => event(one, "msg")));
+    from.emit("msg", "binary", { n: number, "€": [data, Buffer.alloc(0)] });
+    for (const { n, "€": [bytes, none] } of await deadline("the bytes", received)) {
+      assert.ok(n === number && data.equals(Buffer.from(bytes)) && none.length === 0);
+    }
+  }
+}
+
+/** Clients of version 2 take the id of their connection for their own, and it is a secret: it reaches nobody. */
+export async function the_id_of_version_2_reaches_nobody({ nodes }) {
+  const one = await connected(client(nodes[0], { version: 2 }));
+  const other = await connected(client(nodes[1]));
+  const received = [];
+  one.on("direct", (payload) => received.push(payload));
+  const id = await emit(one, "whoami");
+  assert.notEqual(id, one.id);
+  await emit(other, "direct", one.id, "to the id it knows");
+  const reached = event(one, "direct");
+  await emit(other, "direct", id, "to its id");
+  await deadline("the direct message", reached);
+  await settle([one]);
+  assert.deepEqual(received, ["to its id"]);
 }
 
 export async function targeted_emit({ nodes }) {
@@ -133,6 +163,12 @@ export async function two_hundred_clients_in_twenty_rooms_each({ entry }) {
     assert.deepEqual(sorted, expected[receiver], `client ${receiver} over ${transports[receiver % 3]}`);
   });
   return `${total} messages`;
+}
+
+/** Clients of every version over every transport. */
+function everyKind() {
+  return [2, 3, 4].flatMap((version) =>
+    [["polling"], ["websocket"], ["polling", "websocket"]].map((transports) => ({ version, transports })));
 }
 
 /** Acknowledged echoes without a pause in between: all answered, each with its own, in order. */

@@ -1,18 +1,32 @@
-// The official client, with deadlines that say what was waited for.
-import { io } from "socket.io-client";
+// The official client in its versions, with deadlines that say what was waited for.
+import { connect as io2 } from "socket.io-client-2";
+import { io as io3 } from "socket.io-client-3";
+import { io as io4 } from "socket.io-client";
 
 const clients = [];
+const versions = { 2: io2, 3: io3, 4: io4 };
+let usual = 4;
+
+/** Which version clients are of from now on, unless they say otherwise. */
+export function use(version) {
+  if (!(version in versions)) throw new Error(`no client of version ${version}`);
+  usual = version;
+}
 
 /** A client with a connection of its own. */
-export function client(url, options = {}) {
-  const one = io(url, { forceNew: true, reconnection: false, ...options });
+export function client(url, { version = usual, ...options } = {}) {
+  const one = versions[version](url, { forceNew: true, reconnection: false, ...options });
   clients.push(one);
   return one;
 }
 
 /** The client, once it is connected. */
 export async function connected(one) {
-  const refused = new Promise((_, reject) => one.once("connect_error", reject));
+  const refused = new Promise((_, reject) => {
+    one.once("connect_error", reject);
+    // What version 2 calls a refusal by a namespace.
+    one.once("error", reject);
+  });
   if (!one.connected) await deadline("a connection", Promise.race([event(one, "connect"), refused]));
   one.on("disconnect", (reason) => {
     if (reason !== "io client disconnect") throw new Error(`a client was disconnected: ${reason}`);
@@ -22,7 +36,8 @@ export async function connected(one) {
 
 /** Emits, and gives the acknowledgement. */
 export function emit(one, name, ...args) {
-  return one.timeout(DEADLINE).emitWithAck(name, ...args);
+  if (one.emitWithAck) return one.timeout(DEADLINE).emitWithAck(name, ...args);
+  return deadline(`the ack of ${name}`, new Promise((resolve) => one.emit(name, ...args, resolve)));
 }
 
 /** The next event of this name: its first argument. */
@@ -40,7 +55,7 @@ export async function deadline(what, promise, ms = DEADLINE, state = () => "") {
 }
 
 export function disconnectAll() {
-  for (const one of clients) one.disconnect();
+  for (const one of clients.splice(0)) one.disconnect();
 }
 
 const DEADLINE = 20_000;

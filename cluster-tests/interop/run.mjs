@@ -1,14 +1,19 @@
-// node run.mjs <case> <entry> <node>...
+// node run.mjs <case>[@<version of the client>],... <entry> <node>...
 import * as cases from "./cases.mjs";
-import { disconnectAll } from "./client.mjs";
+import { disconnectAll, use } from "./client.mjs";
 
-const [name, entry, ...nodes] = process.argv.slice(2);
-if (!(name in cases) || nodes.length === 0) {
-  console.error(`usage: node run.mjs ${Object.keys(cases).join("|")} <entry url> <node url>...`);
+const [names = "", entry, ...nodes] = process.argv.slice(2);
+const wanted = names.split(",").map((name) => name.split("@"));
+if (!wanted.every(([name]) => name in cases) || nodes.length === 0) {
+  console.error(`usage: node run.mjs ${Object.keys(cases).join("|")}[@2|3|4],... <entry url> <node url>...`);
   process.exit(64);
 }
-const started = performance.now();
-const result = await cases[name]({ entry, nodes });
-console.log(`${name}: ok in ${Math.round(performance.now() - started)} ms${result ? `, ${result}` : ""}`);
-disconnectAll();
+for (const [name, version = 4] of wanted) {
+  use(version);
+  const started = performance.now();
+  const result = await cases[name]({ entry, nodes });
+  const took = Math.round(performance.now() - started);
+  console.log(`${name}@${version}: ok in ${took} ms${result ? `, ${result}` : ""}`);
+  disconnectAll();
+}
 process.exit(0);

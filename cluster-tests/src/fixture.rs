@@ -8,7 +8,9 @@ use socketmesh::cluster::{Cluster, View};
 use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
 use socketmesh::socket::{self, SocketIo};
-use socketmesh::{Args, Namespace, Node, NodeBuilder, RawArg, RawArgs, Socket, StartError, namespace};
+use socketmesh::{
+    Args, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError, namespace,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -19,9 +21,14 @@ use crate::nodes::member;
 pub enum Suite {
     /// Echoes every message, at `/engine.io/`, with the timings of the Engine.IO suite.
     Engine,
+    /// The same for clients of Engine.IO 3 as well. The suite of version 4 wants those refused.
+    EngineV3,
     /// The namespaces of the Socket.IO suite, at `/socket.io/`.
     Socket,
-    /// Rooms, direct emits and echo for the bench, at `/socket.io/`, with default timings.
+    /// The same, and some more, for clients of Engine.IO 3 as well.
+    SocketV3,
+    /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
+    /// timings.
     Bench,
 }
 
@@ -30,8 +37,8 @@ impl Suite {
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
-            Self::Engine => "/engine.io/",
-            Self::Socket | Self::Bench => "/socket.io/",
+            Self::Engine | Self::EngineV3 => "/engine.io/",
+            Self::Socket | Self::SocketV3 | Self::Bench => "/socket.io/",
         }
     }
 }
@@ -57,15 +64,12 @@ impl Fixture {
             None => builder,
         };
         Ok(match suite {
-            Suite::Engine => Self::Engine(builder.start_engine(Echo).await?),
-            Suite::Socket => Self::Socket(
-                builder
-                    .namespace(greeting("/").on("message", message).on("message-with-ack", message_with_ack))
-                    .namespace(greeting("/custom"))
-                    .start()
-                    .await?,
-            ),
-            Suite::Bench => Self::Socket(builder.namespace(rooms()).start().await?),
+            Suite::Engine | Suite::EngineV3 => Self::Engine(builder.start_engine(Echo).await?),
+            Suite::Socket => Self::Socket(greeted(builder).start().await?),
+            Suite::SocketV3 => {
+                Self::Socket(greeted(builder).namespace(rooms("/rooms")).namespace(guarded()).start().await?)
+            }
+            Suite::Bench => Self::Socket(builder.namespace(rooms("/")).start().await?),
         })
     }
 
@@ -130,14 +134,20 @@ fn configured(suite: Suite) -> NodeBuilder {
         ..engine::Config::default()
     };
     let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
-    match suite {
-        Suite::Engine => Node::builder().engine(fast).http(cors),
-        Suite::Socket => Node::builder().engine(fast).socket(join_soon).http(cors),
+    let allow_eio3 = true;
+    let builder = match suite {
+        Suite::Engine => Node::builder().engine(fast),
+        Suite::EngineV3 => Node::builder().engine(engine::Config { allow_eio3, ..fast }),
+        Suite::Socket => Node::builder().engine(fast).socket(join_soon),
+        Suite::SocketV3 => Node::builder().engine(engine::Config { allow_eio3, ..fast }).socket(join_soon),
         // A binary message of 1 MB is a third larger as base64 in a POST.
-        Suite::Bench => Node::builder()
-            .engine(engine::Config { max_payload: 4_000_000, ..engine::Config::default() })
-            .http(cors),
-    }
+        Suite::Bench => Node::builder().engine(engine::Config {
+            max_payload: 4_000_000,
+            allow_eio3,
+            ..engine::Config::default()
+        }),
+    };
+    builder.http(cors)
 }
 
 /// An engine application that sends every message back.
@@ -171,11 +181,31 @@ impl engine::Client for Echoing {
     fn handle_close(self, _: CloseReason) {}
 }
 
+/// The namespaces of the Socket.IO suite.
+fn greeted(builder: NodeBuilder) -> NodeBuilder {
+    builder
+        .namespace(greeting("/").on("message", message).on("message-with-ack", message_with_ack))
+        .namespace(greeting("/custom"))
+}
+
 /// A namespace that tells each client the auth payload it connected with.
 fn greeting(path: &str) -> Namespace<serde_json::Value> {
     namespace(path)
         .auth(async |handshake: socketmesh::Handshake| handshake.auth::<serde_json::Value>())
         .on_connect(async |socket: Socket<serde_json::Value>| Ok(socket.emit("auth", socket.data())?))
+}
+
+/// A namespace for those who know the word.
+fn guarded() -> Namespace {
+    #[derive(serde::Deserialize)]
+    struct Login {
+        word: String,
+    }
+    let auth = async |handshake: socketmesh::Handshake| match handshake.auth::<Login>()?.word.as_str() {
+        "please" => Ok(()),
+        word => Err(Refusal::new("wrong word").with_data(word.len())),
+    };
+    namespace("/guarded").auth(auth)
 }
 
 async fn message(socket: Socket<serde_json::Value>, args: RawArgs) -> socketmesh::Result<()> {
@@ -186,8 +216,8 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
     Ok(args)
 }
 
-fn rooms() -> Namespace {
-    namespace("/")
+fn rooms(path: &str) -> Namespace {
+    namespace(path)
         .on("join", async |socket: Socket, room: String| {
             socket.join(room).await?;
             Ok(())
@@ -199,6 +229,7 @@ fn rooms() -> Namespace {
             Ok(socket.to(sid).emit("direct", &payload)?)
         })
         .on("echo", async |_: Socket, payload: RawArg| Ok(payload))
+        .on("whoami", async |socket: Socket, (): ()| Ok(socket.id().to_string()))
 }
 
 /// Nodes of a fixture in this process, each with an HTTP listener of its own.

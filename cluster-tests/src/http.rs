@@ -205,6 +205,12 @@ impl Reply {
         self.status.as_u16()
     }
 
+    /// The body as it came.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body as text.
     ///
     /// # Panics

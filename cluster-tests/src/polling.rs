@@ -15,6 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Polling {
     target: Target,
+    version: u8,
     sid: String,
 }
 
@@ -27,7 +28,28 @@ impl Polling {
         let reply = target.get("EIO=4&transport=polling").await;
         let handshake = handshake(reply.text());
         let sid = handshake.get("sid").and_then(Value::as_str).expect("a handshake has a sid").to_owned();
-        Self { target: target.clone(), sid }
+        Self { target: target.clone(), version: 4, sid }
+    }
+
+    /// Opens a session of version 3, with `more` in the query of its handshake (`""`, or `&b64=1`).
+    ///
+    /// # Panics
+    /// The answer does not begin with a handshake.
+    pub async fn open_v3(target: &Target, more: &str) -> Self {
+        let reply = target.get(&format!("EIO=3&transport=polling{more}")).await;
+        Self::opened_v3(target, reply.text())
+    }
+
+    /// The session of version 3 whose handshake is in `payload`, whatever that is wrapped into.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn opened_v3(target: &Target, payload: &str) -> Self {
+        let payload = payload.replace('\\', "");
+        let sid = payload.split_once(r#":0{"sid":""#).and_then(|(_, sid)| sid.get(..20));
+        let sid = sid.unwrap_or_else(|| panic!("a handshake of version 3, not {payload}")).to_owned();
+        Self { target: target.clone(), version: 3, sid }
     }
 
     /// The session's id.
@@ -45,7 +67,7 @@ impl Polling {
     /// The same session, asked through another target of its cluster.
     #[must_use]
     pub fn through(&self, target: &Target) -> Self {
-        Self { target: target.clone(), sid: self.sid.clone() }
+        Self { target: target.clone(), ..self.clone() }
     }
 
     /// A request of this session.
@@ -57,7 +79,7 @@ impl Polling {
     /// The query of a request of this session over `transport`.
     #[must_use]
     pub fn query(&self, transport: &str) -> String {
-        format!("EIO=4&transport={transport}&sid={}", self.sid)
+        format!("EIO={}&transport={transport}&sid={}", self.version, self.sid)
     }
 
     /// The answer to a GET.

@@ -150,19 +150,29 @@ impl Target {
 #[derive(Debug)]
 struct PerSuite {
     engine: OnceLock<Target>,
+    engine_v3: OnceLock<Target>,
     socket: OnceLock<Target>,
+    socket_v3: OnceLock<Target>,
     bench: OnceLock<Target>,
 }
 
 impl PerSuite {
     const fn new() -> Self {
-        Self { engine: OnceLock::new(), socket: OnceLock::new(), bench: OnceLock::new() }
+        Self {
+            engine: OnceLock::new(),
+            engine_v3: OnceLock::new(),
+            socket: OnceLock::new(),
+            socket_v3: OnceLock::new(),
+            bench: OnceLock::new(),
+        }
     }
 
     fn of(&self, suite: Suite) -> &OnceLock<Target> {
         match suite {
             Suite::Engine => &self.engine,
+            Suite::EngineV3 => &self.engine_v3,
             Suite::Socket => &self.socket,
+            Suite::SocketV3 => &self.socket_v3,
             Suite::Bench => &self.bench,
         }
     }
@@ -172,7 +182,9 @@ impl PerSuite {
 fn elsewhere(suite: Suite) -> Option<SocketAddr> {
     let key = match suite {
         Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
+        Suite::EngineV3 => "SOCKETMESH_TARGET_ENGINE_V3",
         Suite::Socket => "SOCKETMESH_TARGET_SOCKET",
+        Suite::SocketV3 => "SOCKETMESH_TARGET_SOCKET_V3",
         Suite::Bench => "SOCKETMESH_TARGET_BENCH",
     };
     let addr = env::var(key).ok()?;
@@ -193,11 +205,7 @@ impl Running {
         let (nodes, fixture): (Arc<[SocketAddr]>, _) = if let Some(addr) = elsewhere(suite) {
             (vec![addr; count].into(), None)
         } else {
-            let fixture = match suite {
-                Suite::Engine => fixture::engine(count).await,
-                Suite::Socket => fixture::socket(count).await,
-                Suite::Bench => fixture::bench(count).await,
-            };
+            let fixture = fixture::start(suite, count).await;
             (fixture.http.clone().into(), Some(fixture))
         };
         if let [only] = *nodes {

@@ -1,4 +1,4 @@
-//! The official Socket.IO client against three node processes behind a balancer without memory.
+//! The official Socket.IO client in its versions against three node processes behind a balancer without memory.
 
 use cluster_tests::{interop, process::Nodes};
 
@@ -18,8 +18,28 @@ async fn the_official_client_upgrades_by_default_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn rooms_span_the_nodes() {
+async fn clients_of_version_2_work_over_every_transport() {
+    case("polling_only@2,websocket_only@2,default_upgrade@2,acks@2,binary_both_ways@2").await;
+}
+
+#[tokio::test]
+async fn clients_of_version_3_work_over_every_transport() {
+    case("polling_only@3,websocket_only@3,default_upgrade@3,acks@3,binary_both_ways@3").await;
+}
+
+#[tokio::test]
+async fn rooms_span_the_nodes_and_the_versions() {
     case("rooms_across_nodes").await;
+}
+
+#[tokio::test]
+async fn bytes_travel_between_clients_of_every_version() {
+    case("binary_between_versions").await;
+}
+
+#[tokio::test]
+async fn the_id_that_clients_of_version_2_know_reaches_nobody() {
+    case("the_id_of_version_2_reaches_nobody").await;
 }
 
 #[tokio::test]
@@ -42,7 +62,7 @@ async fn every_message_of_two_hundred_clients_in_twenty_rooms_each_is_accounted_
     case("two_hundred_clients_in_twenty_rooms_each").await;
 }
 
-/// Runs a case of `interop/cases.mjs` against nodes of its own.
+/// Runs cases of `interop/cases.mjs` against nodes of its own.
 async fn case(name: &str) {
     let nodes = Nodes::start(option_env!("CARGO_BIN_EXE_fixture"), 3).await;
     let addrs = std::iter::once(nodes.target().addr()).chain(nodes.nodes.iter().map(|node| node.http));

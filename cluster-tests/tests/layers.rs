@@ -31,6 +31,8 @@ const CLUSTER_SEES: &[&str] =
 const SANS_IO: &[&str] = &[
     "engine/packet.rs",
     "engine/payload.rs",
+    "engine/payload/v3.rs",
+    "engine/payload/v4.rs",
     "engine/frame.rs",
     "engine/handshake.rs",
     "engine/session.rs",
@@ -39,6 +41,7 @@ const SANS_IO: &[&str] = &[
     "engine/websocket/codec.rs",
     "engine/websocket/codec/client_header.rs",
     "engine/websocket/codec/decoder.rs",
+    "http/jsonp.rs",
     "socket/packet.rs",
     "socket/args.rs",
     "socket/rooms.rs",

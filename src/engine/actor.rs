@@ -13,9 +13,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::config::Config;
+use super::counters::count;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
 use super::line::{Director, Line, Stage};
+use super::outbox::Pushed;
 use super::packet::{self, Packet};
 use super::payload;
 use super::registry::Registration;
@@ -108,8 +110,7 @@ impl<A: Application> Actor for SessionActor<A> {
         let Start { session: this, app, config, registration, socket } = start;
         this.bind(myself.clone());
         let conn = socket.as_ref().map(|(conn, _)| *conn);
-        let transport = this.transport();
-        let session = Session::open(this.id(), transport, conn, config, Instant::now());
+        let session = Session::open(this.id(), this.handshake().protocol(), conn, config, Instant::now());
         let requests =
             socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
         let mut state = State {
@@ -165,7 +166,9 @@ impl<A: Application> State<A> {
                 self.requests.push((conn, Request::Post(reply)));
                 self.session.handle_post(conn);
             }
-            Message::PostBody(conn, PostBody::Whole(body)) => self.session.handle_payload(conn, body, now),
+            Message::PostBody(conn, PostBody::Whole(payload)) => {
+                self.session.handle_payload(conn, payload, now);
+            }
             Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
             Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
             Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
@@ -183,10 +186,7 @@ impl<A: Application> State<A> {
                     self.session.handle_queued();
                 }
             }
-            Message::Overflow => {
-                tracing::debug!(reason = "slow client", "session closed");
-                self.session.handle_shutdown(CloseReason::TransportError);
-            }
+            Message::Overflow => self.overflow(),
             Message::Close => {
                 // What was queued a moment ago may not have been reported yet.
                 if !self.this.outbox().is_empty() {
@@ -204,6 +204,11 @@ impl<A: Application> State<A> {
                 }
             }
         }
+    }
+
+    fn overflow(&mut self) {
+        tracing::debug!(reason = "slow client", "session closed");
+        self.session.handle_shutdown(CloseReason::TransportError);
     }
 
     fn frames(&mut self, conn: Conn, frames: Vec<Result<Packet, PacketError>>, now: Instant) {
@@ -265,16 +270,26 @@ impl<A: Application> State<A> {
     fn outputs(&mut self) {
         while let Some(output) = self.next_output() {
             match output {
-                Output::Send(packet) => {
-                    // The session knows what it queued; nobody need be told.
-                    let _queued = self.this.outbox().push_control(&Frame::control(&packet));
-                }
+                Output::Send(packet) => self.send(&packet),
                 Output::Poll(conn, reply) => self.answer_poll(conn, reply),
                 Output::Post(conn, reply) => self.answer_post(conn, reply),
                 Output::Socket(conn, order) => self.direct(conn, order),
                 Output::Message(message) => self.deliver(message),
                 Output::Closed(reason) => self.closed(reason),
             }
+        }
+    }
+
+    /// Queues a packet of the session itself. The session knows; nobody need be told.
+    fn send(&mut self, packet: &Packet) {
+        let frame = Frame::control(packet);
+        let pushed = match packet {
+            Packet::Pong(_) => self.this.outbox().push_pong(&frame),
+            _ => self.this.outbox().push_control(&frame),
+        };
+        if pushed == Pushed::Overflow {
+            count(&self.this.counters().slow_clients);
+            self.overflow();
         }
     }
 
@@ -293,9 +308,16 @@ impl<A: Application> State<A> {
             return;
         }
         self.flushed = (reply == PollReply::Flush).then_some(conn);
-        let answer = match reply {
-            PollReply::Flush => Answer::Payload(payload::encode(&self.this.outbox().take_all())),
-            reply => Answer::Reply(reply),
+        let frames = match reply {
+            PollReply::Flush => Some(self.this.outbox().take_all()),
+            PollReply::Noop => Some(vec![Frame::control(&Packet::Noop)]),
+            PollReply::Close => Some(vec![Frame::control(&Packet::Close)]),
+            PollReply::NoopClose => Some(vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)]),
+            PollReply::Refused | PollReply::Mismatch | PollReply::Unknown => None,
+        };
+        let answer = match frames {
+            Some(frames) => Answer::Payload(payload::encode(&frames, self.this.dialect())),
+            None => Answer::Reply(reply),
         };
         if sender.send(answer).is_err() {
             self.poll_aborted(conn);

@@ -9,7 +9,7 @@ use super::handshake::Transport;
 /// How sessions behave. The same on every node of a cluster: any node may serve any session's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Time from one answered ping to the next. 1 ms to 1 day, default 25 s. Shorter finds dead clients
+    /// Time from one answered ping to the next; clients of Engine.IO 3 are told to ping this often. 1 ms to 1 day, default 25 s. Shorter finds dead clients
     /// sooner and keeps more proxies from closing idle connections; longer costs less traffic and fewer
     /// wake-ups of mobile clients.
     pub ping_interval: Duration,
@@ -27,6 +27,10 @@ pub struct Config {
     /// Whether a polling client is told that it may upgrade. Default true. False does not refuse a client
     /// that does anyway.
     pub allow_upgrades: bool,
+    /// Whether clients of Engine.IO 3 are served, which is what Socket.IO 1 and 2 speak. Default false: they are
+    /// refused with code 5. True also answers clients that ask for JSONP (`j` in the query), of either version.
+    /// Node: `allowEIO3`.
+    pub allow_eio3: bool,
     /// Time a gracefully closed session waits for its client to take what is queued. 1 ms to 1 hour, default
     /// 30 s. Longer loses less to slow clients and holds their memory longer.
     pub close_timeout: Duration,
@@ -70,6 +74,7 @@ impl Default for Config {
             max_payload: 1_000_000,
             transports: vec![Transport::Polling, Transport::WebSocket],
             allow_upgrades: true,
+            allow_eio3: false,
             close_timeout: Duration::from_secs(30),
             max_buffered: 4 << 20,
         }

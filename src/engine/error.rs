@@ -45,7 +45,7 @@ pub enum HandshakeError {
         /// What the client is told; Node's default is `Forbidden`.
         message: String,
     },
-    /// `EIO` is not 4. Code 5.
+    /// `EIO` is not 4, and [`allow_eio3`](super::Config::allow_eio3) is off. Code 5.
     #[error("only Engine.IO protocol version 4 is spoken")]
     UnsupportedProtocol,
 }
@@ -101,6 +101,15 @@ pub(crate) enum PacketError {
     /// A binary packet that is not base64.
     #[error("a binary packet that is not base64")]
     InvalidBase64,
+    /// Version 3: bytes that are no message.
+    #[error("a binary packet of type {0}")]
+    BinaryType(u8),
+    /// Version 3: a length that is none, or that does not fit what follows.
+    #[error("a packet whose length is wrong")]
+    InvalidLength,
+    /// Version 3: text in a payload of bytes that is not UTF-8.
+    #[error("text that is not UTF-8")]
+    InvalidUtf8,
 }
 
 /// Why a session ended, in Node's words.

@@ -1,12 +1,13 @@
-//! One packet as it is written: encoded once, ready for every transport, shared by everyone it goes to
-//! (engine.io protocol v4, "Packet encoding"; RFC 6455 section 5.2).
+//! One packet as it is written: encoded once, ready for every transport and version, shared by everyone it goes to
+//! (engine.io protocol v4, "Packet encoding"; v3, "Packet"; RFC 6455 section 5.2).
 
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use bytes::Bytes;
 
-use super::packet::{BASE64, Message, Packet};
+use super::handshake::Protocol;
+use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
 use super::websocket::codec::{Opcode, header};
 
 /// An encoded packet. A clone shares the bytes.
@@ -27,8 +28,18 @@ enum Encoding {
 struct Binary {
     header: Bytes,
     payload: Bytes,
-    /// What polling and `b64=1` need; made at the first of them.
+    /// The header of version 3, and behind it the type of the packet; made for the first client of that version.
+    header_v3: OnceLock<Bytes>,
+    /// `b` and base64: what polling and `b64=1` need; made at the first of them.
     base64: OnceLock<Bytes>,
+}
+
+/// How a client wants its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    pub(crate) protocol: Protocol,
+    /// The client cannot receive bytes: they are sent as base64.
+    pub(crate) base64: bool,
 }
 
 impl Frame {
@@ -40,7 +51,8 @@ impl Frame {
     /// A message of bytes, which are not copied.
     pub(crate) fn message_binary(payload: Bytes) -> Self {
         let header = Bytes::copy_from_slice(&header(Opcode::Binary, payload.len()));
-        Self(Encoding::Binary(Arc::new(Binary { header, payload, base64: OnceLock::new() })))
+        let (header_v3, base64) = (OnceLock::new(), OnceLock::new());
+        Self(Encoding::Binary(Arc::new(Binary { header, payload, header_v3, base64 })))
     }
 
     /// Any packet; those without data cost no allocation.
@@ -59,30 +71,39 @@ impl Frame {
     }
 
     /// The WebSocket frame, in two pieces for a vectored write; the second is empty for text.
-    pub(crate) fn websocket(self) -> [Bytes; 2] {
-        match self.0 {
-            Encoding::Text { frame, .. } => [frame, Bytes::new()],
-            Encoding::Binary(binary) => [binary.header.clone(), binary.payload.clone()],
-        }
-    }
-
-    /// The WebSocket frame for a client that asked for `b64=1`: bytes travel as a text frame of `b` and
-    /// base64.
-    pub(crate) fn websocket_base64(self) -> [Bytes; 2] {
-        match self.0 {
-            Encoding::Text { frame, .. } => [frame, Bytes::new()],
-            Encoding::Binary(binary) => {
-                let packet = binary.base64();
-                [Bytes::copy_from_slice(&header(Opcode::Text, packet.len())), packet]
+    ///
+    /// A client that cannot receive bytes gets them in a text frame, as base64.
+    pub(crate) fn websocket(self, dialect: Dialect) -> [Bytes; 2] {
+        let binary = match self.0 {
+            Encoding::Text { frame, .. } => return [frame, Bytes::new()],
+            Encoding::Binary(binary) => binary,
+        };
+        match dialect {
+            Dialect { protocol: Protocol::V4, base64: false } => {
+                [binary.header.clone(), binary.payload.clone()]
+            }
+            Dialect { protocol: Protocol::V3, base64: false } => [binary.header_v3(), binary.payload.clone()],
+            Dialect { protocol, base64: true } => {
+                let [prefix, base64] = binary.base64(protocol);
+                let header = header(Opcode::Text, prefix.len() + base64.len());
+                [[&*header, &*prefix].concat().into(), base64]
             }
         }
     }
 
-    /// The packet as one piece of a polling payload.
-    pub(crate) fn polling(&self) -> Bytes {
+    /// The packet as text, as one piece of a polling payload: a prefix, and the rest. The prefix is empty in version 4.
+    pub(crate) fn polling(&self, protocol: Protocol) -> [Bytes; 2] {
         match &self.0 {
-            Encoding::Text { frame, header } => frame.slice(*header..),
-            Encoding::Binary(binary) => binary.base64(),
+            Encoding::Text { frame, header } => [Bytes::new(), frame.slice(*header..)],
+            Encoding::Binary(binary) => binary.base64(protocol),
+        }
+    }
+
+    /// The bytes of a binary message.
+    pub(crate) fn binary(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Encoding::Text { .. } => None,
+            Encoding::Binary(binary) => Some(&binary.payload),
         }
     }
 
@@ -114,8 +135,18 @@ impl Frame {
 }
 
 impl Binary {
-    fn base64(&self) -> Bytes {
-        self.base64.get_or_init(|| encode_base64(&self.payload)).clone()
+    /// The prefix that the version wants, and the rest, which all clients share.
+    fn base64(&self, protocol: Protocol) -> [Bytes; 2] {
+        let base64 = self.base64.get_or_init(|| encode_base64(&self.payload));
+        match protocol {
+            Protocol::V4 => [Bytes::new(), base64.clone()],
+            Protocol::V3 => [Bytes::from_static(b"b4"), base64.slice(1..)],
+        }
+    }
+
+    fn header_v3(&self) -> Bytes {
+        let encode = || [&*header(Opcode::Binary, self.payload.len() + 1), &[BINARY_MESSAGE]].concat().into();
+        self.header_v3.get_or_init(encode).clone()
     }
 }
 
@@ -131,8 +162,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const V4: Dialect = Dialect { protocol: Protocol::V4, base64: false };
+    const V3: Dialect = Dialect { protocol: Protocol::V3, base64: false };
+
     fn websocket(frame: &Frame) -> Vec<u8> {
-        frame.clone().websocket().concat()
+        frame.clone().websocket(V4).concat()
+    }
+
+    fn polling(frame: &Frame) -> Vec<u8> {
+        frame.polling(Protocol::V4).concat()
     }
 
     #[test]
@@ -148,7 +186,9 @@ mod tests {
             (Packet::Noop, "6"),
         ] {
             let frame = Frame::control(&packet);
-            assert_eq!(frame.polling(), wire);
+            assert_eq!(polling(&frame), wire.as_bytes());
+            assert_eq!(frame.polling(Protocol::V3).concat(), wire.as_bytes());
+            assert_eq!(frame.clone().websocket(V3), frame.clone().websocket(V4));
             assert_eq!(
                 websocket(&frame),
                 [&[0x81, u8::try_from(wire.len()).unwrap()], wire.as_bytes()].concat()
@@ -167,19 +207,30 @@ mod tests {
             (65_536, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let frame = Frame::message_binary(vec![7; length].into());
-            assert_eq!(frame.clone().websocket()[0], header);
-            assert_eq!(frame.clone().websocket()[1].len(), length);
+            assert_eq!(frame.clone().websocket(V4)[0], header);
+            assert_eq!(frame.clone().websocket(V4)[1].len(), length);
             assert_eq!(frame.len(), header.len() + length);
         }
-        assert_eq!(Frame::message_text(&"x".repeat(125)).websocket()[0][..5], [0x81, 126, 0, 126, b'4']);
+        assert_eq!(websocket(&Frame::message_text(&"x".repeat(125)))[..5], [0x81, 126, 0, 126, b'4']);
     }
 
     #[test]
     fn bytes_are_base64_on_polling_and_after_b64() {
         let frame = Frame::message_binary(Bytes::from_static(&[1, 2, 3, 4]));
-        assert_eq!(frame.polling(), "bAQIDBA==");
-        assert_eq!(frame.clone().websocket_base64().concat(), b"\x81\x09bAQIDBA==");
-        assert_eq!(Frame::message_text("a").websocket_base64().concat(), b"\x81\x024a");
+        assert_eq!(polling(&frame), b"bAQIDBA==");
+        let base64 = Dialect { base64: true, ..V4 };
+        assert_eq!(frame.clone().websocket(base64).concat(), b"\x81\x09bAQIDBA==");
+        assert_eq!(Frame::message_text("a").websocket(base64).concat(), b"\x81\x024a");
+    }
+
+    #[test]
+    fn in_version_3_bytes_carry_their_type() {
+        let frame = Frame::message_binary(Bytes::from_static(&[1, 2, 3, 4]));
+        assert_eq!(frame.clone().websocket(V3).concat(), b"\x82\x05\x04\x01\x02\x03\x04");
+        assert_eq!(frame.polling(Protocol::V3).concat(), b"b4AQIDBA==");
+        assert_eq!(frame.clone().websocket(Dialect { base64: true, ..V3 }).concat(), b"\x81\x0ab4AQIDBA==");
+        let long = Frame::message_binary(vec![7; 125].into());
+        assert_eq!(&*long.clone().websocket(V3)[0], b"\x82\x7e\x00\x7e\x04");
     }
 
     #[test]
@@ -187,21 +238,35 @@ mod tests {
         let bytes = Bytes::from(vec![1; 100]);
         let frame = Frame::message_binary(bytes.clone());
         let clone = frame.clone();
-        assert_eq!(frame.clone().websocket()[1].as_ptr(), bytes.as_ptr());
-        assert_eq!(frame.polling().as_ptr(), clone.polling().as_ptr());
+        for dialect in [V3, V4] {
+            assert_eq!(frame.clone().websocket(dialect)[1].as_ptr(), bytes.as_ptr());
+            assert_eq!(
+                frame.clone().websocket(dialect)[0].as_ptr(),
+                clone.clone().websocket(dialect)[0].as_ptr()
+            );
+        }
+        let [_, v4] = frame.polling(Protocol::V4);
+        let [_, v3] = clone.polling(Protocol::V3);
+        assert_eq!(v3.as_ptr(), v4.as_ptr().wrapping_add(1));
         let text = Frame::message_text("shared");
-        assert_eq!(text.polling().as_ptr(), text.clone().websocket()[0].as_ptr().wrapping_add(2));
+        let [_, polling] = text.polling(Protocol::V3);
+        assert_eq!(polling.as_ptr(), text.clone().websocket(V4)[0].as_ptr().wrapping_add(2));
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_back(text: String, bytes: Vec<u8>) {
-            let read = |frame: &Frame| Packet::decode_text(frame.polling().try_into().unwrap());
-            let expected = Packet::Message(Message::Text(text.as_str().into()));
-            prop_assert_eq!(read(&Frame::message_text(&text)), Ok(expected.clone()));
-            prop_assert_eq!(read(&Frame::message_text(&text)), Ok(expected));
-            let frame = Frame::message_binary(bytes.clone().into());
-            prop_assert_eq!(read(&frame), Ok(Packet::decode_binary(bytes.into())));
+            let frames = [Frame::message_text(&text), Frame::message_binary(bytes.clone().into())];
+            let expected = [Message::Text(text.into()), Message::Binary(bytes.into())];
+            for (frame, message) in frames.into_iter().zip(expected) {
+                for protocol in [Protocol::V3, Protocol::V4] {
+                    let wire = String::from_utf8(frame.polling(protocol).concat()).unwrap();
+                    prop_assert_eq!(
+                        Packet::decode_text(wire.into(), protocol),
+                        Ok(Packet::Message(message.clone()))
+                    );
+                }
+            }
         }
     }
 }

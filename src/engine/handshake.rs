@@ -1,5 +1,5 @@
 //! Who may open a session or go on with one: the query and headers of a request, checked in Node's order
-//! (engine.io protocol v4, "Handshake" and "HTTP errors"; Node: `engine.io/lib/server.ts verify()`).
+//! (engine.io protocol v4, "Handshake" and "HTTP errors"; v3, "URLs"; Node: `engine.io/lib/server.ts verify()`).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +48,7 @@ pub struct Handshake {
     url: String,
     address: Option<SocketAddr>,
     secure: bool,
+    protocol: Protocol,
     base64: bool,
     issued: SystemTime,
 }
@@ -64,9 +65,9 @@ impl Handshake {
         secure: bool,
         issued: SystemTime,
     ) -> Self {
-        let (headers, base64) = (compact(headers), query.b64());
+        let (headers, protocol, base64) = (compact(headers), query.protocol(), query.b64());
         let query = query.pairs.into_boxed_slice();
-        Self { headers, query, url, address, secure, base64, issued }
+        Self { headers, query, url, address, secure, protocol, base64, issued }
     }
 
     /// The headers of the request.
@@ -92,6 +93,11 @@ impl Handshake {
     /// Whether the client cannot receive bytes (`b64` in the query).
     pub(crate) const fn base64(&self) -> bool {
         self.base64
+    }
+
+    /// The version of Engine.IO that the client speaks. Node: `socket.conn.protocol`.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Where the connection came from: of a proxy, if there is one.
@@ -196,10 +202,12 @@ impl Query {
     }
 }
 
-/// An Engine.IO version. A client that does not say 4 means 3, which is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
+/// A version of Engine.IO. A client that does not say 4 means 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Under Socket.IO 1 and 2. Only with [`Config::allow_eio3`].
     V3,
+    /// Under Socket.IO 3 and 4.
     V4,
 }
 
@@ -246,10 +254,10 @@ impl Opening {
     }
 
     /// The check that comes after `allow_request`: the protocol version.
-    pub(crate) const fn admit(self) -> Result<Transport, HandshakeError> {
+    pub(crate) const fn admit(self, config: &Config) -> Result<Transport, HandshakeError> {
         match self.protocol {
-            Protocol::V4 => Ok(self.transport),
-            Protocol::V3 => Err(HandshakeError::UnsupportedProtocol),
+            Protocol::V3 if !config.allow_eio3 => Err(HandshakeError::UnsupportedProtocol),
+            Protocol::V3 | Protocol::V4 => Ok(self.transport),
         }
     }
 }
@@ -366,7 +374,7 @@ mod tests {
 
     fn admitted(query: &str, upgrade: bool) -> Result<Transport, HandshakeError> {
         match check(&Method::GET, query, upgrade, POLLING)? {
-            Verified::Open(opening) => opening.admit(),
+            Verified::Open(opening) => opening.admit(&Config::default()),
             other => panic!("{other:?}"),
         }
     }
@@ -493,6 +501,32 @@ mod tests {
             let query = format!("{version}&transport=polling");
             assert_eq!(admitted(&query, false), Err(HandshakeError::UnsupportedProtocol), "{version}");
         }
+    }
+
+    #[test]
+    fn another_version_than_4_means_3_where_that_is_allowed() {
+        let config = Config { allow_eio3: true, ..Config::default() };
+        for version in ["EIO=3", "EIO=5", "x=4", "EIO=4"] {
+            for (transport, upgrade) in [(Transport::Polling, false), (Transport::WebSocket, true)] {
+                let query = format!("{version}&transport={transport}");
+                let Ok(Verified::Open(opening)) = check(&Method::GET, &query, upgrade, POLLING) else {
+                    panic!()
+                };
+                assert_eq!(opening.admit(&config), Ok(transport), "{query}");
+            }
+        }
+        assert_eq!(Query::parse("EIO=5").protocol(), Protocol::V3);
+    }
+
+    #[test]
+    fn a_session_of_version_3_is_resumed_by_its_own_version_only() {
+        let known = Known { transport: Transport::Polling, protocol: Protocol::V3 };
+        for version in ["EIO=3", "x=1"] {
+            let query = format!("{version}&transport=polling&sid=SID");
+            assert_eq!(check(&Method::GET, &query, false, known), Ok(Verified::Resume(sid())));
+        }
+        let error = refused(&Method::GET, "EIO=4&transport=polling&sid=SID", false, known);
+        assert_eq!(error, HandshakeError::ProtocolMismatch);
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct Queue {
     intake: Intake,
     /// Whether the transport could send a packet this instant: decides what becomes of volatile packets.
     writable: bool,
+    /// Whether a pong may be among the frames.
+    pong: bool,
 }
 
 /// Who empties the outbox.
@@ -68,6 +70,7 @@ impl Outbox {
             flow: Flow::Polls,
             intake: Intake::Open,
             writable: false,
+            pong: false,
         };
         Self { queue: Mutex::new(queue), limit }
     }
@@ -97,6 +100,21 @@ impl Outbox {
         if queue.intake == Intake::Closed {
             return Pushed::Dropped;
         }
+        queue.append(std::slice::from_ref(frame), cost(frame))
+    }
+
+    /// Appends the answer to a ping of the client, unless one waits already: a client that pings and does not read must
+    /// not fill the memory. So the limit applies as well.
+    pub(crate) fn push_pong(&self, frame: &Frame) -> Pushed {
+        let mut queue = self.queue.lock();
+        if queue.intake == Intake::Closed || queue.pong {
+            return Pushed::Dropped;
+        }
+        if !queue.frames.is_empty() && queue.bytes + cost(frame) > self.limit {
+            queue.close();
+            return Pushed::Overflow;
+        }
+        queue.pong = true;
         queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
@@ -164,6 +182,7 @@ impl Queue {
     /// The queue gives its memory away with the frames: an idle one holds none.
     fn take(&mut self) -> VecDeque<Frame> {
         self.bytes = 0;
+        self.pong = false;
         std::mem::take(&mut self.frames)
     }
 
@@ -176,6 +195,8 @@ impl Queue {
             batch.push_back(frame);
         }
         self.bytes -= taken;
+        // It may be further back, but then each batch that the client reads lets in one more at most.
+        self.pong = false;
         batch
     }
 
@@ -229,6 +250,18 @@ mod tests {
         assert_eq!(outbox.push(&[frame("b")], true), Pushed::Dropped);
         assert_eq!(outbox.take_all().len(), 1);
         assert_eq!(outbox.push(&[frame("the GET was answered")], true), Pushed::Dropped);
+    }
+
+    #[test]
+    fn one_pong_at_most_waits_for_a_client_that_only_pings() {
+        let outbox = Outbox::new(20);
+        let pong = Frame::control(&crate::engine::packet::Packet::Pong("".into()));
+        assert_eq!(outbox.push_pong(&pong), Pushed::TellActor);
+        assert_eq!(outbox.push_pong(&pong), Pushed::Dropped);
+        assert_eq!(outbox.take_all().len(), 1);
+        let _ = outbox.push(&[frame("fills the outbox")], false);
+        outbox.end();
+        assert_eq!(outbox.push_pong(&pong), Pushed::Overflow);
     }
 
     #[test]

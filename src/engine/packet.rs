@@ -1,4 +1,4 @@
-//! One Engine.IO packet, as it is read from a client (engine.io protocol v4, "Packet encoding").
+//! One Engine.IO packet, as it is read from a client (engine.io protocol v4, "Packet encoding"; v3, "Packet").
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::error::PacketError;
+use super::handshake::Protocol;
 
 /// What an application sends and receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +31,11 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
-    /// Reads a text frame or one packet of a payload: a type digit and its data, or `b` and base64.
+    /// Reads a text frame or one packet of a payload: a type digit and its data, or `b` and base64 (in version 3 with
+    /// the type between them).
     ///
     /// Text is a slice of what was given, not a copy.
-    pub(crate) fn decode_text(text: ByteString) -> Result<Self, PacketError> {
+    pub(crate) fn decode_text(text: ByteString, protocol: Protocol) -> Result<Self, PacketError> {
         let mut chars = text.chars();
         let kind = chars.next().ok_or(PacketError::Empty)?;
         let data = chars.as_str();
@@ -45,14 +47,27 @@ impl Packet {
             '4' => Self::Message(Message::Text(text.slice_ref(data))),
             '5' => Self::Upgrade,
             '6' => Self::Noop,
-            'b' => Self::Message(Message::Binary(decode_base64(data)?)),
+            'b' => Self::Message(Message::Binary(decode_base64(base64_of(data, protocol)?)?)),
             other => return Err(PacketError::UnknownType(other)),
         })
     }
 
-    /// Reads a binary frame: always a message, without a type.
-    pub(crate) fn decode_binary(bytes: Bytes) -> Self {
-        Self::Message(Message::Binary(bytes))
+    /// Reads a binary frame, or a packet of bytes in a payload: always a message, in version 3 behind its type.
+    pub(crate) fn decode_binary(bytes: Bytes, protocol: Protocol) -> Result<Self, PacketError> {
+        let data = match (protocol, bytes.first()) {
+            (Protocol::V4, _) => bytes,
+            (Protocol::V3, Some(&BINARY_MESSAGE)) => bytes.slice(1..),
+            (Protocol::V3, Some(&other)) => return Err(PacketError::BinaryType(other)),
+            (Protocol::V3, None) => return Err(PacketError::Empty),
+        };
+        Ok(Self::Message(Message::Binary(data)))
+    }
+}
+
+fn base64_of(data: &str, protocol: Protocol) -> Result<&str, PacketError> {
+    match protocol {
+        Protocol::V4 => Ok(data),
+        Protocol::V3 => data.strip_prefix('4').ok_or(PacketError::InvalidBase64),
     }
 }
 
@@ -62,6 +77,9 @@ fn decode_base64(text: &str) -> Result<Bytes, PacketError> {
         Err(_) => Err(PacketError::InvalidBase64),
     }
 }
+
+/// The type of a message before bytes, in version 3.
+pub(super) const BINARY_MESSAGE: u8 = 4;
 
 /// Written with padding, as the specification wants it; read with or without, since clients in the field
 /// differ.
@@ -81,6 +99,10 @@ mod tests {
         Packet::Message(Message::Text(data.into()))
     }
 
+    fn binary(data: &'static [u8]) -> Packet {
+        Packet::Message(Message::Binary(Bytes::from_static(data)))
+    }
+
     #[test]
     fn a_type_digit_names_the_packet() {
         for (wire, packet) in [
@@ -93,16 +115,39 @@ mod tests {
             ("4hello €", Ok(text("hello €"))),
             ("5", Ok(Packet::Upgrade)),
             ("6", Ok(Packet::Noop)),
-            ("bAQIDBA==", Ok(Packet::decode_binary(Bytes::from_static(&[1, 2, 3, 4])))),
-            ("bAQIDBA", Ok(Packet::decode_binary(Bytes::from_static(&[1, 2, 3, 4])))),
-            ("b", Ok(Packet::decode_binary(Bytes::new()))),
+            ("bAQIDBA==", Ok(binary(&[1, 2, 3, 4]))),
+            ("bAQIDBA", Ok(binary(&[1, 2, 3, 4]))),
+            ("b", Ok(binary(&[]))),
             ("b?", Err(PacketError::InvalidBase64)),
             ("", Err(PacketError::Empty)),
             ("abc", Err(PacketError::UnknownType('a'))),
             ("7", Err(PacketError::UnknownType('7'))),
             ("é", Err(PacketError::UnknownType('é'))),
         ] {
-            assert_eq!(Packet::decode_text(wire.into()), packet, "{wire}");
+            assert_eq!(Packet::decode_text(wire.into(), Protocol::V4), packet, "{wire}");
+        }
+    }
+
+    #[test]
+    fn in_version_3_bytes_have_a_type_too() {
+        for (wire, packet) in [
+            ("4hello €", Ok(text("hello €"))),
+            ("b4AQIDBA==", Ok(binary(&[1, 2, 3, 4]))),
+            ("b4", Ok(binary(&[]))),
+            ("b", Err(PacketError::InvalidBase64)),
+            ("bAQID", Err(PacketError::InvalidBase64)),
+            ("b4?", Err(PacketError::InvalidBase64)),
+        ] {
+            assert_eq!(Packet::decode_text(wire.into(), Protocol::V3), packet, "{wire}");
+        }
+        for (wire, packet) in [
+            (&[4, 1, 2][..], Ok(binary(&[1, 2]))),
+            (&[4], Ok(binary(&[]))),
+            (&[], Err(PacketError::Empty)),
+            (&[2, 1], Err(PacketError::BinaryType(2))),
+            (b"4", Err(PacketError::BinaryType(b'4'))),
+        ] {
+            assert_eq!(Packet::decode_binary(Bytes::from_static(wire), Protocol::V3), packet, "{wire:?}");
         }
     }
 
@@ -110,7 +155,8 @@ mod tests {
     fn text_of_a_message_shares_the_buffer_it_was_read_into() {
         let wire = ByteString::from("4a long enough message".to_owned());
         let start = wire.as_bytes().as_ptr();
-        let Ok(Packet::Message(Message::Text(data))) = Packet::decode_text(wire) else { panic!("a message") };
+        let decoded = Packet::decode_text(wire, Protocol::V4);
+        let Ok(Packet::Message(Message::Text(data))) = decoded else { panic!("a message") };
         assert_eq!(data.as_bytes().as_ptr(), start.wrapping_add(1));
     }
 
@@ -118,14 +164,18 @@ mod tests {
         #[test]
         fn any_text_is_a_packet_or_refused(wire: String) {
             let known = matches!(wire.chars().next(), Some('0'..='6' | 'b'));
-            let decoded = Packet::decode_text(wire.into());
-            prop_assert!(known || decoded.is_err());
+            for protocol in [Protocol::V3, Protocol::V4] {
+                let decoded = Packet::decode_text(wire.as_str().into(), protocol);
+                prop_assert!(known || decoded.is_err());
+            }
         }
 
         #[test]
         fn binary_survives_base64(bytes: Vec<u8>) {
-            let wire = format!("b{}", BASE64.encode(&bytes));
-            prop_assert_eq!(Packet::decode_text(wire.into()), Ok(Packet::decode_binary(bytes.into())));
+            let base64 = BASE64.encode(&bytes);
+            let packet = Ok(Packet::Message(Message::Binary(bytes.into())));
+            prop_assert_eq!(&Packet::decode_text(format!("b{base64}").into(), Protocol::V4), &packet);
+            prop_assert_eq!(&Packet::decode_text(format!("b4{base64}").into(), Protocol::V3), &packet);
         }
     }
 }

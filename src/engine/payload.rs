@@ -1,66 +1,75 @@
-//! The body of one poll or one POST: packets joined by the record separator (engine.io protocol v4, "Payload
-//! encoding").
+//! The body of one poll or one POST: the packets of a payload, in the form of each version (engine.io protocol v4,
+//! "Payload encoding"; v3, "Payload").
 
-use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
+mod v3;
+mod v4;
+
+use bytes::Bytes;
 
 use super::error::PacketError;
-use super::frame::Frame;
+use super::frame::{Dialect, Frame};
+use super::handshake::Protocol;
 use super::packet::Packet;
 
-/// Joins frames into the body of a poll. One frame alone is not copied.
-pub(crate) fn encode(frames: &[Frame]) -> Bytes {
-    if let [frame] = frames {
-        return frame.polling();
+/// Packets on their way over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Bytes,
+    /// `application/octet-stream`, which only version 3 knows.
+    pub(crate) binary: bool,
+}
+
+impl Payload {
+    pub(crate) const fn text(bytes: Bytes) -> Self {
+        Self { bytes, binary: false }
     }
-    let packets: Vec<Bytes> = frames.iter().map(Frame::polling).collect();
-    let length = packets.iter().map(|packet| packet.len() + 1).sum();
-    let mut body = BytesMut::with_capacity(length);
-    for packet in packets {
-        if !body.is_empty() {
-            body.extend_from_slice(&[SEPARATOR as u8]);
-        }
-        body.extend_from_slice(&packet);
+}
+
+/// Joins frames into the body of a poll.
+pub(crate) fn encode(frames: &[Frame], dialect: Dialect) -> Payload {
+    match dialect.protocol {
+        Protocol::V4 => Payload::text(v4::encode(frames)),
+        Protocol::V3 => v3::encode(frames, dialect.base64),
     }
-    body.freeze()
 }
 
 /// Reads the packets of a POST, one at a time, so that a body of a million empty packets costs no more than
 /// its bytes.
 ///
-/// Invalid UTF-8 becomes U+FFFD, as in Node. Nothing follows the first error.
-pub(crate) fn decode(body: Bytes) -> Packets {
-    let text = ByteString::try_from(body.clone())
-        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
-    Packets { rest: Some(text) }
+/// Invalid UTF-8 in text becomes U+FFFD, as in Node. Nothing follows the first error.
+pub(crate) fn decode(payload: Payload, protocol: Protocol) -> Packets {
+    match (protocol, payload.binary) {
+        (Protocol::V4, _) => Packets::V4(v4::Packets::new(payload.bytes)),
+        (Protocol::V3, false) => Packets::V3Text(v3::TextPackets::new(payload.bytes)),
+        (Protocol::V3, true) => Packets::V3Binary(v3::BinaryPackets::new(payload.bytes)),
+    }
 }
 
 /// The packets of a body that are not read yet.
 #[derive(Debug)]
-pub(crate) struct Packets {
-    rest: Option<ByteString>,
+pub(crate) enum Packets {
+    V4(v4::Packets),
+    V3Text(v3::TextPackets),
+    V3Binary(v3::BinaryPackets),
 }
 
 impl Iterator for Packets {
     type Item = Result<Packet, PacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.rest.take()?;
-        let packet = match rest.split_once(SEPARATOR) {
-            Some((head, tail)) => {
-                self.rest = Some(rest.slice_ref(tail));
-                Packet::decode_text(rest.slice_ref(head))
-            }
-            None => Packet::decode_text(rest),
-        };
-        if packet.is_err() {
-            self.rest = None;
+        match self {
+            Self::V4(packets) => packets.next(),
+            Self::V3Text(packets) => packets.next(),
+            Self::V3Binary(packets) => packets.next(),
         }
-        Some(packet)
     }
 }
 
-const SEPARATOR: char = '\x1e';
+/// A body as text.
+fn lossy(body: Bytes) -> bytestring::ByteString {
+    bytestring::ByteString::try_from(body.clone())
+        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
+}
 
 #[cfg(test)]
 mod tests {
@@ -68,50 +77,31 @@ mod tests {
     use crate::engine::packet::Message;
     use proptest::prelude::*;
 
-    fn text(data: &str) -> Result<Packet, PacketError> {
-        Ok(Packet::Message(Message::Text(data.into())))
-    }
-
-    fn read(body: &'static [u8]) -> Vec<Result<Packet, PacketError>> {
-        decode(Bytes::from_static(body)).collect()
-    }
-
-    #[test]
-    fn packets_are_joined_by_the_record_separator() {
-        let frames =
-            [Frame::message_text("a"), Frame::message_binary(vec![1].into()), Frame::control(&Packet::Noop)];
-        assert_eq!(encode(&frames), "4a\x1ebAQ==\x1e6");
-        assert_eq!(encode(&frames[..1]), "4a");
-        assert_eq!(encode(&[]), "");
-    }
-
-    #[test]
-    fn reading_stops_at_the_first_invalid_packet() {
-        assert_eq!(read(b"4a\x1ex\x1e4b"), [text("a"), Err(PacketError::UnknownType('x'))]);
-        assert_eq!(read(b"4a\x1e\x1e4b"), [text("a"), Err(PacketError::Empty)]);
-        assert_eq!(read(b"4a\x1e"), [text("a"), Err(PacketError::Empty)]);
-        assert_eq!(read(b""), [Err(PacketError::Empty)]);
-    }
-
-    #[test]
-    fn invalid_utf8_is_replaced_as_node_does() {
-        assert_eq!(read(b"4a\xffb\x1e4\xe2\x82"), [text("a\u{fffd}b"), text("\u{fffd}")]);
+    fn messages() -> impl Strategy<Value = Vec<Message>> {
+        let text = any::<String>().prop_map(|text| Message::Text(text.replace('\x1e', " ").into()));
+        let binary = any::<Vec<u8>>().prop_map(|bytes| Message::Binary(bytes.into()));
+        proptest::collection::vec(prop_oneof![text, binary], 1..20)
     }
 
     proptest! {
         #[test]
-        fn any_body_decodes_or_errs(body: Vec<u8>) {
-            let pieces = body.iter().filter(|&&byte| byte == SEPARATOR as u8).count() + 1;
-            let packets: Vec<_> = decode(body.into()).collect();
-            prop_assert!(packets.len() <= pieces);
+        fn any_body_decodes_or_errs(body: Vec<u8>, v3: bool, binary: bool) {
+            let protocol = if v3 { Protocol::V3 } else { Protocol::V4 };
+            let length = body.len();
+            let packets: Vec<_> = decode(Payload { bytes: body.into(), binary }, protocol).collect();
+            prop_assert!(packets.len() <= length + 1);
             prop_assert!(packets.iter().rev().skip(1).all(Result::is_ok));
         }
 
         #[test]
-        fn what_is_written_reads_back(texts in proptest::collection::vec("[^\x1e]*", 1..20)) {
-            let frames: Vec<_> = texts.iter().map(|text| Frame::message_text(text)).collect();
-            let expected: Vec<_> = texts.iter().map(|data| text(data)).collect();
-            prop_assert_eq!(decode(encode(&frames)).collect::<Vec<_>>(), expected);
+        fn what_is_written_reads_back(messages in messages(), v3: bool, base64: bool) {
+            let protocol = if v3 { Protocol::V3 } else { Protocol::V4 };
+            let packets: Vec<_> = messages.into_iter().map(Packet::Message).collect();
+            let frames: Vec<_> = packets.iter().map(Frame::control).collect();
+            let payload = encode(&frames, Dialect { protocol, base64 });
+            prop_assert!(!payload.binary || (v3 && !base64));
+            let read: Result<Vec<_>, _> = decode(payload, protocol).collect();
+            prop_assert_eq!(read, Ok(packets));
         }
     }
 }

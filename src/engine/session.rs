@@ -1,4 +1,5 @@
-//! The Engine.IO state machine of one client (engine.io protocol v4, "Transports", "Heartbeat", "Upgrade").
+//! The Engine.IO state machine of one client (engine.io protocol v4, "Transports", "Heartbeat", "Upgrade"; v3,
+//! "Timeouts").
 //!
 //! ```text
 //!            open                 5 on the probing WebSocket
@@ -13,14 +14,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
-use super::handshake::Transport;
+use super::handshake::{Protocol, Transport};
 use super::packet::{Message, Packet};
-use super::payload::{self, Packets};
+use super::payload::{self, Packets, Payload};
 use crate::id::SessionId;
 
 /// One GET, POST or WebSocket of a session, as its caller numbers them. A number is used once.
@@ -53,7 +53,7 @@ pub(crate) enum PollReply {
     Noop,
     /// 200 `1`.
     Close,
-    /// 200 `6␞1`.
+    /// 200 with a `6` and a `1`.
     NoopClose,
     /// 400 without a body.
     Refused,
@@ -95,6 +95,7 @@ pub(crate) enum SocketOrder {
 #[derive(Debug)]
 pub(crate) struct Session {
     config: Arc<Config>,
+    protocol: Protocol,
     phase: Phase,
     transport: Transport,
     /// The WebSocket that carries the session; `None` on polling and once it is gone.
@@ -118,20 +119,21 @@ impl Session {
     /// poll.
     pub(crate) fn open(
         sid: SessionId,
-        over: Transport,
+        protocol: Protocol,
         conn: Option<Conn>,
         config: Arc<Config>,
         now: Instant,
     ) -> Self {
-        debug_assert_eq!(conn.is_some(), over == Transport::WebSocket);
+        let over = if conn.is_some() { Transport::WebSocket } else { Transport::Polling };
         let mut session = Self {
+            protocol,
             phase: Phase::Open,
             transport: over,
             socket: conn,
             poll: None,
             post: None,
             probe: None,
-            heartbeat: Heartbeat::start(&config, now),
+            heartbeat: Heartbeat::start(&config, protocol, now),
             held: false,
             queued: false,
             outputs: VecDeque::new(),
@@ -196,9 +198,10 @@ impl Session {
 
     /// The body of a POST arrived whole. Its packets are handled as [`poll_output`](Self::poll_output) asks
     /// for them.
-    pub(crate) fn handle_payload(&mut self, conn: Conn, body: Bytes, now: Instant) {
+    pub(crate) fn handle_payload(&mut self, conn: Conn, payload: Payload, now: Instant) {
+        let protocol = self.protocol;
         if let Some(post) = self.receiving(conn) {
-            post.body = Some(Body { packets: payload::decode(body), arrived: now });
+            post.body = Some(Body { packets: payload::decode(payload, protocol), arrived: now });
         }
     }
 
@@ -217,7 +220,7 @@ impl Session {
         }
     }
 
-    /// The body of a POST is of a type that version 4 does not know (`application/octet-stream`).
+    /// The body of a POST is of a type that the client may not send (`application/octet-stream` in version 4).
     pub(crate) fn handle_post_invalid(&mut self, conn: Conn) {
         if self.receiving(conn).is_some() {
             self.finish_post(PostReply::Refused);
@@ -387,14 +390,18 @@ impl Session {
         match packet {
             Ok(Packet::Close) => self.handle_client_close(now),
             _ if self.phase != Phase::Open => {}
-            Ok(Packet::Pong(_)) => self.heartbeat = Heartbeat::start(&self.config, now),
+            Ok(Packet::Pong(_)) if self.protocol == Protocol::V4 => self.restart_heartbeat(now),
             Ok(Packet::Message(message)) => {
                 self.heartbeat.refresh(&self.config, now);
                 self.outputs.push_back(Output::Message(message));
             }
             Ok(Packet::Open(_) | Packet::Upgrade | Packet::Noop) => self.heartbeat.refresh(&self.config, now),
-            // In version 4 only the server pings.
-            Ok(Packet::Ping(_)) => self.close(CloseReason::TransportError),
+            Ok(Packet::Ping(data)) if self.protocol == Protocol::V3 => {
+                self.heartbeat.refresh(&self.config, now);
+                self.send(Packet::Pong(data));
+            }
+            // In version 4 only the server pings, in version 3 only the client.
+            Ok(Packet::Ping(_) | Packet::Pong(_)) => self.close(CloseReason::TransportError),
             Err(_) => {
                 self.finish_post(PostReply::Refused);
                 self.close(CloseReason::ParseError);
@@ -442,11 +449,15 @@ impl Session {
         self.transport = Transport::WebSocket;
         self.socket = Some(conn);
         self.queued = false;
-        self.heartbeat = Heartbeat::start(&self.config, now);
+        self.restart_heartbeat(now);
         self.order(conn, SocketOrder::Live);
         if let Phase::Closing { .. } = self.phase {
             self.order(conn, SocketOrder::FlushThenClose);
         }
+    }
+
+    fn restart_heartbeat(&mut self, now: Instant) {
+        self.heartbeat = Heartbeat::start(&self.config, self.protocol, now);
     }
 
     fn beat(&mut self, now: Instant) {
@@ -577,10 +588,10 @@ impl Probe {
     }
 }
 
-/// Ping and pong: the server asks, the client answers.
+/// Ping and pong: the server asks and the client answers; in version 3 the other way round.
 #[derive(Debug)]
 struct Heartbeat {
-    /// When the next ping is due, or the answer to the last one.
+    /// When the next ping is due, or what is awaited.
     at: Instant,
     awaiting: Option<Awaiting>,
 }
@@ -590,11 +601,20 @@ enum Awaiting {
     Pong,
     /// Another packet came first and gave the client its time once more; the next one will not.
     PongAfterTraffic,
+    /// Version 3: the client's next ping, or any other packet.
+    Ping,
 }
 
 impl Heartbeat {
-    fn start(config: &Config, now: Instant) -> Self {
-        Self { at: now + config.ping_interval, awaiting: None }
+    fn start(config: &Config, protocol: Protocol, now: Instant) -> Self {
+        match protocol {
+            Protocol::V4 => Self { at: now + config.ping_interval, awaiting: None },
+            Protocol::V3 => Self::await_ping(config, now),
+        }
+    }
+
+    fn await_ping(config: &Config, now: Instant) -> Self {
+        Self { at: now + config.ping_interval + config.ping_timeout, awaiting: Some(Awaiting::Ping) }
     }
 
     const fn waiting(&self) -> bool {
@@ -606,8 +626,12 @@ impl Heartbeat {
     }
 
     fn refresh(&mut self, config: &Config, now: Instant) {
-        if let Some(Awaiting::Pong) = self.awaiting {
-            *self = Self { at: now + config.ping_timeout, awaiting: Some(Awaiting::PongAfterTraffic) };
+        match self.awaiting {
+            Some(Awaiting::Pong) => {
+                *self = Self { at: now + config.ping_timeout, awaiting: Some(Awaiting::PongAfterTraffic) };
+            }
+            Some(Awaiting::Ping) => *self = Self::await_ping(config, now),
+            Some(Awaiting::PongAfterTraffic) | None => {}
         }
     }
 }

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use super::actor::Message;
 use super::config::Config;
 use super::counters::{Counters, count};
-use super::frame::Frame;
-use super::handshake::{Handshake, Known, Protocol, Transport};
+use super::frame::{Dialect, Frame};
+use super::handshake::{Handshake, Known, Transport};
 use super::line::{Director, Line, Stage};
 use super::outbox::{Outbox, Pushed};
+use super::payload::Payload;
 use super::session::{Conn, PollReply, PostReply};
 use crate::id::SessionId;
 
@@ -76,9 +77,15 @@ impl<K: Send + 'static> SessionRef<K> {
         &self.0.config
     }
 
-    /// Whether binary packets go to this client as base64 on every transport.
-    pub(crate) fn base64(&self) -> bool {
-        self.0.handshake.base64()
+    /// How polls of this client are answered. Its script tags take text only.
+    pub(crate) fn dialect(&self) -> Dialect {
+        let handshake = &self.0.handshake;
+        Dialect { protocol: handshake.protocol(), base64: handshake.base64() || self.jsonp().is_some() }
+    }
+
+    /// The `j` of a client that polls with script tags (JSONP).
+    pub(crate) fn jsonp(&self) -> Option<&str> {
+        self.0.handshake.query_value("j").filter(|_| self.0.config.allow_eio3)
     }
 
     /// The transport in use: changes once, when a polling session is upgraded.
@@ -90,9 +97,9 @@ impl<K: Send + 'static> SessionRef<K> {
         }
     }
 
-    /// What the verifier of a request needs to know. Sessions of other protocol versions are not opened.
+    /// What the verifier of a request needs to know.
     pub(crate) fn known(&self) -> Known {
-        Known { transport: self.transport(), protocol: Protocol::V4 }
+        Known { transport: self.transport(), protocol: self.0.handshake.protocol() }
     }
 
     pub(crate) fn set_transport(&self, transport: Transport) {
@@ -142,6 +149,10 @@ impl<K: Send + 'static> SessionRef<K> {
     /// The application has room again after it was busy ([`Client::is_busy`](super::Client::is_busy)).
     pub fn resume(&self) {
         self.tell(Message::Resume);
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {
@@ -205,8 +216,8 @@ impl<K: Send + 'static> fmt::Debug for SessionRef<K> {
 /// The answer of a session to an HTTP request.
 #[derive(Debug)]
 pub(crate) enum Answer<R> {
-    /// A payload for a GET: everything that was queued.
-    Payload(Bytes),
+    /// A payload for a GET: everything that was queued, or what the session says itself.
+    Payload(Payload),
     Reply(R),
 }
 
@@ -220,10 +231,10 @@ pub(crate) struct Post<'a, K: Send + 'static> {
 /// How the body of a POST ended.
 #[derive(Debug)]
 pub(crate) enum PostBody {
-    Whole(Bytes),
+    Whole(Payload),
     /// More than the limit: the session lives on.
     TooLarge,
-    /// Not a text payload.
+    /// Bytes from a client that may send text only.
     Invalid,
 }
 

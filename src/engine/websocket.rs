@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use self::codec::{Decoder, Incoming, Violation};
 use super::actor::Message;
 use super::error::PacketError;
-use super::frame::Frame;
+use super::frame::{Dialect, Frame};
 use super::line::{Line, Stage};
 use super::packet::Packet;
 use super::session::Conn;
@@ -31,19 +31,23 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Serves `stream` until the session or the client closes it, and tells the session how it ended.
+/// Serves `stream` until the session or the client closes it, and tells the session how it ended. With `base64` the
+/// client asked for text on this WebSocket, whatever it asked for on its polls.
 pub(crate) fn serve<K: Send + 'static>(
     stream: Box<dyn Stream>,
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
+    base64: bool,
 ) -> impl Future<Output = ()> + Send {
+    let dialect = Dialect { protocol: session.handshake().protocol(), base64 };
     let max_message = session.config().max_payload;
     let mut socket = WebSocket {
         stream,
         decoder: Decoder::new(max_message),
         outgoing: Outgoing::default(),
         probing: line.stage() == Stage::Waiting,
+        dialect,
         session,
         conn,
         line,
@@ -61,6 +65,7 @@ struct WebSocket<K: Send + 'static> {
     outgoing: Outgoing,
     /// Opened for a session of another transport, whose probe was not answered yet.
     probing: bool,
+    dialect: Dialect,
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
@@ -122,7 +127,7 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     fn push(&mut self, frame: Frame) {
-        let parts = if self.session.base64() { frame.websocket_base64() } else { frame.websocket() };
+        let parts = frame.websocket(self.dialect);
         self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
 
@@ -144,8 +149,10 @@ impl<K: Send + 'static> WebSocket<K> {
         let mut end = None;
         for incoming in self.decoder.feed(bytes) {
             match incoming {
-                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text)),
-                Ok(Incoming::Binary(data)) => packets.push(Ok(Packet::decode_binary(data))),
+                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, self.dialect.protocol)),
+                Ok(Incoming::Binary(data)) => {
+                    packets.push(Packet::decode_binary(data, self.dialect.protocol));
+                }
                 Ok(Incoming::Ping(data)) => self.outgoing.pong(codec::pong_frame(&data)),
                 Ok(Incoming::Pong) => {}
                 Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),

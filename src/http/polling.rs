@@ -7,8 +7,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::Body;
-use super::reply;
-use crate::engine::{Answer, HandshakeError, PollReply, PostBody, PostReply, SessionRef};
+use super::{jsonp, reply};
+use crate::engine::{Answer, HandshakeError, Payload, PollReply, PostBody, PostReply, Protocol, SessionRef};
 
 /// Answers a request of a polling session.
 pub(crate) async fn respond<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
@@ -27,16 +27,21 @@ where
 pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &HeaderMap) -> Response<Body> {
     let payload = match session.poll().await {
         Answer::Payload(payload) => payload,
-        Answer::Reply(PollReply::Noop) => Bytes::from_static(b"6"),
-        Answer::Reply(PollReply::Close) => Bytes::from_static(b"1"),
-        Answer::Reply(PollReply::NoopClose) => Bytes::from_static(b"6\x1e1"),
-        Answer::Reply(PollReply::Flush | PollReply::Refused) => return reply::empty(StatusCode::BAD_REQUEST),
         Answer::Reply(PollReply::Mismatch) => {
             return reply::refusal(&HandshakeError::TransportMismatch, false);
         }
         Answer::Reply(PollReply::Unknown) => return reply::refusal(&HandshakeError::UnknownSession, false),
+        Answer::Reply(_) => return reply::empty(StatusCode::BAD_REQUEST),
     };
-    ok(headers, "text/plain; charset=UTF-8", payload)
+    match session.jsonp() {
+        Some(j) => {
+            let mut script = ok(headers, "text/javascript; charset=UTF-8", jsonp::script(j, &payload.bytes));
+            script.headers_mut().insert("x-xss-protection", HeaderValue::from_static("0"));
+            script
+        }
+        None if payload.binary => ok(headers, OCTETS, payload.bytes),
+        None => ok(headers, "text/plain; charset=UTF-8", payload.bytes),
+    }
 }
 
 async fn post<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
@@ -46,17 +51,20 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut post = session.post();
-    let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);
+    let form = session.jsonp().is_some();
+    let text_only = form || session.handshake().protocol() == Protocol::V4;
     let limit = session.config().max_payload;
     let ended = tokio::select! {
         // Refused, or the session closed: whatever the body says.
         answer = post.answer() => return answered(&parts.headers, &answer),
         body = read(body, limit) => match body {
-            _ if binary => PostBody::Invalid,
+            _ if binary && text_only => PostBody::Invalid,
             // The client went away: dropping the POST tells the session.
             Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
             Err(ReadError::TooLarge) => PostBody::TooLarge,
-            Ok(body) => PostBody::Whole(body),
+            Ok(body) if form => PostBody::Whole(Payload::text(jsonp::payload(&body))),
+            Ok(bytes) => PostBody::Whole(Payload { bytes, binary }),
         },
     };
     post.body(ended);
@@ -104,6 +112,9 @@ fn ok(request: &HeaderMap, content_type: &'static str, body: Bytes) -> Response<
     }
     response
 }
+
+/// A payload with bytes.
+const OCTETS: &str = "application/octet-stream";
 
 /// Its XSS filter breaks long-polling.
 fn is_internet_explorer(headers: &HeaderMap) -> bool {

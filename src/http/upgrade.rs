@@ -30,6 +30,7 @@ pub(crate) async fn open<A: Application, B: Send>(
     mut request: Request<B>,
 ) -> Response<Body> {
     let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+    let base64 = handshake.base64();
     let opened = match engine.open(handshake, Transport::WebSocket).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -41,7 +42,7 @@ pub(crate) async fn open<A: Application, B: Send>(
         let session = opened.session;
         tokio::spawn(async move {
             match upgraded.await.map(stream) {
-                Ok(stream) => websocket::serve(stream, session, conn, line).await,
+                Ok(stream) => websocket::serve(stream, session, conn, line, base64).await,
                 Err(_) => session.lost(conn),
             }
         });
@@ -49,10 +50,11 @@ pub(crate) async fn open<A: Application, B: Send>(
     response
 }
 
-/// A WebSocket for a session that exists: the probe of an upgrade, or one too many.
+/// A WebSocket for a session that exists: the probe of an upgrade, or one too many. `base64` as its query says.
 pub(crate) fn resume<K: Send + 'static, B>(
     session: &SessionRef<K>,
     mut request: Request<B>,
+    base64: bool,
 ) -> Response<Body> {
     let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
     let session = session.clone();
@@ -60,7 +62,7 @@ pub(crate) fn resume<K: Send + 'static, B>(
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
         if let Ok(stream) = upgraded.await.map(stream) {
             let (conn, line) = session.attach();
-            websocket::serve(stream, session, conn, line).await;
+            websocket::serve(stream, session, conn, line, base64).await;
         }
     });
     response

@@ -2,7 +2,7 @@
 //!
 //! Order of a CONNECT (protocol v5): the packet is decoded, the namespace's `auth` decides in a task of its own, the
 //! CONNECT reply is written, the namespace learns of the socket, its handlers run. Events that arrive while `auth`
-//! decides wait for their handlers.
+//! decides wait for their handlers. Clients of Engine.IO 3 (protocol v4) are in the main namespace without asking.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::packet::{self, Decoder, Packet};
 use super::raw::{RawSocket, caught};
 use super::state::{Admission, Data, NamespaceState};
 use super::{Config, SocketIo};
-use crate::engine::{self, CloseReason, Message, SessionRef};
+use crate::engine::{self, CloseReason, Message, Protocol, SessionRef};
 use crate::id::SocketId;
 
 /// The session of a Socket.IO client.
@@ -61,7 +61,31 @@ impl Connection {
     pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
         let decoder = Decoder::new(app.config().limits());
         let join_by = now.checked_add(app.config().connect_timeout);
-        Self { session, app, decoder, sockets: Vec::new(), join_by, attachments_by: None, closing: false }
+        let mut connection = Self {
+            session,
+            app,
+            decoder,
+            sockets: Vec::new(),
+            join_by,
+            attachments_by: None,
+            closing: false,
+        };
+        if connection.protocol() == Protocol::V3 {
+            connection.enter_main();
+        }
+        connection
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.session.handshake().protocol()
+    }
+
+    /// A refusal of the main namespace would reach every namespace of such a client: without one, it is told nothing.
+    fn enter_main(&mut self) {
+        let main = ByteString::from_static("/");
+        if self.app.namespaces().find(&main).is_some() {
+            self.ask(main, None);
+        }
     }
 
     fn message(&mut self, message: Message) -> Result<(), Violation> {
@@ -77,7 +101,10 @@ impl Connection {
         packet.map_or(Ok(()), |packet| self.packet(packet))
     }
 
-    fn packet(&mut self, packet: Packet) -> Result<(), Violation> {
+    fn packet(&mut self, mut packet: Packet) -> Result<(), Violation> {
+        if self.protocol() == Protocol::V3 {
+            packet.split_query();
+        }
         match packet {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
             Packet::Event { ns, event } => match self.presence(&ns)? {
@@ -114,19 +141,21 @@ impl Connection {
             Some(_) => return Err(Violation::State),
             None => {}
         }
+        self.ask(ns, auth);
+        Ok(())
+    }
+
+    fn ask(&mut self, ns: ByteString, auth: Option<ByteString>) {
         let Some(namespace) = self.app.namespaces().find(&ns).cloned() else {
-            self.refuse(&ns, &Refusal::new("Invalid namespace"));
-            return Ok(());
+            return self.refuse(&ns, &Refusal::new("Invalid namespace"));
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
         let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
-        let Ok(id) = self.app.mint() else {
-            self.refuse(&ns, &Refusal::new("internal error"));
-            return Ok(());
-        };
-        self.admit(ns, id, namespace, handshake);
-        Ok(())
+        match self.app.mint() {
+            Ok(id) => self.admit(ns, id, namespace, handshake),
+            Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
+        }
     }
 
     fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
@@ -200,7 +229,7 @@ impl Connection {
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
-        let packet = packet::connect_error(ns, refusal.message(), refusal.data());
+        let packet = packet::connect_error(ns, refusal, self.protocol());
         self.session.send(&engine::frames(&packet.text, &packet.attachments), false);
     }
 

@@ -1,5 +1,6 @@
 //! Packets: `<type>[<attachments>-][<namespace>,][<ack id>][<json>]` as text, followed by the attachments as binary
-//! messages (Socket.IO v5, §Packet encoding).
+//! messages (Socket.IO v5, §Packet encoding). Clients of Engine.IO 3 speak v4 of it, which differs in CONNECT and
+//! CONNECT_ERROR only.
 //!
 //! What Node's parser takes and refuses is followed, with these deviations: an ack id is `[0-9]+` up to 2^53 − 1 (Node
 //! also takes spaces), JSON nests at most 128 levels and has no lone surrogates or numbers beyond an `f64`, a packet
@@ -32,6 +33,29 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
+    /// Moves the query of the namespace to where `auth` is: how clients of v4 of the protocol send it
+    /// (`/admin?token=x`).
+    pub(crate) fn split_query(&mut self) {
+        let ns = self.ns_mut();
+        let Some((path, query)) = ns.split_once('?') else { return };
+        let auth = query_as_json(query);
+        *ns = ns.slice_ref(path);
+        if let Self::Connect { auth: slot, .. } = self {
+            *slot = Some(auth);
+        }
+    }
+
+    const fn ns_mut(&mut self) -> &mut ByteString {
+        match self {
+            Self::Connect { ns, .. }
+            | Self::Disconnect { ns }
+            | Self::Event { ns, .. }
+            | Self::Ack { ns, .. }
+            | Self::ConnectError { ns, .. }
+            | Self::Nothing { ns } => ns,
+        }
+    }
+
     fn attach(&mut self, attachments: Vec<Bytes>) {
         match self {
             Self::Event { event: Event { args, .. }, .. } | Self::Ack { args, .. } => {
@@ -80,6 +104,13 @@ impl Event {
         let args = RawArgs::without_attachments(elements.slice_ref(args));
         Ok(Self { name: event_name(&elements.slice_ref(name))?, args, id })
     }
+}
+
+/// A query as the text of a JSON object of strings; of a key that is repeated the last value counts, as in Node.
+fn query_as_json(query: &str) -> ByteString {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let object = pairs.map(|(key, value)| (key.into_owned(), value.into_owned().into())).collect();
+    serde_json::Value::Object(object).to_string().into()
 }
 
 /// Reads the name of an event from its JSON.

@@ -114,7 +114,8 @@ impl RawSocket {
         // An admission is decided once per socket, by the connection that owns it.
         let _decided_before = self.data.set(data);
         self.connected.store(true, Ordering::Release);
-        self.write(&packet::connect(&self.namespace.path, self.id), false);
+        let protocol = self.session.handshake().protocol();
+        self.write(&packet::connect(&self.namespace.path, self.id, protocol), false);
         self.namespace.insert(self);
         let mut inbox = self.inbox.lock();
         inbox.queue.push_front(Work::Connected);

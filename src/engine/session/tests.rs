@@ -1,6 +1,9 @@
+use bytes::Bytes;
+
 use super::*;
 
 mod properties;
+mod v3;
 
 /// A session and its clock.
 struct Bench {
@@ -18,9 +21,23 @@ const WS_2: Conn = Conn(22);
 
 impl Bench {
     fn open(over: Transport, conn: Option<Conn>, config: Config) -> Self {
+        let bench = Self::of(Protocol::V4, conn, config);
+        assert_eq!(bench.session.transport(), over);
+        bench
+    }
+
+    fn of(protocol: Protocol, conn: Option<Conn>, config: Config) -> Self {
         let now = Instant::now();
         let sid = SessionId::new(crate::id::Key::from_hash(0), [0; 10]);
-        Self { session: Session::open(sid, over, conn, Arc::new(config), now), now }
+        Self { session: Session::open(sid, protocol, conn, Arc::new(config), now), now }
+    }
+
+    /// A session of version 3 on polling whose handshake is answered.
+    fn polling_v3() -> Self {
+        let mut bench = Self::of(Protocol::V3, None, Config::default());
+        bench.session.handle_poll(Conn(0), bench.now);
+        bench.outputs();
+        bench
     }
 
     /// A session on polling whose handshake is answered.
@@ -57,7 +74,7 @@ impl Bench {
 
     fn post(&mut self, conn: Conn, body: &'static str) -> Vec<Output> {
         self.session.handle_post(conn);
-        self.session.handle_payload(conn, body.into(), self.now);
+        self.session.handle_payload(conn, Payload::text(body.into()), self.now);
         self.outputs()
     }
 
@@ -67,7 +84,8 @@ impl Bench {
     }
 
     fn frame(&mut self, conn: Conn, text: &'static str) -> Vec<Output> {
-        self.session.handle_frame(conn, Packet::decode_text(text.into()), self.now);
+        let packet = Packet::decode_text(text.into(), self.session.protocol);
+        self.session.handle_frame(conn, packet, self.now);
         self.outputs()
     }
 
@@ -188,7 +206,7 @@ fn a_second_concurrent_post_closes_the_session_and_both_are_refused() {
         bench.outputs(),
         [posted(POST_2, PostReply::Refused), posted(POST, PostReply::Refused), closed(TransportError)]
     );
-    bench.session.handle_payload(POST, "4late".into(), bench.now);
+    bench.session.handle_payload(POST, Payload::text("4late".into()), bench.now);
     assert_eq!(bench.outputs(), NOTHING);
 }
 
@@ -345,7 +363,7 @@ fn frames_on_a_websocket_reach_the_application() {
     let mut bench = Bench::websocket();
     assert_eq!(bench.frame(WS, "4a"), [message("a")]);
     assert_eq!(bench.frame(WS, "bAQ=="), [Output::Message(Message::Binary(Bytes::from_static(&[1])))]);
-    bench.session.handle_frame(WS, Ok(Packet::decode_binary(Bytes::new())), bench.now);
+    bench.session.handle_frame(WS, Ok(Packet::Message(Message::Binary(Bytes::new()))), bench.now);
     assert_eq!(bench.outputs(), [Output::Message(Message::Binary(Bytes::new()))]);
 }
 
@@ -484,7 +502,7 @@ fn a_post_in_progress_does_not_survive_the_upgrade() {
     let mut bench = Bench::probed();
     bench.session.handle_post(POST);
     assert_eq!(bench.frame(WS, "5"), [posted(POST, PostReply::Mismatch), ordered(WS, Live)]);
-    bench.session.handle_payload(POST, "4late".into(), bench.now);
+    bench.session.handle_payload(POST, Payload::text("4late".into()), bench.now);
     assert_eq!(bench.outputs(), NOTHING);
 }
 
@@ -629,7 +647,7 @@ fn a_shutdown_ends_everything_at_once() {
 fn an_application_that_closes_amid_a_payload_receives_no_more_of_it() {
     let mut bench = Bench::polling();
     bench.session.handle_post(POST);
-    bench.session.handle_payload(POST, "4a\x1e4b".into(), bench.now);
+    bench.session.handle_payload(POST, Payload::text("4a\x1e4b".into()), bench.now);
     assert_eq!(bench.session.poll_output(), Some(message("a")));
     assert_eq!(bench.shut_down(ForcedClose), [posted(POST, PostReply::Ok), closed(ForcedClose)]);
 }

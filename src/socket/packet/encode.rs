@@ -5,7 +5,8 @@ use bytestring::ByteString;
 use serde_json::Value;
 
 use super::super::args::RawArgs;
-use super::super::error::EncodeError;
+use super::super::error::{EncodeError, Refusal};
+use crate::engine::Protocol;
 use crate::id::SocketId;
 
 /// A packet as it goes to the engine: one text message, then the attachments, with nothing between them.
@@ -22,15 +23,23 @@ impl Encoded {
     }
 }
 
-/// The client is in the namespace now, under this id.
-pub(crate) fn connect(ns: &str, sid: SocketId) -> Encoded {
-    Encoded::text(format!(r#"0{}{{"sid":"{sid}"}}"#, Namespace(ns)))
+/// The client is in the namespace now, under this id. Clients of Engine.IO 3 are not told it, and refuse a payload.
+pub(crate) fn connect(ns: &str, sid: SocketId, protocol: Protocol) -> Encoded {
+    Encoded::text(match protocol {
+        Protocol::V4 => format!(r#"0{}{{"sid":"{sid}"}}"#, Namespace(ns)),
+        Protocol::V3 => format!("0{}", Namespace(ns)),
+    })
 }
 
-/// The client may not enter the namespace.
-pub(crate) fn connect_error(ns: &str, message: &str, data: Option<&Value>) -> Encoded {
-    let data = data.map_or_else(String::new, |data| format!(r#","data":{data}"#));
-    Encoded::text(format!(r#"4{}{{"message":{}{data}}}"#, Namespace(ns), Value::from(message)))
+/// The client may not enter the namespace. Clients of Engine.IO 3 expect one value: the data, or else the message.
+pub(crate) fn connect_error(ns: &str, refusal: &Refusal, protocol: Protocol) -> Encoded {
+    let message = Value::from(refusal.message());
+    let payload = match (protocol, refusal.data()) {
+        (Protocol::V4, None) => format!(r#"{{"message":{message}}}"#),
+        (Protocol::V4, Some(data)) => format!(r#"{{"message":{message},"data":{data}}}"#),
+        (Protocol::V3, data) => data.unwrap_or(&message).to_string(),
+    };
+    Encoded::text(format!("4{}{payload}", Namespace(ns)))
 }
 
 /// The client is no longer in the namespace.

@@ -2,7 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::engine::Protocol;
 use crate::id::SocketId;
+use crate::socket::error::Refusal;
 
 const LIMITS: Limits = Limits { max_attachments: 10, max_pending_bytes: 1000 };
 
@@ -211,11 +213,14 @@ fn what_a_server_sends_has_nodes_form() {
     let bytes = Bytes::from_static(b"\x01\x02");
     let binary = RawArgs::encode(&bytes).unwrap();
     for (encoded, wire) in [
-        (connect("/", sid), r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
-        (connect("/foo", sid), r#"0/foo,{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
+        (connect("/", sid, Protocol::V4), r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
+        (connect("/foo", sid, Protocol::V4), r#"0/foo,{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
         (disconnect("/"), "1"),
         (disconnect("/foo"), "1/foo,"),
-        (connect_error("/foo", "Invalid namespace", None), r#"4/foo,{"message":"Invalid namespace"}"#),
+        (
+            connect_error("/foo", &Refusal::new("Invalid namespace"), Protocol::V4),
+            r#"4/foo,{"message":"Invalid namespace"}"#,
+        ),
         (ack("/", 0, &args("1")), "30[1]"),
         (ack("/foo", 5, &args("")), "3/foo,5[]"),
         (event("/", None, "e", &args("")).unwrap(), r#"2["e"]"#),
@@ -224,7 +229,8 @@ fn what_a_server_sends_has_nodes_form() {
         assert_eq!(encoded.text, wire);
         assert!(encoded.attachments.is_empty());
     }
-    let Encoded { text, .. } = connect_error("/", "no", Some(&json!({ "a": 1 })));
+    let refusal = Refusal::new("no").with_data(json!({ "a": 1 }));
+    let Encoded { text, .. } = connect_error("/", &refusal, Protocol::V4);
     let parsed: serde_json::Value = serde_json::from_str(text.strip_prefix('4').unwrap()).unwrap();
     assert_eq!(parsed, json!({ "message": "no", "data": { "a": 1 } }));
     for (encoded, wire) in [
@@ -232,6 +238,39 @@ fn what_a_server_sends_has_nodes_form() {
         (ack("/", 7, &binary), r#"61-7[{"_placeholder":true,"num":0}]"#),
     ] {
         assert_eq!((&*encoded.text, encoded.attachments.as_slice()), (wire, &[bytes.clone()][..]));
+    }
+}
+
+#[test]
+fn clients_of_engine_io_3_get_connect_and_its_error_in_their_form() {
+    let sid: SocketId = "AAAAAAAAAAAAAAAAAAAA".parse().unwrap();
+    let with_data = Refusal::new("no").with_data(json!({ "a": 1 }));
+    for (encoded, wire) in [
+        (connect("/", sid, Protocol::V3), "0"),
+        (connect("/foo", sid, Protocol::V3), "0/foo,"),
+        (connect_error("/foo", &Refusal::new("say \"please\""), Protocol::V3), r#"4/foo,"say \"please\"""#),
+        (connect_error("/", &with_data, Protocol::V3), r#"4{"a":1}"#),
+    ] {
+        assert_eq!(encoded.text, wire);
+    }
+}
+
+#[test]
+fn the_query_of_a_namespace_is_its_auth_payload_for_clients_of_engine_io_3() {
+    let connect = |ns: &str, auth: Option<&str>| Packet::Connect { ns: text(ns), auth: auth.map(text) };
+    for (wire, packet) in [
+        ("0", connect("/", None)),
+        ("0/foo,", connect("/foo", None)),
+        ("0/foo?a=b&c=%C3%A9+1,", connect("/foo", Some(r#"{"a":"b","c":"é 1"}"#))),
+        ("0/foo?a=1&a=2&a=\"", connect("/foo", Some(r#"{"a":"\""}"#))),
+        ("0/foo?", connect("/foo", Some("{}"))),
+        ("0/foo?a=b,{\"c\":1}", connect("/foo", Some(r#"{"a":"b"}"#))),
+        ("1/foo?a=b,", Packet::Disconnect { ns: text("/foo") }),
+        (r#"2/foo?a=b,1["e"]"#, an_event("/foo", Some(1), "e", "")),
+    ] {
+        let mut read = decode(wire).unwrap().unwrap();
+        read.split_query();
+        assert_eq!(read, packet, "{wire}");
     }
 }
 

@@ -13,7 +13,7 @@ enum Input {
     Poll,
     PollAborted(Index),
     Post,
-    Payload(Index, Vec<u8>),
+    Payload(Index, Vec<u8>, bool),
     PostAborted(Index),
     PostTooLarge(Index),
     PostInvalid(Index),
@@ -31,6 +31,7 @@ fn packet() -> impl Strategy<Value = String> {
         4 => Just("2probe".to_owned()),
         4 => Just("5".to_owned()),
         4 => Just("3".to_owned()),
+        2 => Just("2".to_owned()),
         4 => Just("4message".to_owned()),
         1 => "[0-7b]?.{0,3}",
     ]
@@ -40,6 +41,9 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => vec(packet(), 1..4).prop_map(|packets| packets.join("\x1e").into_bytes()),
         2 => Just(b"4a\x1e4b".to_vec()),
+        4 => vec(packet(), 1..4).prop_map(|packets| {
+            packets.iter().map(|packet| format!("{}:{packet}", packet.encode_utf16().count())).collect::<String>().into_bytes()
+        }),
         1 => vec(any::<u8>(), 0..6),
     ]
 }
@@ -49,7 +53,8 @@ fn input() -> impl Strategy<Value = Input> {
         6 => Just(Input::Poll),
         1 => any::<Index>().prop_map(Input::PollAborted),
         4 => Just(Input::Post),
-        6 => (any::<Index>(), body()).prop_map(|(conn, body)| Input::Payload(conn, body)),
+        6 => (any::<Index>(), body(), any::<bool>())
+            .prop_map(|(conn, body, binary)| Input::Payload(conn, body, binary)),
         1 => any::<Index>().prop_map(Input::PostAborted),
         1 => any::<Index>().prop_map(Input::PostTooLarge),
         1 => any::<Index>().prop_map(Input::PostInvalid),
@@ -100,7 +105,9 @@ impl Caller {
     fn check(&mut self, output: Output) {
         match output {
             Output::Send(packet) => {
-                assert!(!self.closed && matches!(packet, Packet::Open(_) | Packet::Ping(_)));
+                assert!(
+                    !self.closed && matches!(packet, Packet::Open(_) | Packet::Ping(_) | Packet::Pong(_))
+                );
                 self.outbox += 1;
             }
             Output::Poll(conn, reply) => {
@@ -185,9 +192,9 @@ impl Caller {
                 self.posts.insert(conn, Request::Waiting);
                 session.handle_post(conn);
             }
-            Input::Payload(which, body) => {
+            Input::Payload(which, body, binary) => {
                 if let Some(conn) = pick(&self.posts, which) {
-                    session.handle_payload(conn, body.into(), now);
+                    session.handle_payload(conn, Payload { bytes: body.into(), binary }, now);
                 }
             }
             Input::PostAborted(which) => {
@@ -212,7 +219,8 @@ impl Caller {
             }
             Input::Frame(which, frame) => {
                 if let Some(conn) = pick(&self.sockets, which) {
-                    session.handle_frame(conn, Packet::decode_text(frame.into()), now);
+                    let packet = Packet::decode_text(frame.into(), session.protocol);
+                    session.handle_frame(conn, packet, now);
                 }
             }
             Input::SocketClosed(which, clean) => {
@@ -275,12 +283,15 @@ proptest! {
     #[test]
     fn every_request_is_answered_once_and_nothing_follows_the_end(inputs in vec(input(), 0..40)) {
         play(Bench::open(Transport::Polling, None, Config::default()), Transport::Polling, inputs.clone());
+        play(Bench::of(Protocol::V3, None, Config::default()), Transport::Polling, inputs.clone());
+        play(Bench::of(Protocol::V3, Some(WS), Config::default()), Transport::WebSocket, inputs.clone());
         play(Bench::open(Transport::WebSocket, Some(WS), Config::default()), Transport::WebSocket, inputs);
     }
 
     #[test]
-    fn a_session_that_is_left_alone_ends_in_time(inputs in vec(input(), 0..20)) {
-        let mut bench = Bench::open(Transport::Polling, None, Config::default());
+    fn a_session_that_is_left_alone_ends_in_time(inputs in vec(input(), 0..20), v3: bool) {
+        let protocol = if v3 { Protocol::V3 } else { Protocol::V4 };
+        let mut bench = Bench::of(protocol, None, Config::default());
         let mut latest = 100;
         for input in inputs {
             latest += 1;
