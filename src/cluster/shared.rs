@@ -186,7 +186,9 @@ impl Shared {
 
     /// What to say to a node in a hello.
     pub(crate) fn hello(&self, to: &NodeId) -> pb::Hello {
-        let resume = self.peers.read().get(to).map_or_else(Resume::default, |peer| peer.resume());
+        // The lock is free again before the peer's: whoever receives from the peer holds that and may want this.
+        let peer = self.peers.read().get(to).cloned();
+        let resume = peer.map_or_else(Resume::default, |peer| peer.resume());
         let state = *self.state.borrow();
         let view = Arc::clone(&self.view.borrow());
         let members = view.members.iter().filter(|member| member.id != *to && member.id != self.me.id);
