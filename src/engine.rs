@@ -7,7 +7,7 @@
 //!                             └──► Outbox ──► pending GET, or the live WebSocket
 //! ```
 //!
-//! [`session::Session`] is the protocol as a value; the actor feeds it and carries out what it decides. What lives on
+//! `session::Session` is the protocol as a value; the actor feeds it and carries out what it decides. What lives on
 //! top implements [`Application`] and [`Client`].
 
 mod actor;

@@ -33,11 +33,21 @@ pub(super) fn encode(frames: &[Frame]) -> Bytes {
 #[derive(Debug)]
 pub(crate) struct Packets {
     rest: Option<ByteString>,
+    /// How large the body was.
+    whole: usize,
 }
 
 impl Packets {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { rest: Some(super::lossy(body)) }
+        let whole = body.len();
+        Self { rest: Some(super::lossy(body)), whole }
+    }
+}
+
+impl Packets {
+    /// A packet that is a small part of its body is copied: whoever keeps it would keep the whole body.
+    fn piece(&self, packet: ByteString) -> ByteString {
+        if 2 * packet.len() < self.whole { ByteString::from(&*packet) } else { packet }
     }
 }
 
@@ -49,9 +59,9 @@ impl Iterator for Packets {
         let packet = match rest.split_once(SEPARATOR) {
             Some((head, tail)) => {
                 self.rest = Some(rest.slice_ref(tail));
-                Packet::decode_text(rest.slice_ref(head), Protocol::V4)
+                Packet::decode_text(self.piece(rest.slice_ref(head)), Protocol::V4)
             }
-            None => Packet::decode_text(rest, Protocol::V4),
+            None => Packet::decode_text(self.piece(rest), Protocol::V4),
         };
         if packet.is_err() {
             self.rest = None;
