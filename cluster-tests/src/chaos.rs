@@ -57,6 +57,9 @@ pub struct Outcome {
 impl Chaos {
     /// Starts the cluster, disturbs it, lets it settle and checks.
     ///
+    /// # Errors
+    /// A signal cannot be sent.
+    ///
     /// # Panics
     /// A node does not start, or a client cannot connect to a node that is ready.
     pub async fn run(self, binary: &'static str, seed: u64) -> io::Result<Outcome> {
