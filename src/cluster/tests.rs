@@ -288,6 +288,15 @@ async fn of_two_nodes_with_one_id_the_older_is_not_ready_any_more() {
     assert!(twin.mesh.is_ready());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_control_actor_failed_is_not_ready() {
+    let [a] = cluster::<1>().await;
+    timeout(DEADLINE, a.mesh.ready()).await.unwrap();
+    let mut state = a.mesh.state();
+    a.mesh.fail();
+    timeout(DEADLINE, state.wait_for(|state| *state == NodeState::Joining)).await.unwrap().unwrap();
+}
+
 /// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.
 async fn free(address: SocketAddr) {
     let freed = async {
