@@ -85,6 +85,8 @@ impl Server {
             view.members.len() == members && view.members.iter().all(up)
         });
         within(format!("{members} members at {}", self.node.id()), settled).await.expect("the node runs");
+        // Clients are let in a moment after the view says so.
+        within("ready", self.node.ready()).await;
     }
 
     async fn connect(&self, name: &str) -> Client {
