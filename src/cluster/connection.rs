@@ -249,7 +249,7 @@ async fn greet(shared: &Shared, peer: &NodeId, mut halves: Halves) -> Result<(Gr
         reason => DialError::Refused {
             peer: peer.clone(),
             why: format!("{}: {}", reason.as_str_name(), refusal.detail),
-            duplicate: reason == pb::refusal::Reason::Duplicate,
+            reason,
         },
     };
     match reply.map_err(|error| DialError::Broken(error.to_string()))?.answer {

@@ -105,6 +105,8 @@ pub(crate) struct State {
     announced: Option<(NodeState, String)>,
     /// What this node does; told to the others together with the view.
     state: NodeState,
+    /// A member holds a newer life of this node for the living one; believed until then.
+    outdated: Option<Instant>,
     leaving: bool,
 }
 
@@ -179,6 +181,7 @@ impl Actor for Control {
             changed: true,
             announced: None,
             state: NodeState::Joining,
+            outdated: None,
             leaving: false,
         })
     }

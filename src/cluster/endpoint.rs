@@ -10,6 +10,7 @@ use std::time::Duration;
 use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 
 use crate::cluster::identity::{Identity, IdentityError, MESH_NAME, peer_id};
+use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::NodeId;
 
 /// Dials and accepts nodes of the same cluster, and nobody else.
@@ -147,8 +148,7 @@ pub(crate) enum DialError {
         peer: NodeId,
         /// What it said.
         why: String,
-        /// Nothing is wrong: another connection was preferred.
-        duplicate: bool,
+        reason: Reason,
     },
     /// There is a link to that node already, by another address.
     #[error("{0} is linked already")]

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::cluster::config::{Cluster, StartError};
 use crate::cluster::connection::{Deliver, PeerConnection, Serve};
@@ -91,9 +92,11 @@ impl Mesh {
                 seeds,
                 serve_alone,
             };
-            let (control, _actor) = Actor::spawn(None, Control, start)
+            let watched = Arc::clone(&start.shared);
+            let (control, actor) = Actor::spawn(None, Control, start)
                 .await
                 .map_err(|error| StartError::Mesh(error.to_string()))?;
+            tokio::spawn(watch_over(actor, watched));
             Ok((control, endpoint))
         });
         let (control, endpoint) = started.await?;
@@ -213,6 +216,12 @@ impl Mesh {
     #[cfg(test)]
     pub(crate) async fn kill(&self) {
         self.stop(Stop::Kill).await;
+    }
+
+    /// Ends the control actor as a bug would.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        self.control.kill();
     }
 
     /// Behaves as if packets to and from that node were lost.
@@ -410,6 +419,15 @@ async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenE
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }
+}
+
+/// The control actor ends with the runtime of the mesh, and this task with it. When it ends before, it has failed: this node
+/// learns of no change any more.
+async fn watch_over(actor: JoinHandle<()>, shared: Arc<Shared>) {
+    let how = actor.await;
+    shared.state.send_if_modified(|state| std::mem::replace(state, NodeState::Joining) == NodeState::Ready);
+    let panicked = how.is_err();
+    error!(node = %shared.me.id, panicked, "the control actor of the mesh ended: not ready any more, restart the node");
 }
 
 /// Why no stream to another node could be opened. Trying again soon may help.

@@ -292,6 +292,25 @@ async fn a_restarted_node_without_seeds_is_found_by_the_others_before_it_is_read
     assert_eq!(b.mesh.owner(a.mesh.mint_key()), Owner::There(a.id()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_with_one_id_the_older_is_not_ready_any_more() {
+    let [a, b] = cluster::<2>().await;
+    let twin = Node::start(config("b", &[a.address()])).await;
+    timeout(DEADLINE, twin.mesh.ready()).await.unwrap();
+    let mut state = b.mesh.state();
+    timeout(DEADLINE, state.wait_for(|state| *state == NodeState::Joining)).await.unwrap().unwrap();
+    assert!(twin.mesh.is_ready());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_control_actor_failed_is_not_ready() {
+    let [a] = cluster::<1>().await;
+    timeout(DEADLINE, a.mesh.ready()).await.unwrap();
+    let mut state = a.mesh.state();
+    a.mesh.fail();
+    timeout(DEADLINE, state.wait_for(|state| *state == NodeState::Joining)).await.unwrap().unwrap();
+}
+
 /// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.
 async fn free(address: SocketAddr) {
     let freed = async {

@@ -15,6 +15,7 @@ use crate::cluster::connection::{self, Answer, PeerConnection};
 use crate::cluster::endpoint::DialError;
 use crate::cluster::hello::Hint;
 use crate::cluster::view::NodeState;
+use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::{Incarnation, NodeId};
 
 /// Where a cluster is looked for.
@@ -237,7 +238,12 @@ impl State {
                 self.handle_answer(answer, now);
                 self.follow(hints, now);
             }
-            Err(error) => self.report(target, &error),
+            Err(error) => {
+                self.report(target, &error);
+                if let DialError::Refused { peer, reason: Reason::Stale, .. } = &error {
+                    self.stand_back(peer, now);
+                }
+            }
         }
     }
 
@@ -253,7 +259,7 @@ impl State {
             entry.tried = true;
         }
         match outcome {
-            Ok(_) | Err(DialError::Refused { duplicate: true, .. }) => self.seeds.answered(address),
+            Ok(_) | Err(DialError::Refused { reason: Reason::Duplicate, .. }) => self.seeds.answered(address),
             Err(DialError::Known(_)) => {
                 self.seeds.answered(address);
                 self.seeds.aliases.insert(address, now + ALIAS);
@@ -284,9 +290,13 @@ impl State {
     fn report(&self, target: &Target, error: &DialError) {
         let node = &self.shared.me.id;
         match error {
-            DialError::Refused { duplicate: true, .. } | DialError::Silence | DialError::Broken(_) => {
+            DialError::Refused { reason: Reason::Duplicate, .. }
+            | DialError::Silence
+            | DialError::Broken(_) => {
                 debug!(%node, ?target, %error, "could not link");
             }
+            // `stand_back` says so.
+            DialError::Refused { reason: Reason::Stale, .. } => {}
             DialError::Myself | DialError::Known(_) => {}
             _ if !self.ports.may_warn() => debug!(%node, ?target, %error, "could not link"),
             DialError::Refused { .. }

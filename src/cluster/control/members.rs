@@ -141,6 +141,9 @@ impl State {
         if self.leaving || self.state != NodeState::Joining || !self.has_found_cluster(now) {
             return;
         }
+        if self.outdated.is_some_and(|until| now < until) {
+            return;
+        }
         let patient = !self.serve_alone || now < self.started + PATIENCE;
         if patient && !self.missing(now).is_empty() {
             return;
@@ -148,6 +151,21 @@ impl State {
         self.state = NodeState::Ready;
         self.changed = true;
         info!(node = %self.shared.me.id, members = self.liveness.members().count() + 1, "ready");
+    }
+
+    /// A member refused this node for an older life of itself: others do not route to it, so it takes no clients.
+    pub(super) fn stand_back(&mut self, peer: &NodeId, now: Instant) {
+        self.outdated = Some(now + STALE);
+        let was_ready = self.state == NodeState::Ready;
+        if was_ready {
+            self.state = NodeState::Joining;
+            self.changed = true;
+        }
+        if was_ready || self.ports.may_warn() {
+            let (node, incarnation) = (&self.shared.me.id, self.shared.me.incarnation.0);
+            warn!(%node, %peer, incarnation, "not ready: the peer knows a newer life of this node. Either the clock of this \
+                machine was set back since then, or another process runs with the same node id");
+        }
     }
 
     /// Whether a seed answered. A node without seeds is found by the members of its earlier life instead, if there are any.
@@ -171,7 +189,7 @@ impl State {
         let silent = self.seeds.silent();
         if !self.seeds.none_but_own() && !self.seeds.found(false) {
             warn!(%node, seeds = ?silent, "no seed answers");
-        } else if self.state == NodeState::Joining {
+        } else if self.state == NodeState::Joining && self.outdated.is_none_or(|until| now >= until) {
             warn!(%node, missing = ?self.missing(now), "waiting for members to answer");
         }
     }
@@ -263,6 +281,8 @@ impl Node {
 /// How long a node without seeds waits for members that knew it before: they dial it every second, and an attempt that
 /// began before this start takes a moment to come again.
 const SOLITUDE: Duration = Duration::from_millis(1300);
+/// How long one refusal of an older life counts: it comes again with each dial, every second or so.
+const STALE: Duration = Duration::from_secs(3);
 /// Every half second.
 const PING_TICKS: u64 = TICKS_PER_SECOND / 2;
 /// Three pings may be lost before a link is not a witness of life any more,
