@@ -10,6 +10,7 @@
 //! overlaps and heartbeats are decided there, so they do not depend on which edges a client's requests take.
 
 pub(crate) mod body;
+mod certificate;
 mod client_files;
 mod config;
 mod cors;
@@ -44,6 +45,7 @@ use crate::id::NodeId;
 use linger::Lingering;
 
 pub use body::Body;
+pub use certificate::{Certificate, CertificateError};
 pub use client_files::CLIENT_VERSION;
 pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
 pub use cors::Cors;
