@@ -78,8 +78,8 @@ impl Node {
 
     async fn joins(&self, room: &str) {
         self.mesh.interest("/", room, true);
-        let version = self.mesh.version();
-        self.mesh.confirmed(version).await;
+        let missing = self.mesh.confirmed(self.mesh.version()).await;
+        assert!(missing.is_empty(), "{missing:?} did not confirm");
     }
 
     fn emits(&self, rooms: &[&str], text: &str) {
@@ -219,6 +219,22 @@ async fn what_is_emitted_after_a_join_was_confirmed_always_arrives() {
         assert_eq!(b.receives().await, room);
         b.mesh.interest("/", &room, false);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_awaited_join_says_who_did_not_confirm_it() {
+    let [a, b, c] = cluster::<3>().await;
+    for other in [&a, &c] {
+        deny(other, &b, true);
+    }
+    // Without a link in any direction, they still are members for a while.
+    b.sees("no link", |view| {
+        view.members.iter().all(|node| node.id == b.id() || node.link == LinkState::Down)
+    })
+    .await;
+    b.mesh.interest("/", "red", true);
+    assert_eq!(b.mesh.confirmed(b.mesh.version()).await, [a.id(), c.id()]);
+    assert_eq!(b.mesh.counters().unconfirmed.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
