@@ -375,7 +375,8 @@ impl Peers for Mesh {
             if timeout(CONFIRMATION, all).await.is_ok() {
                 return Vec::new();
             }
-            let behind = self.behind(version);
+            let mut behind = self.behind(version);
+            behind.sort_unstable();
             debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
             count(&self.shared.counters.unconfirmed, u64::from(!behind.is_empty()));
             behind
