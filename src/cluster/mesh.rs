@@ -421,8 +421,9 @@ impl fmt::Debug for Mesh {
 
 async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
+    let in_use = connection.streams.enter();
     match timeout(OPEN, connection.open(&header)).await {
-        Ok(Ok(halves)) => Ok(BiStream::new(halves)),
+        Ok(Ok(halves)) => Ok(BiStream::new(halves, in_use)),
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }
