@@ -300,7 +300,7 @@ impl Peers for Mesh {
                 },
             };
             let counters = &self.shared.counters;
-            let queued = peer.push(body, broadcast.volatile, Instant::now());
+            let queued = peer.push(body, broadcast.flags.volatile, Instant::now());
             count(if queued { &counters.sent } else { &counters.volatile_dropped }, 1);
         }
     }

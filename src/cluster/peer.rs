@@ -419,7 +419,7 @@ const VOLATILE: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::broadcast::{Broadcast, Selection};
+    use crate::socket::broadcast::{Broadcast, Flags, Selection};
 
     /// What `a` says to `b`, both being peers of each other in memory.
     struct Pair {
@@ -437,7 +437,7 @@ mod tests {
             selection: Selection::default(),
             text: "2[]".into(),
             attachments: vec![Bytes::from(vec![7; size])],
-            volatile: false,
+            flags: Flags::default(),
         }
     }
 
