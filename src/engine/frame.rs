@@ -330,6 +330,43 @@ mod tests {
         assert_eq!(polling.as_ptr(), text.clone().websocket(V4)[0].as_ptr().wrapping_add(2));
     }
 
+    #[test]
+    fn clones_share_what_is_deflated_and_each_version_has_its_own() {
+        let deflating = |dialect| Dialect { deflate: Some(100), ..dialect };
+        let text = Frame::message_text(&"abc".repeat(100));
+        let binary = Frame::message_binary(vec![1; 300].into());
+        for (frame, first) in [(text, 0xc1), (binary, 0xc2)] {
+            let clone = frame.clone();
+            for dialect in [V3, V4] {
+                let plain = frame.clone().websocket(dialect);
+                assert!(frame.deflate(deflating(dialect)));
+                let [header, payload] = clone.clone().websocket(deflating(dialect));
+                assert_eq!(header[0], first);
+                assert!(payload.len() < 20);
+                assert_eq!(payload.as_ptr(), frame.clone().websocket(deflating(dialect))[1].as_ptr());
+                assert_eq!(clone.clone().websocket(dialect), plain, "others get it as it was");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_short_or_base64_or_must_not_be_compressed_is_not_deflated() {
+        let frame = Frame::message_binary(vec![1; 300].into());
+        let deflating = Dialect { deflate: Some(300), ..V4 };
+        for (frame, dialect) in [
+            (frame.clone().with_compress(false), deflating),
+            (frame.clone(), V4),
+            (frame.clone(), Dialect { base64: true, ..deflating }),
+            (frame, Dialect { deflate: Some(301), ..V4 }),
+            (Frame::message_text(&"a".repeat(298)), deflating),
+            (Frame::message_text("a"), Dialect { deflate: Some(0), ..V4 }),
+            (Frame::control(&Packet::Noop), Dialect { deflate: Some(0), ..V4 }),
+        ] {
+            assert!(frame.deflate(dialect));
+            assert_eq!(frame.clone().websocket(dialect)[0][0] & 0x40, 0, "{frame:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back(text: String, bytes: Vec<u8>) {
