@@ -81,7 +81,8 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Empty => true,
-            Content::Full(_) | Content::Compressed(_) => false,
+            Content::Full(_) => false,
+            Content::Compressed(compressing) => compressing.is_ended(),
             Content::Forwarded { body, .. } => body.is_end_stream(),
         }
     }

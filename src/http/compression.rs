@@ -58,7 +58,7 @@ impl Coding {
 /// Compresses the body of an answer of at least `threshold` bytes, if the client wants that. It leaves in chunks, without
 /// its length.
 pub(super) fn compress(request: &HeaderMap, threshold: usize, response: &mut Response<Body>) {
-    let is_long = response.body().size_hint().lower() >= threshold as u64;
+    let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
     if let Some(coding) = Coding::wanted(request).filter(|_| is_long) {
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = body.compressed(coding);
@@ -117,6 +117,11 @@ impl Compressing {
             Coding::Deflate => Compress::new(LEVEL, true),
         };
         Self { compress, rest: bytes, ended: false }
+    }
+
+    /// Whether there is no next part.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// The next part, which may be empty; `None` behind the last.

@@ -430,6 +430,11 @@ mod tests {
         }
         assert_eq!((decoder.body.capacity(), decoder.control.capacity()), (0, 0));
         assert!(decoder.frame.is_none());
+
+        let mut decoder = Decoder::new(LIMIT).with_deflate(true);
+        let mut hello = client_frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
+        assert_eq!(decoder.feed(&mut hello).next(), Some(Ok(text("Hello"))));
+        assert_eq!((decoder.body.capacity(), decoder.inflater.is_none()), (0, true));
     }
 
     #[test]
