@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use crate::id::{Key, SessionId};
 
-pub use config::{Config, ConfigError};
+pub use config::{Compression, Config, ConfigError};
 pub use error::{CloseReason, HandshakeError};
 pub use handshake::{Handshake, Protocol, Transport};
 pub use packet::Message;
@@ -203,11 +203,13 @@ impl<A: Application> fmt::Debug for Engine<A> {
     }
 }
 
-/// The frames of one Socket.IO packet, or of any message with binary messages that must follow it at once.
-pub(crate) fn frames(text: &str, attachments: &[Bytes]) -> Vec<Frame> {
+/// The frames of one Socket.IO packet, or of any message with binary messages that must follow it at once; they may be
+/// compressed on their way, or not.
+pub(crate) fn frames(text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
     let mut frames = Vec::with_capacity(1 + attachments.len());
-    frames.push(Frame::message_text(text));
-    frames.extend(attachments.iter().cloned().map(Frame::message_binary));
+    frames.push(Frame::message_text(text).with_compress(compress));
+    let binary = |data| Frame::message_binary(data).with_compress(compress);
+    frames.extend(attachments.iter().cloned().map(binary));
     frames
 }
 

@@ -12,15 +12,28 @@ use crate::{cluster, engine, socket};
 ///
 /// When a property does not hold, which is what fuzzing looks for.
 pub fn websocket(data: &[u8]) {
+    frames(data, false);
+}
+
+/// As [`websocket`], where messages may be deflated.
+///
+/// # Panics
+///
+/// As [`websocket`].
+pub fn websocket_deflate(data: &[u8]) {
+    frames(data, true);
+}
+
+fn frames(data: &[u8], deflate: bool) {
     const MAX_MESSAGE: usize = 4096;
     let Some((&portion, bytes)) = data.split_first() else { return };
-    let mut decoder = Decoder::new(MAX_MESSAGE);
+    let mut decoder = Decoder::new(MAX_MESSAGE).with_deflate(deflate);
     let whole: Vec<Result<Incoming, Violation>> = decoder.feed(&mut bytes.to_vec()).collect();
     for message in &whole {
         assert!(size(message) <= MAX_MESSAGE, "a message above the limit");
     }
 
-    let mut decoder = Decoder::new(MAX_MESSAGE);
+    let mut decoder = Decoder::new(MAX_MESSAGE).with_deflate(deflate);
     let mut split = Vec::new();
     for portion in bytes.chunks(usize::from(portion).max(1)) {
         split.extend(decoder.feed(&mut portion.to_vec()));

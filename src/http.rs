@@ -12,6 +12,7 @@
 pub(crate) mod body;
 mod certificate;
 mod client_files;
+mod compression;
 mod config;
 mod cors;
 pub(crate) mod exchange;
@@ -139,7 +140,14 @@ impl<A: Application> Shared<A> {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Some(response) = client_files::serve(&self.config.client, &request) {
+        if let Some(response) = client_files::serve(
+            &self.config.client,
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+        )
+        .await
+        {
             return response;
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());

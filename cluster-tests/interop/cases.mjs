@@ -1,5 +1,6 @@
 // What the official client does against a cluster. Every case gets the entry (a balancer without memory) and the nodes.
 import assert from "node:assert/strict";
+import { createServer, connect } from "node:net";
 import { client, connected, deadline, emit, event } from "./client.mjs";
 
 export async function polling_only({ entry, nodes }) {
@@ -107,6 +108,46 @@ export async function the_id_of_version_2_reaches_nobody({ nodes }) {
   await deadline("the direct message", reached);
   await settle([one]);
   assert.deepEqual(received, ["to its id"]);
+}
+
+/** Long messages are a fraction of themselves on the wire, both ways, whichever nodes they pass. */
+export async function deflate({ entry, nodes }) {
+  const text = "all work and no play ".repeat(5000);
+  for (const url of [entry, entry, entry, ...nodes]) {
+    for (const transports of [["websocket"], ["polling", "websocket"]]) {
+      const deflated = await echoed(url, { transports, perMessageDeflate: { threshold: 1024 } }, text);
+      assert.match(deflated.extensions, /permessage-deflate/);
+      assert.ok(deflated.sent < text.length / 10, `${deflated.sent} bytes sent`);
+      assert.ok(deflated.received < text.length / 10, `${deflated.received} bytes received`);
+    }
+  }
+  const plain = await echoed(entry, { transports: ["websocket"], perMessageDeflate: false }, text);
+  assert.equal(plain.extensions, "");
+  assert.ok(plain.sent > text.length && plain.received > text.length);
+}
+
+/** An echo through a proxy: what the WebSocket negotiated, and how many bytes passed while it carried the echo. */
+async function echoed(url, options, text) {
+  const { hostname, port } = new URL(url);
+  let [sent, received] = [0, 0];
+  const proxy = createServer((socket) => {
+    const other = connect(port, hostname);
+    socket.on("data", (data) => { sent += data.length; }).pipe(other).on("error", () => socket.destroy());
+    other.on("data", (data) => { received += data.length; }).pipe(socket).on("error", () => other.destroy());
+  });
+  await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));
+  const one = client(`http://127.0.0.1:${proxy.address().port}`, options);
+  const upgraded = options.transports.length > 1 && event(one.io.engine, "upgrade");
+  await connected(one);
+  await deadline("the upgrade", Promise.resolve(upgraded));
+  const before = [sent, received];
+  assert.equal(await emit(one, "echo", text), text);
+  assert.equal(one.io.engine.transport.name, "websocket");
+  const { extensions } = one.io.engine.transport.ws;
+  const passed = { extensions, sent: sent - before[0], received: received - before[1] };
+  one.disconnect();
+  proxy.close();
+  return passed;
 }
 
 export async function targeted_emit({ nodes }) {

@@ -58,7 +58,19 @@ impl Fixture {
     /// # Errors
     /// As [`NodeBuilder::start`].
     pub async fn start(suite: Suite, cluster: Option<Cluster>) -> Result<Self, StartError> {
-        let builder = configured(suite);
+        Self::start_with(suite, cluster, None).await
+    }
+
+    /// Starts a node that compresses WebSocket messages like this.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::start`].
+    pub async fn start_with(
+        suite: Suite,
+        cluster: Option<Cluster>,
+        per_message_deflate: Option<engine::Compression>,
+    ) -> Result<Self, StartError> {
+        let builder = configured(suite, per_message_deflate);
         let builder = match cluster {
             Some(cluster) => builder.cluster(cluster),
             None => builder,
@@ -126,11 +138,12 @@ impl Fixture {
 }
 
 /// The timings and limits of the suites; the bench has the defaults.
-fn configured(suite: Suite) -> NodeBuilder {
+fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) -> NodeBuilder {
     let cors = http::Config { cors: Some(Cors::any()), ..http::Config::default() };
     let fast = engine::Config {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
+        per_message_deflate,
         ..engine::Config::default()
     };
     let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
@@ -144,6 +157,7 @@ fn configured(suite: Suite) -> NodeBuilder {
         Suite::Bench => Node::builder().engine(engine::Config {
             max_payload: 4_000_000,
             allow_eio3,
+            per_message_deflate,
             ..engine::Config::default()
         }),
     };

@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod client;
 pub mod deadline;
 pub mod fixture;
+pub mod frames;
 pub mod http;
 pub mod interop;
 pub mod journal;

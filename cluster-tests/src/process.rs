@@ -210,10 +210,20 @@ impl Nodes {
     /// # Panics
     /// One does not become ready.
     pub async fn start(binary: Option<&'static str>, count: usize) -> Self {
+        Self::start_with(binary, count, &[]).await
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Panics
+    /// One does not become ready.
+    pub async fn start_with(binary: Option<&'static str>, count: usize, arguments: &[&'static str]) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         for number in 1..=count {
             let seeds = nodes.iter().map(|node| node.mesh).collect();
-            nodes.push(Launch { seeds, ..Launch::bench(binary, &format!("node-{number}")) }.start().await);
+            let arguments = arguments.to_vec();
+            let launch = Launch::bench(binary, &format!("node-{number}"));
+            nodes.push(Launch { seeds, arguments, ..launch }.start().await);
         }
         let addrs = nodes.iter().map(|node| node.http).collect();
         let balancer = Balancer::start(LOOPBACK, addrs).await.expect("a free port on loopback");

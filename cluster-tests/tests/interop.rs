@@ -62,9 +62,19 @@ async fn every_message_of_two_hundred_clients_in_twenty_rooms_each_is_accounted_
     case("two_hundred_clients_in_twenty_rooms_each").await;
 }
 
+#[tokio::test]
+async fn messages_of_the_official_client_are_deflated_both_ways() {
+    let cases = "deflate,default_upgrade,binary_both_ways,acks,deflate@3,deflate@2,binary_both_ways@2";
+    case_with(cases, &["--deflate"]).await;
+}
+
 /// Runs cases of `interop/cases.mjs` against nodes of its own.
 async fn case(name: &str) {
-    let nodes = Nodes::start(option_env!("CARGO_BIN_EXE_fixture"), 3).await;
+    case_with(name, &[]).await;
+}
+
+async fn case_with(name: &str, arguments: &[&'static str]) {
+    let nodes = Nodes::start_with(option_env!("CARGO_BIN_EXE_fixture"), 3, arguments).await;
     let addrs = std::iter::once(nodes.target().addr()).chain(nodes.nodes.iter().map(|node| node.http));
     let urls = addrs.map(|addr| format!("http://{addr}"));
     interop::run("run.mjs", std::iter::once(name.to_owned()).chain(urls)).await;

@@ -266,6 +266,9 @@ pub struct Broadcast {
     pub attachments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(bool, tag = "6")]
     pub volatile: bool,
+    /// Not to be compressed on its way to clients.
+    #[prost(bool, tag = "7")]
+    pub uncompressed: bool,
 }
 /// Something for the receiver to do, in order with broadcasts; nobody waits for an answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -338,6 +341,9 @@ pub struct Ask {
     pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "5")]
     pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in Broadcast, of the event of `acks`.
+    #[prost(bool, tag = "11")]
+    pub uncompressed: bool,
     #[prost(oneof = "ask::Question", tags = "6, 7, 8, 9, 10")]
     pub question: ::core::option::Option<ask::Question>,
 }

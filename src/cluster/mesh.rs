@@ -302,7 +302,7 @@ impl Peers for Mesh {
                     }
                 },
             };
-            self.shared.counters.pushed(peer.push(body, broadcast.volatile, Instant::now()));
+            self.shared.counters.pushed(peer.push(body, broadcast.flags.volatile, Instant::now()));
         }
     }
 

@@ -15,7 +15,7 @@ use super::endpoint::Closing;
 use super::streams::{FIRST, STREAM_WINDOW};
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
-use crate::socket::broadcast::{Broadcast, Selection};
+use crate::socket::broadcast::{Broadcast, Flags, Selection};
 use crate::socket::exchange::{Answer, Answers, Ask, Change, Command, Inbound, Part, Question};
 use crate::socket::peers::Peers as _;
 
@@ -105,7 +105,7 @@ fn broadcast(rooms: &[&str], text: &str) -> Broadcast {
         selection: Selection { rooms, except: Vec::new() },
         text: text.into(),
         attachments: Vec::new(),
-        volatile: false,
+        flags: Flags::default(),
     }
 }
 

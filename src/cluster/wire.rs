@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use prost::Message as _;
 
 use crate::cluster::interest::Update;
-use crate::socket::broadcast::{Broadcast, Room, Selection};
+use crate::socket::broadcast::{Broadcast, Flags, Room, Selection};
 use crate::socket::exchange::{Answer, Ask, Command};
 pub(crate) use exchange::{encode_answer, encode_ask, encode_command};
 use pb::envelope::Kind;
@@ -138,7 +138,8 @@ pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError
         except: names(&broadcast.selection.except),
         text: broadcast.text.as_bytes().clone(),
         attachments: broadcast.attachments.clone(),
-        volatile: broadcast.volatile,
+        volatile: broadcast.flags.volatile,
+        uncompressed: !broadcast.flags.compress,
     })))
 }
 
@@ -195,7 +196,7 @@ impl TryFrom<pb::Broadcast> for Broadcast {
             selection: selection(broadcast.rooms, broadcast.except),
             text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
             attachments: broadcast.attachments,
-            volatile: broadcast.volatile,
+            flags: Flags { volatile: broadcast.volatile, compress: !broadcast.uncompressed },
         })
     }
 }
@@ -254,13 +255,13 @@ mod tests {
     fn broadcast() -> impl Strategy<Value = Broadcast> {
         let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
         let bytes = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<bool>()).prop_map(
-            |(namespace, rooms, except, text, attachments, volatile)| Broadcast {
+        ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(
+            |(namespace, rooms, except, text, attachments, [volatile, compress])| Broadcast {
                 namespace: namespace.into(),
                 selection: Selection { rooms, except },
                 text: text.into(),
                 attachments,
-                volatile,
+                flags: Flags { volatile, compress },
             },
         )
     }
@@ -307,7 +308,7 @@ mod tests {
             selection: Selection::default(),
             text: "".into(),
             attachments: vec![Bytes::from(vec![0; MAX_FRAME - 64])],
-            volatile: false,
+            flags: Flags::default(),
         };
         let body = encode_broadcast(&large).unwrap();
         let mut buffer = BytesMut::from(&bytes_of(&Frame { seq: 1, body })[..]);

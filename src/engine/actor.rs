@@ -317,7 +317,10 @@ impl<A: Application> State<A> {
             PollReply::Refused | PollReply::Mismatch | PollReply::Unknown => None,
         };
         let answer = match frames {
-            Some(frames) => Answer::Payload(payload::encode(&frames, self.this.dialect())),
+            Some(frames) => {
+                let compress = frames.iter().any(Frame::compress);
+                Answer::Payload(payload::encode(&frames, self.this.dialect()), compress)
+            }
             None => Answer::Reply(reply),
         };
         if sender.send(answer).is_err() {

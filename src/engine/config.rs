@@ -38,6 +38,27 @@ pub struct Config {
     /// volatile packets are dropped, then the client is closed. Smaller protects memory; larger forgives
     /// pauses of slow clients.
     pub max_buffered: usize,
+    /// Whether WebSocket messages are compressed for clients that can read that. Default `None`: they are not. It saves
+    /// traffic and costs time: about 20 µs for 2 KiB, 6 ms for 1 MiB, once for all receivers of a message. Node:
+    /// `perMessageDeflate`.
+    pub per_message_deflate: Option<Compression>,
+    /// Whether answers to polls are compressed for clients that can read that. Default: from 1024 bytes on; `None`:
+    /// never. Node: `httpCompression`.
+    pub http_compression: Option<Compression>,
+}
+
+/// What is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    /// The size from which on a message or an answer is compressed, in bytes; default 1024. Less saves little. WebSocket
+    /// messages below 64 bytes never are.
+    pub threshold: usize,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { threshold: 1024 }
+    }
 }
 
 impl Config {
@@ -77,6 +98,8 @@ impl Default for Config {
             allow_eio3: false,
             close_timeout: Duration::from_secs(30),
             max_buffered: 4 << 20,
+            per_message_deflate: None,
+            http_compression: Some(Compression::default()),
         }
     }
 }

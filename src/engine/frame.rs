@@ -8,18 +8,24 @@ use bytes::Bytes;
 
 use super::handshake::Protocol;
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
-use super::websocket::codec::{Opcode, header};
+use super::websocket::codec::{Deflated, Opcode, header};
 
 /// An encoded packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame(Encoding);
+pub(crate) struct Frame {
+    encoding: Encoding,
+    /// Whether it may be compressed on its way.
+    compress: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Encoding {
     /// The WebSocket frame; behind its header lies the packet as polling writes it.
     Text {
         frame: Bytes,
-        header: usize,
+        header: u8,
+        /// None if the packet is too short for that.
+        deflated: Option<Arc<Deflated>>,
     },
     Binary(Arc<Binary>),
 }
@@ -32,6 +38,8 @@ struct Binary {
     header_v3: OnceLock<Bytes>,
     /// `b` and base64: what polling and `b64=1` need; made at the first of them.
     base64: OnceLock<Bytes>,
+    deflated: Deflated,
+    deflated_v3: Deflated,
 }
 
 /// How a client wants its packets.
@@ -40,6 +48,8 @@ pub(crate) struct Dialect {
     pub(crate) protocol: Protocol,
     /// The client cannot receive bytes: they are sent as base64.
     pub(crate) base64: bool,
+    /// From how many bytes on packets are deflated, on a WebSocket where that was negotiated.
+    pub(crate) deflate: Option<usize>,
 }
 
 impl Frame {
@@ -51,8 +61,24 @@ impl Frame {
     /// A message of bytes, which are not copied.
     pub(crate) fn message_binary(payload: Bytes) -> Self {
         let header = Bytes::copy_from_slice(&header(Opcode::Binary, payload.len()));
-        let (header_v3, base64) = (OnceLock::new(), OnceLock::new());
-        Self(Encoding::Binary(Arc::new(Binary { header, payload, header_v3, base64 })))
+        let binary = Binary {
+            header,
+            payload,
+            header_v3: OnceLock::new(),
+            base64: OnceLock::new(),
+            deflated: Deflated::default(),
+            deflated_v3: Deflated::default(),
+        };
+        Self::of(Encoding::Binary(Arc::new(binary)))
+    }
+
+    const fn of(encoding: Encoding) -> Self {
+        Self { encoding, compress: true }
+    }
+
+    /// The same, which may be compressed or not.
+    pub(crate) fn with_compress(self, compress: bool) -> Self {
+        Self { compress, ..self }
     }
 
     /// Any packet; those without data cost no allocation.
@@ -70,20 +96,65 @@ impl Frame {
         }
     }
 
-    /// The WebSocket frame, in two pieces for a vectored write; the second is empty for text.
+    /// Whether it may be compressed on its way.
+    pub(crate) const fn compress(&self) -> bool {
+        self.compress
+    }
+
+    /// Goes on deflating the packet for clients of this dialect, if they want that. Returns whether
+    /// [`Frame::websocket`] may follow: a large packet takes several calls, so that none takes long.
+    pub(crate) fn deflate(&self, dialect: Dialect) -> bool {
+        let Some(deflated) = self.deflated(dialect) else { return true };
+        match &self.encoding {
+            Encoding::Text { frame, header, .. } => {
+                let packet = frame.get(usize::from(*header)..).unwrap_or_default();
+                deflated.advance(Opcode::Text, [packet, &[]])
+            }
+            Encoding::Binary(binary) => {
+                let kind: &[u8] = if dialect.protocol == Protocol::V3 { &[BINARY_MESSAGE] } else { &[] };
+                deflated.advance(Opcode::Binary, [kind, &binary.payload])
+            }
+        }
+    }
+
+    /// Where the deflated frame is, if clients of this dialect get one. Base64 is for clients too old to want it.
+    fn deflated(&self, dialect: Dialect) -> Option<&Deflated> {
+        let threshold = dialect.deflate.filter(|_| self.compress)?;
+        match &self.encoding {
+            Encoding::Text { frame, header, deflated } => {
+                deflated.as_deref().filter(|_| frame.len() - usize::from(*header) >= threshold)
+            }
+            Encoding::Binary(binary)
+                if dialect.base64 || binary.payload.len() < threshold.max(WORTHWHILE) =>
+            {
+                None
+            }
+            Encoding::Binary(binary) => Some(match dialect.protocol {
+                Protocol::V3 => &binary.deflated_v3,
+                Protocol::V4 => &binary.deflated,
+            }),
+        }
+    }
+
+    /// The WebSocket frame, in two pieces for a vectored write; the second is empty for plain text.
     ///
     /// A client that cannot receive bytes gets them in a text frame, as base64.
     pub(crate) fn websocket(self, dialect: Dialect) -> [Bytes; 2] {
-        let binary = match self.0 {
+        if let Some(frame) = self.deflated(dialect).and_then(Deflated::frame) {
+            return frame;
+        }
+        let binary = match self.encoding {
             Encoding::Text { frame, .. } => return [frame, Bytes::new()],
             Encoding::Binary(binary) => binary,
         };
         match dialect {
-            Dialect { protocol: Protocol::V4, base64: false } => {
+            Dialect { protocol: Protocol::V4, base64: false, .. } => {
                 [binary.header.clone(), binary.payload.clone()]
             }
-            Dialect { protocol: Protocol::V3, base64: false } => [binary.header_v3(), binary.payload.clone()],
-            Dialect { protocol, base64: true } => {
+            Dialect { protocol: Protocol::V3, base64: false, .. } => {
+                [binary.header_v3(), binary.payload.clone()]
+            }
+            Dialect { protocol, base64: true, .. } => {
                 let [prefix, base64] = binary.base64(protocol);
                 let header = header(Opcode::Text, prefix.len() + base64.len());
                 [[&*header, &*prefix].concat().into(), base64]
@@ -93,15 +164,15 @@ impl Frame {
 
     /// The packet as text, as one piece of a polling payload: a prefix, and the rest. The prefix is empty in version 4.
     pub(crate) fn polling(&self, protocol: Protocol) -> [Bytes; 2] {
-        match &self.0 {
-            Encoding::Text { frame, header } => [Bytes::new(), frame.slice(*header..)],
+        match &self.encoding {
+            Encoding::Text { frame, header, .. } => [Bytes::new(), frame.slice(usize::from(*header)..)],
             Encoding::Binary(binary) => binary.base64(protocol),
         }
     }
 
     /// The bytes of a binary message.
     pub(crate) fn binary(&self) -> Option<&Bytes> {
-        match &self.0 {
+        match &self.encoding {
             Encoding::Text { .. } => None,
             Encoding::Binary(binary) => Some(&binary.payload),
         }
@@ -109,7 +180,7 @@ impl Frame {
 
     /// Bytes on a WebSocket, header included: what limits count.
     pub(crate) fn len(&self) -> usize {
-        match &self.0 {
+        match &self.encoding {
             Encoding::Text { frame, .. } => frame.len(),
             Encoding::Binary(binary) => binary.header.len() + binary.payload.len(),
         }
@@ -125,12 +196,15 @@ impl Frame {
         let mut frame = Vec::with_capacity(header.len() + length);
         frame.extend_from_slice(&header);
         parts.for_each(|part| frame.extend_from_slice(part.as_bytes()));
-        Self(Encoding::Text { frame: frame.into(), header: header.len() })
+        // A header has ten bytes at most.
+        let header = u8::try_from(header.len()).unwrap_or_default();
+        let deflated = (length >= WORTHWHILE).then(Arc::default);
+        Self::of(Encoding::Text { frame: frame.into(), header, deflated })
     }
 
     /// A text packet of one character, with its frame header of two bytes.
     const fn fixed(frame: &'static [u8; 3]) -> Self {
-        Self(Encoding::Text { frame: Bytes::from_static(frame), header: 2 })
+        Self::of(Encoding::Text { frame: Bytes::from_static(frame), header: 2, deflated: None })
     }
 }
 
@@ -150,6 +224,9 @@ impl Binary {
     }
 }
 
+/// Shorter packets are never deflated: without context there is nothing to gain, and so they need no place for it.
+const WORTHWHILE: usize = 64;
+
 fn encode_base64(payload: &[u8]) -> Bytes {
     let mut text = String::with_capacity(payload.len().div_ceil(3) * 4 + 1);
     text.push('b');
@@ -162,8 +239,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const V4: Dialect = Dialect { protocol: Protocol::V4, base64: false };
-    const V3: Dialect = Dialect { protocol: Protocol::V3, base64: false };
+    const V4: Dialect = Dialect { protocol: Protocol::V4, base64: false, deflate: None };
+    const V3: Dialect = Dialect { protocol: Protocol::V3, base64: false, deflate: None };
 
     fn websocket(frame: &Frame) -> Vec<u8> {
         frame.clone().websocket(V4).concat()
@@ -251,6 +328,43 @@ mod tests {
         let text = Frame::message_text("shared");
         let [_, polling] = text.polling(Protocol::V3);
         assert_eq!(polling.as_ptr(), text.clone().websocket(V4)[0].as_ptr().wrapping_add(2));
+    }
+
+    #[test]
+    fn clones_share_what_is_deflated_and_each_version_has_its_own() {
+        let deflating = |dialect| Dialect { deflate: Some(100), ..dialect };
+        let text = Frame::message_text(&"abc".repeat(100));
+        let binary = Frame::message_binary(vec![1; 300].into());
+        for (frame, first) in [(text, 0xc1), (binary, 0xc2)] {
+            let clone = frame.clone();
+            for dialect in [V3, V4] {
+                let plain = frame.clone().websocket(dialect);
+                assert!(frame.deflate(deflating(dialect)));
+                let [header, payload] = clone.clone().websocket(deflating(dialect));
+                assert_eq!(header[0], first);
+                assert!(payload.len() < 20);
+                assert_eq!(payload.as_ptr(), frame.clone().websocket(deflating(dialect))[1].as_ptr());
+                assert_eq!(clone.clone().websocket(dialect), plain, "others get it as it was");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_short_or_base64_or_must_not_be_compressed_is_not_deflated() {
+        let frame = Frame::message_binary(vec![1; 300].into());
+        let deflating = Dialect { deflate: Some(300), ..V4 };
+        for (frame, dialect) in [
+            (frame.clone().with_compress(false), deflating),
+            (frame.clone(), V4),
+            (frame.clone(), Dialect { base64: true, ..deflating }),
+            (frame, Dialect { deflate: Some(301), ..V4 }),
+            (Frame::message_text(&"a".repeat(298)), deflating),
+            (Frame::message_text("a"), Dialect { deflate: Some(0), ..V4 }),
+            (Frame::control(&Packet::Noop), Dialect { deflate: Some(0), ..V4 }),
+        ] {
+            assert!(frame.deflate(dialect));
+            assert_eq!(frame.clone().websocket(dialect)[0][0] & 0x40, 0, "{frame:?}");
+        }
     }
 
     proptest! {

@@ -80,7 +80,8 @@ impl<K: Send + 'static> SessionRef<K> {
     /// How polls of this client are answered. Its script tags take text only.
     pub(crate) fn dialect(&self) -> Dialect {
         let handshake = &self.0.handshake;
-        Dialect { protocol: handshake.protocol(), base64: handshake.base64() || self.jsonp().is_some() }
+        let base64 = handshake.base64() || self.jsonp().is_some();
+        Dialect { protocol: handshake.protocol(), base64, deflate: None }
     }
 
     /// The `j` of a client that polls with script tags (JSONP).
@@ -216,8 +217,9 @@ impl<K: Send + 'static> fmt::Debug for SessionRef<K> {
 /// The answer of a session to an HTTP request.
 #[derive(Debug)]
 pub(crate) enum Answer<R> {
-    /// A payload for a GET: everything that was queued, or what the session says itself.
-    Payload(Payload),
+    /// A payload for a GET: everything that was queued, or what the session says itself; and whether it may be
+    /// compressed: any of its packets may be.
+    Payload(Payload, bool),
     Reply(R),
 }
 

@@ -31,20 +31,31 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Serves `stream` until the session or the client closes it, and tells the session how it ended. With `base64` the
-/// client asked for text on this WebSocket, whatever it asked for on its polls.
+/// What the client and this node agreed on for one WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// The client asked for text on this WebSocket, whatever it asked for on its polls.
+    pub(crate) base64: bool,
+    /// Messages may be deflated, both ways.
+    pub(crate) deflate: bool,
+}
+
+/// Serves `stream` until the session or the client closes it, and tells the session how it ended.
 pub(crate) fn serve<K: Send + 'static>(
     stream: Box<dyn Stream>,
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
-    base64: bool,
+    terms: Terms,
 ) -> impl Future<Output = ()> + Send {
-    let dialect = Dialect { protocol: session.handshake().protocol(), base64 };
-    let max_message = session.config().max_payload;
+    let config = session.config();
+    let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
+    let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
+    let decoder = Decoder::new(config.max_payload).with_deflate(terms.deflate);
     let mut socket = WebSocket {
         stream,
-        decoder: Decoder::new(max_message),
+        decoder,
+        batch: VecDeque::new(),
         outgoing: Outgoing::default(),
         probing: line.stage() == Stage::Waiting,
         dialect,
@@ -62,6 +73,8 @@ pub(crate) fn serve<K: Send + 'static>(
 struct WebSocket<K: Send + 'static> {
     stream: Box<dyn Stream>,
     decoder: Decoder,
+    /// Taken out of the outbox, and not yet on its way: it may have to be deflated first.
+    batch: VecDeque<Frame>,
     outgoing: Outgoing,
     /// Opened for a session of another transport, whose probe was not answered yet.
     probing: bool,
@@ -95,7 +108,7 @@ impl<K: Send + 'static> WebSocket<K> {
                 Stage::Waiting => {}
                 Stage::Flushing => return Poll::Ready(End::Flush),
                 Stage::Closed => return Poll::Ready(End::Close),
-                Stage::Probed | Stage::Live => self.refill(stage),
+                Stage::Probed | Stage::Live => self.refill(stage, cx),
             }
             match self.outgoing.poll_write(&mut self.stream, cx) {
                 Poll::Ready(Ok(wrote)) if wrote => continue,
@@ -114,16 +127,34 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     /// Takes the next batch out of the outbox; a probing WebSocket gets its answer and nothing else.
-    fn refill(&mut self, stage: Stage) {
+    fn refill(&mut self, stage: Stage, cx: &Context<'_>) {
         if self.probing {
             self.probing = false;
             self.push(Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
-            let batch = self.session.outbox().take_batch(WRITE_BATCH);
-            self.outgoing.chunks.reserve(batch.len());
-            batch.into_iter().for_each(|frame| self.push(frame));
+            if self.batch.is_empty() {
+                self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+            }
+            self.outgoing.chunks.reserve(self.batch.len());
+            if !self.push_batch() {
+                // Others may run before the next step.
+                cx.waker().wake_by_ref();
+            }
         }
+    }
+
+    /// Sends the batch on its way, up to a frame that is still being deflated; whether there was none.
+    fn push_batch(&mut self) -> bool {
+        while let Some(frame) = self.batch.front() {
+            if !frame.deflate(self.dialect) {
+                return false;
+            }
+            if let Some(frame) = self.batch.pop_front() {
+                self.push(frame);
+            }
+        }
+        true
     }
 
     fn push(&mut self, frame: Frame) {
@@ -200,12 +231,14 @@ impl<K: Send + 'static> WebSocket<K> {
 
     async fn flush_outbox(&mut self) -> io::Result<()> {
         loop {
+            while !self.push_batch() {
+                tokio::task::yield_now().await;
+            }
             self.flush().await?;
-            let batch = self.session.outbox().take_batch(WRITE_BATCH);
-            if batch.is_empty() {
+            self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+            if self.batch.is_empty() {
                 return Ok(());
             }
-            batch.into_iter().for_each(|frame| self.push(frame));
         }
     }
 

@@ -1,4 +1,5 @@
-//! The body of a response: bytes of our own, or a stream from the node that owns the session.
+//! The body of a response: bytes of our own, compressed on the way if need be, or a stream from the node that owns the
+//! session.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,6 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::task::AbortHandle;
+
+use super::compression::{Coding, Compressing};
 
 /// The body of every response of a node.
 #[derive(Debug, Default)]
@@ -16,6 +19,7 @@ enum Content {
     #[default]
     Empty,
     Full(Bytes),
+    Compressed(Box<Compressing>),
     Forwarded {
         body: Incoming,
         _connection: AbortOnDrop,
@@ -25,6 +29,14 @@ enum Content {
 impl Body {
     pub(crate) const fn empty() -> Self {
         Self(Content::Empty)
+    }
+
+    /// The same, if these are bytes of our own, compressed.
+    pub(super) fn compressed(self, coding: Coding) -> Self {
+        match self.0 {
+            Content::Full(bytes) => Self(Content::Compressed(Box::new(Compressing::new(coding, bytes)))),
+            other => Self(other),
+        }
     }
 
     /// A response of another node; dropping the body ends the connection it comes over.
@@ -48,12 +60,21 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Content::Forwarded { body, .. } = &mut self.0 {
-            return Pin::new(body).poll_frame(cx);
-        }
-        match std::mem::take(&mut self.0) {
-            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Content::Empty | Content::Forwarded { .. } => Poll::Ready(None),
+        match &mut self.0 {
+            Content::Empty => Poll::Ready(None),
+            Content::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Compressed(compressing) => match compressing.step() {
+                Some(part) if part.is_empty() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                part => Poll::Ready(part.map(|part| Ok(Frame::data(part)))),
+            },
+            Content::Forwarded { body, .. } => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -61,6 +82,7 @@ impl HttpBody for Body {
         match &self.0 {
             Content::Empty => true,
             Content::Full(_) => false,
+            Content::Compressed(compressing) => compressing.is_ended(),
             Content::Forwarded { body, .. } => body.is_end_stream(),
         }
     }
@@ -69,6 +91,7 @@ impl HttpBody for Body {
         match &self.0 {
             Content::Empty => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Compressed(_) => SizeHint::default(),
             Content::Forwarded { body, .. } => body.size_hint(),
         }
     }

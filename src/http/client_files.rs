@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
+    LOCATION, VARY,
+};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::body::Body;
+use super::compression::Coding;
 use super::config::ClientFiles;
 use super::reply;
 
@@ -13,16 +17,27 @@ use super::reply;
 pub const CLIENT_VERSION: &str = "4.8.4";
 
 /// Answers a request for a file of the browser client; `None` if it is for something else.
-pub(crate) fn serve<B>(from: &ClientFiles, request: &Request<B>) -> Option<Response<Body>> {
-    let name = request.uri().path().rsplit('/').next()?;
+pub(crate) async fn serve(
+    from: &ClientFiles,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Response<Body>> {
+    let name = path.rsplit('/').next()?;
     let name = FILES.iter().copied().find(|file| *file == name)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return None;
     }
     match from {
         ClientFiles::Off => None,
         ClientFiles::Cdn => redirect(name),
-        ClientFiles::Folder(folder) => file(folder, name, request.headers().get(IF_NONE_MATCH)),
+        ClientFiles::Folder(folder) => {
+            let (folder, known) = (folder.clone(), headers.get(IF_NONE_MATCH).cloned());
+            let coding = Coding::wanted(headers);
+            // Disks are slow, and so is compressing a whole file.
+            let read = move || file(&folder, name, known.as_ref(), coding);
+            tokio::task::spawn_blocking(read).await.ok().flatten()
+        }
     }
 }
 
@@ -33,22 +48,38 @@ fn redirect(name: &str) -> Option<Response<Body>> {
     Some(response)
 }
 
-fn file(folder: &Path, name: &str, known: Option<&HeaderValue>) -> Option<Response<Body>> {
+fn file(
+    folder: &Path,
+    name: &str,
+    known: Option<&HeaderValue>,
+    coding: Option<Coding>,
+) -> Option<Response<Body>> {
     let etag = etag(folder);
     let is_known = known
         .and_then(|known| known.to_str().ok())
         .is_some_and(|known| known.trim_start_matches("W/") == etag);
     if is_known {
-        return Some(reply::empty(StatusCode::NOT_MODIFIED));
+        let mut response = reply::empty(StatusCode::NOT_MODIFIED);
+        response.headers_mut().insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+        return Some(response);
     }
     let read = |path| std::fs::read(path).ok();
     let content = read(folder.join(name)).or_else(|| read(folder.join("dist").join(name)))?;
+    let (content, etag) = match coding {
+        // Other bytes of the same file: the tag is weak.
+        Some(coding) => (coding.encode(content.into()), format!("W/{etag}")),
+        None => (content.into(), etag),
+    };
     let mut response = Response::new(Body::from(content));
     let headers = response.headers_mut();
     let kind = if name.ends_with(".map") { "application/json" } else { "application/javascript" };
     headers.insert(CONTENT_TYPE, HeaderValue::from_str(&format!("{kind}; charset=utf-8")).ok()?);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=0"));
     headers.insert(ETAG, HeaderValue::from_str(&etag).ok()?);
+    headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+    if let Some(coding) = coding {
+        headers.insert(CONTENT_ENCODING, coding.header());
+    }
     Some(response)
 }
 
@@ -77,38 +108,50 @@ const FILES: [&str; 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderName;
 
-    fn get(path: &str) -> Request<()> {
-        Request::builder().uri(path).body(()).unwrap()
+    async fn get(
+        from: &ClientFiles,
+        path: &str,
+        headers: &[(HeaderName, &'static str)],
+    ) -> Option<Response<Body>> {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        serve(from, &Method::GET, path, &headers.collect()).await
     }
 
-    #[test]
-    fn without_a_folder_the_client_comes_from_the_cdn_in_the_tested_version() {
-        let response = serve(&ClientFiles::Cdn, &get("/socket.io/socket.io.min.js")).unwrap();
+    #[tokio::test]
+    async fn without_a_folder_the_client_comes_from_the_cdn_in_the_tested_version() {
+        let response = get(&ClientFiles::Cdn, "/socket.io/socket.io.min.js", &[]).await.unwrap();
         assert_eq!(response.status(), 302);
         assert_eq!(response.headers()[LOCATION], "https://cdn.socket.io/4.8.4/socket.io.min.js");
     }
 
-    #[test]
-    fn only_files_of_the_client_are_served() {
+    #[tokio::test]
+    async fn only_files_of_the_client_are_served() {
         for path in ["/socket.io/", "/socket.io/../Cargo.toml", "/socket.io/other.js"] {
-            assert!(serve(&ClientFiles::Cdn, &get(path)).is_none(), "{path}");
+            assert!(get(&ClientFiles::Cdn, path, &[]).await.is_none(), "{path}");
         }
     }
 
-    #[test]
-    fn a_folder_is_served_with_its_version_as_etag() {
+    #[tokio::test]
+    async fn a_folder_is_served_with_its_version_as_etag() {
         let folder = std::env::temp_dir().join(format!("socketmesh-client-files-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("dist")).unwrap();
         std::fs::write(folder.join("package.json"), r#"{"version":"1.2.3"}"#).unwrap();
         std::fs::write(folder.join("dist/socket.io.js"), "io").unwrap();
         let from = ClientFiles::Folder(folder.clone());
-        let response = serve(&from, &get("/x/socket.io.js")).unwrap();
+        let response = get(&from, "/x/socket.io.js", &[]).await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[ETAG], "\"1.2.3\"");
-        let mut again = get("/x/socket.io.js");
-        again.headers_mut().insert(IF_NONE_MATCH, HeaderValue::from_static("W/\"1.2.3\""));
-        assert_eq!(serve(&from, &again).unwrap().status(), 304);
+        assert_eq!(response.headers()[VARY], "accept-encoding");
+        let known = [(IF_NONE_MATCH, "W/\"1.2.3\"")];
+        assert_eq!(get(&from, "/x/socket.io.js", &known).await.unwrap().status(), 304);
+
+        let response = get(&from, "/x/socket.io.js", &[(ACCEPT_ENCODING, "br, gzip")]).await.unwrap();
+        assert_eq!(response.headers()[ETAG], "W/\"1.2.3\"");
+        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+        let response = get(&from, "/x/socket.io.js", &[(ACCEPT_ENCODING, "br")]).await.unwrap();
+        assert!(!response.headers().contains_key(CONTENT_ENCODING));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -7,8 +7,10 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::Body;
-use super::{jsonp, reply};
-use crate::engine::{Answer, HandshakeError, Payload, PollReply, PostBody, PostReply, Protocol, SessionRef};
+use super::{compression, jsonp, reply};
+use crate::engine::{
+    Answer, Compression, HandshakeError, Payload, PollReply, PostBody, PostReply, Protocol, SessionRef,
+};
 
 /// Answers a request of a polling session.
 pub(crate) async fn respond<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
@@ -25,15 +27,15 @@ where
 
 /// Answers the GET that opened a session, or one that waits for packets.
 pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &HeaderMap) -> Response<Body> {
-    let payload = match session.poll().await {
-        Answer::Payload(payload) => payload,
+    let (payload, compress) = match session.poll().await {
+        Answer::Payload(payload, compress) => (payload, compress),
         Answer::Reply(PollReply::Mismatch) => {
             return reply::refusal(&HandshakeError::TransportMismatch, false);
         }
         Answer::Reply(PollReply::Unknown) => return reply::refusal(&HandshakeError::UnknownSession, false),
         Answer::Reply(_) => return reply::empty(StatusCode::BAD_REQUEST),
     };
-    match session.jsonp() {
+    let mut response = match session.jsonp() {
         Some(j) => {
             let mut script = ok(headers, "text/javascript; charset=UTF-8", jsonp::script(j, &payload.bytes));
             script.headers_mut().insert("x-xss-protection", HeaderValue::from_static("0"));
@@ -41,7 +43,12 @@ pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &H
         }
         None if payload.binary => ok(headers, OCTETS, payload.bytes),
         None => ok(headers, "text/plain; charset=UTF-8", payload.bytes),
+    };
+    // By the owner, who knows what wants it; and the way to the edge is shorter for it.
+    if let Some(Compression { threshold }) = session.config().http_compression.filter(|_| compress) {
+        compression::compress(headers, threshold, &mut response);
     }
+    response
 }
 
 async fn post<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>

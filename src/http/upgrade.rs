@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 
 use super::body::Body;
 use super::reply;
-use crate::engine::websocket::{self, Stream, codec};
-use crate::engine::{Application, Engine, Handshake, HandshakeError, SessionRef, Transport};
+use crate::engine::websocket::{self, Stream, Terms, codec};
+use crate::engine::{Application, Config, Engine, Handshake, HandshakeError, SessionRef, Transport};
 
 /// Whether a request wants to become a WebSocket.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
@@ -29,8 +29,9 @@ pub(crate) async fn open<A: Application, B: Send>(
     handshake: Arc<Handshake>,
     mut request: Request<B>,
 ) -> Response<Body> {
-    let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
-    let base64 = handshake.base64();
+    let Some((mut response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+    let deflate = extend(request.headers(), engine.config(), &mut response);
+    let terms = Terms { base64: handshake.base64(), deflate };
     let opened = match engine.open(handshake, Transport::WebSocket).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -42,7 +43,7 @@ pub(crate) async fn open<A: Application, B: Send>(
         let session = opened.session;
         tokio::spawn(async move {
             match upgraded.await.map(stream) {
-                Ok(stream) => websocket::serve(stream, session, conn, line, base64).await,
+                Ok(stream) => websocket::serve(stream, session, conn, line, terms).await,
                 Err(_) => session.lost(conn),
             }
         });
@@ -56,13 +57,15 @@ pub(crate) fn resume<K: Send + 'static, B>(
     mut request: Request<B>,
     base64: bool,
 ) -> Response<Body> {
-    let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+    let Some((mut response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+    let deflate = extend(request.headers(), session.config(), &mut response);
+    let terms = Terms { base64, deflate };
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
         if let Ok(stream) = upgraded.await.map(stream) {
             let (conn, line) = session.attach();
-            websocket::serve(stream, session, conn, line, base64).await;
+            websocket::serve(stream, session, conn, line, terms).await;
         }
     });
     response
@@ -91,6 +94,15 @@ fn accept<B>(request: &mut Request<B>) -> Option<(Response<Body>, OnUpgrade)> {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).ok()?);
     Some((response, upgraded))
+}
+
+/// Accepts an offer of `permessage-deflate`, if that is on and there is one.
+fn extend(request: &HeaderMap, config: &Config, response: &mut Response<Body>) -> bool {
+    let accepted = config.per_message_deflate.and_then(|_| codec::accept_deflate(request));
+    if let Some(accepted) = accepted {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(accepted));
+    }
+    accepted.is_some()
 }
 
 fn not_a_websocket() -> Response<Body> {

@@ -100,7 +100,7 @@ impl NamespaceState {
                 let rooms = self.selected_rooms(selection);
                 Box::pin(async move { answering.rooms(rooms).await })
             }
-            Question::Acks(event) => match self.gather(selection, &event) {
+            Question::Acks { event, compress } => match self.gather(selection, &event, compress) {
                 Ok(gathering) => Box::pin(async move { answering.acks(gathering).await }),
                 // The asking node has encoded it before; only another version could disagree.
                 Err(_) => Box::pin(async move { answering.failed() }),

@@ -21,7 +21,22 @@ pub(crate) struct Broadcast {
     pub(crate) selection: Selection,
     pub(crate) text: ByteString,
     pub(crate) attachments: Vec<Bytes>,
+    pub(crate) flags: Flags,
+}
+
+/// How a packet travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// It may be dropped where it cannot be sent at once.
     pub(crate) volatile: bool,
+    /// It may be compressed.
+    pub(crate) compress: bool,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self { volatile: false, compress: true }
+    }
 }
 
 /// Sockets of a namespace, by room, on every node: what [`Socket::to`](super::Socket::to) and
@@ -43,7 +58,7 @@ pub(crate) struct Broadcast {
 pub struct Target {
     pub(super) namespace: Arc<NamespaceState>,
     pub(super) selection: Selection,
-    volatile: bool,
+    pub(super) flags: Flags,
     pub(super) local: bool,
     pub(super) timeout: Duration,
 }
@@ -51,7 +66,7 @@ pub struct Target {
 impl Target {
     pub(crate) fn new(namespace: Arc<NamespaceState>) -> Self {
         let selection = Selection::default();
-        Self { namespace, selection, volatile: false, local: false, timeout: ASK_TIMEOUT }
+        Self { namespace, selection, flags: Flags::default(), local: false, timeout: ASK_TIMEOUT }
     }
 
     /// Adds the members of a room. A socket's id is the name of a room that only it is in.
@@ -75,7 +90,21 @@ impl Target {
     /// The packet may be dropped for sockets that cannot take it at once: a polling client without a pending request,
     /// a WebSocket that is still writing.
     pub fn volatile(mut self) -> Self {
-        self.volatile = true;
+        self.flags.volatile = true;
+        self
+    }
+
+    /// With `false` the packet is not compressed on its way to clients, on whichever node they are: for what is
+    /// compressed already. It matters where compression is on ([`engine::Config`](crate::engine::Config)). Node:
+    /// `compress(false)`.
+    ///
+    /// ```
+    /// # fn f(socket: socketmesh::Socket, jpeg: bytes::Bytes) -> socketmesh::Result<()> {
+    /// socket.to("gallery").compress(false).emit("picture", &jpeg)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.flags.compress = compress;
         self
     }
 
@@ -115,7 +144,7 @@ impl Target {
             selection: self.selection,
             text: encoded.text,
             attachments: encoded.attachments,
-            volatile: self.volatile,
+            flags: self.flags,
         };
         self.namespace.fan_out(&broadcast);
         if !self.local {
@@ -127,9 +156,10 @@ impl Target {
 impl NamespaceState {
     /// Delivers to the sockets of this node: encoded once, appended to each outbox.
     pub(crate) fn fan_out(&self, broadcast: &Broadcast) {
-        let frames = frames(&broadcast.text, &broadcast.attachments);
+        let Flags { volatile, compress } = broadcast.flags;
+        let frames = frames(&broadcast.text, &broadcast.attachments, compress);
         self.rooms.read().for_each(&broadcast.selection, |_, socket| {
-            socket.session.send(&frames, broadcast.volatile);
+            socket.session.send(&frames, volatile);
         });
     }
 }

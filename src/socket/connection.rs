@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::broadcast::Flags;
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
@@ -213,7 +214,7 @@ impl Connection {
                 if let Presence::Connected(socket) = presence
                     && socket.disconnect(DisconnectReason::ServerNamespaceDisconnect)
                 {
-                    socket.write(&packet::disconnect(&socket.namespace.path), false);
+                    socket.write(&packet::disconnect(&socket.namespace.path), Flags::default());
                 }
             }
             self.close(DisconnectReason::ServerNamespaceDisconnect);
@@ -230,7 +231,7 @@ impl Connection {
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
         let packet = packet::connect_error(ns, refusal, self.protocol());
-        self.session.send(&engine::frames(&packet.text, &packet.attachments), false);
+        self.session.send(&engine::frames(&packet.text, &packet.attachments, true), false);
     }
 
     /// Closes the session because of what the client sent, or did not send.

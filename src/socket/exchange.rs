@@ -65,8 +65,8 @@ pub(crate) enum Question {
     Sockets,
     /// The rooms they are in.
     Rooms,
-    /// Their acks to this event.
-    Acks(Emitted),
+    /// Their acks to this event, which may be compressed on its way to them, or not.
+    Acks { event: Emitted, compress: bool },
     /// The answer of the node itself to this event, whatever is selected.
     Event(Emitted),
     /// Whether all nodes know the rooms that are on the asked one now.

@@ -24,10 +24,15 @@ pub(crate) struct Gathering {
 
 impl NamespaceState {
     /// Sends an event to the selected sockets of this node, once encoded, and begins to wait for their acks.
-    pub(crate) fn gather(&self, selection: &Selection, event: &Emitted) -> Result<Gathering, EncodeError> {
+    pub(crate) fn gather(
+        &self,
+        selection: &Selection,
+        event: &Emitted,
+        compress: bool,
+    ) -> Result<Gathering, EncodeError> {
         let id = self.next_ack_id();
         let encoded = packet::event(&self.path, Some(id), &event.name, &event.args)?;
-        let frames = frames(&encoded.text, &encoded.attachments);
+        let frames = frames(&encoded.text, &encoded.attachments, compress);
         let mut gathering = Gathering { id, sockets: Vec::new(), replies: Arc::default() };
         // A socket that leaves is out of the index first, then gives up its acks: none can be forgotten.
         self.rooms.read().for_each(selection, |_, socket| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
-use super::broadcast::Target;
+use super::broadcast::{Flags, Target};
 use super::error::{AckError, Disconnected, EncodeError};
 use super::handshake::Handshake;
 use super::operators::Applied;
@@ -97,7 +97,7 @@ impl<S: Send + Sync + 'static> Socket<S> {
     /// As [`Socket::emit`]; also if `E` is not an enum.
     pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
         let (name, args) = encode_event(event)?;
-        self.raw.emit(&packet::event(&self.raw.namespace.path, None, name, &args)?, false);
+        self.raw.emit(&packet::event(&self.raw.namespace.path, None, name, &args)?, Flags::default());
         Ok(())
     }
 
@@ -121,11 +121,16 @@ impl<S: Send + Sync + 'static> Socket<S> {
 
     /// The next packet may be dropped if the client cannot take it at once.
     pub fn volatile(&self) -> Emitter<'_> {
-        Emitter { volatile: true, ..self.emitter() }
+        self.emitter().volatile()
+    }
+
+    /// With `false` the next packet is not compressed, as [`Target::compress`].
+    pub fn compress(&self, compress: bool) -> Emitter<'_> {
+        self.emitter().compress(compress)
     }
 
     fn emitter(&self) -> Emitter<'_> {
-        Emitter { raw: &self.raw, volatile: false, timeout: ACK_TIMEOUT }
+        Emitter { raw: &self.raw, flags: Flags::default(), timeout: ACK_TIMEOUT }
     }
 
     /// The members of a room but this socket.
@@ -172,12 +177,13 @@ impl<S> fmt::Debug for Socket<S> {
     }
 }
 
-/// One socket with what applies to the next packet: what [`Socket::timeout`] and [`Socket::volatile`] return.
+/// One socket with what applies to the next packet: what [`Socket::timeout`], [`Socket::volatile`] and
+/// [`Socket::compress`] return.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "an emitter does nothing until something is emitted"]
 pub struct Emitter<'a> {
     raw: &'a Arc<RawSocket>,
-    volatile: bool,
+    flags: Flags,
     timeout: Duration,
 }
 
@@ -189,7 +195,12 @@ impl Emitter<'_> {
 
     /// As [`Socket::volatile`].
     pub fn volatile(self) -> Self {
-        Self { volatile: true, ..self }
+        Self { flags: Flags { volatile: true, ..self.flags }, ..self }
+    }
+
+    /// As [`Socket::compress`].
+    pub fn compress(self, compress: bool) -> Self {
+        Self { flags: Flags { compress, ..self.flags }, ..self }
     }
 
     /// As [`Socket::emit`].
@@ -199,7 +210,7 @@ impl Emitter<'_> {
     /// As [`Socket::emit`].
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
         let packet = packet::event(&self.raw.namespace.path, None, event, &RawArgs::encode(args)?)?;
-        self.raw.emit(&packet, self.volatile);
+        self.raw.emit(&packet, self.flags);
         Ok(())
     }
 
@@ -213,7 +224,7 @@ impl Emitter<'_> {
         event: &str,
         args: &A,
     ) -> Result<R, AckError> {
-        let answer = self.raw.call(event, &RawArgs::encode(args)?, self.timeout).await?;
+        let answer = self.raw.call(event, &RawArgs::encode(args)?, self.flags.compress, self.timeout).await?;
         Ok(R::from_args(&answer)?)
     }
 }
@@ -290,6 +301,11 @@ impl NamespaceRef {
     /// As [`Target::emit`].
     pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
         self.all().emit(event, args)
+    }
+
+    /// With `false` the next packet to everybody is not compressed, as [`Target::compress`].
+    pub fn compress(&self, compress: bool) -> Target {
+        self.all().compress(compress)
     }
 
     /// How long an emit to everybody waits for acks, and a question for the answers of other nodes.

@@ -129,8 +129,9 @@ impl Target {
     /// Collects the undecoded acks.
     pub(super) async fn call(self, event: &str, args: RawArgs) -> Result<Called, EncodeError> {
         let event = Emitted { name: event.into(), args };
-        let gathering = self.namespace.gather(&self.selection, &event)?;
-        let remote = self.ask(Question::Acks(event));
+        let compress = self.flags.compress;
+        let gathering = self.namespace.gather(&self.selection, &event, compress)?;
+        let remote = self.ask(Question::Acks { event, compress });
         let mut replies = Vec::new();
         let here = async {
             while let Some(more) = gathering.next().await {

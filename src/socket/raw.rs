@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::acks::Acks;
 use super::args::RawArgs;
+use super::broadcast::Flags;
 use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
 use super::gathering::Share;
@@ -115,7 +116,7 @@ impl RawSocket {
         let _decided_before = self.data.set(data);
         self.connected.store(true, Ordering::Release);
         let protocol = self.session.handshake().protocol();
-        self.write(&packet::connect(&self.namespace.path, self.id, protocol), false);
+        self.write(&packet::connect(&self.namespace.path, self.id, protocol), Flags::default());
         self.namespace.insert(self);
         let mut inbox = self.inbox.lock();
         inbox.queue.push_front(Work::Connected);
@@ -189,14 +190,14 @@ impl RawSocket {
     }
 
     /// Appends a packet to the client's outbox; dropped after the socket was disconnected.
-    pub(crate) fn emit(&self, packet: &Encoded, volatile: bool) {
+    pub(crate) fn emit(&self, packet: &Encoded, flags: Flags) {
         if self.is_connected() {
-            self.write(packet, volatile);
+            self.write(packet, flags);
         }
     }
 
-    pub(crate) fn write(&self, packet: &Encoded, volatile: bool) {
-        self.session.send(&frames(&packet.text, &packet.attachments), volatile);
+    pub(crate) fn write(&self, packet: &Encoded, Flags { volatile, compress }: Flags) {
+        self.session.send(&frames(&packet.text, &packet.attachments, compress), volatile);
     }
 
     /// Emits an event and waits for the client's ack.
@@ -204,6 +205,7 @@ impl RawSocket {
         &self,
         event: &str,
         args: &RawArgs,
+        compress: bool,
         timeout: Duration,
     ) -> Result<RawArgs, AckError> {
         let id = self.namespace.next_ack_id();
@@ -215,7 +217,7 @@ impl RawSocket {
         self.expect_ack(id, Waiter::Call(sender))?;
         // Forgets the ack however this future ends.
         let _pending = PendingAck { socket: self, id };
-        self.emit(&packet, false);
+        self.emit(&packet, Flags { compress, ..Flags::default() });
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(args)) => Ok(args),
             Ok(Err(_)) => Err(AckError::Disconnected),
@@ -287,7 +289,7 @@ impl RawSocket {
         }
         let Some(id) = id else { return };
         let args = result.unwrap_or_else(|error| error.to_args());
-        self.write(&packet::ack(&self.namespace.path, id, &args), false);
+        self.write(&packet::ack(&self.namespace.path, id, &args), Flags::default());
     }
 
     fn warn(&self, event: &str, error: &EventError) {
@@ -304,7 +306,7 @@ impl RawSocket {
     pub(crate) fn leave(self: &Arc<Self>, close: bool) {
         // One that has left already closes nothing: its client may be back.
         if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
-            self.write(&packet::disconnect(&self.namespace.path), false);
+            self.write(&packet::disconnect(&self.namespace.path), Flags::default());
             self.session.command(Command(Order::Left { socket: self.id, close }));
         }
     }

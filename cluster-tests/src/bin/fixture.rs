@@ -8,6 +8,7 @@ use clap::Parser;
 use cluster_tests::fixture::{self, Fixture, Suite};
 use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::engine::Compression;
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 
@@ -38,8 +39,11 @@ struct Options {
     serve_alone: bool,
     /// Runs this many nodes of one cluster in this process, and on the port a balancer that sends each request to the
     /// next of them.
-    #[arg(long, conflicts_with_all = ["mesh", "seed", "node_id", "serve_alone"])]
+    #[arg(long, conflicts_with_all = ["mesh", "seed", "node_id", "serve_alone", "deflate"])]
     nodes: Option<usize>,
+    /// Compresses WebSocket messages for clients that offer to read that.
+    #[arg(long)]
+    deflate: bool,
     /// Writes a line to standard error whenever the cluster changes: who is in it, and who no longer is.
     #[arg(long)]
     log_views: bool,
@@ -59,7 +63,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let http = listener.local_addr()?;
-    let node = Fixture::start(options.suite, cluster(&options)?).await?;
+    let deflate = options.deflate.then(Compression::default);
+    let node = Fixture::start_with(options.suite, cluster(&options)?, deflate).await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
     node.ready().await;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::socket::broadcast::{Broadcast, Selection};
+use crate::socket::broadcast::{Broadcast, Flags, Selection};
 
 /// What `a` says to `b`, both being peers of each other in memory.
 struct Pair {
@@ -17,7 +17,7 @@ fn broadcast(size: usize) -> Broadcast {
         selection: Selection::default(),
         text: "2[]".into(),
         attachments: vec![Bytes::from(vec![7; size])],
-        volatile: false,
+        flags: Flags::default(),
     }
 }
 

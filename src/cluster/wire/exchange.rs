@@ -39,10 +39,14 @@ pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_ask(id: u64, ask: &Ask) -> Result<Bytes, WireError> {
+    let mut uncompressed = false;
     let question = match &ask.question {
         Question::Sockets => PbQuestion::Sockets(pb::Nothing {}),
         Question::Rooms => PbQuestion::InRooms(pb::Nothing {}),
-        Question::Acks(event) => PbQuestion::Acks(event.into()),
+        Question::Acks { event, compress } => {
+            uncompressed = !compress;
+            PbQuestion::Acks(event.into())
+        }
         Question::Event(event) => PbQuestion::Event(event.into()),
         Question::Settled => PbQuestion::Settled(pb::Nothing {}),
     };
@@ -53,6 +57,7 @@ pub(crate) fn encode_ask(id: u64, ask: &Ask) -> Result<Bytes, WireError> {
         rooms: names(&ask.selection.rooms),
         except: names(&ask.selection.except),
         question: Some(question),
+        uncompressed,
     })))
 }
 
@@ -98,7 +103,9 @@ pub(super) fn decode_ask(ask: pb::Ask) -> Result<Option<Ask>, WireError> {
         None => return Ok(None),
         Some(PbQuestion::Sockets(pb::Nothing {})) => Question::Sockets,
         Some(PbQuestion::InRooms(pb::Nothing {})) => Question::Rooms,
-        Some(PbQuestion::Acks(event)) => Question::Acks(event.try_into()?),
+        Some(PbQuestion::Acks(event)) => {
+            Question::Acks { event: event.try_into()?, compress: !ask.uncompressed }
+        }
         Some(PbQuestion::Event(event)) => Question::Event(event.try_into()?),
         Some(PbQuestion::Settled(pb::Nothing {})) => Question::Settled,
     };
@@ -296,7 +303,7 @@ mod tests {
         let question = prop_oneof![
             Just(Question::Sockets),
             Just(Question::Rooms),
-            events().prop_map(Question::Acks),
+            (events(), any::<bool>()).prop_map(|(event, compress)| Question::Acks { event, compress }),
             events().prop_map(Question::Event),
             Just(Question::Settled),
         ];

@@ -1,10 +1,13 @@
-//! The frames of a WebSocket, as a server reads and writes them: RFC 6455 without extensions.
+//! The frames of a WebSocket, as a server reads and writes them: RFC 6455, with the extension of RFC 7692 where it is
+//! negotiated.
 //!
-//! Reading is [`Decoder`]. Writing needs no state: a frame of the server is [`header`] and the payload as it is, so the
-//! payload of a broadcast is framed once and shared. `permessage-deflate` is never negotiated (Socket.IO's default).
+//! Reading is [`Decoder`]. Writing needs no state: a frame of the server is [`header`] and the payload as it is, or what
+//! [`Deflated`] made of it, so the payload of a broadcast is framed once and shared.
 
 mod client_header;
 mod decoder;
+mod deflate;
+mod extension;
 #[cfg(test)]
 mod oracle;
 mod upgrade;
@@ -14,6 +17,8 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 pub(crate) use decoder::{Decoder, Incoming};
+pub(crate) use deflate::{Deflated, LEVEL, STEP, deflate};
+pub(crate) use extension::accept_deflate;
 pub(crate) use upgrade::check_upgrade;
 
 /// What a frame carries. A continuation is no value of its own: it carries what its message began with.
@@ -56,6 +61,9 @@ pub(crate) enum Violation {
     /// A text message or the reason of a close is not UTF-8 (§8.1).
     #[error("text that is not UTF-8")]
     InvalidUtf8,
+    /// A message that does not inflate (RFC 7692 §7.2.2).
+    #[error("a message that does not inflate")]
+    Corrupt,
     /// Everything else, in words.
     #[error("{0}")]
     Protocol(&'static str),
@@ -66,7 +74,8 @@ impl Violation {
     pub(crate) const fn close_code(self) -> u16 {
         match self {
             Self::TooBig => 1009,
-            Self::InvalidUtf8 => 1007,
+            // As Node's `ws` for both.
+            Self::InvalidUtf8 | Self::Corrupt => 1007,
             Self::Protocol(_) => 1002,
         }
     }
@@ -88,6 +97,14 @@ pub(crate) fn header(opcode: Opcode, length: usize) -> Header {
         126..=0xffff => Header { bytes: [first, 126, g, h, 0, 0, 0, 0, 0, 0], length: 4 },
         _ => Header { bytes: [first, 127, a, b, c, d, e, f, g, h], length: 10 },
     }
+}
+
+/// The header of a frame whose payload is deflated (RFC 7692 §6).
+fn deflated_header(opcode: Opcode, length: usize) -> Header {
+    let mut header = header(opcode, length);
+    let [first, ..] = &mut header.bytes;
+    *first |= DEFLATED;
+    header
 }
 
 impl Deref for Header {
@@ -122,6 +139,9 @@ pub(crate) fn pong_frame(payload: &[u8]) -> Bytes {
 
 /// The first bit of a frame: the last fragment of its message.
 const FIN: u8 = 0x80;
+
+/// The second bit of the first frame of a message: it is deflated.
+const DEFLATED: u8 = 0x40;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The header of a client's frame (RFC 6455 §5.2).
 
-use super::{FIN, Opcode, Violation};
+use super::{DEFLATED, FIN, Opcode, Violation};
 
 /// The header of a frame, from its first byte to its mask.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,16 +8,19 @@ pub(super) struct ClientHeader {
     pub(super) last: bool,
     /// None in a continuation.
     pub(super) opcode: Option<Opcode>,
+    /// The message that begins here is deflated.
+    pub(super) deflated: bool,
     pub(super) mask: [u8; 4],
     pub(super) length: u64,
 }
 
 impl ClientHeader {
     /// The header at the start of `bytes` and its size. Each rule is checked as soon as its byte is here, in the order
-    /// of the bytes, so a header in portions is refused for the same reason as a whole one.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+    /// of the bytes, so a header in portions is refused for the same reason as a whole one. With `deflate`, messages may
+    /// be deflated.
+    pub(super) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Self, usize)>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-        let (last, opcode) = first_byte(first)?;
+        let (last, opcode) = first_byte(first, deflate)?;
         let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
         if second & MASKED == 0 {
             return Err(Violation::Protocol("a client's frame without a mask"));
@@ -28,12 +31,14 @@ impl ClientHeader {
         }
         let Some((length, rest)) = full_length(short, rest)? else { return Ok(None) };
         let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-        Ok(Some((Self { last, opcode, mask, length }, bytes.len() - rest.len())))
+        let deflated = first & DEFLATED != 0;
+        Ok(Some((Self { last, opcode, deflated, mask, length }, bytes.len() - rest.len())))
     }
 }
 
-fn first_byte(byte: u8) -> Result<(bool, Option<Opcode>), Violation> {
-    if byte & RESERVED != 0 {
+fn first_byte(byte: u8, deflate: bool) -> Result<(bool, Option<Opcode>), Violation> {
+    let reserved = if deflate { RESERVED & !DEFLATED } else { RESERVED };
+    if byte & reserved != 0 {
         return Err(Violation::Protocol("a reserved bit, and no extension was negotiated"));
     }
     let opcode = match byte & 0x0f {
@@ -45,6 +50,10 @@ fn first_byte(byte: u8) -> Result<(bool, Option<Opcode>), Violation> {
         0xa => Some(Opcode::Pong),
         _ => return Err(Violation::Protocol("a reserved opcode")),
     };
+    // RFC 7692 §6.1: only the first frame of a message says whether it is deflated.
+    if byte & DEFLATED != 0 && opcode.is_none_or(Opcode::is_control) {
+        return Err(Violation::Protocol("a deflated frame that begins no message"));
+    }
     let last = byte & FIN != 0;
     if !last && opcode.is_some_and(Opcode::is_control) {
         return Err(Violation::Protocol("a fragmented control frame"));
@@ -88,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> (ClientHeader, usize) {
-        ClientHeader::parse(bytes).unwrap().unwrap()
+        ClientHeader::parse(bytes, false).unwrap().unwrap()
     }
 
     #[test]
@@ -103,7 +112,10 @@ mod tests {
             (&[0x81, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 9, 8, 7, 6], 0x7f << 56),
         ] {
             let (header, _) = read(bytes);
-            assert_eq!(header, ClientHeader { last: true, opcode: Some(Opcode::Text), mask, length });
+            assert_eq!(
+                header,
+                ClientHeader { last: true, opcode: Some(Opcode::Text), deflated: false, mask, length }
+            );
         }
     }
 
@@ -145,19 +157,37 @@ mod tests {
             (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], "a length that is not in its shortest form"),
             (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "a length with its top bit set"),
         ] {
-            assert_eq!(ClientHeader::parse(bytes), Err(Violation::Protocol(why)));
+            assert_eq!(ClientHeader::parse(bytes, false), Err(Violation::Protocol(why)));
             let (_, before) = bytes.split_last().unwrap();
-            assert_eq!(ClientHeader::parse(before), Ok(None));
+            assert_eq!(ClientHeader::parse(before, false), Ok(None));
+        }
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_message_may_say_that_it_is_deflated() {
+        for (first, deflated) in [(0xc1, true), (0x42, true), (0x81, false), (0x00, false)] {
+            let (header, _) = ClientHeader::parse(&[first, 0x80, 0, 0, 0, 0], true).unwrap().unwrap();
+            assert_eq!(header.deflated, deflated);
+        }
+        for first in [0x40, 0xc0, 0xc8, 0xc9, 0xca] {
+            let refused = Err(Violation::Protocol("a deflated frame that begins no message"));
+            assert_eq!(ClientHeader::parse(&[first], true), refused);
+        }
+        for first in [0xa1, 0xd1, 0xf1] {
+            let refused = Err(Violation::Protocol("a reserved bit, and no extension was negotiated"));
+            assert_eq!(ClientHeader::parse(&[first], true), refused);
         }
     }
 
     proptest! {
         #[test]
-        fn a_part_of_a_header_is_never_judged_otherwise_than_the_whole(bytes in vec(any::<u8>(), MAX_HEADER)) {
-            let whole = ClientHeader::parse(&bytes);
+        fn a_part_of_a_header_is_never_judged_otherwise_than_the_whole(
+            bytes in vec(any::<u8>(), MAX_HEADER), deflate: bool,
+        ) {
+            let whole = ClientHeader::parse(&bytes, deflate);
             prop_assert_ne!(&whole, &Ok(None), "no header is longer");
             for length in 0..MAX_HEADER {
-                let part = ClientHeader::parse(&bytes[..length]);
+                let part = ClientHeader::parse(&bytes[..length], deflate);
                 prop_assert!(part == Ok(None) || part == whole);
             }
         }

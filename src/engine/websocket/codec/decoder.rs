@@ -1,4 +1,5 @@
-//! From the frames of a client to its messages (RFC 6455 §5 to §8), however the bytes were split on the way.
+//! From the frames of a client to its messages (RFC 6455 §5 to §8, RFC 7692 §6.2), however the bytes were split on the
+//! way.
 
 use std::mem;
 
@@ -6,16 +7,20 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::client_header::{ClientHeader, MAX_CONTROL, MAX_HEADER};
+use super::deflate::Inflater;
 use super::{Opcode, Violation};
 
 /// Reads what one client sends.
 ///
 /// While nothing is partial it owns no heap memory, so an idle connection costs only the size of this value. What is
 /// partial grows with the bytes that arrived, never with what a header announces: at most twice as much, and at most
-/// `max_message` bytes plus 125 of a control frame.
+/// `max_message` bytes plus 125 of a control frame. A deflated message is inflated as it arrives: what counts is how long
+/// it became, and while it is partial it costs about 40 KiB more.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     max_message: usize,
+    /// Messages may be deflated.
+    deflate: bool,
     /// The start of a header that is not complete: the first `held` bytes count.
     head: [u8; MAX_HEADER],
     held: usize,
@@ -24,6 +29,8 @@ pub(crate) struct Decoder {
     /// What the message consists of that waits for its next fragment.
     unfinished: Option<Opcode>,
     body: Vec<u8>,
+    /// The rest of the message is deflated.
+    inflater: Option<Box<Inflater>>,
     /// Apart from `body`, for a control frame may stand between two fragments.
     control: Vec<u8>,
     over: bool,
@@ -59,14 +66,21 @@ impl Decoder {
     pub(crate) const fn new(max_message: usize) -> Self {
         Self {
             max_message,
+            deflate: false,
             head: [0; MAX_HEADER],
             held: 0,
             frame: None,
             unfinished: None,
             body: Vec::new(),
+            inflater: None,
             control: Vec::new(),
             over: false,
         }
+    }
+
+    /// The same, of a client with whom `permessage-deflate` was negotiated, or was not.
+    pub(crate) fn with_deflate(self, deflate: bool) -> Self {
+        Self { deflate, ..self }
     }
 
     /// Takes what was read, in any portions, and unmasks it in place. Messages are copies: `bytes` is free for the next
@@ -87,7 +101,7 @@ impl Decoder {
             let available = frame.remaining.min(bytes.len());
             let payload = bytes.split_off_mut(..available).unwrap_or_default();
             unmask(payload, frame.mask);
-            let frame = self.append(frame, payload);
+            let frame = self.append(frame, payload)?;
             if frame.remaining > 0 {
                 self.frame = Some(frame);
                 return Ok(None);
@@ -104,7 +118,7 @@ impl Decoder {
             *slot = *byte;
         }
         let held = MAX_HEADER.min(self.held + bytes.len());
-        let parsed = ClientHeader::parse(self.head.get(..held).unwrap_or_default())?;
+        let parsed = ClientHeader::parse(self.head.get(..held).unwrap_or_default(), self.deflate)?;
         let used = parsed.as_ref().map_or(held, |(_, size)| *size).saturating_sub(self.held);
         *bytes = mem::take(bytes).get_mut(used..).unwrap_or_default();
         match parsed {
@@ -120,26 +134,35 @@ impl Decoder {
     }
 
     /// Is the frame allowed where it stands, and within the limit?
-    fn admit(&self, header: &ClientHeader) -> Result<Frame, Violation> {
+    fn admit(&mut self, header: &ClientHeader) -> Result<Frame, Violation> {
         let opcode = match (header.opcode, self.unfinished) {
             (Some(opcode), _) if opcode.is_control() => opcode,
             (Some(kind), None) | (None, Some(kind)) => kind,
             (Some(_), Some(_)) => return Err(Violation::Protocol("a new message inside a fragmented one")),
             (None, None) => return Err(Violation::Protocol("a continuation of no message")),
         };
-        let room = if opcode.is_control() { MAX_CONTROL } else { self.max_message - self.body.len() };
-        match usize::try_from(header.length) {
-            Ok(remaining) if remaining <= room => {
-                Ok(Frame { last: header.last, opcode, mask: header.mask, remaining })
-            }
-            _ => Err(Violation::TooBig),
+        if header.deflated {
+            self.inflater = Some(Box::new(Inflater::new()));
         }
+        let remaining = match &mut self.inflater {
+            _ if opcode.is_control() => fitting(header.length, MAX_CONTROL),
+            Some(inflater) => inflater.admit(header.length, self.max_message),
+            None => fitting(header.length, self.max_message - self.body.len()),
+        };
+        let remaining = remaining.ok_or(Violation::TooBig)?;
+        Ok(Frame { last: header.last, opcode, mask: header.mask, remaining })
     }
 
     /// Keeps a part of a frame's payload, and returns the frame as it is after it.
-    fn append(&mut self, mut frame: Frame, payload: &[u8]) -> Frame {
+    fn append(&mut self, mut frame: Frame, payload: &[u8]) -> Result<Frame, Violation> {
         frame.remaining -= payload.len();
         frame.mask.rotate_left(payload.len() % 4);
+        if let Some(inflater) = &mut self.inflater
+            && !frame.opcode.is_control()
+        {
+            inflater.inflate(payload, &mut self.body, self.max_message)?;
+            return Ok(frame);
+        }
         let buffer = if frame.opcode.is_control() { &mut self.control } else { &mut self.body };
         let needed = buffer.len() + payload.len();
         if needed > buffer.capacity() {
@@ -148,7 +171,7 @@ impl Decoder {
             buffer.reserve_exact(most.min(needed.saturating_mul(2)) - buffer.len());
         }
         buffer.extend_from_slice(payload);
-        frame
+        Ok(frame)
     }
 
     /// The payload of a frame is here: is that a message?
@@ -161,6 +184,9 @@ impl Decoder {
             return Ok(None);
         }
         self.unfinished = None;
+        if let Some(inflater) = self.inflater.take() {
+            inflater.finish(&mut self.body, self.max_message)?;
+        }
         Incoming::new(frame.opcode, mem::take(&mut self.body)).map(Some)
     }
 }
@@ -204,6 +230,11 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     }
     std::str::from_utf8(reason).map_err(|_not_utf8| Violation::InvalidUtf8)?;
     Ok(Some(code))
+}
+
+/// A length of at most `room` bytes.
+fn fitting(length: u64, room: usize) -> Option<usize> {
+    usize::try_from(length).ok().filter(|length| *length <= room)
 }
 
 /// A frame whose payload is being read.
@@ -399,6 +430,11 @@ mod tests {
         }
         assert_eq!((decoder.body.capacity(), decoder.control.capacity()), (0, 0));
         assert!(decoder.frame.is_none());
+
+        let mut decoder = Decoder::new(LIMIT).with_deflate(true);
+        let mut hello = client_frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
+        assert_eq!(decoder.feed(&mut hello).next(), Some(Ok(text("Hello"))));
+        assert_eq!((decoder.body.capacity(), decoder.inflater.is_none()), (0, true));
     }
 
     #[test]

@@ -1,0 +1,221 @@
+//! Compressed answers (RFC 9110 §8.4, §12.5.3): gzip and deflate, as Node offers for polls.
+
+use bytes::{Bytes, BytesMut};
+use flate2::{Compress, FlushCompress};
+use hyper::Response;
+use hyper::body::Body as _;
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+
+use super::body::Body;
+use crate::engine::websocket::codec::{LEVEL, STEP, deflate};
+
+/// How an answer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    Gzip,
+    Deflate,
+}
+
+impl Coding {
+    /// What the client wants most, if not the bytes as they are. Of two it wants alike, the one it names first, and the
+    /// one it names before a `*`.
+    pub(super) fn wanted(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let accepted: Vec<(&str, f32)> =
+            values.flat_map(|value| value.split(',')).filter_map(weighed).collect();
+        let best = [Self::Gzip, Self::Deflate]
+            .into_iter()
+            .filter_map(|coding| Some((coding, Want::of(coding.name(), &accepted)?)))
+            // The first of equals.
+            .reduce(|best, next| if next.1.is_over(&best.1) { next } else { best });
+        let identity = accepted.iter().find(|(name, _)| name.eq_ignore_ascii_case("identity"));
+        best.filter(|(_, want)| identity.is_none_or(|(_, weight)| want.weight >= *weight))
+            .map(|(coding, _)| coding)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        }
+    }
+
+    pub(super) const fn header(self) -> HeaderValue {
+        HeaderValue::from_static(self.name())
+    }
+
+    /// All of `bytes`, compressed.
+    pub(super) fn encode(self, bytes: Bytes) -> Bytes {
+        let mut encoded = BytesMut::new();
+        let mut compressing = Compressing::new(self, bytes);
+        while let Some(part) = compressing.step() {
+            encoded.extend_from_slice(&part);
+        }
+        encoded.freeze()
+    }
+}
+
+/// Compresses the body of an answer of at least `threshold` bytes, if the client wants that. It leaves in chunks, without
+/// its length.
+pub(super) fn compress(request: &HeaderMap, threshold: usize, response: &mut Response<Body>) {
+    let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
+    if let Some(coding) = Coding::wanted(request).filter(|_| is_long) {
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = body.compressed(coding);
+        response.headers_mut().insert(CONTENT_ENCODING, coding.header());
+    }
+}
+
+/// How much a client wants a coding.
+#[derive(Debug)]
+struct Want {
+    weight: f32,
+    named: bool,
+    place: usize,
+}
+
+impl Want {
+    fn of(name: &str, accepted: &[(&str, f32)]) -> Option<Self> {
+        let find = |wanted: &str| {
+            let place = accepted.iter().position(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+            Some((place, accepted.get(place)?.1))
+        };
+        let named = find(name);
+        let (place, weight) = named.or_else(|| find("*"))?;
+        (weight > 0.0).then_some(Self { weight, named: named.is_some(), place })
+    }
+
+    fn is_over(&self, other: &Self) -> bool {
+        let by_weight = self.weight.total_cmp(&other.weight);
+        by_weight.then(self.named.cmp(&other.named)).then(other.place.cmp(&self.place)).is_gt()
+    }
+}
+
+/// `gzip;q=0.5`; without a weight it is 1. Something else is no offer.
+fn weighed(item: &str) -> Option<(&str, f32)> {
+    let mut parts = item.split(';').map(str::trim);
+    let name = parts.next()?;
+    let Some(parameter) = parts.next() else { return Some((name, 1.0)) };
+    let (key, weight) = parameter.split_once('=')?;
+    let weight: f32 = weight.trim().parse().ok()?;
+    (key.trim().eq_ignore_ascii_case("q") && (0.0..=1.0).contains(&weight)).then_some((name, weight))
+}
+
+/// A body that is being compressed, step by step, so that a large one holds no thread for long.
+#[derive(Debug)]
+pub(super) struct Compressing {
+    compress: Compress,
+    rest: Bytes,
+    ended: bool,
+}
+
+impl Compressing {
+    pub(super) fn new(coding: Coding, bytes: Bytes) -> Self {
+        let compress = match coding {
+            Coding::Gzip => Compress::new_gzip(LEVEL, WINDOW),
+            // What is called deflate on the web has a header of zlib.
+            Coding::Deflate => Compress::new(LEVEL, true),
+        };
+        Self { compress, rest: bytes, ended: false }
+    }
+
+    /// Whether there is no next part.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next part, which may be empty; `None` behind the last.
+    pub(super) fn step(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let input = self.rest.split_to(self.rest.len().min(STEP));
+        self.ended = self.rest.is_empty();
+        let flush = if self.ended { FlushCompress::Finish } else { FlushCompress::None };
+        let mut out = Vec::new();
+        // Otherwise the client misses the end, and says so.
+        self.ended |= !deflate(&mut self.compress, &input, &mut out, flush);
+        Some(out.into())
+    }
+}
+
+/// The largest window, as usual.
+const WINDOW: u8 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::{GzDecoder, ZlibDecoder};
+    use proptest::prelude::*;
+    use std::io::Read;
+
+    fn wanted(accept: &[&str]) -> Option<Coding> {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(value).unwrap());
+        }
+        Coding::wanted(&headers)
+    }
+
+    #[test]
+    fn what_the_client_wants_most_is_used() {
+        for (accept, coding) in [
+            ("gzip, deflate, br", Some(Coding::Gzip)),
+            ("deflate, gzip", Some(Coding::Deflate)),
+            ("gzip;q=0.5, deflate;q=0.6", Some(Coding::Deflate)),
+            ("GZIP ; Q=0.5", Some(Coding::Gzip)),
+            ("*", Some(Coding::Gzip)),
+            ("*, deflate", Some(Coding::Deflate)),
+            ("*;q=0.5, deflate;q=0.1", Some(Coding::Gzip)),
+            ("gzip;q=0, *", Some(Coding::Deflate)),
+            ("gzip;q=0", None),
+            ("*;q=0, gzip;q=0.1", Some(Coding::Gzip)),
+            ("br", None),
+            ("identity", None),
+            ("identity, gzip;q=0.5", None),
+            ("identity;q=0.5, gzip;q=0.5", Some(Coding::Gzip)),
+            ("gzip;q=2", None),
+            ("gzip;q=NaN", None),
+            ("gzip;level=1", None),
+            ("", None),
+        ] {
+            assert_eq!(wanted(&[accept]), coding, "{accept}");
+        }
+        assert_eq!(wanted(&["br", "gzip"]), Some(Coding::Gzip));
+        assert_eq!(wanted(&[]), None);
+    }
+
+    fn decoded(coding: Coding, encoded: &[u8]) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        match coding {
+            Coding::Gzip => GzDecoder::new(encoded).read_to_end(&mut decoded),
+            Coding::Deflate => ZlibDecoder::new(encoded).read_to_end(&mut decoded),
+        }
+        .unwrap();
+        decoded
+    }
+
+    #[test]
+    fn a_large_body_is_compressed_in_steps() {
+        let body = Bytes::from("{\"some\":\"json\"},".repeat(40_000));
+        let mut compressing = Compressing::new(Coding::Gzip, body.clone());
+        let parts: Vec<Bytes> = std::iter::from_fn(|| compressing.step()).collect();
+        assert_eq!(parts.len(), body.len().div_ceil(STEP));
+        assert_eq!(decoded(Coding::Gzip, &parts.concat()), body);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compressed_is_read_by_others(body: Vec<u8>, repeat in 1..2000_usize, gzip: bool) {
+            let body = Bytes::from(body.repeat(repeat));
+            let coding = if gzip { Coding::Gzip } else { Coding::Deflate };
+            prop_assert_eq!(decoded(coding, &coding.encode(body.clone())), body);
+        }
+
+        #[test]
+        fn any_header_names_a_coding_or_none(accept in "[ -~]{0,60}") {
+            let coding = wanted(&[&accept]);
+            prop_assert!(coding.is_none() || accept.contains('*') || accept.to_ascii_lowercase().contains(coding.unwrap().name()));
+        }
+    }
+}
