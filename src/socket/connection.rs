@@ -83,7 +83,7 @@ impl Connection {
     /// A refusal of the main namespace would reach every namespace of such a client: without one, it is told nothing.
     fn enter_main(&mut self) {
         let main = ByteString::from_static("/");
-        if self.app.namespaces().find(&main).is_some() {
+        if self.app.namespaces().serves(&main) {
             self.ask(main, None);
         }
     }
@@ -146,12 +146,16 @@ impl Connection {
     }
 
     fn ask(&mut self, ns: ByteString, auth: Option<ByteString>) {
-        let Some(namespace) = self.app.namespaces().find(&ns).cloned() else {
+        if self.sockets.len() >= self.app.config().max_namespaces {
+            return self.refuse(&ns, &Refusal::new("too many namespaces"));
+        }
+        let Some(namespace) = self.app.namespaces().enter(&ns) else {
             return self.refuse(&ns, &Refusal::new("Invalid namespace"));
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
-        let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
+        let path = Arc::clone(&namespace.path);
+        let handshake = Handshake::new(path, Arc::clone(self.session.handshake()), auth);
         match self.app.mint() {
             Ok(id) => self.admit(ns, id, namespace, handshake),
             Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
@@ -159,7 +163,7 @@ impl Connection {
     }
 
     fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
-        let admission = namespace.behaviour.admit(handshake.clone());
+        let admission = namespace.admit(handshake.clone());
         let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
         match admission {
             Admission::Open(data) => {

@@ -24,7 +24,11 @@ pub(crate) struct Gathering {
 
 impl NamespaceState {
     /// Sends an event to the selected sockets of this node, once encoded, and begins to wait for their acks.
-    pub(crate) fn gather(&self, selection: &Selection, event: &Emitted) -> Result<Gathering, EncodeError> {
+    pub(crate) fn gather(
+        self: &Arc<Self>,
+        selection: &Selection,
+        event: &Emitted,
+    ) -> Result<Gathering, EncodeError> {
         let id = self.next_ack_id();
         let encoded = packet::event(&self.path, Some(id), &event.name, &event.args)?;
         let frames = frames(&encoded.text, &encoded.attachments);
@@ -39,6 +43,9 @@ impl NamespaceState {
             }
             gathering.sockets.push(Arc::clone(socket));
         });
+        if self.behaviour().watches_outgoing() {
+            self.observe_outgoing(gathering.sockets.clone(), &encoded.text, &encoded.attachments);
+        }
         Ok(gathering)
     }
 }

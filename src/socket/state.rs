@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -17,14 +17,18 @@ use tokio::time::Instant;
 
 use super::answering::MAX_ANSWERING;
 use super::args::RawArgs;
-use super::error::{DisconnectReason, EventError, Refusal};
+use super::error::{ArgsError, DisconnectReason, EventError, Refusal};
 use super::exchange::Emitted;
+use super::family::{Family, Paths};
+use super::handle::NamespaceRef;
 use super::handshake::Handshake;
 use super::namespace::Described;
+use super::observers::{Observations, RoomEvent};
 use super::packet::Event;
 use super::peers::Peers;
 use super::raw::RawSocket;
 use super::rooms::{Room, Rooms, Selection};
+use super::running::{Running, Task};
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
 use crate::telemetry::Seldom;
@@ -32,35 +36,58 @@ use crate::telemetry::Seldom;
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
-    pub(crate) behaviour: Box<dyn Behaviour>,
+    /// Whose it is: nobody's yet, if a client has to be asked about first.
+    described: OnceLock<Arc<Described>>,
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
-    /// This node.
-    pub(crate) node: NodeId,
-    /// Where handlers run, whichever thread gives rise to it.
-    pub(crate) runtime: Handle,
-    peers: Arc<dyn Peers>,
+    place: Place,
     ack_ids: AtomicU64,
     warned: Seldom,
     server_events: Mutex<ServerEvents>,
+    observations: Mutex<Observations>,
 }
 
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a namespace does, whatever the type of its sockets' data.
 pub(crate) trait Behaviour: Send + Sync {
     /// Who may connect, and the data of those who may.
     fn admit(&self, handshake: Handshake) -> Admission;
-    fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>>;
-    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>>;
+    fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<'static, Result<(), EventError>>;
+    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>>;
+    /// Whether `disconnecting` does anything: the rooms of a socket are kept for it.
+    fn awaits_disconnecting(&self) -> bool {
+        false
+    }
+    fn disconnecting(
+        &self,
+        socket: Arc<RawSocket>,
+        reason: DisconnectReason,
+    ) -> BoxFuture<'static, Result<(), EventError>>;
     fn disconnected(
         &self,
         socket: Arc<RawSocket>,
         reason: DisconnectReason,
-    ) -> BoxFuture<Result<(), EventError>>;
+    ) -> BoxFuture<'static, Result<(), EventError>>;
+    /// Whether `outgoing` does anything: packets are decoded again for it.
+    fn watches_outgoing(&self) -> bool {
+        false
+    }
+    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a Emitted) -> BoxFuture<'a, ()>;
+    /// Whether `room` does anything.
+    fn watches_rooms(&self) -> bool {
+        false
+    }
+    fn room(&self, namespace: NamespaceRef, event: RoomEvent) -> BoxFuture<'static, ()>;
     /// Handles an event of another node, if it is handled at all.
-    fn server_event(&self, event: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>>;
+    fn server_event(
+        &self,
+        namespace: NamespaceRef,
+        event: &Emitted,
+    ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>>;
     /// What others may know of a socket's data.
     fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value;
+    /// Changes a socket's data, if it can be changed at all.
+    fn update(&self, data: &(dyn Any + Send + Sync), update: &RawArgs) -> Option<Result<(), ArgsError>>;
 }
 
 /// The data of an admitted socket.
@@ -71,26 +98,78 @@ pub(crate) enum Admission {
     /// Everybody may.
     Open(Data),
     /// To be decided.
-    Deciding(BoxFuture<Result<Data, Refusal>>),
+    Deciding(BoxFuture<'static, Result<Data, Refusal>>),
 }
 
 impl NamespaceState {
-    fn new(
-        path: Arc<str>,
-        behaviour: Box<dyn Behaviour>,
-        Place { node, runtime, peers }: Place,
-    ) -> Arc<Self> {
+    fn new(path: Arc<str>, described: Option<Arc<Described>>, place: Place) -> Arc<Self> {
         Arc::new(Self {
             path,
-            behaviour,
+            described: described.map(OnceLock::from).unwrap_or_default(),
             rooms: RwLock::new(Rooms::new()),
-            node,
-            runtime,
-            peers,
+            place,
             ack_ids: AtomicU64::new(0),
             warned: Seldom::default(),
             server_events: Mutex::default(),
+            observations: Mutex::default(),
         })
+    }
+
+    pub(crate) fn behaviour(&self) -> &dyn Behaviour {
+        self.described.get().map_or(&Nobody, |described| &*described.behaviour)
+    }
+
+    /// Whether a client may connect.
+    pub(crate) fn admit(self: &Arc<Self>, handshake: Handshake) -> Admission {
+        match self.described.get() {
+            Some(described) if !described.paths.depend_on_the_client() => {
+                described.behaviour.admit(handshake)
+            }
+            _ => {
+                let namespace = Arc::clone(self);
+                Admission::Deciding(Box::pin(async move { namespace.ask(handshake).await }))
+            }
+        }
+    }
+
+    /// Asks whose this namespace is, then whoever that is.
+    async fn ask(&self, handshake: Handshake) -> Result<Data, Refusal> {
+        let invalid = || Refusal::new("Invalid namespace");
+        let described = match self.described.get() {
+            Some(described) => described,
+            None => {
+                let parent = self.place.family.parent_for(&handshake).await.ok_or_else(invalid)?;
+                let described = self.described.get_or_init(|| Arc::clone(&parent));
+                if Arc::ptr_eq(described, &parent) {
+                    return described.behaviour.admit(handshake).decided().await;
+                }
+                // Another client was quicker, and is in the namespace of another parent.
+                described
+            }
+        };
+        if !described.paths.take(&handshake).await {
+            return Err(invalid());
+        }
+        described.behaviour.admit(handshake).decided().await
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.place.node
+    }
+
+    /// Where handlers run, whichever thread gives rise to it.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.place.runtime
+    }
+
+    /// A task that runs handlers begins.
+    pub(crate) fn running(&self) -> Task {
+        self.place.running.task()
+    }
+
+    pub(crate) fn observations(&self) -> &Mutex<Observations> {
+        &self.observations
     }
 
     pub(crate) fn server_events(&self) -> &Mutex<ServerEvents> {
@@ -98,7 +177,7 @@ impl NamespaceState {
     }
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
-        &self.peers
+        &self.place.peers
     }
 
     /// Whether to warn of a handler that failed: clients could fill the log otherwise.
@@ -110,54 +189,90 @@ impl NamespaceState {
         self.ack_ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn insert(&self, socket: &Arc<RawSocket>) {
-        self.rooms.write().insert(socket.id, Arc::clone(socket));
+    /// Adds a socket, which is in its own room from now on.
+    pub(crate) fn insert(self: &Arc<Self>, socket: &Arc<RawSocket>) {
+        let own = || vec![(socket.id, Room::from(socket.id.to_string()))];
+        let mut rooms = self.rooms.write();
+        self.observe_rooms(
+            &mut rooms,
+            |_| own(),
+            |rooms| {
+                rooms.insert(socket.id, Arc::clone(socket));
+            },
+        );
     }
 
     /// Takes a socket out of all rooms. The other nodes hear of rooms that are now empty while the index is locked, so
-    /// that they hear of joins and leaves in the order in which those happened.
-    pub(crate) fn remove(&self, id: SocketId) {
+    /// that they hear of joins and leaves in the order in which those happened. Returns the rooms if somebody wants to
+    /// know what they were.
+    pub(crate) fn remove(self: &Arc<Self>, id: SocketId) -> Vec<Room> {
         let mut rooms = self.rooms.write();
-        if let Some((_, emptied)) = rooms.remove(&id) {
+        let joined = |rooms: &Rooms<Arc<RawSocket>>| rooms.rooms_of(&id).cloned().collect::<Vec<_>>();
+        let kept = if self.behaviour().awaits_disconnecting() { joined(&rooms) } else { Vec::new() };
+        let concerned = |rooms: &Rooms<_>| {
+            let own = Room::from(id.to_string());
+            std::iter::once(own).chain(joined(rooms)).map(|room| (id, room)).collect()
+        };
+        if let Some((_, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id)) {
             for room in emptied {
-                self.peers.interest(&self.path, &room, false);
+                self.peers().interest(&self.path, &room, false);
             }
         }
+        kept
     }
 
     /// Adds a connected socket to a room.
-    pub(crate) fn join(&self, id: SocketId, room: &Room) {
-        let mut rooms = self.rooms.write();
-        if rooms.join(&id, room) {
-            self.peers.interest(&self.path, room, true);
-        }
+    pub(crate) fn join(self: &Arc<Self>, id: SocketId, room: &Room) {
+        self.join_locked(&mut self.rooms.write(), id, room);
     }
 
-    pub(crate) fn leave(&self, id: SocketId, room: &str) {
-        let mut rooms = self.rooms.write();
-        if rooms.leave(&id, room) {
-            self.peers.interest(&self.path, room, false);
-        }
+    pub(crate) fn leave(self: &Arc<Self>, id: SocketId, room: &Room) {
+        self.leave_locked(&mut self.rooms.write(), id, room);
     }
 
     /// Adds every selected socket to every one of the rooms; all are selected before the first one joins.
-    pub(crate) fn join_selected(&self, selection: &Selection, names: &[Room]) {
+    pub(crate) fn join_selected(self: &Arc<Self>, selection: &Selection, names: &[Room]) {
         let mut rooms = self.rooms.write();
         let selected = rooms.select(selection);
         for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
-            if rooms.join(id, name) {
-                self.peers.interest(&self.path, name, true);
-            }
+            self.join_locked(&mut rooms, *id, name);
         }
     }
 
-    pub(crate) fn leave_selected(&self, selection: &Selection, names: &[Room]) {
+    pub(crate) fn leave_selected(self: &Arc<Self>, selection: &Selection, names: &[Room]) {
         let mut rooms = self.rooms.write();
         let selected = rooms.select(selection);
         for (name, id) in names.iter().flat_map(|name| selected.iter().map(move |id| (name, id))) {
-            if rooms.leave(id, name) {
-                self.peers.interest(&self.path, name, false);
-            }
+            self.leave_locked(&mut rooms, *id, name);
+        }
+    }
+
+    fn join_locked(self: &Arc<Self>, rooms: &mut Rooms<Arc<RawSocket>>, id: SocketId, room: &Room) {
+        let concerned = |_: &Rooms<_>| vec![(id, Arc::clone(room))];
+        if self.observe_rooms(rooms, concerned, |rooms| rooms.join(&id, room)) {
+            self.peers().interest(&self.path, room, true);
+        }
+    }
+
+    fn leave_locked(self: &Arc<Self>, rooms: &mut Rooms<Arc<RawSocket>>, id: SocketId, room: &Room) {
+        let concerned = |_: &Rooms<_>| vec![(id, Arc::clone(room))];
+        if self.observe_rooms(rooms, concerned, |rooms| rooms.leave(&id, room)) {
+            self.peers().interest(&self.path, room, false);
+        }
+    }
+}
+
+impl Drop for NamespaceState {
+    fn drop(&mut self) {
+        self.place.family.forget(&self.path);
+    }
+}
+
+impl Admission {
+    async fn decided(self) -> Result<Data, Refusal> {
+        match self {
+            Self::Open(data) => Ok(data),
+            Self::Deciding(decision) => decision.await,
         }
     }
 }
@@ -174,11 +289,14 @@ struct Place {
     node: NodeId,
     runtime: Handle,
     peers: Arc<dyn Peers>,
+    family: Arc<Family>,
+    running: Arc<Running>,
 }
 
-/// The namespaces of this node. They are fixed before the first client connects.
+/// The namespaces of this node. How they are described is fixed before the first client connects.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
+    /// Those with a description of their own.
     by_path: HashMap<Arc<str>, Arc<NamespaceState>>,
     place: Place,
     /// Bounds the questions of other nodes that are being answered.
@@ -188,11 +306,19 @@ pub(crate) struct Namespaces {
 impl Namespaces {
     /// Handlers run on the runtime that this is called in.
     pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
-        let place = Place { node, runtime: Handle::current(), peers };
-        let serve = |Described { path, behaviour, .. }| {
-            (Arc::clone(&path), NamespaceState::new(path, behaviour, place.clone()))
+        let (mut fixed, mut parents) = (Vec::new(), Vec::new());
+        for described in described.into_iter().map(Arc::new) {
+            match &described.paths {
+                Paths::One(path) => fixed.push((Arc::clone(path), described)),
+                Paths::Pattern(_) | Paths::Where(_) => parents.push(described),
+            }
+        }
+        let (family, running) = (Arc::new(Family::new(parents)), Arc::default());
+        let place = Place { node, runtime: Handle::current(), peers, family, running };
+        let serve = |(path, described)| {
+            (Arc::clone(&path), NamespaceState::new(path, Some(described), place.clone()))
         };
-        let by_path = described.into_iter().map(serve).collect();
+        let by_path = fixed.into_iter().map(serve).collect();
         Self { by_path, place, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
     }
 
@@ -200,15 +326,39 @@ impl Namespaces {
         &self.answering
     }
 
-    pub(crate) fn find(&self, path: &str) -> Option<&Arc<NamespaceState>> {
-        self.by_path.get(path)
+    /// Resolves when no handler of a socket runs.
+    pub(crate) async fn settled(&self) {
+        self.place.running.ended().await;
+    }
+
+    /// A namespace that there is.
+    pub(crate) fn find(&self, path: &str) -> Option<Arc<NamespaceState>> {
+        self.by_path.get(path).cloned().or_else(|| self.place.family.find(path))
+    }
+
+    /// Whether clients may enter a namespace without anybody being asked for it.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        self.by_path.contains_key(path) || self.place.family.parent_of(path).is_some()
+    }
+
+    /// The namespace that a client asks for, if it may be one: it is made when it is needed.
+    pub(crate) fn enter(&self, path: &str) -> Option<Arc<NamespaceState>> {
+        match self.by_path.get(path) {
+            Some(fixed) => Some(Arc::clone(fixed)),
+            None => self.place.family.may_have(path).then(|| self.child(&path.into())),
+        }
     }
 
     /// A namespace to emit to. One that this node does not serve may still have sockets on others.
     pub(crate) fn of(&self, path: &str) -> Arc<NamespaceState> {
         let path = normalize(path);
-        let unserved = || NamespaceState::new(Arc::clone(&path), Box::new(Nobody), self.place.clone());
-        self.find(&path).cloned().unwrap_or_else(unserved)
+        self.by_path.get(&path).cloned().unwrap_or_else(|| self.child(&path))
+    }
+
+    fn child(&self, path: &Arc<str>) -> Arc<NamespaceState> {
+        let Place { family, .. } = &self.place;
+        let make = || NamespaceState::new(Arc::clone(path), family.parent_of(path), self.place.clone());
+        family.child(path, make)
     }
 }
 
@@ -228,22 +378,51 @@ impl Behaviour for Nobody {
         Admission::Deciding(Box::pin(future::ready(Err(Refusal::new("Invalid namespace")))))
     }
 
-    fn connected(&self, _: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>> {
+    fn connected(&self, _: Arc<RawSocket>) -> BoxFuture<'static, Result<(), EventError>> {
         Box::pin(future::ready(Ok(())))
     }
 
-    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<Result<RawArgs, EventError>> {
+    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
         Box::pin(future::ready(Ok(RawArgs::default())))
     }
 
-    fn disconnected(&self, _: Arc<RawSocket>, _: DisconnectReason) -> BoxFuture<Result<(), EventError>> {
+    fn disconnecting(
+        &self,
+        _: Arc<RawSocket>,
+        _: DisconnectReason,
+    ) -> BoxFuture<'static, Result<(), EventError>> {
         Box::pin(future::ready(Ok(())))
     }
-    fn server_event(&self, _: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>> {
+
+    fn disconnected(
+        &self,
+        _: Arc<RawSocket>,
+        _: DisconnectReason,
+    ) -> BoxFuture<'static, Result<(), EventError>> {
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn outgoing<'a>(&'a self, _: Arc<RawSocket>, _: &'a Emitted) -> BoxFuture<'a, ()> {
+        Box::pin(future::ready(()))
+    }
+
+    fn room(&self, _: NamespaceRef, _: RoomEvent) -> BoxFuture<'static, ()> {
+        Box::pin(future::ready(()))
+    }
+
+    fn server_event(
+        &self,
+        _: NamespaceRef,
+        _: &Emitted,
+    ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>> {
         None
     }
 
     fn describe(&self, _: &(dyn Any + Send + Sync)) -> Value {
         Value::Null
+    }
+
+    fn update(&self, _: &(dyn Any + Send + Sync), _: &RawArgs) -> Option<Result<(), ArgsError>> {
+        None
     }
 }
