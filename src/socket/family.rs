@@ -58,6 +58,11 @@ impl Family {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.children.lock().is_empty()
+    }
+
     /// Whether a namespace is one of a parent's, or a parent has to be asked.
     pub(crate) fn may_have(&self, path: &str) -> bool {
         self.parents.iter().any(|parent| parent.paths.contain(path) != Some(false))
@@ -106,20 +111,8 @@ impl Paths {
     /// Whether the namespace that a client asks for is one of them.
     pub(crate) async fn take(&self, handshake: &Handshake) -> bool {
         match (self.contain(handshake.namespace()), self) {
-            (Some(known), _) => known,
-            (None, Self::Where(ask)) => {
-                let answer = caught(async { ask(handshake.clone()).await }).await;
-                let ns = handshake.namespace();
-                match answer {
-                    Some(Ok(takes)) => return takes,
-                    Some(Err(error)) => {
-                        tracing::debug!(ns, ?error, "who is asked for a namespace failed: no")
-                    }
-                    None => tracing::error!(ns, "who is asked for a namespace panicked: no"),
-                }
-                false
-            }
-            (None, Self::One(_) | Self::Pattern(_)) => false,
+            (None, Self::Where(ask)) => says_yes(ask, handshake).await,
+            (known, _) => known == Some(true),
         }
     }
 
@@ -127,6 +120,17 @@ impl Paths {
     pub(crate) const fn depend_on_the_client(&self) -> bool {
         matches!(self, Self::Where(_))
     }
+}
+
+async fn says_yes(ask: &WhereFn, handshake: &Handshake) -> bool {
+    let answer = caught(async { ask(handshake.clone()).await }).await;
+    let ns = handshake.namespace();
+    match &answer {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => tracing::debug!(ns, ?error, "who is asked for a namespace failed: no"),
+        None => tracing::error!(ns, "who is asked for a namespace panicked: no"),
+    }
+    matches!(answer, Some(Ok(true)))
 }
 
 impl fmt::Display for Paths {

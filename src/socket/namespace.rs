@@ -267,7 +267,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// # use socketmesh::{DisconnectReason, Socket, namespace};
     /// let chat = namespace("/").on_disconnecting(async |socket: Socket, _: DisconnectReason| {
     ///     for room in socket.rooms() {
-    ///         socket.to(room).emit("left", &socket.id())?;
+    ///         socket.to(room).emit("left", &socket.id().to_string())?;
     ///     }
     ///     Ok(())
     /// });

@@ -426,3 +426,59 @@ impl Behaviour for Nobody {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::namespace::{namespace, namespaces, namespaces_where};
+    use super::super::peers::Solo;
+    use super::*;
+
+    /// `/fixed`, a predicate that is never asked here unless `asking`, and `/room-…`.
+    fn serving(asking: bool) -> Namespaces {
+        let predicate = namespaces_where(async |_: Handshake| Ok(true));
+        let mut described = vec![namespace("/fixed").described(), namespaces("^/room-").described()];
+        if asking {
+            described.insert(0, predicate.described());
+        }
+        Namespaces::new(described, NodeId::random().unwrap(), Arc::new(Solo))
+    }
+
+    fn is_served(namespace: &NamespaceState) -> bool {
+        namespace.described.get().is_some()
+    }
+
+    #[tokio::test]
+    async fn whoever_names_a_path_means_the_same_namespace_while_anything_holds_it() {
+        let namespaces = serving(false);
+        for path in ["/fixed", "/room-1", "/nobody's"] {
+            let named = namespaces.of(path);
+            assert!(Arc::ptr_eq(&named, &namespaces.of(path)), "{path}");
+            assert!(Arc::ptr_eq(&named, &namespaces.find(path).unwrap()), "{path}");
+            assert_eq!(is_served(&named), path != "/nobody's");
+        }
+        let entered = namespaces.enter("/room-2").unwrap();
+        assert!(Arc::ptr_eq(&entered, &namespaces.of("room-2")));
+        assert!(namespaces.enter("/nobody's").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_nothing_holds_is_forgotten() {
+        let namespaces = serving(false);
+        for n in 0..100 {
+            drop(namespaces.enter(&format!("/room-{n}")));
+            drop(namespaces.of(&format!("/nobody's-{n}")));
+        }
+        assert!(namespaces.find("/room-1").is_none());
+        assert!(namespaces.place.family.is_empty());
+        assert!(namespaces.find("/fixed").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_predicate_that_comes_first_has_to_be_asked() {
+        let namespaces = serving(true);
+        assert!(!namespaces.serves("/room-1"));
+        assert!(!is_served(&namespaces.enter("/room-1").unwrap()));
+        assert!(namespaces.enter("/whatever").is_some());
+        assert!(namespaces.serves("/fixed"));
+    }
+}
