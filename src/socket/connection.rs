@@ -40,7 +40,7 @@ pub struct Connection {
     session: Session,
     app: Arc<SocketIo>,
     decoder: Decoder,
-    /// One entry for each namespace the client ever asked for.
+    /// One entry for each namespace the client is in, is about to enter, or was put out of.
     sockets: Vec<(ByteString, Presence)>,
     /// Until when the client must have joined its first namespace.
     join_by: Option<Instant>,
@@ -146,7 +146,7 @@ impl Connection {
     }
 
     fn ask(&mut self, ns: ByteString, auth: Option<ByteString>) {
-        if self.sockets.len() >= self.app.config().max_namespaces {
+        if !self.has_room() {
             return self.refuse(&ns, &Refusal::new("too many namespaces"));
         }
         let Some(namespace) = self.app.namespaces().enter(&ns) else {
@@ -160,6 +160,15 @@ impl Connection {
             Ok(id) => self.admit(ns, id, namespace, handshake),
             Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
         }
+    }
+
+    /// Whether the client may enter one more namespace. Of those that the server disconnected, one is forgotten for it.
+    fn has_room(&mut self) -> bool {
+        if self.sockets.len() < self.app.config().max_namespaces {
+            return true;
+        }
+        let left = self.sockets.iter().position(|(_, presence)| presence.has_left());
+        left.map(|index| self.sockets.swap_remove(index)).is_some()
     }
 
     fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {

@@ -35,10 +35,9 @@ pub fn namespace(path: impl AsRef<str>) -> Namespace {
 /// Describes all namespaces whose path the regular expression finds something in; `^` and `$` make it the whole path.
 /// Node: `io.of(regex)`.
 ///
-/// Each of them is made when somebody asks for it, with sockets and rooms of its own, on every node by itself, and
-/// nothing is left of it when nobody does: nothing tells it from a namespace without clients. Handlers are shared:
-/// [`Socket::namespace`] and [`Handshake::namespace`] say which one it is. What clients may see of each other is up to
-/// `auth`.
+/// Each of them has sockets and rooms of its own, on all nodes; handlers are shared, and [`Socket::namespace`] and
+/// [`Handshake::namespace`] say which one it is. It is made when somebody asks for it, and nothing is left of it when
+/// nobody is in it any more: clients choose its path, so let [`auth`](Namespace::auth) decide who may enter which.
 ///
 /// A [`namespace`] of its own comes first; then patterns and [predicates](namespaces_where) in the order in which the
 /// node was given them. The syntax is that of the crate `regex-lite`; matching takes linear time. A path of more than

@@ -117,7 +117,10 @@ impl NamespaceState {
         text: &ByteString,
         attachments: &[Bytes],
     ) {
-        if let Some(event) = decode(text, attachments).filter(|_| !sockets.is_empty()) {
+        if sockets.is_empty() {
+            return;
+        }
+        if let Some(event) = decode(text, attachments) {
             self.observe(Observation::Outgoing(sockets, event));
         }
     }

@@ -287,6 +287,13 @@ async fn a_client_may_be_in_so_many_namespaces() {
     assert_eq!(ask_for(&mut guest.ws, "/room-3", "").await, refused);
     guest.ws.send("41/room-1,").await;
     connected(&ask_for(&mut guest.ws, "/room-3", "").await, "/room-3");
+    // Those that the server put it out of do not count, however many they are.
+    for n in 4..10 {
+        let (last, next) = (format!("/room-{}", n - 1), format!("/room-{n}"));
+        app.of(0, &last).disconnect_sockets(false).await;
+        assert_eq!(guest.hears().await, format!("41{last},"));
+        connected(&ask_for(&mut guest.ws, &next, "").await, &next);
+    }
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
 }
 
