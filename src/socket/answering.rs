@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::args::RawArgs;
+use super::behaviour::BoxFuture;
 use super::exchange::{Answer, Ask, Asker, Change, Command, Inbound, Part, Question, SocketSummary};
 use super::gathering::Gathering;
 use super::peers::Peers;
 use super::raw::{RawSocket, run_to_end};
 use super::rooms::{Room, Selection};
 use super::server_events::Handling;
-use super::state::{BoxFuture, NamespaceState, Namespaces};
+use super::state::{NamespaceState, Namespaces};
 
 impl Namespaces {
     /// Does what another node wants. Everything that depends on the order of arrival has happened when it returns.

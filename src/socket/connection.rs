@@ -10,11 +10,12 @@ use bytestring::ByteString;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::behaviour::{Admission, Data};
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
 use super::raw::{RawSocket, caught};
-use super::state::{Admission, Data, NamespaceState};
+use super::state::NamespaceState;
 use super::{Config, SocketIo};
 use crate::engine::{self, CloseReason, Message, Protocol, SessionRef};
 use crate::id::SocketId;

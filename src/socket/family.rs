@@ -11,11 +11,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use regex_lite::Regex;
 
+use super::behaviour::BoxFuture;
 use super::error::EventError;
 use super::handshake::Handshake;
 use super::namespace::Described;
 use super::raw::caught;
-use super::state::{BoxFuture, NamespaceState};
+use super::state::NamespaceState;
 
 /// The descriptions that are for more than one namespace, and the namespaces that came of them.
 #[derive(Debug)]

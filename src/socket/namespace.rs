@@ -12,12 +12,13 @@ use regex_lite::Regex;
 
 use self::handlers::{Auth, AuthFn, Handlers, event_fn};
 use super::args::{FromArgs, IntoArgs, RawArgs, decode_event};
+use super::behaviour::Behaviour;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::family::Paths;
 use super::handle::Socket;
 use super::handshake::Handshake;
 use super::packet::Event;
-use super::state::{Behaviour, normalize};
+use super::state::normalize;
 
 /// Describes the namespace at `path` (`chat` and `/chat` are the same). Node: `io.of(path)`.
 ///

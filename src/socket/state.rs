@@ -1,30 +1,23 @@
 //! A namespace as this node serves it: its sockets, their rooms, and what its handlers do.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{self, Future};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answering::MAX_ANSWERING;
-use super::args::RawArgs;
-use super::error::{ArgsError, DisconnectReason, EventError, Refusal};
-use super::exchange::Emitted;
+use super::behaviour::{Admission, Behaviour, Data, Nobody};
+use super::error::Refusal;
 use super::family::{Family, Paths};
-use super::handle::NamespaceRef;
 use super::handshake::Handshake;
 use super::namespace::Described;
-use super::observers::{Observations, RoomEvent};
-use super::packet::Event;
+use super::observers::Observations;
 use super::peers::Peers;
 use super::raw::RawSocket;
 use super::rooms::{Room, Rooms, Selection};
@@ -44,61 +37,6 @@ pub(crate) struct NamespaceState {
     warned: Seldom,
     server_events: Mutex<ServerEvents>,
     observations: Mutex<Observations>,
-}
-
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a namespace does, whatever the type of its sockets' data.
-pub(crate) trait Behaviour: Send + Sync {
-    /// Who may connect, and the data of those who may.
-    fn admit(&self, handshake: Handshake) -> Admission;
-    fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<'static, Result<(), EventError>>;
-    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>>;
-    /// Whether `disconnecting` does anything: the rooms of a socket are kept for it.
-    fn awaits_disconnecting(&self) -> bool {
-        false
-    }
-    fn disconnecting(
-        &self,
-        socket: Arc<RawSocket>,
-        reason: DisconnectReason,
-    ) -> BoxFuture<'static, Result<(), EventError>>;
-    fn disconnected(
-        &self,
-        socket: Arc<RawSocket>,
-        reason: DisconnectReason,
-    ) -> BoxFuture<'static, Result<(), EventError>>;
-    /// Whether `outgoing` does anything: packets are decoded again for it.
-    fn watches_outgoing(&self) -> bool {
-        false
-    }
-    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a Emitted) -> BoxFuture<'a, ()>;
-    /// Whether `room` does anything.
-    fn watches_rooms(&self) -> bool {
-        false
-    }
-    fn room(&self, namespace: NamespaceRef, event: RoomEvent) -> BoxFuture<'static, ()>;
-    /// Handles an event of another node, if it is handled at all.
-    fn server_event(
-        &self,
-        namespace: NamespaceRef,
-        event: &Emitted,
-    ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>>;
-    /// What others may know of a socket's data.
-    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value;
-    /// Changes a socket's data, if it can be changed at all.
-    fn update(&self, data: &(dyn Any + Send + Sync), update: &RawArgs) -> Option<Result<(), ArgsError>>;
-}
-
-/// The data of an admitted socket.
-pub(crate) type Data = Arc<dyn Any + Send + Sync>;
-
-/// Whether a socket may connect.
-pub(crate) enum Admission {
-    /// Everybody may.
-    Open(Data),
-    /// To be decided.
-    Deciding(BoxFuture<'static, Result<Data, Refusal>>),
 }
 
 impl NamespaceState {
@@ -268,15 +206,6 @@ impl Drop for NamespaceState {
     }
 }
 
-impl Admission {
-    async fn decided(self) -> Result<Data, Refusal> {
-        match self {
-            Self::Open(data) => Ok(data),
-            Self::Deciding(decision) => decision.await,
-        }
-    }
-}
-
 impl fmt::Debug for NamespaceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("path", &self.path).finish_non_exhaustive()
@@ -368,63 +297,6 @@ const WARNINGS: Duration = Duration::from_secs(1);
 /// `chat` and `/chat` are the same namespace.
 pub(crate) fn normalize(path: &str) -> Arc<str> {
     if path.starts_with('/') { path.into() } else { format!("/{path}").into() }
-}
-
-/// The behaviour of a namespace that this node does not serve.
-struct Nobody;
-
-impl Behaviour for Nobody {
-    fn admit(&self, _: Handshake) -> Admission {
-        Admission::Deciding(Box::pin(future::ready(Err(Refusal::new("Invalid namespace")))))
-    }
-
-    fn connected(&self, _: Arc<RawSocket>) -> BoxFuture<'static, Result<(), EventError>> {
-        Box::pin(future::ready(Ok(())))
-    }
-
-    fn event(&self, _: Arc<RawSocket>, _: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
-        Box::pin(future::ready(Ok(RawArgs::default())))
-    }
-
-    fn disconnecting(
-        &self,
-        _: Arc<RawSocket>,
-        _: DisconnectReason,
-    ) -> BoxFuture<'static, Result<(), EventError>> {
-        Box::pin(future::ready(Ok(())))
-    }
-
-    fn disconnected(
-        &self,
-        _: Arc<RawSocket>,
-        _: DisconnectReason,
-    ) -> BoxFuture<'static, Result<(), EventError>> {
-        Box::pin(future::ready(Ok(())))
-    }
-
-    fn outgoing<'a>(&'a self, _: Arc<RawSocket>, _: &'a Emitted) -> BoxFuture<'a, ()> {
-        Box::pin(future::ready(()))
-    }
-
-    fn room(&self, _: NamespaceRef, _: RoomEvent) -> BoxFuture<'static, ()> {
-        Box::pin(future::ready(()))
-    }
-
-    fn server_event(
-        &self,
-        _: NamespaceRef,
-        _: &Emitted,
-    ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>> {
-        None
-    }
-
-    fn describe(&self, _: &(dyn Any + Send + Sync)) -> Value {
-        Value::Null
-    }
-
-    fn update(&self, _: &(dyn Any + Send + Sync), _: &RawArgs) -> Option<Result<(), ArgsError>> {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::args::{IntoArgs, RawArgs};
+use super::super::behaviour::{Admission, Behaviour, BoxFuture, Data};
 use super::super::error::{ArgsError, DisconnectReason, EventError, Refusal};
 use super::super::exchange::Emitted;
 use super::super::handle::{NamespaceRef, Socket};
@@ -15,7 +16,6 @@ use super::super::handshake::Handshake;
 use super::super::observers::RoomEvent;
 use super::super::packet::Event;
 use super::super::raw::RawSocket;
-use super::super::state::{Admission, Behaviour, BoxFuture, Data};
 
 type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
 
