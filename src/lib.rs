@@ -47,5 +47,6 @@ mod telemetry;
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
     AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
-    Refusal, RemoteSocket, Result, Socket, Sockets, Target, namespace,
+    Refusal, RemoteSocket, Result, RoomEvent, Socket, Sockets, Target, namespace, namespaces,
+    namespaces_where,
 };

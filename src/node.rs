@@ -1,6 +1,7 @@
 //! A node: the one place that knows every layer and wires what may not see each other.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
@@ -42,7 +43,11 @@ struct Parts<A: Application> {
     cluster: Option<Arc<Mesh>>,
     service: Service<A>,
     stopping: watch::Sender<bool>,
+    settle: Settle<A>,
 }
+
+/// Waits until an application without sessions has nothing more to do.
+type Settle<A> = fn(Arc<A>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Node {
     /// Starts the description of a node.
@@ -130,13 +135,16 @@ impl<A: Application> Node<A> {
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
-    /// node), says goodbye to the cluster.
+    /// node), waits until the handlers of their sockets have ended, `on_disconnect` among them (at most 5 s), says
+    /// goodbye to the cluster.
     pub async fn shutdown(&self) {
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
         // Pending polls are answered before their connections go.
         self.0.engine.shutdown().await;
+        // What handlers still emit reaches the other nodes.
+        (self.0.settle)(Arc::clone(&self.0.app)).await;
         self.0.stopping.send_replace(true);
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
@@ -214,7 +222,8 @@ impl NodeBuilder {
             };
             SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
         };
-        self.compose(make, SocketIo::handle).await
+        let settle: Settle<SocketIo> = |app| Box::pin(async move { app.settled().await });
+        self.compose(make, SocketIo::handle, settle).await
     }
 
     /// Starts a node with an application of your own on the bare Engine.IO sessions.
@@ -223,7 +232,7 @@ impl NodeBuilder {
     ///
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
-        self.compose(|_, _| app, |_, _| {}).await
+        self.compose(|_, _| app, |_, _| {}, |_| Box::pin(std::future::ready(()))).await
     }
 
     /// Builds from the bottom up. What a lower layer says to a higher one goes through weak references, so a dropped
@@ -232,6 +241,7 @@ impl NodeBuilder {
         self,
         make: impl FnOnce(&NodeId, Option<&Arc<Mesh>>) -> A,
         deliver: fn(&A, Inbound),
+        settle: Settle<A>,
     ) -> Result<Node<A>, StartError> {
         self.engine.validate()?;
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
@@ -250,7 +260,7 @@ impl NodeBuilder {
         // Set once, here: what arrived from other nodes until now found no sockets.
         let _set_before = above.set(Above { app: Arc::downgrade(&app), service: service.downgrade() });
         let stopping = watch::Sender::new(false);
-        Ok(Node(Arc::new(Parts { id, app, engine, cluster, service, stopping })))
+        Ok(Node(Arc::new(Parts { id, app, engine, cluster, service, stopping, settle })))
     }
 }
 
@@ -314,9 +324,11 @@ fn check(namespaces: &[Described]) -> Result<(), StartError> {
     let mut seen = std::collections::HashSet::new();
     for namespace in namespaces {
         let fault = namespace.faults.first().cloned();
-        let twice = (!seen.insert(&namespace.path)).then(|| "described twice".to_owned());
+        let path = namespace.paths.to_string();
+        let known = !namespace.paths.depend_on_the_client() && !seen.insert(path.clone());
+        let twice = known.then(|| "described twice".to_owned());
         if let Some(fault) = fault.or(twice) {
-            return Err(StartError::Namespace { path: namespace.path.to_string(), fault });
+            return Err(StartError::Namespace { path, fault });
         }
     }
     Ok(())

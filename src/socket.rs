@@ -11,28 +11,33 @@
 mod acks;
 mod answering;
 pub(crate) mod args;
+mod behaviour;
 pub(crate) mod broadcast;
 mod config;
 mod connection;
 mod error;
 pub(crate) mod exchange;
+mod family;
 mod gathering;
 mod handle;
 mod handshake;
 mod namespace;
+mod observers;
 mod operators;
 mod packet;
 pub(crate) mod peers;
 mod raw;
 mod remote;
 mod rooms;
+mod running;
 mod server_events;
 mod state;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
@@ -49,7 +54,8 @@ pub use error::{
 pub use handle::{Emitter, Joining, NamespaceRef, Socket};
 pub use handshake::Handshake;
 pub(crate) use namespace::Described;
-pub use namespace::{Namespace, namespace};
+pub use namespace::{Namespace, namespace, namespaces, namespaces_where};
+pub use observers::RoomEvent;
 pub use operators::{Acks, Applied, Applying, Replies, Rooms, Sockets};
 pub use remote::{RemoteEmitter, RemoteHandshake, RemoteSocket};
 pub use rooms::Room;
@@ -91,6 +97,13 @@ impl SocketIo {
         self.namespaces.handle(inbound);
     }
 
+    /// Waits for the handlers of sockets to end: at most so long that a stuck one does not hold up a node that stops.
+    pub(crate) async fn settled(&self) {
+        if timeout(HANDLERS_MAY_TAKE, self.namespaces.settled()).await.is_err() {
+            tracing::warn!("handlers still run while the node stops");
+        }
+    }
+
     fn mint(&self) -> std::result::Result<SocketId, getrandom::Error> {
         let mut random = [0; 10];
         getrandom::fill(&mut random)?;
@@ -111,6 +124,9 @@ impl fmt::Debug for SocketIo {
         f.debug_struct("SocketIo").field("namespaces", &self.namespaces).finish_non_exhaustive()
     }
 }
+
+/// How long a node that stops waits for handlers, those of its disconnects among them.
+const HANDLERS_MAY_TAKE: Duration = Duration::from_secs(5);
 
 /// The decoders of the layer, for fuzzing.
 #[cfg(feature = "fuzzing")]

@@ -230,6 +230,14 @@ pub fn connected(packet: &str, path: &str) -> String {
 /// # Panics
 /// Only in its handler of "panic".
 pub fn plain(path: &str, seen: &Arc<Seen>) -> Namespace {
+    with_plain_handlers(namespace(path), seen)
+}
+
+/// The same handlers for namespaces that are described otherwise.
+///
+/// # Panics
+/// Only in its handler of "panic".
+pub fn with_plain_handlers(described: Namespace, seen: &Arc<Seen>) -> Namespace {
     let on_connect = {
         let seen = Arc::clone(seen);
         async move |socket: Socket| {
@@ -261,7 +269,7 @@ pub fn plain(path: &str, seen: &Arc<Seen>) -> Namespace {
             Ok("passed")
         }
     };
-    namespace(path)
+    described
         .on_connect(on_connect)
         .on_disconnect(on_disconnect)
         .on("note", note)

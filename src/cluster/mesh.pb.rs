@@ -280,7 +280,7 @@ pub struct Command {
     pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "3")]
     pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "command::Change", tags = "4, 5, 6, 7")]
+    #[prost(oneof = "command::Change", tags = "4, 5, 6, 7, 8")]
     pub change: ::core::option::Option<command::Change>,
 }
 /// Nested message and enum types in `Command`.
@@ -296,6 +296,9 @@ pub mod command {
         /// For the nodes themselves, not for sockets: serverSideEmit.
         #[prost(message, tag = "7")]
         Event(super::Event),
+        /// Of the sockets' data; the application says how.
+        #[prost(message, tag = "8")]
+        Update(super::Args),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

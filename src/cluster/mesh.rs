@@ -317,7 +317,7 @@ impl Peers for Mesh {
         };
         let joined: Vec<u64> = match &command.change {
             Change::Join(rooms) => rooms.iter().map(|room| room_hash(&command.namespace, room)).collect(),
-            Change::Leave(_) | Change::Disconnect { .. } | Change::Event(_) => Vec::new(),
+            Change::Leave(_) | Change::Disconnect { .. } | Change::Update(_) | Change::Event(_) => Vec::new(),
         };
         let now = Instant::now();
         for peer in &recipients {

@@ -1,27 +1,34 @@
 //! What this node does when another commands or asks: the other end of [`Peers`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::args::RawArgs;
+use super::behaviour::BoxFuture;
 use super::exchange::{Answer, Ask, Asker, Change, Command, Inbound, Part, Question, SocketSummary};
 use super::gathering::Gathering;
 use super::peers::Peers;
 use super::raw::{RawSocket, run_to_end};
 use super::rooms::{Room, Selection};
 use super::server_events::Handling;
-use super::state::{BoxFuture, NamespaceState, Namespaces};
+use super::state::{NamespaceState, Namespaces};
 
 impl Namespaces {
     /// Does what another node wants. Everything that depends on the order of arrival has happened when it returns.
     pub(crate) fn handle(&self, inbound: Inbound) {
         match inbound {
-            // A namespace that this node does not serve has no sockets here.
+            // A namespace that there is not has no sockets here.
             Inbound::Broadcast(broadcast) => {
                 if let Some(namespace) = self.find(&broadcast.namespace) {
                     namespace.fan_out(&broadcast);
                 }
+            }
+            // It is for the node, whoever is here.
+            Inbound::Command(command @ Command { change: Change::Event(_), .. }) => {
+                self.of(&command.namespace).apply(&command);
             }
             Inbound::Command(command) => {
                 if let Some(namespace) = self.find(&command.namespace) {
@@ -61,7 +68,27 @@ impl NamespaceState {
                 let selected = self.select(&command.selection);
                 selected.iter().for_each(|Selected { socket, .. }| socket.leave(*close));
             }
+            Change::Update(update) => self.update(&self.select(&command.selection), update),
             Change::Event(event) => self.receive_server_event(Handling::told(event.clone())),
+        }
+    }
+
+    /// Changes the data of sockets. It is user code, and who sent the update is no part of it.
+    fn update(&self, selected: &[Selected], update: &RawArgs) {
+        for data in selected.iter().filter_map(|Selected { socket, .. }| socket.data()) {
+            let changing = AssertUnwindSafe(|| self.behaviour().update(&**data, update));
+            let ns = &self.path;
+            match catch_unwind(changing) {
+                Ok(Some(Ok(()))) => {}
+                Ok(Some(Err(error))) if self.may_warn() => {
+                    tracing::warn!(%ns, %error, "an update of data does not decode");
+                }
+                Ok(None) if self.may_warn() => {
+                    tracing::warn!(%ns, "data is to be updated in a namespace without on_update");
+                }
+                Ok(_) => {}
+                Err(_) => tracing::error!(%ns, "on_update panicked"),
+            }
         }
     }
 
@@ -90,7 +117,7 @@ impl NamespaceState {
         question: Question,
         selection: &Selection,
         answering: Answering,
-    ) -> BoxFuture<()> {
+    ) -> BoxFuture<'static, ()> {
         match question {
             Question::Sockets => {
                 let (namespace, selected) = (Arc::clone(self), self.select(selection));
@@ -132,7 +159,7 @@ pub(crate) struct Selected {
 impl Selected {
     /// What others may know of it.
     pub(crate) fn summary(self, namespace: &NamespaceState) -> SocketSummary {
-        let data = self.socket.data().map(|data| namespace.behaviour.describe(&**data)).unwrap_or_default();
+        let data = self.socket.data().map(|data| namespace.behaviour().describe(&**data)).unwrap_or_default();
         SocketSummary {
             id: self.socket.id,
             rooms: self.rooms,

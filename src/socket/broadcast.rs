@@ -155,11 +155,18 @@ impl Target {
 
 impl NamespaceState {
     /// Delivers to the sockets of this node: encoded once, appended to each outbox.
-    pub(crate) fn fan_out(&self, broadcast: &Broadcast) {
+    pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast) {
         let Flags { volatile, compress } = broadcast.flags;
         let frames = frames(&broadcast.text, &broadcast.attachments, compress);
+        let mut observed = self.behaviour().watches_outgoing().then(Vec::new);
         self.rooms.read().for_each(&broadcast.selection, |_, socket| {
             socket.session.send(&frames, volatile);
+            if let Some(observed) = &mut observed {
+                observed.push(Arc::clone(socket));
+            }
         });
+        if let Some(observed) = observed {
+            self.observe_outgoing(observed, &broadcast.text, &broadcast.attachments);
+        }
     }
 }

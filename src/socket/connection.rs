@@ -10,12 +10,13 @@ use bytestring::ByteString;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::behaviour::{Admission, Data};
 use super::broadcast::Flags;
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
 use super::packet::{self, Decoder, Packet};
 use super::raw::{RawSocket, caught};
-use super::state::{Admission, Data, NamespaceState};
+use super::state::NamespaceState;
 use super::{Config, SocketIo};
 use crate::engine::{self, CloseReason, Message, Protocol, SessionRef};
 use crate::id::SocketId;
@@ -41,7 +42,7 @@ pub struct Connection {
     session: Session,
     app: Arc<SocketIo>,
     decoder: Decoder,
-    /// One entry for each namespace the client ever asked for.
+    /// One entry for each namespace the client is in, is about to enter, or was put out of.
     sockets: Vec<(ByteString, Presence)>,
     /// Until when the client must have joined its first namespace.
     join_by: Option<Instant>,
@@ -84,7 +85,7 @@ impl Connection {
     /// A refusal of the main namespace would reach every namespace of such a client: without one, it is told nothing.
     fn enter_main(&mut self) {
         let main = ByteString::from_static("/");
-        if self.app.namespaces().find(&main).is_some() {
+        if self.app.namespaces().serves(&main) {
             self.ask(main, None);
         }
     }
@@ -147,20 +148,33 @@ impl Connection {
     }
 
     fn ask(&mut self, ns: ByteString, auth: Option<ByteString>) {
-        let Some(namespace) = self.app.namespaces().find(&ns).cloned() else {
+        if !self.has_room() {
+            return self.refuse(&ns, &Refusal::new("too many namespaces"));
+        }
+        let Some(namespace) = self.app.namespaces().enter(&ns) else {
             return self.refuse(&ns, &Refusal::new("Invalid namespace"));
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
-        let handshake = Handshake::new(Arc::clone(self.session.handshake()), auth);
+        let path = Arc::clone(&namespace.path);
+        let handshake = Handshake::new(path, Arc::clone(self.session.handshake()), auth);
         match self.app.mint() {
             Ok(id) => self.admit(ns, id, namespace, handshake),
             Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
         }
     }
 
+    /// Whether the client may enter one more namespace. Of those that the server disconnected, one is forgotten for it.
+    fn has_room(&mut self) -> bool {
+        if self.sockets.len() < self.app.config().max_namespaces {
+            return true;
+        }
+        let left = self.sockets.iter().position(|(_, presence)| presence.has_left());
+        left.map(|index| self.sockets.swap_remove(index)).is_some()
+    }
+
     fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
-        let admission = namespace.behaviour.admit(handshake.clone());
+        let admission = namespace.admit(handshake.clone());
         let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
         match admission {
             Admission::Open(data) => {

@@ -37,6 +37,8 @@ pub(crate) enum Change {
     Disconnect {
         close: bool,
     },
+    /// Changes their data, as the namespace says.
+    Update(RawArgs),
     /// To be handled by the nodes themselves, whatever is selected.
     Event(Emitted),
 }
@@ -46,6 +48,14 @@ pub(crate) enum Change {
 pub(crate) struct Emitted {
     pub(crate) name: ByteString,
     pub(crate) args: RawArgs,
+}
+
+impl Emitted {
+    /// What it holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let attachments: usize = self.args.attachments().iter().map(bytes::Bytes::len).sum();
+        self.name.len() + self.args.json().len() + attachments
+    }
 }
 
 /// A question to other nodes.

@@ -25,7 +25,7 @@ pub(crate) struct Gathering {
 impl NamespaceState {
     /// Sends an event to the selected sockets of this node, once encoded, and begins to wait for their acks.
     pub(crate) fn gather(
-        &self,
+        self: &Arc<Self>,
         selection: &Selection,
         event: &Emitted,
         compress: bool,
@@ -44,6 +44,9 @@ impl NamespaceState {
             }
             gathering.sockets.push(Arc::clone(socket));
         });
+        if self.behaviour().watches_outgoing() {
+            self.observe_outgoing(gathering.sockets.clone(), &encoded.text, &encoded.attachments);
+        }
         Ok(gathering)
     }
 }

@@ -59,8 +59,14 @@ impl<S: Send + Sync + 'static> Socket<S> {
     }
 
     /// The rooms the socket joined. Its own room, named by its id, is not listed.
+    ///
+    /// Once it is disconnected they are none; but where there is an
+    /// [`on_disconnecting`](super::Namespace::on_disconnecting), those that it left, until that has ended.
     pub fn rooms(&self) -> Vec<Room> {
-        self.raw.namespace.rooms.read().rooms_of(&self.raw.id).cloned().collect()
+        match self.raw.left_rooms() {
+            Some(left) => left,
+            None => self.raw.namespace.rooms.read().rooms_of(&self.raw.id).cloned().collect(),
+        }
     }
 
     /// Joins a room: at once on this node. Awaiting the result waits until every member of the cluster knows that this
@@ -78,7 +84,7 @@ impl<S: Send + Sync + 'static> Socket<S> {
 
     /// Leaves a room: nothing emitted to it from now on, on this node, reaches the socket.
     pub fn leave(&self, room: impl AsRef<str>) {
-        self.raw.namespace.leave(self.raw.id, room.as_ref());
+        self.raw.namespace.leave(self.raw.id, &Room::from(room.as_ref()));
     }
 
     /// Sends an event to this client. Never blocks. Delivered at most once, in the order of emits.

@@ -13,13 +13,23 @@ use crate::engine;
 /// Headers and query are those of the first HTTP request of the session, the same for all its namespaces.
 #[derive(Debug, Clone)]
 pub struct Handshake {
+    namespace: Arc<str>,
     request: Arc<engine::Handshake>,
     auth: Option<ByteString>,
 }
 
 impl Handshake {
-    pub(crate) fn new(request: Arc<engine::Handshake>, auth: Option<ByteString>) -> Self {
-        Self { request, auth }
+    pub(crate) fn new(
+        namespace: Arc<str>,
+        request: Arc<engine::Handshake>,
+        auth: Option<ByteString>,
+    ) -> Self {
+        Self { namespace, request, auth }
+    }
+
+    /// The path of the namespace that the client asks for.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The first HTTP request of the session: headers, query, address.

@@ -1,22 +1,24 @@
 //! A namespace as its author describes it: who may connect, and what the handlers do.
 
-use std::any::Any;
-use std::collections::HashMap;
+mod handlers;
+mod nodes;
+mod observing;
+
 use std::fmt;
-use std::future::{self, Future};
+use std::future::Future;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::Value;
+use regex_lite::Regex;
 
+use self::handlers::{Auth, AuthFn, Handlers, event_fn};
 use super::args::{FromArgs, IntoArgs, RawArgs, decode_event};
+use super::behaviour::Behaviour;
 use super::error::{DisconnectReason, EventError, Refusal};
-use super::exchange::Emitted;
+use super::family::Paths;
 use super::handle::Socket;
 use super::handshake::Handshake;
 use super::packet::Event;
-use super::raw::RawSocket;
-use super::state::{Admission, Behaviour, BoxFuture, Data, normalize};
+use super::state::normalize;
 
 /// Describes the namespace at `path` (`chat` and `/chat` are the same). Node: `io.of(path)`.
 ///
@@ -28,7 +30,60 @@ use super::state::{Admission, Behaviour, BoxFuture, Data, normalize};
 /// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
 /// ```
 pub fn namespace(path: impl AsRef<str>) -> Namespace {
-    Namespace { path: normalize(path.as_ref()), handlers: Handlers::open(), faults: Vec::new() }
+    Namespace::open(Paths::One(normalize(path.as_ref())))
+}
+
+/// Describes all namespaces whose path the regular expression finds something in; `^` and `$` make it the whole path.
+/// Node: `io.of(regex)`.
+///
+/// Each of them has sockets and rooms of its own, on all nodes; handlers are shared, and [`Socket::namespace`] and
+/// [`Handshake::namespace`] say which one it is. It is made when somebody asks for it, and nothing is left of it when
+/// nobody is in it any more: clients choose its path, so let [`auth`](Namespace::auth) decide who may enter which.
+///
+/// A [`namespace`] of its own comes first; then patterns and [predicates](namespaces_where) in the order in which the
+/// node was given them. The syntax is that of the crate `regex-lite`; matching takes linear time. A path of more than
+/// 1024 bytes is in none. To emit to one namespace, name it: `node.of("/room-1")`. Nothing emits to all of them.
+///
+/// ```
+/// use socketmesh::{Socket, namespaces};
+///
+/// let rooms = namespaces(r"^/room-\d+$")
+///     .on_connect(async |socket: Socket| Ok(socket.emit("welcome", socket.namespace())?));
+/// ```
+pub fn namespaces(pattern: impl AsRef<str>) -> Namespace {
+    let pattern = pattern.as_ref();
+    match Regex::new(pattern) {
+        Ok(pattern) => Namespace::open(Paths::Pattern(pattern)),
+        Err(error) => {
+            let mut faulty = Namespace::open(Paths::One(pattern.into()));
+            faulty.faults.push(format!("not a pattern: {error}"));
+            faulty
+        }
+    }
+}
+
+/// Describes all namespaces that `accepts` says yes to, as [`namespaces`] does with a pattern. Node: `io.of(function)`.
+///
+/// It is asked about every client ([`Handshake::namespace`] is what that asks for), before anything else decides. No, an
+/// error or a panic: the next description is asked, and when none is left, the client is told `Invalid namespace`. While
+/// somebody is in a namespace on this node, only who took the first one in is asked.
+///
+/// ```
+/// use socketmesh::{Handshake, Socket, namespaces_where};
+///
+/// # async fn exists(_document: &str) -> socketmesh::Result<bool> { Ok(true) }
+/// let documents = namespaces_where(async |client: Handshake| match client.namespace().strip_prefix("/documents/") {
+///     Some(document) => exists(document).await,
+///     None => Ok(false),
+/// })
+/// .on("edit", async |socket: Socket, text: String| Ok(socket.broadcast().emit("edited", &text)?));
+/// ```
+pub fn namespaces_where<F, Fut>(accepts: F) -> Namespace
+where
+    F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<bool, EventError>> + Send + 'static,
+{
+    Namespace::open(Paths::Where(Box::new(move |handshake| Box::pin((accepts.clone())(handshake)))))
 }
 
 /// The description of a namespace whose sockets carry an `S`: what its `auth` returned.
@@ -39,37 +94,16 @@ pub fn namespace(path: impl AsRef<str>) -> Namespace {
 /// ack `{"error": {"code", "message"}}` and a line in the log.
 #[must_use = "a namespace serves nothing until it is given to a node"]
 pub struct Namespace<S = ()> {
-    path: Arc<str>,
+    paths: Paths,
     handlers: Handlers<S>,
     faults: Vec<String>,
 }
 
-type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<Result<S, Refusal>> + Send + Sync>;
-type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> BoxFuture<Result<(), EventError>> + Send + Sync>;
-type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> BoxFuture<Result<RawArgs, EventError>> + Send + Sync>;
-type DisconnectFn<S> =
-    Box<dyn Fn(Socket<S>, DisconnectReason) -> BoxFuture<Result<(), EventError>> + Send + Sync>;
-
-type ServerEventFn = Box<dyn Fn(&Emitted) -> BoxFuture<Result<RawArgs, EventError>> + Send + Sync>;
-type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
-
-struct Handlers<S> {
-    auth: Auth<S>,
-    on_connect: Option<ConnectFn<S>>,
-    on: HashMap<String, EventFn<S>>,
-    events: Option<EventFn<S>>,
-    fallback: Option<EventFn<S>>,
-    on_disconnect: Option<DisconnectFn<S>>,
-    on_server_event: HashMap<String, ServerEventFn>,
-    describe: Option<DescribeFn<S>>,
-}
-
-enum Auth<S> {
-    Everybody(Arc<S>),
-    Asked(AuthFn<S>),
-}
-
 impl Namespace {
+    fn open(paths: Paths) -> Self {
+        Self { paths, handlers: Handlers::open(), faults: Vec::new() }
+    }
+
     /// Decides who may connect; what it returns is the data of the socket, so no handler runs without it.
     /// Node: `nsp.use()`.
     ///
@@ -89,11 +123,37 @@ impl Namespace {
             let auth = auth.clone();
             Box::pin(async move { auth(handshake).await })
         });
-        Namespace { path: self.path, handlers: Handlers::new(Auth::Asked(auth)), faults: self.faults }
+        let handlers = Handlers::new(self.handlers.admit, Auth::Asked(auth));
+        Namespace { paths: self.paths, handlers, faults: self.faults }
     }
 }
 
 impl<S: Send + Sync + 'static> Namespace<S> {
+    /// Checks who may connect, before [`auth`](Namespace::auth) makes the data of the socket. Node: `nsp.use()`.
+    ///
+    /// Several run in the order in which they were given; the first [`Refusal`] ends it, as one of `auth` does. There is
+    /// no socket yet that could emit or join a room: that is for [`on_connect`](Self::on_connect).
+    ///
+    /// ```
+    /// # use socketmesh::{Handshake, Refusal, namespace};
+    /// async fn speaks_version_2(handshake: Handshake) -> Result<(), Refusal> {
+    ///     match handshake.request().query_value("version") {
+    ///         Some("2") => Ok(()),
+    ///         _ => Err(Refusal::new("update your client")),
+    ///     }
+    /// }
+    ///
+    /// let chat = namespace("/chat").admit(speaks_version_2);
+    /// ```
+    pub fn admit<F, Fut>(mut self, check: F) -> Self
+    where
+        F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Refusal>> + Send + 'static,
+    {
+        self.handlers.admit.push(Arc::new(move |handshake| Box::pin((check.clone())(handshake))));
+        self
+    }
+
     /// Runs when a client has connected, before its first event. Node: `nsp.on("connection")`.
     ///
     /// If it fails, the socket is disconnected.
@@ -104,6 +164,33 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     {
         self.once("on_connect", self.handlers.on_connect.is_some());
         self.handlers.on_connect = Some(Box::new(move |socket| Box::pin((handler.clone())(socket))));
+        self
+    }
+
+    /// Runs for every event of a client before its handler, whether it has one or not; an error stops the event, and
+    /// becomes the client's ack as one of the handler does. Node: `socket.use()`, which answers nothing.
+    ///
+    /// Several run in the order in which they were given. Name and arguments are those the handler gets.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Handshake, RawArgs, Refusal, Socket, namespace};
+    /// struct User { may_write: bool }
+    /// # async fn login(_: Handshake) -> Result<User, Refusal> { Err(Refusal::new("no")) }
+    ///
+    /// let wiki = namespace("/wiki").auth(login).middleware(async |socket: Socket<User>, event: String, _: RawArgs| {
+    ///     match &*event {
+    ///         "write" if !socket.data().may_write => Err(EventError::new("forbidden", "you may only read")),
+    ///         _ => Ok(()),
+    ///     }
+    /// });
+    /// ```
+    pub fn middleware<F, Fut>(mut self, check: F) -> Self
+    where
+        F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        let check = move |socket, event, args| Box::pin((check.clone())(socket, event, args)) as _;
+        self.handlers.middleware.push(Box::new(check));
         self
     }
 
@@ -170,8 +257,36 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self
     }
 
+    /// Runs after a connected socket has left the namespace, whatever the reason, and after the last event handler has
+    /// ended: for [`Socket::rooms`], which still lists the rooms it was in. Node: `socket.on("disconnecting")`.
+    ///
+    /// The socket is in none of them any more: what is emitted to them reaches the others. Then
+    /// [`on_disconnect`](Self::on_disconnect) runs.
+    ///
+    /// ```
+    /// # use socketmesh::{DisconnectReason, Socket, namespace};
+    /// let chat = namespace("/").on_disconnecting(async |socket: Socket, _: DisconnectReason| {
+    ///     for room in socket.rooms() {
+    ///         socket.to(room).emit("left", &socket.id().to_string())?;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn on_disconnecting<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        self.once("on_disconnecting", self.handlers.on_disconnecting.is_some());
+        self.handlers.on_disconnecting =
+            Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
+        self
+    }
+
     /// Runs after a connected socket has left the namespace and all its rooms, whatever the reason, and after the last
-    /// event handler has ended. Node: `socket.on("disconnect")`.
+    /// event handler has ended; nothing runs for it after that. Node: `socket.on("disconnect")`.
+    ///
+    /// A node that [shuts down](crate::Node::shutdown) waits for it, 5 s at most.
     pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
     where
         F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
@@ -180,61 +295,6 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_disconnect", self.handlers.on_disconnect.is_some());
         self.handlers.on_disconnect =
             Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
-        self
-    }
-
-    /// Handles an event that another node sent with [`server_side_emit`](super::NamespaceRef::server_side_emit); what
-    /// it returns is the answer to [`server_side_emit_with_ack`](super::NamespaceRef::server_side_emit_with_ack).
-    /// Node: `nsp.on(event)`.
-    ///
-    /// On each node one event of the namespace is handled after another, those of one node in the order in which it
-    /// sent them. So a handler that waits for the answers of other nodes holds up the answers of its own.
-    ///
-    /// ```
-    /// use std::sync::atomic::{AtomicU32, Ordering};
-    /// use std::sync::Arc;
-    ///
-    /// let limit = Arc::new(AtomicU32::new(10));
-    /// let chat = socketmesh::namespace("/chat").on_server_event("limit", async move |new: u32| {
-    ///     Ok(limit.swap(new, Ordering::Relaxed))
-    /// });
-    /// ```
-    pub fn on_server_event<A, R, F, Fut>(mut self, event: &str, handler: F) -> Self
-    where
-        A: FromArgs + Send + 'static,
-        R: IntoArgs + Send + 'static,
-        F: FnOnce(A) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
-    {
-        let handler: ServerEventFn = Box::new(move |event| match A::from_args(&event.args) {
-            Ok(args) => {
-                let result = (handler.clone())(args);
-                Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
-            }
-            Err(error) => Box::pin(future::ready(Err(EventError::invalid_arguments(error)))),
-        });
-        if self.handlers.on_server_event.insert(event.to_owned(), handler).is_some() {
-            self.faults.push(format!("two handlers for the server event {event:?}"));
-        }
-        self
-    }
-
-    /// Says what others may know of a socket's data: it becomes [`RemoteSocket::data`](super::RemoteSocket::data) for
-    /// whoever fetches the socket, on any node. Without it that is `null`. Node: `socket.data`.
-    ///
-    /// It runs on the socket's node, at each fetch.
-    ///
-    /// ```
-    /// # use socketmesh::{Handshake, Refusal, namespace};
-    /// struct User { name: String, token: String }
-    /// # async fn login(_: Handshake) -> Result<User, Refusal> { Err(Refusal::new("no")) }
-    ///
-    /// let chat = namespace("/chat").auth(login).describe(|user: &User| user.name.clone());
-    /// ```
-    pub fn describe<V: Serialize>(mut self, describe: impl Fn(&S) -> V + Send + Sync + 'static) -> Self {
-        self.once("describe", self.handlers.describe.is_some());
-        self.handlers.describe =
-            Some(Box::new(move |data| serde_json::to_value(describe(data)).unwrap_or_default()));
         self
     }
 
@@ -249,13 +309,13 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
             self.faults.push("events handles every event, so fallback never runs".to_owned());
         }
-        Described { path: self.path, behaviour: Box::new(self.handlers), faults: self.faults }
+        Described { paths: self.paths, behaviour: Box::new(self.handlers), faults: self.faults }
     }
 }
 
 /// A namespace as a node takes it, whatever the type of its sockets' data.
 pub(crate) struct Described {
-    pub(crate) path: Arc<str>,
+    pub(crate) paths: Paths,
     pub(crate) behaviour: Box<dyn Behaviour>,
     /// What is wrong with the description.
     pub(crate) faults: Vec<String>,
@@ -263,107 +323,12 @@ pub(crate) struct Described {
 
 impl<S> fmt::Debug for Namespace<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namespace").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Namespace").field("paths", &format_args!("{}", self.paths)).finish_non_exhaustive()
     }
 }
 
-impl Handlers<()> {
-    fn open() -> Self {
-        Self::new(Auth::Everybody(Arc::new(())))
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Described").field("paths", &format_args!("{}", self.paths)).finish_non_exhaustive()
     }
-}
-
-impl<S> Handlers<S> {
-    fn new(auth: Auth<S>) -> Self {
-        Self {
-            auth,
-            on_connect: None,
-            on: HashMap::new(),
-            events: None,
-            fallback: None,
-            on_disconnect: None,
-            on_server_event: HashMap::new(),
-            describe: None,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.on_connect.is_none()
-            && self.on.is_empty()
-            && self.events.is_none()
-            && self.fallback.is_none()
-            && self.on_disconnect.is_none()
-            && self.on_server_event.is_empty()
-            && self.describe.is_none()
-    }
-}
-
-impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
-    fn admit(&self, handshake: Handshake) -> Admission {
-        match &self.auth {
-            Auth::Everybody(data) => Admission::Open(Arc::clone(data) as Data),
-            Auth::Asked(auth) => {
-                let decision = auth(handshake);
-                Admission::Deciding(Box::pin(async move { Ok(Arc::new(decision.await?) as Data) }))
-            }
-        }
-    }
-
-    fn connected(&self, socket: Arc<RawSocket>) -> BoxFuture<Result<(), EventError>> {
-        match (&self.on_connect, Socket::of(socket)) {
-            (Some(handler), Some(socket)) => handler(socket),
-            _ => Box::pin(future::ready(Ok(()))),
-        }
-    }
-
-    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<Result<RawArgs, EventError>> {
-        let handler = self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref());
-        match (handler, Socket::of(socket)) {
-            (Some(handler), Some(socket)) => handler(socket, event),
-            _ => Box::pin(future::ready(Err(EventError::new("unknown_event", "no handler for this event")))),
-        }
-    }
-
-    fn disconnected(
-        &self,
-        socket: Arc<RawSocket>,
-        reason: DisconnectReason,
-    ) -> BoxFuture<Result<(), EventError>> {
-        match (&self.on_disconnect, Socket::of(socket)) {
-            (Some(handler), Some(socket)) => handler(socket, reason),
-            _ => Box::pin(future::ready(Ok(()))),
-        }
-    }
-
-    fn server_event(&self, event: &Emitted) -> Option<BoxFuture<Result<RawArgs, EventError>>> {
-        Some(self.on_server_event.get(&*event.name)?(event))
-    }
-
-    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value {
-        match (&self.describe, data.downcast_ref()) {
-            (Some(describe), Some(data)) => describe(data),
-            _ => Value::Null,
-        }
-    }
-}
-
-/// A handler with its decoding before and its encoding behind it.
-fn event_fn<S, A, R, F, Fut>(
-    decode: impl Fn(&Event) -> Result<A, EventError> + Send + Sync + 'static,
-    handler: F,
-) -> EventFn<S>
-where
-    S: Send + Sync + 'static,
-    A: Send + 'static,
-    R: IntoArgs + Send + 'static,
-    F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, EventError>> + Send + 'static,
-{
-    Box::new(move |socket, event| match decode(&event) {
-        Ok(decoded) => {
-            let result = (handler.clone())(socket, decoded);
-            Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
-        }
-        Err(error) => Box::pin(future::ready(Err(error))),
-    })
 }

@@ -34,7 +34,7 @@ impl Target {
         let Self { namespace, .. } = &self;
         let here = here.into_iter().map(|selected| selected.summary(namespace));
         let mut found: Vec<_> =
-            here.map(|summary| RemoteSocket::new(namespace, namespace.node.clone(), summary)).collect();
+            here.map(|summary| RemoteSocket::new(namespace, namespace.node().clone(), summary)).collect();
         let answers = remote.await;
         let missing = answers.missing();
         for (node, part) in answers.parts {
@@ -85,6 +85,18 @@ impl Target {
     /// connections; what was emitted to them before still reaches them. Node: `disconnectSockets(close)`.
     pub fn disconnect_sockets(self, close: bool) -> Applying {
         self.apply(Change::Disconnect { close })
+    }
+
+    /// Changes the data of the selected sockets, as [`on_update`](super::Namespace::on_update) of the namespace says: at
+    /// once on this node, in the order of emits on the others. A value that does not decode there changes nothing, and
+    /// is logged.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `update` cannot be written as JSON or has more than 10 attachments; nothing was sent then.
+    pub fn sockets_update<U: IntoArgs + ?Sized>(self, update: &U) -> Result<Applying, EncodeError> {
+        let update = RawArgs::encode(update)?;
+        Ok(self.apply(Change::Update(update)))
     }
 
     /// Sends an event to the selected sockets and waits for the acks of all of them, at most 5 seconds
@@ -193,6 +205,15 @@ impl NamespaceRef {
     /// As [`Target::disconnect_sockets`], for everybody in the namespace.
     pub fn disconnect_sockets(&self, close: bool) -> Applying {
         self.all().disconnect_sockets(close)
+    }
+
+    /// As [`Target::sockets_update`], for everybody in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::sockets_update`].
+    pub fn sockets_update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<Applying, EncodeError> {
+        self.all().sockets_update(update)
     }
 
     /// As [`Target::emit_with_ack`], to everybody in the namespace.

@@ -24,6 +24,7 @@ use super::error::{AckError, DisconnectReason, EventError};
 use super::gathering::Share;
 use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
+use super::rooms::Room;
 use super::state::NamespaceState;
 use crate::engine::frames;
 use crate::id::SocketId;
@@ -56,6 +57,8 @@ struct Inbox {
     queue: VecDeque<Work>,
     bytes: usize,
     drain: Drain,
+    /// The rooms the socket left when it was disconnected, until `on_disconnecting` has ended.
+    left: Vec<Room>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -71,6 +74,7 @@ enum Drain {
 pub(crate) enum Work {
     Connected,
     Event(Event),
+    Disconnecting(DisconnectReason),
     Disconnected(DisconnectReason),
 }
 
@@ -81,7 +85,7 @@ impl RawSocket {
         session: Session,
         handshake: Handshake,
     ) -> Arc<Self> {
-        let inbox = Inbox { queue: VecDeque::new(), bytes: 0, drain: Drain::Held };
+        let inbox = Inbox { queue: VecDeque::new(), bytes: 0, drain: Drain::Held, left: Vec::new() };
         Arc::new(Self {
             id,
             namespace,
@@ -108,6 +112,11 @@ impl RawSocket {
 
     pub(crate) fn data(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.data.get()
+    }
+
+    /// The rooms it left when it was disconnected, while they are kept.
+    pub(crate) fn left_rooms(&self) -> Option<Vec<Room>> {
+        (!self.is_connected()).then(|| self.inbox.lock().left.clone())
     }
 
     /// Admits the socket: CONNECT is written, the namespace knows it, then its handlers run.
@@ -174,12 +183,16 @@ impl RawSocket {
         if !self.connected.swap(false, Ordering::AcqRel) {
             return false;
         }
-        self.namespace.remove(self.id);
+        let left = self.namespace.remove(self.id);
         drop(self.acks.lock().drain());
         let mut inbox = self.inbox.lock();
         if reason.is_of_the_server() {
             inbox.queue.retain(|work| !matches!(work, Work::Event(_)));
             inbox.bytes = 0;
+        }
+        inbox.left = left;
+        if self.namespace.behaviour().awaits_disconnecting() {
+            inbox.queue.push_back(Work::Disconnecting(reason));
         }
         inbox.queue.push_back(Work::Disconnected(reason));
         self.full.store(false, Ordering::Release);
@@ -190,9 +203,13 @@ impl RawSocket {
     }
 
     /// Appends a packet to the client's outbox; dropped after the socket was disconnected.
-    pub(crate) fn emit(&self, packet: &Encoded, flags: Flags) {
-        if self.is_connected() {
-            self.write(packet, flags);
+    pub(crate) fn emit(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
+        if !self.is_connected() {
+            return;
+        }
+        self.write(packet, flags);
+        if self.namespace.behaviour().watches_outgoing() {
+            self.namespace.observe_outgoing(vec![Arc::clone(self)], &packet.text, &packet.attachments);
         }
     }
 
@@ -202,7 +219,7 @@ impl RawSocket {
 
     /// Emits an event and waits for the client's ack.
     pub(crate) async fn call(
-        &self,
+        self: &Arc<Self>,
         event: &str,
         args: &RawArgs,
         compress: bool,
@@ -229,11 +246,15 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            self.namespace.runtime.spawn(Arc::clone(self).drain());
+            let (socket, running) = (Arc::clone(self), self.namespace.running());
+            self.namespace.runtime().spawn(async move {
+                socket.drain().await;
+                drop(running);
+            });
         }
     }
 
-    async fn drain(self: Arc<Self>) {
+    async fn drain(self: &Arc<Self>) {
         while let Some(work) = self.next() {
             if !run_to_end(self.handle(work)).await {
                 tracing::error!(socket = %self.id, ns = %self.namespace.path, "a handler panicked: socket disconnected");
@@ -261,7 +282,7 @@ impl RawSocket {
     }
 
     async fn handle(self: &Arc<Self>, work: Work) {
-        let behaviour = &self.namespace.behaviour;
+        let behaviour = self.namespace.behaviour();
         match work {
             Work::Connected => {
                 if let Err(error) = behaviour.connected(Arc::clone(self)).await {
@@ -275,7 +296,13 @@ impl RawSocket {
                 let result = behaviour.event(Arc::clone(self), event).await;
                 self.reply(&name, id, result);
             }
+            Work::Disconnecting(reason) => {
+                if let Err(error) = behaviour.disconnecting(Arc::clone(self), reason).await {
+                    self.warn("on_disconnecting", &error);
+                }
+            }
             Work::Disconnected(reason) => {
+                self.inbox.lock().left = Vec::new();
                 if let Err(error) = behaviour.disconnected(Arc::clone(self), reason).await {
                     self.warn("on_disconnect", &error);
                 }

@@ -98,6 +98,16 @@ impl RemoteSocket {
         self.target().disconnect_sockets(close)
     }
 
+    /// Changes the socket's data where it is, as [`Target::sockets_update`] does; [`RemoteSocket::data`] here stays what
+    /// it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::sockets_update`].
+    pub fn update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<Applying, EncodeError> {
+        self.target().sockets_update(update)
+    }
+
     fn target(&self) -> Target {
         Target::new(Arc::clone(&self.namespace)).to(self.id.to_string())
     }

@@ -84,9 +84,15 @@ impl<T> Rooms<T> {
             .filter_map(|seat| Some(&self.rooms.get(seat.room)?.name))
     }
 
+    /// How a room stands, with or without that member; every member is in its own.
+    pub(crate) fn standing(&self, id: &SocketId, room: &str) -> Standing {
+        let owned = || room.parse().is_ok_and(|owner: SocketId| self.ids.contains_key(&owner));
+        let exists = self.names.contains_key(room) || owned();
+        Standing { exists, member: exists && self.is_in(id, room) }
+    }
+
     /// Whether a member is in a room; every member is in its own.
-    #[cfg(test)]
-    pub(crate) fn is_in(&self, id: &SocketId, room: &str) -> bool {
+    fn is_in(&self, id: &SocketId, room: &str) -> bool {
         let joined = self.find(id, room).is_some_and(|(member, entry)| self.seat(member, entry).is_some());
         joined || (self.ids.contains_key(id) && is_own_room(id, room))
     }
@@ -222,6 +228,15 @@ impl<T> Rooms<T> {
 pub(crate) struct Selection {
     pub(crate) rooms: Vec<Room>,
     pub(crate) except: Vec<Room>,
+}
+
+/// What a room is to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Somebody here is in it.
+    pub(crate) exists: bool,
+    /// The socket is.
+    pub(crate) member: bool,
 }
 
 #[derive(Debug)]
@@ -397,6 +412,10 @@ mod tests {
             self.0.values().any(|rooms| rooms.contains(name))
         }
 
+        fn exists(&self, name: &str) -> bool {
+            self.has(name) || self.0.keys().any(|n| name == id(*n).to_string())
+        }
+
         fn selected(&self, Selection { rooms, except }: &Selection) -> Vec<u8> {
             let in_any = |n: u8, names: &[Room]| names.iter().any(|name| self.is_in(n, name));
             let chosen = |n: &u8| (rooms.is_empty() || in_any(*n, rooms)) && !in_any(*n, except);
@@ -474,6 +493,10 @@ mod tests {
                     let found: BTreeSet<_> = rooms.rooms_of(&id(*n)).map(|name| name.to_string()).collect();
                     prop_assert_eq!(&found, joined);
                     prop_assert!(joined.iter().all(|name| rooms.is_in(&id(*n), name)));
+                    for name in &to {
+                        let (exists, member) = (model.exists(name), model.is_in(*n, name));
+                        prop_assert_eq!(rooms.standing(&id(*n), name), Standing { exists, member });
+                    }
                 }
                 let found: BTreeSet<_> = rooms.rooms().map(|name| name.to_string()).collect();
                 let expected: BTreeSet<_> = model.0.values().flatten().cloned().collect();

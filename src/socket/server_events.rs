@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::answering::Answering;
 use super::exchange::{Emitted, Part};
+use super::handle::NamespaceRef;
 use super::raw::run_to_end;
 use super::state::NamespaceState;
 
@@ -36,9 +37,7 @@ impl Handling {
     }
 
     fn bytes(&self) -> usize {
-        let args = &self.event.args;
-        let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
-        self.event.name.len() + args.json().len() + attachments
+        self.event.bytes()
     }
 
     fn refuse(&self) {
@@ -94,9 +93,10 @@ impl NamespaceState {
         }
     }
 
-    async fn handle_server_event(&self, handling: &Handling) {
+    async fn handle_server_event(self: &Arc<Self>, handling: &Handling) {
         let event = &handling.event;
-        let Some(result) = self.behaviour.server_event(event) else {
+        let namespace = NamespaceRef(Arc::clone(self));
+        let Some(result) = self.behaviour().server_event(namespace, event) else {
             tracing::debug!(ns = %self.path, event = %event.name, "nobody handles a server event");
             return handling.refuse();
         };

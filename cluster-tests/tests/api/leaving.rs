@@ -1,13 +1,90 @@
 //! How sockets leave: who decides, what the client is told, and what the application is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::app::{App, Guest, connected};
+use cluster_tests::app::{App, Guest, Seen, connected};
+use cluster_tests::deadline::within;
 use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::websocket::Received;
-use socketmesh::engine;
+use socketmesh::{DisconnectReason, Namespace, Node, RawArgs, Socket, engine, namespace};
 
-use super::described;
+/// A namespace that says goodbye to the rooms a socket was in.
+pub(crate) fn described(seen: &Arc<Seen>) -> Namespace {
+    let (leaving, left) = (Arc::clone(seen), Arc::clone(seen));
+    let on_disconnecting = async move |socket: Socket, reason: DisconnectReason| {
+        leaving.handled.note((socket.id(), format!("leaves {:?}, {reason}", sorted(&socket))));
+        assert!(reason != DisconnectReason::TransportError, "a handler of the tests panics");
+        for room in socket.rooms() {
+            socket.to(room).emit("left", &socket.id().to_string())?;
+        }
+        Ok(())
+    };
+    let on_disconnect = async move |socket: Socket, reason: DisconnectReason| {
+        left.handled.note((socket.id(), format!("left {:?}, {reason}", sorted(&socket))));
+        left.left.note((socket.id(), reason));
+        Ok(())
+    };
+    let connected = Arc::clone(seen);
+    namespace("/leaving")
+        .on_connect(async move |socket: Socket| {
+            connected.connected.note(socket);
+            Ok(())
+        })
+        .on("echo", async |_: Socket, args: RawArgs| Ok(args))
+        .on_disconnecting(on_disconnecting)
+        .on_disconnect(on_disconnect)
+}
+
+fn sorted(socket: &Socket) -> Vec<String> {
+    let mut rooms: Vec<_> = socket.rooms().iter().map(ToString::to_string).collect();
+    rooms.sort();
+    rooms
+}
+
+async fn on_disconnecting_knows_the_rooms_and_on_disconnect_none(app: &App) {
+    let mut guests = [
+        app.guest_in("/leaving", 0).await,
+        app.guest_in("/leaving", 1).await,
+        app.guest_in("/leaving", 2).await,
+    ];
+    let room = format!("room-{}", guests[0].id());
+    for Guest { socket, .. } in &guests {
+        socket.join(&room).await.expect("connected");
+    }
+    guests[1].socket.join("another").await.expect("connected");
+    for (goodbye, reason) in
+        [("41/leaving,", "client namespace disconnect"), ("", "server namespace disconnect")]
+    {
+        let leaver = usize::from(goodbye.is_empty());
+        let (socket, id) = (guests[leaver].socket.clone(), guests[leaver].socket.id());
+        let mut rooms = sorted(&socket);
+        rooms.sort();
+        match goodbye {
+            "" => socket.disconnect(),
+            goodbye => guests[leaver].ws.send(goodbye).await,
+        }
+        for guest in &mut guests[leaver + 1..] {
+            assert_eq!(guest.event().await, format!(r#"["left","{id}"]"#));
+        }
+        app.seen.reason(id).await;
+        let expected = [format!("leaves {rooms:?}, {reason}"), format!("left [], {reason}")];
+        assert_eq!(app.seen.handled_of(id), expected);
+        assert!(socket.rooms().is_empty());
+    }
+    assert_eq!(guests[1].hears().await, "41/leaving,", "nothing of its own goodbye");
+}
+
+async fn on_disconnect_runs_although_on_disconnecting_panicked(app: &App) {
+    let mut guest = app.guest_in("/leaving", 1).await;
+    guest.socket.join("room").await.expect("connected");
+    let id = guest.socket.id();
+    // A ping of the client.
+    guest.ws.send("2").await;
+    assert_eq!(app.seen.reason(id).await.as_str(), "transport error");
+    let expected = [r#"leaves ["room"], transport error"#, "left [], transport error"];
+    assert_eq!(app.seen.handled_of(id), expected);
+}
 
 async fn a_disconnect_by_the_server_keeps_the_connection(app: &App) {
     let guest = app.guest(0).await;
@@ -156,7 +233,7 @@ async fn the_application_is_told_in_nodes_words_over_polling(app: &App) {
 
 /// Nodes of one test only.
 async fn own_nodes(count: usize, engine: engine::Config) -> App {
-    App::start(count, |seen| described(seen).engine(engine.clone())).await
+    App::start(count, |seen| crate::described(seen).engine(engine.clone())).await
 }
 
 #[tokio::test]
@@ -180,8 +257,58 @@ async fn a_node_that_shuts_down_says_so_to_its_application_and_closes_every_clie
     assert_eq!(staying.ask(r#"["echo",1]"#).await, "[1]");
 }
 
+#[tokio::test]
+async fn a_node_that_shuts_down_waits_for_on_disconnect_and_its_goodbyes_reach_the_others() {
+    let app = App::start(3, |seen| {
+        let (connected, leaving) = (Arc::clone(seen), Arc::clone(seen));
+        let on_disconnecting = async move |socket: Socket, _| {
+            leaving.handled.note((socket.id(), "waits".to_owned()));
+            leaving.gate("shutdown").await;
+            socket.to("room").emit("left", &socket.id().to_string())?;
+            Ok(())
+        };
+        let left = Arc::clone(seen);
+        let on_disconnect = async move |socket: Socket, reason| {
+            left.left.note((socket.id(), reason));
+            Ok(())
+        };
+        let described = namespace("/")
+            .on_connect(async move |socket: Socket| {
+                socket.join("room").await?;
+                connected.connected.note(socket);
+                Ok(())
+            })
+            .on_disconnecting(on_disconnecting)
+            .on_disconnect(on_disconnect);
+        Node::builder().namespace(described)
+    })
+    .await;
+    let (leaving, mut staying) = (app.guest(1).await, app.guest(0).await);
+    let node = app.node(1).clone();
+    let stopping = tokio::spawn(async move { node.shutdown().await });
+    app.seen.waits(leaving.socket.id()).await;
+    assert!(!stopping.is_finished(), "a handler still runs");
+    app.seen.open("shutdown");
+    assert_eq!(staying.event().await, format!(r#"["left","{}"]"#, leaving.id()));
+    within("the end of the node", stopping).await.expect("it does not panic");
+    let ran = app.seen.left.all(|(id, reason)| (*id == leaving.socket.id()).then_some(reason.as_str()));
+    assert_eq!(ran, ["server shutting down"], "on_disconnect ran before the node was gone");
+}
+
+#[tokio::test]
+async fn a_stuck_handler_does_not_hold_up_the_end_of_a_node_for_ever() {
+    let app = own_nodes(1, engine::Config::default()).await;
+    let mut guest = app.guest(0).await;
+    guest.emit(r#"["wait","a gate that nobody opens"]"#).await;
+    app.seen.waits(guest.socket.id()).await;
+    within("the end of the node", app.node(0).shutdown()).await;
+    assert_eq!(app.node(0).sessions(), 0);
+}
+
 on_one_and_three_nodes! {
     crate::app:
+    on_disconnecting_knows_the_rooms_and_on_disconnect_none,
+    on_disconnect_runs_although_on_disconnecting_panicked,
     a_disconnect_by_the_server_keeps_the_connection,
     what_a_client_sent_before_it_knew_is_ignored,
     a_client_may_come_back_the_moment_it_is_told,

@@ -8,10 +8,14 @@ mod acks;
 mod auth;
 mod handlers;
 mod leaving;
+mod middleware;
+mod namespaces;
+mod observers;
 mod order;
 mod payloads;
 mod rooms;
 mod start;
+mod updates;
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,6 +37,14 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(handlers::refusing_itself())
         .namespace(handlers::with_fallback())
         .namespace(payloads::typed())
+        .namespace(middleware::described(seen))
+        .namespace(observers::described(seen))
+        .namespace(leaving::described(seen))
+        .namespace(updates::described())
+        .namespace(namespaces::of_its_own(seen))
+        .namespace(namespaces::rooms(seen))
+        .namespace(namespaces::first_parent(seen))
+        .namespace(namespaces::second_parent(seen))
 }
 
 /// The main namespace, and one for each test that talks to everybody in it.

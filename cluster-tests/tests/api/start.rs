@@ -1,7 +1,9 @@
 //! What a node refuses to start with.
 
-use socketmesh::{EventError, Handshake, NodeBuilder, RawArgs, Refusal, Socket, StartError, namespace};
-use socketmesh::{Node, engine};
+use socketmesh::{
+    EventError, Handshake, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket, StartError,
+};
+use socketmesh::{Node, engine, namespace, namespaces, namespaces_where};
 
 async fn unit(_: Socket, (): ()) -> Result<(), EventError> {
     Ok(())
@@ -19,10 +21,20 @@ async fn two_handlers_for_one_thing_are_an_error() {
     let connected = async |_: Socket| Ok(());
     let left = async |_: Socket, _| Ok(());
     let fallback = async |_: Socket, _: String, _: RawArgs| Ok(());
+    let room = async |_: NamespaceRef, _: RoomEvent| {};
     for (described, expected) in [
         (namespace("/a").on("x", unit).on("x", unit), r#"/a: two handlers for the event "x""#),
         (namespace("a").on_connect(connected).on_connect(connected), "/a: two handlers for on_connect"),
         (namespace("/").on_disconnect(left).on_disconnect(left), "/: two handlers for on_disconnect"),
+        (
+            namespace("/").on_disconnecting(left).on_disconnecting(left),
+            "/: two handlers for on_disconnecting",
+        ),
+        (namespace("/").on_room(room).on_room(room), "/: two handlers for on_room"),
+        (
+            namespace("/").on_update(|_: &(), (): ()| ()).on_update(|_: &(), (): ()| ()),
+            "/: two handlers for on_update",
+        ),
         (namespace("/").fallback(fallback).fallback(fallback), "/: two handlers for fallback"),
         (namespace("/").events(unit).events(unit), "/: two handlers for events"),
     ] {
@@ -41,6 +53,17 @@ async fn auth_after_a_handler_is_an_error() {
 async fn one_namespace_twice_is_an_error() {
     let builder = Node::builder().namespace(namespace("/a")).namespace(namespace("a"));
     assert_eq!(refusal(builder).await, "/a: described twice");
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_none_or_one_twice_is_an_error() {
+    let fault = refusal(Node::builder().namespace(namespaces("^/room-("))).await;
+    assert!(fault.starts_with("^/room-(: not a pattern: "), "{fault}");
+    let twice = Node::builder().namespace(namespaces("^/a")).namespace(namespaces("^/a"));
+    assert_eq!(refusal(twice).await, "^/a: described twice");
+    let nobody = || namespaces_where(async |_: Handshake| Ok(false));
+    let predicates = Node::builder().namespace(nobody()).namespace(nobody());
+    predicates.start().await.expect("two predicates are two").shutdown().await;
 }
 
 #[tokio::test]

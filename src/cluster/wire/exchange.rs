@@ -24,6 +24,7 @@ pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
         Change::Join(joined) => PbChange::Join(pb::Rooms { names: names(joined) }),
         Change::Leave(left) => PbChange::Leave(pb::Rooms { names: names(left) }),
         Change::Disconnect { close } => PbChange::Disconnect(pb::Disconnect { close: *close }),
+        Change::Update(update) => PbChange::Update(update.into()),
         Change::Event(event) => PbChange::Event(event.into()),
     };
     fits(encode(Kind::Command(pb::Command {
@@ -91,6 +92,7 @@ pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, Wi
         Some(PbChange::Join(joined)) => Change::Join(rooms(joined.names)),
         Some(PbChange::Leave(left)) => Change::Leave(rooms(left.names)),
         Some(PbChange::Disconnect(pb::Disconnect { close })) => Change::Disconnect { close },
+        Some(PbChange::Update(update)) => Change::Update(decode_args(update)?),
         Some(PbChange::Event(event)) => Change::Event(event.try_into()?),
     };
     let selection = selection(command.rooms, command.except);
@@ -290,6 +292,7 @@ mod tests {
             room_names().prop_map(Change::Join),
             room_names().prop_map(Change::Leave),
             any::<bool>().prop_map(|close| Change::Disconnect { close }),
+            events().prop_map(|event| Change::Update(event.args)),
             events().prop_map(Change::Event),
         ];
         ("/[a-z]{0,9}", selections(), change).prop_map(|(namespace, selection, change)| Command {

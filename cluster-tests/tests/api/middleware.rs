@@ -1,0 +1,153 @@
+//! What comes before a client and before its events: checks before `auth`, middleware before handlers.
+
+use std::sync::Arc;
+
+use cluster_tests::app::{App, Guest, Seen, connected};
+use cluster_tests::on_one_and_three_nodes;
+use serde::Deserialize;
+use socketmesh::{EventError, Handshake, Namespace, RawArgs, Refusal, Socket, namespace};
+
+pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'static> {
+    let [any, first, second, noting, left] = [(); 5].map(|()| Arc::clone(seen));
+    let note = |seen: &Seen, socket: &Socket<String>, what: String| seen.handled.note((socket.id(), what));
+    namespace("/checked")
+        .admit(async |handshake: Handshake| admitted(&handshake, "first"))
+        .auth(async |handshake: Handshake| {
+            admitted(&handshake, "auth")?;
+            Ok::<_, Refusal>(stages(&handshake).join(" "))
+        })
+        .admit(async |handshake: Handshake| admitted(&handshake, "second"))
+        .on_connect(async |socket: Socket<String>| Ok(socket.emit("welcome", socket.data())?))
+        .on_any(async move |socket: Socket<String>, event: String, args: RawArgs| {
+            note(&any, &socket, format!("any {event} {}", args.json()));
+        })
+        .middleware(async move |socket: Socket<String>, event: String, args: RawArgs| {
+            note(&first, &socket, format!("first {event} {}", args.json()));
+            match &*event {
+                "forbidden" => Err(EventError::new("forbidden", "not for you")),
+                "broken" => Ok("x".parse::<u8>().map(drop)?),
+                "panic" => panic!("a middleware of the tests panics"),
+                _ => Ok(()),
+            }
+        })
+        .middleware(async move |socket: Socket<String>, event: String, _: RawArgs| {
+            note(&second, &socket, format!("second {event}"));
+            Ok(())
+        })
+        .on("do", async move |socket: Socket<String>, what: String| {
+            note(&noting, &socket, format!("does {what}"));
+            Ok(what)
+        })
+        .on("forbidden", async |_: Socket<String>, (): ()| Ok("allowed"))
+        .on_disconnect(async move |socket: Socket<String>, reason| {
+            left.left.note((socket.id(), reason));
+            Ok(())
+        })
+}
+
+#[derive(Default, Deserialize)]
+struct Asked {
+    refusing: Vec<String>,
+}
+
+/// Whoever the client names in its auth payload refuses it, or panics if there are three of them.
+fn admitted(handshake: &Handshake, stage: &str) -> Result<(), Refusal> {
+    assert_eq!(handshake.namespace(), "/checked");
+    match stages(handshake).iter().any(|refusing| refusing == stage) {
+        true if stages(handshake).len() > 2 => panic!("a check of the tests panics"),
+        true => Err(Refusal::new(format!("refused by {stage}"))),
+        false => Ok(()),
+    }
+}
+
+fn stages(handshake: &Handshake) -> Vec<String> {
+    handshake.auth::<Asked>().unwrap_or_default().refusing
+}
+
+/// A client in the namespace: its connection and the id of its socket.
+async fn enter(app: &App) -> (Guest, String) {
+    let mut guest = app.guest(1).await;
+    guest.path = "/checked";
+    guest.ws.send("40/checked,").await;
+    let id = connected(&guest.hears().await, "/checked");
+    assert_eq!(guest.event().await, r#"["welcome",""]"#);
+    (guest, id)
+}
+
+fn handled(app: &App, id: &str) -> Vec<String> {
+    app.seen.handled.all(|(of, what)| (of.to_string() == id).then(|| what.clone()))
+}
+
+async fn middleware_runs_in_order_before_the_handler(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    assert_eq!(guest.ask(r#"["do","this"]"#).await, r#"["this"]"#);
+    let expected = [r#"any do "this""#, r#"first do "this""#, "second do", "does this"];
+    assert_eq!(handled(app, &id), expected);
+}
+
+async fn an_error_of_a_middleware_stops_the_event_and_is_its_ack(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    let refused = r#"[{"error":{"code":"forbidden","message":"not for you"}}]"#;
+    assert_eq!(guest.ask(r#"["forbidden",1]"#).await, refused);
+    let masked = r#"[{"error":{"code":"internal","message":"internal error"}}]"#;
+    assert_eq!(guest.ask(r#"["broken"]"#).await, masked);
+    guest.emit(r#"["forbidden",2]"#).await;
+    assert_eq!(guest.ask(r#"["do","it"]"#).await, r#"["it"]"#, "the socket lives on");
+    let handled = handled(app, &id);
+    let before: Vec<_> = handled.iter().take_while(|what| !what.contains("do")).collect();
+    assert_eq!(
+        before,
+        [
+            "any forbidden 1",
+            "first forbidden 1",
+            "any broken ",
+            "first broken ",
+            "any forbidden 2",
+            "first forbidden 2"
+        ]
+    );
+}
+
+async fn what_nobody_handles_passes_observers_and_middleware_too(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    let unknown = r#"[{"error":{"code":"unknown_event","message":"no handler for this event"}}]"#;
+    assert_eq!(guest.ask(r#"["else"]"#).await, unknown);
+    assert_eq!(handled(app, &id), ["any else ", "first else ", "second else"]);
+}
+
+async fn a_panic_in_middleware_disconnects_its_socket(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    guest.emit(r#"["panic"]"#).await;
+    assert_eq!(guest.hears().await, "41/checked,");
+    let left = |(left, reason): &(socketmesh::id::SocketId, socketmesh::DisconnectReason)| {
+        (left.to_string() == id).then(|| reason.as_str())
+    };
+    assert_eq!(app.seen.left.find("on_disconnect", left).await, "server namespace disconnect");
+    assert_eq!(handled(app, &id), ["any panic ", "first panic "]);
+}
+
+async fn checks_run_in_order_before_auth_and_the_first_refusal_ends_it(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    for (refusing, told) in [
+        (r#"["auth"]"#, "refused by auth"),
+        (r#"["second","auth"]"#, "refused by second"),
+        (r#"["first","second"]"#, "refused by first"),
+        (r#"["second","first"]"#, "refused by first"),
+        (r#"["x","x","second"]"#, "internal error"),
+    ] {
+        ws.send(&format!(r#"40/checked,{{"refusing":{refusing}}}"#)).await;
+        assert_eq!(ws.packet_text().await, format!(r#"44/checked,{{"message":"{told}"}}"#));
+    }
+    ws.send(r#"40/checked,{"refusing":["nobody"]}"#).await;
+    connected(&ws.packet_text().await, "/checked");
+    assert_eq!(ws.packet_text().await, r#"42/checked,["welcome","nobody"]"#);
+}
+
+on_one_and_three_nodes! {
+    crate::app:
+    middleware_runs_in_order_before_the_handler,
+    an_error_of_a_middleware_stops_the_event_and_is_its_ack,
+    what_nobody_handles_passes_observers_and_middleware_too,
+    a_panic_in_middleware_disconnects_its_socket,
+    checks_run_in_order_before_auth_and_the_first_refusal_ends_it,
+}

@@ -1,0 +1,243 @@
+//! The handlers of a namespace, and what is done where its author gave none.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::{self, Future};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::args::{IntoArgs, RawArgs};
+use super::super::behaviour::{Admission, Behaviour, BoxFuture, Data};
+use super::super::error::{ArgsError, DisconnectReason, EventError, Refusal};
+use super::super::exchange::Emitted;
+use super::super::handle::{NamespaceRef, Socket};
+use super::super::handshake::Handshake;
+use super::super::observers::RoomEvent;
+use super::super::packet::Event;
+use super::super::raw::RawSocket;
+
+type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
+
+pub(super) type AdmitFn = Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+pub(super) type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<S, Refusal>> + Send + Sync>;
+pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Sync>;
+pub(super) type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> Outcome<RawArgs> + Send + Sync>;
+pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, String, RawArgs) -> Outcome<()> + Send + Sync>;
+pub(super) type ObserveFn<S> =
+    Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
+pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &Emitted) -> Outcome<RawArgs> + Send + Sync>;
+pub(super) type RoomFn = Box<dyn Fn(NamespaceRef, RoomEvent) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
+pub(super) type UpdateFn<S> = Box<dyn Fn(&S, &RawArgs) -> Result<(), ArgsError> + Send + Sync>;
+
+/// What the author of a namespace gave it.
+pub(super) struct Handlers<S> {
+    pub(super) admit: Vec<AdmitFn>,
+    pub(super) auth: Auth<S>,
+    pub(super) on_connect: Option<ConnectFn<S>>,
+    pub(super) on_any: Vec<ObserveFn<S>>,
+    pub(super) middleware: Vec<MiddlewareFn<S>>,
+    pub(super) on: HashMap<String, EventFn<S>>,
+    pub(super) events: Option<EventFn<S>>,
+    pub(super) fallback: Option<EventFn<S>>,
+    pub(super) on_disconnecting: Option<DisconnectFn<S>>,
+    pub(super) on_disconnect: Option<DisconnectFn<S>>,
+    pub(super) on_any_outgoing: Vec<ObserveFn<S>>,
+    pub(super) on_room: Option<RoomFn>,
+    pub(super) on_server_event: HashMap<String, ServerEventFn>,
+    pub(super) describe: Option<DescribeFn<S>>,
+    pub(super) on_update: Option<UpdateFn<S>>,
+}
+
+pub(super) enum Auth<S> {
+    Everybody(Arc<S>),
+    Asked(AuthFn<S>),
+}
+
+impl Handlers<()> {
+    pub(super) fn open() -> Self {
+        Self::new(Vec::new(), Auth::Everybody(Arc::new(())))
+    }
+}
+
+impl<S> Handlers<S> {
+    pub(super) fn new(admit: Vec<AdmitFn>, auth: Auth<S>) -> Self {
+        Self {
+            admit,
+            auth,
+            on_connect: None,
+            on_any: Vec::new(),
+            middleware: Vec::new(),
+            on: HashMap::new(),
+            events: None,
+            fallback: None,
+            on_disconnecting: None,
+            on_disconnect: None,
+            on_any_outgoing: Vec::new(),
+            on_room: None,
+            on_server_event: HashMap::new(),
+            describe: None,
+            on_update: None,
+        }
+    }
+
+    /// Whether there is nothing yet but what decides who may connect.
+    pub(super) fn is_empty(&self) -> bool {
+        self.on_connect.is_none()
+            && self.on_any.is_empty()
+            && self.middleware.is_empty()
+            && self.on.is_empty()
+            && self.events.is_none()
+            && self.fallback.is_none()
+            && self.on_disconnecting.is_none()
+            && self.on_disconnect.is_none()
+            && self.on_any_outgoing.is_empty()
+            && self.on_room.is_none()
+            && self.on_server_event.is_empty()
+            && self.describe.is_none()
+            && self.on_update.is_none()
+    }
+}
+
+impl<S: Send + Sync + 'static> Handlers<S> {
+    /// Hands an event to its handler.
+    fn dispatch(&self, socket: Socket<S>, event: Event) -> Outcome<RawArgs> {
+        match self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref()) {
+            Some(handler) => handler(socket, event),
+            None => unknown_event(),
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
+    fn admit(&self, handshake: Handshake) -> Admission {
+        let decision: BoxFuture<'static, Result<Data, Refusal>> = match &self.auth {
+            Auth::Everybody(data) if self.admit.is_empty() => {
+                return Admission::Open(Arc::clone(data) as Data);
+            }
+            Auth::Everybody(data) => Box::pin(future::ready(Ok(Arc::clone(data) as Data))),
+            Auth::Asked(auth) => {
+                let decision = auth(handshake.clone());
+                Box::pin(async move { Ok(Arc::new(decision.await?) as Data) })
+            }
+        };
+        let checks = self.admit.clone();
+        Admission::Deciding(Box::pin(async move {
+            for check in checks {
+                check(handshake.clone()).await?;
+            }
+            decision.await
+        }))
+    }
+
+    fn connected(&self, socket: Arc<RawSocket>) -> Outcome<()> {
+        match (&self.on_connect, Socket::of(socket)) {
+            (Some(handler), Some(socket)) => handler(socket),
+            _ => nothing(),
+        }
+    }
+
+    fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
+        let Some(socket) = Socket::of(socket) else { return unknown_event() };
+        if self.on_any.is_empty() && self.middleware.is_empty() {
+            return self.dispatch(socket, event);
+        }
+        Box::pin(async move {
+            for observe in &self.on_any {
+                observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
+            }
+            for check in &self.middleware {
+                check(socket.clone(), event.name.to_string(), event.args.clone()).await?;
+            }
+            self.dispatch(socket, event).await
+        })
+    }
+
+    fn awaits_disconnecting(&self) -> bool {
+        self.on_disconnecting.is_some()
+    }
+
+    fn disconnecting(&self, socket: Arc<RawSocket>, reason: DisconnectReason) -> Outcome<()> {
+        match (&self.on_disconnecting, Socket::of(socket)) {
+            (Some(handler), Some(socket)) => handler(socket, reason),
+            _ => nothing(),
+        }
+    }
+
+    fn disconnected(&self, socket: Arc<RawSocket>, reason: DisconnectReason) -> Outcome<()> {
+        match (&self.on_disconnect, Socket::of(socket)) {
+            (Some(handler), Some(socket)) => handler(socket, reason),
+            _ => nothing(),
+        }
+    }
+
+    fn watches_outgoing(&self) -> bool {
+        !self.on_any_outgoing.is_empty()
+    }
+
+    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a Emitted) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(socket) = Socket::of(socket) else { return };
+            for observe in &self.on_any_outgoing {
+                observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
+            }
+        })
+    }
+
+    fn watches_rooms(&self) -> bool {
+        self.on_room.is_some()
+    }
+
+    fn room(&self, namespace: NamespaceRef, event: RoomEvent) -> BoxFuture<'static, ()> {
+        match &self.on_room {
+            Some(handler) => handler(namespace, event),
+            None => Box::pin(future::ready(())),
+        }
+    }
+
+    fn server_event(&self, namespace: NamespaceRef, event: &Emitted) -> Option<Outcome<RawArgs>> {
+        Some(self.on_server_event.get(&*event.name)?(namespace, event))
+    }
+
+    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value {
+        match (&self.describe, data.downcast_ref()) {
+            (Some(describe), Some(data)) => describe(data),
+            _ => Value::Null,
+        }
+    }
+
+    fn update(&self, data: &(dyn Any + Send + Sync), update: &RawArgs) -> Option<Result<(), ArgsError>> {
+        Some(self.on_update.as_ref()?(data.downcast_ref()?, update))
+    }
+}
+
+/// A handler with its decoding before and its encoding behind it.
+pub(super) fn event_fn<S, A, R, F, Fut>(
+    decode: impl Fn(&Event) -> Result<A, EventError> + Send + Sync + 'static,
+    handler: F,
+) -> EventFn<S>
+where
+    S: Send + Sync + 'static,
+    A: Send + 'static,
+    R: IntoArgs + Send + 'static,
+    F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+{
+    Box::new(move |socket, event| match decode(&event) {
+        Ok(decoded) => {
+            let result = (handler.clone())(socket, decoded);
+            Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
+        }
+        Err(error) => Box::pin(future::ready(Err(error))),
+    })
+}
+
+fn nothing() -> Outcome<()> {
+    Box::pin(future::ready(Ok(())))
+}
+
+fn unknown_event() -> Outcome<RawArgs> {
+    Box::pin(future::ready(Err(EventError::new("unknown_event", "no handler for this event"))))
+}
