@@ -41,7 +41,8 @@ impl Listener {
         Self { tcp, tls: None, limits }
     }
 
-    /// Serves over TLS only. A client has 10 s for its handshake.
+    /// Serves over TLS only. A client has 10 s for its handshake, or the time for a head if that is shorter; beyond 4096
+    /// handshakes under way, further clients are turned away.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self

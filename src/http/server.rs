@@ -117,7 +117,9 @@ impl<A: Application> Server<A> {
             Some(tls) => {
                 // A flood of handshakes is turned away instead of kept waiting.
                 let _permit = self.handshakes.try_acquire().map_err(io::Error::other)?;
-                Transport::Tls(Box::new(timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??))
+                Transport::Tls(Box::new(
+                    timeout(self.limits.head.min(HANDSHAKE_TIMEOUT), tls.accept(stream)).await??,
+                ))
             }
         };
         timeout(self.limits.head, ClientStream::open(transport, self.limits.write)).await?
