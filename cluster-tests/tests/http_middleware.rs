@@ -88,7 +88,8 @@ async fn every_request_passes_each_middleware_once_at_the_node_it_reaches() {
     assert_eq!([&first, &second].map(|count| count.load(Ordering::Relaxed)), [asked, asked]);
 }
 
-async fn whoever_is_refused_is_told_by_code_or_answer(nodes: Nodes) {
+async fn whoever_is_refused_is_told_by_code_or_answer(count: usize) {
+    let nodes = guarded(count).await;
     let target = &nodes.target;
     let refused = target.get(POLLING).await;
     assert_eq!(refused.outcome(), (400, BAD_REQUEST));
@@ -128,7 +129,7 @@ async fn guarded(count: usize) -> Nodes {
     nodes(count, Config { middleware, cors: Some(Cors::any()), ..Config::default() }).await
 }
 
-on_one_and_three_nodes!(crate::guarded: whoever_is_refused_is_told_by_code_or_answer);
+on_one_and_three_nodes!(std::convert::identity: whoever_is_refused_is_told_by_code_or_answer);
 
 #[tokio::test]
 async fn what_the_engine_says_overrides_a_middleware() {
