@@ -1,4 +1,5 @@
 //! What comes before a request: TLS, HTTP/1.1 and HTTP/2, and clients that take their time.
+#![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -260,9 +261,8 @@ async fn a_websocket_runs_over_tls_on_any_node() {
         let session = open(&over).await.replace("polling", "websocket");
         let stream = trust.connect(front.http[n], &["http/1.1"]).await.expect("trusted");
         let uri = format!("wss://localhost/socket.io/?{session}");
-        let (mut ws, _) = within("a WebSocket", tokio_tungstenite::client_async(uri, stream))
-            .await
-            .expect("it is accepted");
+        let accepted = Box::pin(tokio_tungstenite::client_async(uri, stream));
+        let (mut ws, _) = within("a WebSocket", accepted).await.expect("it is accepted");
         for text in ["2probe", "5", "40", r#"420["echo","over TLS"]"#] {
             ws.send(Message::text(text)).await.expect("an open WebSocket");
         }

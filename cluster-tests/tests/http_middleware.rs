@@ -1,4 +1,5 @@
 //! What applications say to the requests of clients: middleware, headers, and who hears of refusals.
+#![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -163,7 +163,7 @@ impl<A: Application> Server<A> {
             }
         });
         let mut connection = pin!(multiplexed().serve_connection(TokioIo::new(stream), answer));
-        let mut looks = interval(head.min(write) / LOOKS);
+        let mut looks = interval((head.min(write) / LOOKS).max(SHORTEST));
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -272,6 +272,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How often a connection of HTTP/2 is looked at within the shortest of its timeouts.
 const LOOKS: u32 = 4;
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// How long requests under way may take to be answered when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
