@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   request ──► CORS ──► client files
-//!                  └──► whose sid? ── another node's ──► forward (HTTP over a stream of the mesh)
-//!                            └── ours, or none ──► verify ──► polling | upgrade ──► engine
+//!                  └──► middleware ──► whose sid? ── another node's ──► forward (HTTP over a stream of the mesh)
+//!                                           └── ours, or none ──► verify ──► polling | upgrade ──► engine
 //! ```
 //!
-//! The node that a request reaches is its edge: it applies CORS. The node that owns the session interprets it: limits,
+//! The node that a request reaches is its edge: it applies CORS and
+//! middleware. The node that owns the session interprets it: limits,
 //! overlaps and heartbeats are decided there, so they do not depend on which edges a client's requests take.
 
 pub(crate) mod body;
@@ -19,9 +20,14 @@ pub(crate) mod exchange;
 mod forward;
 mod jsonp;
 mod linger;
+mod listener;
+mod middleware;
 mod polling;
 mod reply;
 pub(crate) mod server;
+pub(crate) mod stream;
+mod streams;
+mod tls;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -34,8 +40,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
-use hyper::header::{HeaderValue, SET_COOKIE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{COOKIE, HOST, HeaderValue, SET_COOKIE};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use crate::cluster::{Mesh, Owner};
 use crate::engine::{
@@ -50,7 +56,11 @@ pub use certificate::{Certificate, CertificateError};
 pub use client_files::CLIENT_VERSION;
 pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
 pub use cors::Cors;
+pub use hyper::http::request::Parts;
+pub use listener::Listener;
+pub use middleware::{ConnectionError, Headers, Middleware, OnConnectionError, Rejection};
 pub use server::not_found;
+pub use tls::Tls;
 
 /// Any error of a request's body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -75,6 +85,11 @@ struct Shared<A: Application> {
 /// The address of the client, if whoever serves the connection puts it into a request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct RemoteAddr(pub SocketAddr);
+
+/// Whether the client came over TLS, if whoever serves the connection puts it into a request's extensions; otherwise the
+/// request's URI says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Secure(pub bool);
 
 impl<A: Application> Service<A> {
     pub(crate) fn new(
@@ -102,17 +117,26 @@ impl<A: Application> Service<A> {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(Lingering::new);
-        if self.forwarded {
-            return self.shared.own(request).await;
+        let mut request = request.map(Lingering::new);
+        if request.version() == Version::HTTP_2 {
+            say_as_http1(&mut request);
         }
-        self.shared.edge(request).await
+        let config = &self.shared.config;
+        let seen = config.watches().then(|| middleware::head(&request));
+        let response = match &seen {
+            _ if self.forwarded => self.shared.own(request).await,
+            seen => self.shared.edge(request, seen.as_ref()).await,
+        };
+        if let (Some(seen), Some(hearer)) = (&seen, &config.on_connection_error) {
+            hearer.hear(seen, &response);
+        }
+        response
     }
 }
 
 impl<A: Application> Shared<A> {
     /// What the node does that the client's connection ends at.
-    async fn edge<B>(&self, request: Request<B>) -> Response<Body>
+    async fn edge<B>(&self, request: Request<B>, seen: Option<&Arc<Parts>>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -122,7 +146,15 @@ impl<A: Application> Shared<A> {
             (Some(cors), Some(headers)) if request.method() == Method::OPTIONS => {
                 return cors.preflight(headers);
             }
-            _ => self.route(request).await,
+            _ => {
+                let (method, path) = (request.method(), request.uri().path());
+                let file = client_files::serve(&self.config.client, method, path, request.headers()).await;
+                match (file, seen) {
+                    (Some(file), _) => file,
+                    (None, Some(seen)) => self.watched(request, seen).await,
+                    (None, None) => self.route(request).await,
+                }
+            }
         };
         if let (Some(cors), Some(headers)) = (&self.config.cors, &headers) {
             cors.apply(headers, response.headers_mut());
@@ -135,21 +167,35 @@ impl<A: Application> Shared<A> {
         response
     }
 
+    /// A request, with what the application says to it before and after.
+    async fn watched<B>(&self, request: Request<B>, seen: &Arc<Parts>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut added = HeaderMap::new();
+        let mut response = match middleware::run(&self.config.middleware, seen, &mut added).await {
+            Some(refusal) => refusal,
+            None => self.route(request).await,
+        };
+        // As in Node, what the engine says overrides.
+        added.extend(std::mem::take(response.headers_mut()));
+        *response.headers_mut() = added;
+        if matches!(response.status(), StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS) {
+            let opens = Query::parse(seen.uri.query().unwrap_or_default()).sid() == Ok(None);
+            let initial = self.config.initial_headers.as_ref().filter(|_| opens);
+            for headers in initial.into_iter().chain(&self.config.headers) {
+                headers.add(response.headers_mut(), seen);
+            }
+        }
+        response
+    }
+
     async fn route<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Some(response) = client_files::serve(
-            &self.config.client,
-            request.method(),
-            request.uri().path(),
-            request.headers(),
-        )
-        .await
-        {
-            return response;
-        }
         let query = Query::parse(request.uri().query().unwrap_or_default());
         if let Some(cluster) = &self.cluster {
             match query.sid() {
@@ -206,11 +252,15 @@ impl<A: Application> Shared<A> {
     async fn open<B: Send>(&self, opening: Opening, query: Query, request: Request<B>) -> Response<Body> {
         let upgrade = opening.transport() == Transport::WebSocket;
         let handshake = Arc::new(handshake(&request, query));
-        if let Some(allow) = &self.config.allow_request
-            && let Err(message) = allow.ask(Arc::clone(&handshake)).await
-        {
-            let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
-            return reply::refusal(&HandshakeError::Forbidden { message }, upgrade);
+        if let Some(allow) = &self.config.allow_request {
+            match allow.ask(Arc::clone(&handshake)).await {
+                Some(Ok(())) => {}
+                Some(Err(message)) => {
+                    let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
+                    return reply::refusal(&HandshakeError::Forbidden { message }, upgrade);
+                }
+                None => return reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+            }
         }
         let transport = match opening.admit(self.engine.config()) {
             Ok(transport) => transport,
@@ -247,11 +297,27 @@ impl<A: Application> WeakService<A> {
     }
 }
 
+/// What HTTP/2 says in other words (RFC 9113, sections 8.3.1 and 8.2.3): nobody else has to know.
+fn say_as_http1<B>(request: &mut Request<B>) {
+    let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let headers = request.headers_mut();
+    if let Some(host) = host {
+        headers.entry(HOST).or_insert(host);
+    }
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookie);
+    }
+}
+
 /// What applications may know of the request that opens a session.
 fn handshake<B>(request: &Request<B>, query: Query) -> Handshake {
     let address = request.extensions().get::<RemoteAddr>().map(|address| address.0);
     let url = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-    let secure = request.uri().scheme_str() == Some("https");
+    let secure = request.extensions().get::<Secure>();
+    let secure = secure.map_or_else(|| request.uri().scheme_str() == Some("https"), |secure| secure.0);
     #[expect(clippy::disallowed_methods, reason = "the one place that dates a handshake")]
     let issued = SystemTime::now();
     Handshake::new(request.headers().clone(), url, query, address, secure, issued)

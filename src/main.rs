@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// A clustered Socket.IO server: no Redis, no sticky load balancer.
 ///
-/// Log output goes to standard error; RUST_LOG filters it (default: info).
+/// Log output goes to standard error; RUST_LOG filters it (default: info,ractor=warn).
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -26,17 +26,17 @@ enum Command {
     /// whiteboard and a chat on it.
     Demo(demo::Options),
     /// Runs one node, alone or as a member of a cluster. It serves the application of the demo.
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let result = match cli.command {
         Command::Demo(options) => demo::run(options).await,
-        Command::Serve(options) => serve::run(options).await,
+        Command::Serve(options) => serve::run(&options).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,3 +47,6 @@ async fn main() -> ExitCode {
         }
     }
 }
+
+/// A span of ractor for each actor, so for each session, is noise.
+const LOG: &str = "info,ractor=warn";

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
 use tokio::time::timeout;
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 use crate::cluster::{self, BiStream, Cluster, Mesh, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
-use crate::http::{self, Body, Service};
+use crate::http::{self, Body, Listener, Service};
 use crate::id::{Key, NodeId};
 use crate::socket::exchange::Inbound;
 use crate::socket::peers::{Peers, Solo};
@@ -107,31 +106,31 @@ impl<A: Application> Node<A> {
         self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
     }
 
-    /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown).
-    pub async fn serve(&self, listener: TcpListener) {
+    /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown): a [`TcpListener`], or a
+    /// [`Listener`] with TLS or other limits.
+    ///
+    /// [`TcpListener`]: tokio::net::TcpListener
+    pub async fn serve(&self, listener: impl Into<Listener>) {
         self.serve_at("/socket.io/", listener, server::not_found).await;
     }
 
     /// Serves clients at `path` of `listener` until [`shutdown`](Self::shutdown); requests for other paths are
-    /// answered by `elsewhere`. As in Node, `path` is a prefix that ends with a slash.
+    /// answered by `elsewhere`.
+    ///
+    /// As in Node, `path` is a prefix; without a slash at its end it is Node's `addTrailingSlash: false`. A WebSocket for
+    /// another path gets the answer of `elsewhere`, and its connection is closed (Node: `destroyUpgrade`).
     pub async fn serve_at(
         &self,
         path: &str,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         elsewhere: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
-        let server = Server {
-            service: self.service(),
-            path: path.to_owned(),
-            elsewhere: Arc::new(elsewhere),
-            max_connections: MAX_CONNECTIONS,
-        };
         let mut stopping = self.0.stopping.subscribe();
         let stop = async {
             // The sender lives in this node.
             let _gone = stopping.wait_for(|stopping| *stopping).await;
         };
-        server.serve(listener, stop).await;
+        Server::serve(self.service(), path, Arc::new(elsewhere), listener.into(), stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
@@ -359,6 +358,3 @@ pub enum StartError {
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
-
-/// Plain HTTP connections served at once; WebSockets are not counted, they are bounded by file descriptors.
-const MAX_CONNECTIONS: usize = 100_000;

@@ -25,3 +25,23 @@ pub(crate) async fn asked_to_stop() -> io::Result<()> {
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await
 }
+
+/// The times the process is told to read its configuration again: SIGHUP.
+pub(crate) struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangups {
+    /// From now on a hangup does not end the process.
+    pub(crate) fn new() -> io::Result<Self> {
+        #[cfg(unix)]
+        return Ok(Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?));
+        #[cfg(not(unix))]
+        Ok(Self())
+    }
+
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        let _told = self.0.recv().await;
+        #[cfg(not(unix))]
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,79 +1,41 @@
 //! `socketmesh serve`: one node, configured by flags and `SOCKETMESH_*` environment variables.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod options;
+
+use std::convert::Infallible;
 use std::time::Duration;
 
-use clap::Args as ClapArgs;
 use socketmesh::Node;
-use socketmesh::cluster::{Cluster, Secret};
-use socketmesh::id::NodeId;
+use socketmesh::http::{Listener, Tls};
 use tokio::net::TcpListener;
 
 use crate::demo;
-use crate::process::{BoxError, asked_to_stop, say};
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-The secret that the nodes of a cluster share, at least 32 bytes, is never a flag:
-  SOCKETMESH_SECRET        the secret itself
-  SOCKETMESH_SECRET_FILE   a file that holds it
-
-Examples:
-  socketmesh serve                                        one node on its own
-  SOCKETMESH_SECRET_FILE=/run/secrets/mesh \\
-  socketmesh serve --http 0.0.0.0:3000 --mesh 0.0.0.0:7946 --seed chat-nodes:7946")]
-pub(crate) struct Options {
-    /// Address for clients.
-    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000")]
-    http: SocketAddr,
-    /// Address for the other nodes (UDP): makes this node a member of a cluster.
-    #[arg(long, env = "SOCKETMESH_MESH")]
-    mesh: Option<SocketAddr>,
-    /// Mesh address of a node to join, `host:port`; a name stands for all its addresses. May be repeated, or separated
-    /// by commas.
-    #[arg(long, env = "SOCKETMESH_SEED", value_delimiter = ',', requires = "mesh")]
-    seed: Vec<String>,
-    /// Mesh address under which the others reach this node, if it is not the one it binds.
-    #[arg(long, env = "SOCKETMESH_ADVERTISE", requires = "mesh")]
-    advertise: Option<String>,
-    /// Name of this node, unique in its cluster and stable over restarts [default: random].
-    #[arg(long, env = "SOCKETMESH_NODE_ID", requires = "mesh")]
-    node_id: Option<NodeId>,
-    /// Name of the cluster; nodes of different clusters refuse each other.
-    #[arg(long, env = "SOCKETMESH_CLUSTER", requires = "mesh")]
-    cluster: Option<String>,
-    /// Takes clients even while no seed answers.
-    #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh")]
-    serve_alone: bool,
-    /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
-    #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
-    client_dir: Option<PathBuf>,
-}
+use crate::process::{BoxError, Hangups, asked_to_stop, say};
+pub(crate) use options::Options;
 
 /// Runs a node until it is asked to stop.
-pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
-    let id = match options.node_id.clone() {
-        Some(id) => id,
-        None => NodeId::random()?,
-    };
-    let mut builder =
-        Node::builder().http(demo::http_config(options.client_dir.clone())).namespace(demo::app(id.clone()));
-    if let Some(mesh) = options.mesh {
-        builder = builder.cluster(member(&options, mesh, id)?);
+pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
+    let id = options.node_id()?;
+    let mut builder = Node::builder()
+        .engine(options.engine_config())
+        .http(options.http_config())
+        .namespace(demo::app(id.clone()));
+    if let Some(cluster) = options.cluster(id)? {
+        builder = builder.cluster(cluster);
     }
+    let tls = options.certificate()?.map(|certificate| Tls::new(&certificate)).transpose()?;
+    // Before anybody can be told where this process listens.
+    let renewing = tls.clone().map(|tls| Ok::<_, BoxError>((tls, Hangups::new()?))).transpose()?;
     let listener = TcpListener::bind(options.http).await?;
     let http = listener.local_addr()?;
     let node = builder.start().await?;
-    let serving = node.clone();
-    let served = tokio::spawn(async move { serving.serve_at("/socket.io/", listener, demo::page).await });
+    let served = tokio::spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
     say(format_args!("listening http={http}{mesh} node={}", node.id()))?;
     tokio::select! {
-        () = node.ready() => say(format_args!("ready"))?,
-        stopped = asked_to_stop() => return Ok(stopped?),
+        result = until_stopped(&node) => result?,
+        never = renew(renewing, options) => match never {},
     }
-    asked_to_stop().await?;
     if tokio::time::timeout(PATIENCE, node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
@@ -81,21 +43,37 @@ pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
     Ok(())
 }
 
-fn member(options: &Options, mesh: SocketAddr, id: NodeId) -> Result<Cluster, BoxError> {
-    let mut cluster = Cluster::bind(mesh.to_string())
-        .node_id(id)
-        .seeds(options.seed.iter().cloned())
-        .serve_alone(options.serve_alone);
-    if let Some(secret) = Secret::from_env()? {
-        cluster = cluster.secret(secret);
+async fn serve(node: Node, path: String, listener: TcpListener, tls: Option<Tls>) {
+    let mut listener = Listener::new(listener);
+    if let Some(tls) = tls {
+        listener = listener.tls(tls);
     }
-    if let Some(advertise) = &options.advertise {
-        cluster = cluster.advertise(advertise);
+    node.serve_at(&path, listener, demo::page).await;
+}
+
+async fn until_stopped(node: &Node) -> Result<(), BoxError> {
+    tokio::select! {
+        () = node.ready() => say(format_args!("ready"))?,
+        stopped = asked_to_stop() => return Ok(stopped?),
     }
-    if let Some(name) = &options.cluster {
-        cluster = cluster.name(name);
+    Ok(asked_to_stop().await?)
+}
+
+/// Reads the certificate of clients again whenever the process is told to. One that is of no use changes nothing.
+async fn renew(renewing: Option<(Tls, Hangups)>, options: &Options) -> Infallible {
+    let Some((tls, mut hangups)) = renewing else { return std::future::pending().await };
+    loop {
+        hangups.next().await;
+        let renewed = match options.certificate() {
+            Ok(Some(certificate)) => tls.renew(&certificate).map_err(BoxError::from),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match renewed {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
     }
-    Ok(cluster)
 }
 
 /// How long a stop may take: under the grace period of common service managers.

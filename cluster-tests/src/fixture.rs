@@ -86,7 +86,7 @@ impl Fixture {
     }
 
     /// Serves clients until the node shuts down.
-    pub async fn serve(&self, suite: Suite, listener: TcpListener) {
+    pub async fn serve(&self, suite: Suite, listener: impl Into<http::Listener>) {
         match self {
             Self::Engine(node) => node.serve_at(suite.path(), listener, http::not_found).await,
             Self::Socket(node) => node.serve_at(suite.path(), listener, http::not_found).await,

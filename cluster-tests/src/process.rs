@@ -190,10 +190,15 @@ impl Node {
     /// # Errors
     /// There is no `kill`, or it refuses.
     pub async fn signal(&self, signal: &str) -> io::Result<()> {
-        let pid = self.child.id().ok_or(io::ErrorKind::NotFound)?;
-        let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().await?;
-        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -s {signal} {pid}: {sent}"))) }
+        self::signal(&self.child, signal).await
     }
+}
+
+/// Sends a signal, by its name without `SIG`.
+pub(crate) async fn signal(child: &Child, signal: &str) -> io::Result<()> {
+    let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
+    let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().await?;
+    if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -s {signal} {pid}: {sent}"))) }
 }
 
 /// Some nodes of one cluster, and a balancer without memory before them.
@@ -255,7 +260,7 @@ impl Ready {
 
 /// The last lines that a node wrote to stderr.
 #[derive(Debug)]
-struct Log {
+pub(crate) struct Log {
     id: String,
     lines: Arc<Mutex<VecDeque<String>>>,
     written: Arc<tokio::sync::Notify>,
@@ -263,7 +268,7 @@ struct Log {
 }
 
 impl Log {
-    fn follow(id: &str, stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    pub(crate) fn follow(id: &str, stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let written = Arc::new(tokio::sync::Notify::new());
         let mut following = JoinSet::new();
@@ -282,12 +287,12 @@ impl Log {
         Self { id: id.to_owned(), lines, written, following }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
-    async fn says(&mut self, text: &str) {
+    pub(crate) async fn says(&mut self, text: &str) {
         let saying = async {
             while !self.text().contains(text) {
                 self.written.notified().await;

@@ -7,8 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use cluster_tests::{deadline::within, interop};
-use serde_json::Value;
+use cluster_tests::{deadline::within, interop, server};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -17,7 +16,7 @@ use tokio::{
 #[tokio::test]
 async fn what_is_drawn_at_one_node_appears_at_another() {
     let chromium = chromium();
-    let demo = Demo::start(&build().await).await;
+    let demo = Demo::start(&server::build().await).await;
     let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.png");
     let arguments = [chromium.as_os_str(), demo.url.as_ref(), screenshot.as_os_str()];
     interop::run("browser.mjs", arguments).await;
@@ -31,29 +30,6 @@ fn chromium() -> PathBuf {
     let advice = "install Debian's package chromium, or name another by SOCKETMESH_CHROMIUM";
     assert!(path.is_file(), "this test needs a browser, and {} is not there: {advice}", path.display());
     path
-}
-
-/// Builds the server binary, which belongs to another package than this test, and says where it is.
-async fn build() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "socketmesh",
-        "--bin",
-        "socketmesh",
-        "--message-format",
-        "json",
-    ]);
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.expect("cargo can be executed");
-    assert!(output.status.success(), "building the server: {}", String::from_utf8_lossy(&output.stderr));
-    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message.get("executable")?.as_str().map(PathBuf::from)
-    });
-    executable.expect("cargo names the executable")
 }
 
 /// A running demo.

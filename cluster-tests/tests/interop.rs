@@ -1,6 +1,11 @@
 //! The official Socket.IO client in its versions against three node processes behind a balancer without memory.
 
+use cluster_tests::fixture::{Fixture, Suite};
+use cluster_tests::nodes::member;
+use cluster_tests::secure::Trust;
 use cluster_tests::{interop, process::Nodes};
+use socketmesh::http::{Listener, Tls};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn the_official_client_works_over_polling_only() {
@@ -66,6 +71,28 @@ async fn every_message_of_two_hundred_clients_in_twenty_rooms_each_is_accounted_
 async fn messages_of_the_official_client_are_deflated_both_ways() {
     let cases = "deflate,default_upgrade,binary_both_ways,acks,deflate@3,deflate@2,binary_both_ways@2";
     case_with(cases, &["--deflate"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_works_over_https_and_wss() {
+    let tls = Tls::new(&Trust::new().certificate()).expect("a certificate");
+    let (mut nodes, mut urls) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        let seed = nodes.first().and_then(Fixture::mesh_addr);
+        let node = Fixture::start(Suite::Bench, Some(member(number, seed))).await.expect("the node starts");
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        urls.push(format!("https://localhost:{}", tcp.local_addr().expect("an address").port()));
+        let (serving, listener) = (node.clone(), Listener::new(tcp).tls(tls.clone()));
+        tokio::spawn(async move { serving.serve(Suite::Bench, listener).await });
+        nodes.push(node);
+    }
+    for node in &nodes {
+        node.ready().await;
+    }
+    let cases =
+        "polling_only,websocket_only,default_upgrade,acks,binary_both_ways,polling_only@2,default_upgrade@2";
+    let arguments = [cases.to_owned(), urls[0].clone()].into_iter().chain(urls);
+    interop::run("run.mjs", arguments).await;
 }
 
 /// Runs cases of `interop/cases.mjs` against nodes of its own.

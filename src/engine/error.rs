@@ -39,6 +39,12 @@ pub enum HandshakeError {
     /// `transport=websocket` in a request that does not upgrade. Code 3.
     #[error("transport=websocket needs an upgrade request")]
     NotAnUpgrade,
+    /// A middleware of the application said no. Code 3.
+    #[error("refused by a middleware: {reason}")]
+    Middleware {
+        /// What it said; the client is not told.
+        reason: String,
+    },
     /// The application's `allow_request` said no. Code 4, HTTP 403.
     #[error("refused by the application: {message}")]
     Forbidden {
@@ -57,7 +63,11 @@ impl HandshakeError {
             Self::UnknownTransport { .. } => 0,
             Self::UnknownSession => 1,
             Self::BadMethod { .. } => 2,
-            Self::InvalidOrigin | Self::TransportMismatch | Self::ProtocolMismatch | Self::NotAnUpgrade => 3,
+            Self::InvalidOrigin
+            | Self::TransportMismatch
+            | Self::ProtocolMismatch
+            | Self::NotAnUpgrade
+            | Self::Middleware { .. } => 3,
             Self::Forbidden { .. } => 4,
             Self::UnsupportedProtocol => 5,
         }
@@ -69,9 +79,11 @@ impl HandshakeError {
             Self::UnknownTransport { .. } => "Transport unknown",
             Self::UnknownSession => "Session ID unknown",
             Self::BadMethod { .. } => "Bad handshake method",
-            Self::InvalidOrigin | Self::TransportMismatch | Self::ProtocolMismatch | Self::NotAnUpgrade => {
-                "Bad request"
-            }
+            Self::InvalidOrigin
+            | Self::TransportMismatch
+            | Self::ProtocolMismatch
+            | Self::NotAnUpgrade
+            | Self::Middleware { .. } => "Bad request",
             Self::Forbidden { message } => message,
             Self::UnsupportedProtocol => "Unsupported protocol version",
         }
@@ -174,6 +186,11 @@ mod tests {
             (HandshakeError::TransportMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
             (HandshakeError::ProtocolMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
             (HandshakeError::NotAnUpgrade, 400, r#"{"code":3,"message":"Bad request"}"#),
+            (
+                HandshakeError::Middleware { reason: "no key".into() },
+                400,
+                r#"{"code":3,"message":"Bad request"}"#,
+            ),
             (forbidden, 403, r#"{"code":4,"message":"say \"please\""}"#),
             (
                 HandshakeError::UnsupportedProtocol,

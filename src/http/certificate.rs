@@ -115,7 +115,7 @@ pub struct CertificateError {
 }
 
 impl CertificateError {
-    fn new(place: impl fmt::Display, reason: impl fmt::Display) -> Self {
+    pub(crate) fn new(place: impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self { place: place.to_string(), reason: reason.to_string() }
     }
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::cors::Cors;
+use super::middleware::{Headers, Middleware, OnConnectionError, caught};
 use crate::engine::Handshake;
 
 /// Settings of the HTTP side; Node's defaults.
@@ -19,10 +20,28 @@ pub struct Config {
     pub cookie: Option<Cookie>,
     /// Asked once for each new session, before it is created. Default: everybody may.
     pub allow_request: Option<AllowRequest>,
+    /// Asked about every request, one after another; the first that refuses decides. Default: none.
+    pub middleware: Vec<Middleware>,
+    /// Adds headers to the answer that opens a session. Default: none. Node: the event `initial_headers`.
+    pub initial_headers: Option<Headers>,
+    /// Adds headers to every successful answer of a session, 101 included. Default: none. Node: the event `headers`.
+    pub headers: Option<Headers>,
+    /// Told of every refused request. Default: nobody.
+    pub on_connection_error: Option<OnConnectionError>,
     /// Where the browser client is served from, under `socket.io.js` and the like.
     pub client: ClientFiles,
     /// Whether answers name the node that gave them, in `x-socketmesh-node`. Default: no.
     pub expose_node: bool,
+}
+
+impl Config {
+    /// Whether somebody wants to see requests.
+    pub(crate) const fn watches(&self) -> bool {
+        !self.middleware.is_empty()
+            || self.initial_headers.is_some()
+            || self.headers.is_some()
+            || self.on_connection_error.is_some()
+    }
 }
 
 /// Where the browser client (`<path>/socket.io.js` …) comes from. Node: option `serveClient`.
@@ -93,8 +112,8 @@ impl Cookie {
     }
 }
 
-/// Decides whether a client may open a session: HTTP 403 (400 for a WebSocket) with the message if not.
-/// Node: option `allowRequest`.
+/// Decides whether a client may open a session: HTTP 403 (400 for a WebSocket) with the message if not. A panic is
+/// answered 500. Node: option `allowRequest`.
 #[derive(Clone)]
 pub struct AllowRequest(Arc<Ask>);
 
@@ -110,8 +129,9 @@ impl AllowRequest {
         Self(Arc::new(move |handshake| Box::pin((decide.clone())(handshake))))
     }
 
-    pub(crate) async fn ask(&self, handshake: Arc<Handshake>) -> Result<(), String> {
-        (self.0)(handshake).await
+    /// `None` if it panicked.
+    pub(crate) async fn ask(&self, handshake: Arc<Handshake>) -> Option<Result<(), String>> {
+        caught(|| (self.0)(handshake)).await
     }
 }
 

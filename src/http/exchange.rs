@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use super::body::{AbortOnDrop, Body};
+use super::stream::bare;
 
 /// Sends `request` over `stream`. If the answer switches protocols, the splice has to be run.
 ///
@@ -67,7 +68,7 @@ impl Splice {
     pub(crate) async fn run(self) {
         if let (Ok(client), Ok(other)) = tokio::join!(self.client, self.other) {
             let (mut client, mut other) =
-                (tokio::io::split(TokioIo::new(client)), tokio::io::split(TokioIo::new(other)));
+                (tokio::io::split(bare(client)), tokio::io::split(TokioIo::new(other)));
             let mut there = pin!(pump(&mut client.0, &mut other.1));
             let mut back = pin!(pump(&mut other.0, &mut client.1));
             // Once one side is done the other has a moment to say so, too; then there is nobody left to wait for.

@@ -4,6 +4,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
+use super::middleware::Refused;
 use crate::engine::HandshakeError;
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
@@ -20,11 +21,13 @@ pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.extensions_mut().insert(Refused(error.clone()));
         return response;
     }
     let mut response = Response::new(Body::from(error.body()));
     *response.status_mut() = StatusCode::from_u16(error.status_http()).unwrap_or(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.extensions_mut().insert(Refused(error.clone()));
     response
 }
 

@@ -1,21 +1,16 @@
 //! From an HTTP request to a WebSocket of a session.
 
-use std::io::{self, Cursor};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 use super::body::Body;
 use super::reply;
-use crate::engine::websocket::{self, Stream, Terms, codec};
+use super::stream::bare;
+use crate::engine::websocket::{self, Terms, codec};
 use crate::engine::{Application, Config, Engine, Handshake, HandshakeError, SessionRef, Transport};
 
 /// Whether a request wants to become a WebSocket.
@@ -42,7 +37,7 @@ pub(crate) async fn open<A: Application, B: Send>(
     if let Some((conn, line)) = opened.socket {
         let session = opened.session;
         tokio::spawn(async move {
-            match upgraded.await.map(stream) {
+            match upgraded.await.map(bare) {
                 Ok(stream) => websocket::serve(stream, session, conn, line, terms).await,
                 Err(_) => session.lost(conn),
             }
@@ -63,7 +58,7 @@ pub(crate) fn resume<K: Send + 'static, B>(
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
-        if let Ok(stream) = upgraded.await.map(stream) {
+        if let Ok(stream) = upgraded.await.map(bare) {
             let (conn, line) = session.attach();
             websocket::serve(stream, session, conn, line, terms).await;
         }
@@ -76,7 +71,7 @@ pub(crate) fn misplaced<B>(mut request: Request<B>) -> Response<Body> {
     let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            let mut stream = stream(upgraded);
+            let mut stream = bare(upgraded);
             let _gone = stream.write_all(&codec::close_frame(None)).await;
             let _gone = stream.shutdown().await;
         }
@@ -107,68 +102,4 @@ fn extend(request: &HeaderMap, config: &Config, response: &mut Response<Body>) -
 
 fn not_a_websocket() -> Response<Body> {
     reply::refusal(&HandshakeError::NotAnUpgrade, true)
-}
-
-/// The bare connection under an upgrade. hyper's own wrapper keeps an 8 KiB read buffer for as long as it lives.
-fn stream(upgraded: Upgraded) -> Box<dyn Stream> {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => prefixed(parts.io.into_inner(), &parts.read_buf),
-        Err(upgraded) => Box::new(TokioIo::new(upgraded)),
-    }
-}
-
-fn prefixed(stream: TcpStream, read: &[u8]) -> Box<dyn Stream> {
-    if read.is_empty() {
-        Box::new(stream)
-    } else {
-        Box::new(Prefixed { prefix: Cursor::new(Bytes::copy_from_slice(read)), stream })
-    }
-}
-
-/// A connection of which some bytes were read already: a client need not wait for the 101.
-struct Prefixed {
-    prefix: Cursor<Bytes>,
-    stream: TcpStream,
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if let Poll::Ready(Ok(())) = Pin::new(&mut self.prefix).poll_read(cx, buffer)
-            && buffer.filled().len() > before
-        {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -1,0 +1,120 @@
+//! The server binary, `socketmesh serve`, as a process.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::deadline::within;
+use crate::process::{self, Log};
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    log: Log,
+}
+
+impl Server {
+    /// Starts `socketmesh serve` on a free port, with these arguments and variables.
+    ///
+    /// # Panics
+    /// It cannot be built or executed.
+    pub async fn start(
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new(build().await);
+        command.args(["serve", "--http", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the server can be executed");
+        let said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let log = Log::follow("server", child.stderr.take().expect("it is piped"));
+        Self { child, said, log }
+    }
+
+    /// Waits until it says where it listens: for clients, and for other nodes.
+    ///
+    /// # Panics
+    /// It ends before.
+    pub async fn listening(&mut self) -> (SocketAddr, Option<SocketAddr>) {
+        let line = self.line("listening ").await;
+        let field = |name| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse().ok());
+        (field("http=").expect("an address for clients"), field("mesh="))
+    }
+
+    /// Waits until it is ready for clients.
+    ///
+    /// # Panics
+    /// It ends before.
+    pub async fn ready(&mut self) {
+        self.line("ready").await;
+    }
+
+    /// Waits until it says something on stderr that contains `text`.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub async fn says(&mut self, text: &str) {
+        self.log.says(text).await;
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    ///
+    /// # Errors
+    /// There is no `kill`, or it refuses.
+    pub async fn signal(&self, signal: &str) -> std::io::Result<()> {
+        process::signal(&self.child, signal).await
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn ended(mut self) -> ExitStatus {
+        within("the server to end", self.child.wait()).await.expect("it can be waited for")
+    }
+
+    async fn line(&mut self, prefix: &str) -> String {
+        let line = async {
+            while let Ok(Some(line)) = self.said.next_line().await {
+                if let Some(rest) = line.strip_prefix(prefix) {
+                    return rest.to_owned();
+                }
+            }
+            panic!("the server ended before it said {prefix:?}: {}", self.log.text())
+        };
+        within(format!("the server to say {prefix:?}"), line).await
+    }
+}
+
+/// Builds the server binary, which belongs to another package than the tests, and says where it is.
+///
+/// # Panics
+/// It cannot be built.
+pub async fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "socketmesh",
+        "--bin",
+        "socketmesh",
+        "--message-format",
+        "json",
+    ]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.expect("cargo can be executed");
+    assert!(output.status.success(), "building the server: {}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let executable = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    executable.expect("cargo names the executable")
+}

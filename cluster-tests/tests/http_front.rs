@@ -1,0 +1,452 @@
+//! What comes before a request: TLS, HTTP/1.1 and HTTP/2, and clients that take their time.
+#![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster_tests::deadline::within;
+use cluster_tests::fixture::Suite;
+use cluster_tests::http::Call;
+use cluster_tests::nodes::member;
+use cluster_tests::polling::{self, Polling};
+use cluster_tests::secure::{Multiplexed, Trust, multiplexed};
+use cluster_tests::target::Target;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Version};
+use socketmesh::engine::Handshake;
+use socketmesh::http::{AllowRequest, Body, Config, Listener, Tls};
+use socketmesh::{Node, Socket, namespace};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Nodes behind listeners of the test's making, and the handshakes they saw.
+struct Front {
+    nodes: Vec<Node>,
+    http: Vec<SocketAddr>,
+    seen: Arc<Mutex<Vec<Arc<Handshake>>>>,
+}
+
+impl Front {
+    async fn start(count: usize, listener: impl Fn(TcpListener) -> Listener) -> Self {
+        let mut front = Self { nodes: Vec::new(), http: Vec::new(), seen: Arc::default() };
+        let seen = Arc::clone(&front.seen);
+        let look = AllowRequest::new(async move |handshake: Arc<Handshake>| {
+            seen.lock().expect("nobody panicked").push(handshake);
+            Ok(())
+        });
+        let config = Config { allow_request: Some(look), ..Config::default() };
+        for number in 0..count {
+            let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
+            let mut builder = Node::builder().http(config.clone()).namespace(echo);
+            if count > 1 {
+                let seed = front.nodes.first().and_then(Node::mesh_addr);
+                builder = builder.cluster(member(number, seed));
+            }
+            let node = builder.start().await.expect("the node starts");
+            let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            front.http.push(tcp.local_addr().expect("an address"));
+            let (serving, listener) = (node.clone(), listener(tcp));
+            tokio::spawn(async move { serving.serve_at("/socket.io/", listener, large).await });
+            front.nodes.push(node);
+        }
+        for node in &front.nodes {
+            node.ready().await;
+        }
+        front
+    }
+
+    fn target(&self) -> Target {
+        Target::of(Suite::Socket, self.http[0], &self.http)
+    }
+
+    fn last_handshake(&self) -> Arc<Handshake> {
+        Arc::clone(self.seen.lock().expect("nobody panicked").last().expect("a handshake"))
+    }
+
+    async fn plain(&self, n: usize) -> Multiplexed {
+        multiplexed(self.tcp(n).await, WINDOW).await.0
+    }
+
+    async fn tcp(&self, n: usize) -> TcpStream {
+        TcpStream::connect(self.http[n % self.http.len()]).await.expect("it listens")
+    }
+}
+
+/// More than any system buffers for a connection.
+fn large(_: &Request<hyper::body::Incoming>) -> hyper::Response<Body> {
+    hyper::Response::new(Body::from(vec![b'x'; 64 << 20]))
+}
+
+async fn ask(over: &Multiplexed, request: Request<Full<Bytes>>) -> (u16, String) {
+    let mut over = over.clone();
+    let answer = async {
+        let answer = over.send_request(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("the whole answer").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    within("an answer over HTTP/2", answer).await
+}
+
+fn get(query: &str) -> Request<Full<Bytes>> {
+    request("GET", query, "")
+}
+
+fn request(method: &str, query: &str, body: &str) -> Request<Full<Bytes>> {
+    let uri = format!("http://chat.example/socket.io/?{query}");
+    let body = Full::new(Bytes::from(body.to_owned()));
+    Request::builder().method(method).uri(uri).version(Version::HTTP_2).body(body).expect("a request")
+}
+
+async fn open(over: &Multiplexed) -> String {
+    let (status, body) = ask(over, get(POLLING)).await;
+    assert_eq!(status, 200);
+    let handshake = polling::handshake(&body);
+    format!("{POLLING}&sid={}", handshake.get("sid").and_then(|sid| sid.as_str()).expect("a sid"))
+}
+
+/// Joins the namespace and is echoed to, with a GET that waits beside the POSTs. `over` are taken in turn.
+async fn converse(over: &[Multiplexed], session: &str) {
+    let mut turns = over.iter().cycle();
+    let mut next = || turns.next().expect("a connection");
+    let joined = tokio::join!(ask(next(), get(session)), ask(next(), request("POST", session, "40")));
+    assert!(joined.0.1.starts_with("40{"), "{joined:?}");
+    for n in 0..5 {
+        let event = format!(r#"42{n}["echo","{n}"]"#);
+        let (polled, posted) =
+            tokio::join!(ask(next(), get(session)), ask(next(), request("POST", session, &event)));
+        assert_eq!(polled, (200, format!(r#"43{n}["{n}"]"#)));
+        assert_eq!(posted, (200, "ok".to_owned()));
+    }
+}
+
+// --- HTTP/2 ---
+
+#[tokio::test]
+async fn polls_and_posts_share_one_connection_of_http_2() {
+    let front = Front::start(1, Listener::new).await;
+    let over = front.plain(0).await;
+    let session = open(&over).await;
+    converse(&[over.clone(), over], &session).await;
+}
+
+#[tokio::test]
+async fn a_session_over_http_2_is_carried_to_its_owner() {
+    let front = Front::start(3, Listener::new).await;
+    let over = [front.plain(0).await, front.plain(1).await, front.plain(2).await];
+    for owner in &over {
+        converse(&over, &open(owner).await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_may_mix_http_1_and_http_2() {
+    let front = Front::start(3, Listener::new).await;
+    let old: Polling = front.target().polling().await;
+    let query = old.query("polling");
+    let over = front.plain(1).await;
+    assert_eq!(ask(&over, request("POST", &query, "40")).await, (200, "ok".to_owned()));
+    assert!(old.at(2).poll().await.text().starts_with("40{"));
+}
+
+#[tokio::test]
+async fn an_aborted_poll_over_http_2_closes_the_session() {
+    let front = Front::start(3, Listener::new).await;
+    for n in 0..3 {
+        let over = front.plain(n).await;
+        let session = open(&front.plain(0).await).await;
+        converse(std::slice::from_ref(&over), &session).await;
+        let gone = async {
+            while front.nodes[0].sessions() > 0 {
+                let mut aborting = over.clone();
+                let pending = aborting.send_request(get(&session));
+                // One that is reset before it has reached its session harms nobody, so again.
+                tokio::select! {
+                    _ = pending => {}
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                }
+            }
+        };
+        within("the end of the session", gone).await;
+        assert_eq!(ask(&over, get(&session)).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_says_over_http_2_reads_as_http_1() {
+    let front = Front::start(1, Listener::new).await;
+    let over = front.plain(0).await;
+    let mut asked = get(POLLING);
+    for crumb in ["a=1", "b=2"] {
+        asked.headers_mut().append("cookie", crumb.parse().expect("a cookie"));
+    }
+    assert_eq!(ask(&over, asked).await.0, 200);
+    let handshake = front.last_handshake();
+    assert_eq!(handshake.headers()["host"], "chat.example");
+    assert_eq!(handshake.headers().get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    assert_eq!(handshake.url(), format!("/socket.io/?{POLLING}"));
+    assert!(!handshake.secure(), "whatever scheme the client names");
+    assert!(handshake.address().is_some());
+}
+
+#[tokio::test]
+async fn refusals_over_http_2_are_those_of_http_1() {
+    let front = Front::start(3, Listener::new).await;
+    let over = front.plain(1).await;
+    for (query, body) in [
+        ("EIO=4&transport=tcp", r#"{"code":0,"message":"Transport unknown"}"#),
+        ("EIO=4&transport=polling&sid=unknown", r#"{"code":1,"message":"Session ID unknown"}"#),
+        ("EIO=4&transport=websocket", r#"{"code":3,"message":"Bad request"}"#),
+    ] {
+        assert_eq!(ask(&over, get(query)).await, (400, body.to_owned()));
+    }
+    let session = open(&front.plain(0).await).await;
+    let large = "4".repeat(2_000_000);
+    assert_eq!(ask(&over, request("POST", &session, &large)).await.0, 413);
+    converse(std::slice::from_ref(&over), &session).await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_ends_its_connections_of_http_2() {
+    let front = Front::start(1, Listener::new).await;
+    let (over, ended) = multiplexed(front.tcp(0).await, WINDOW).await;
+    open(&over).await;
+    within("the node to stop", front.nodes[0].shutdown()).await;
+    within("the end of the connection", ended).await.expect("no panic").expect("a goodbye");
+}
+
+// --- TLS ---
+
+fn secured(trust: &Trust) -> impl Fn(TcpListener) -> Listener {
+    let tls = Tls::new(&trust.certificate()).expect("a certificate");
+    move |tcp| Listener::new(tcp).tls(tls.clone())
+}
+
+#[tokio::test]
+async fn clients_choose_http_1_or_2_over_tls() {
+    let trust = Trust::new();
+    let front = Front::start(3, secured(&trust)).await;
+    let mut over = Vec::new();
+    for addr in &front.http {
+        let stream = trust.connect(*addr, &["h2", "http/1.1"]).await.expect("trusted");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        over.push(multiplexed(stream, WINDOW).await.0);
+    }
+    let session = open(&over[0]).await;
+    assert!(front.last_handshake().secure() && front.last_handshake().address().is_some());
+    converse(&over, &session).await;
+
+    for alpn in [&["http/1.1"][..], &[]] {
+        let mut stream = trust.connect(front.http[1], alpn).await.expect("trusted");
+        let line = format!("GET /socket.io/?{POLLING} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(line.as_bytes()).await.expect("an open connection");
+        let mut answer = String::new();
+        within("an answer", stream.read_to_string(&mut answer)).await.expect("a clean end");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(front.last_handshake().secure());
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_runs_over_tls_on_any_node() {
+    let trust = Trust::new();
+    let front = Front::start(3, secured(&trust)).await;
+    for n in 0..3 {
+        // The session is the first node's, so from the second on its frames are carried there.
+        let over = multiplexed(trust.connect(front.http[0], &["h2"]).await.expect("trusted"), WINDOW).await.0;
+        let session = open(&over).await.replace("polling", "websocket");
+        let stream = trust.connect(front.http[n], &["http/1.1"]).await.expect("trusted");
+        let uri = format!("wss://localhost/socket.io/?{session}");
+        let accepted = Box::pin(tokio_tungstenite::client_async(uri, stream));
+        let (mut ws, _) = within("a WebSocket", accepted).await.expect("it is accepted");
+        for text in ["2probe", "5", "40", r#"420["echo","over TLS"]"#] {
+            ws.send(Message::text(text)).await.expect("an open WebSocket");
+        }
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            let message = within("a message", ws.next()).await.expect("it is open").expect("a message");
+            heard.push(message.into_text().expect("text").to_string());
+        }
+        assert_eq!((heard[0].as_str(), heard[2].as_str()), ("3probe", r#"430["over TLS"]"#));
+        assert!(heard[1].starts_with("40{"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_over_tls_need_not_wait_for_the_101() {
+    let trust = Trust::new();
+    let front = Front::start(1, secured(&trust)).await;
+    let mut stream = trust.connect(front.http[0], &["http/1.1"]).await.expect("trusted");
+    let mut sent = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ja2V0bWVzaCB0ZXN0cw==\r\n\r\n"
+        .to_vec();
+    // A masked frame with `40`, in the same record.
+    sent.extend([0x81, 0x82, 0, 0, 0, 0, b'4', b'0']);
+    stream.write_all(&sent).await.expect("an open connection");
+    let mut heard = Vec::new();
+    let joined = async {
+        while !String::from_utf8_lossy(&heard).contains(r#"40{"sid":"#) {
+            assert_ne!(stream.read_buf(&mut heard).await.expect("it is open"), 0);
+        }
+    };
+    within("the answer to 40", joined).await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
+    let (old, new) = (Trust::new(), Trust::new());
+    let tls = Tls::new(&old.certificate()).expect("a certificate");
+    let presented = tls.clone();
+    let front = Front::start(1, move |tcp| Listener::new(tcp).tls(presented.clone())).await;
+    let before = multiplexed(old.connect(front.http[0], &["h2"]).await.expect("trusted"), WINDOW).await.0;
+    let session = open(&before).await;
+    assert!(new.connect(front.http[0], &["h2"]).await.is_err());
+
+    tls.renew(&new.certificate()).expect("a certificate");
+    assert!(old.connect(front.http[0], &["h2"]).await.is_err());
+    let after = multiplexed(new.connect(front.http[0], &["h2"]).await.expect("trusted"), WINDOW).await.0;
+    // The connection from before goes on beside the new one.
+    converse(&[before, after], &session).await;
+}
+
+// --- clients that take their time ---
+
+#[tokio::test]
+async fn whoever_begins_nothing_blocks_nobody_and_is_cut_off() {
+    let trust = Trust::new();
+    let secured = secured(&trust);
+    let hasty = move |tcp| secured(tcp).head_timeout(Duration::from_millis(300));
+    let front = Front::start(1, hasty).await;
+    let mut silent = Vec::new();
+    for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n"] {
+        for _ in 0..50 {
+            let mut stream = front.tcp(0).await;
+            stream.write_all(beginning).await.expect("an open connection");
+            silent.push(stream);
+        }
+    }
+    let over = multiplexed(trust.connect(front.http[0], &["h2"]).await.expect("trusted"), WINDOW).await.0;
+    open(&over).await;
+    for stream in silent {
+        ends(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_head_is_cut_off() {
+    let front = Front::start(1, |tcp| Listener::new(tcp).head_timeout(Duration::from_millis(200))).await;
+    for beginning in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nX-Slow: "] {
+        let mut stream = front.tcp(0).await;
+        stream.write_all(beginning.as_bytes()).await.expect("an open connection");
+        ends(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_http_2_is_closed_and_a_waiting_poll_is_none() {
+    let front = Front::start(1, |tcp| Listener::new(tcp).head_timeout(Duration::from_millis(200))).await;
+    let (waiting, _) = multiplexed(front.tcp(0).await, WINDOW).await;
+    let session = open(&waiting).await;
+    let poll = tokio::spawn({
+        let (over, session) = (waiting.clone(), session.clone());
+        async move { ask(&over, get(&session)).await }
+    });
+    for _ in 0..3 {
+        let (_idle, ended) = multiplexed(front.tcp(0).await, WINDOW).await;
+        within("the end of an idle connection", ended).await.expect("no panic").expect("a goodbye");
+    }
+    assert_eq!(ask(&waiting, request("POST", &session, "40")).await.0, 200);
+    assert!(within("the poll", poll).await.expect("an answer").1.starts_with("40{"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_its_answer_is_cut_off() {
+    let front = Front::start(1, impatient).await;
+    let mut stream = front.tcp(0).await;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("an open connection");
+    // Not reading, it is cut off with most of its answer unsent.
+    tokio::time::sleep(4 * PATIENCE).await;
+    let mut read = Vec::new();
+    let end = within("the end", stream.read_to_end(&mut read)).await;
+    assert!(end.is_err() || read.len() < 64 << 20, "{} bytes", read.len());
+}
+
+#[tokio::test]
+async fn whoever_holds_its_answer_back_over_http_2_is_cut_off() {
+    for window in [0, 1, 40_000] {
+        let front = Front::start(1, impatient).await;
+        let (mut over, ended) = multiplexed(front.tcp(0).await, window).await;
+        let asked = Request::get("http://x/large").body(Full::default()).expect("a request");
+        let answer = within("the head", over.send_request(asked)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        within("the end of the connection", ended).await.expect("no panic").ok();
+    }
+}
+
+#[tokio::test]
+async fn whoever_reads_slowly_gets_everything() {
+    let front = Front::start(1, impatient).await;
+    let (mut over, _) = multiplexed(front.tcp(0).await, 1 << 20).await;
+    let asked = Request::get("http://x/large").body(Full::default()).expect("a request");
+    let mut body = within("the head", over.send_request(asked)).await.expect("an answer").into_body();
+    let (mut read, mut pauses) = (0, 0);
+    while let Some(frame) = within("a piece", body.frame()).await {
+        read += frame.expect("it goes on").into_data().map_or(0, |data| data.len());
+        if read > (pauses + 1) << 22 {
+            pauses += 1;
+            tokio::time::sleep(PATIENCE / 5).await;
+        }
+    }
+    assert_eq!(read, 64 << 20);
+    assert!(pauses > 10, "longer in all than anybody is waited for at once");
+}
+
+fn impatient(tcp: TcpListener) -> Listener {
+    Listener::new(tcp).write_timeout(PATIENCE)
+}
+
+/// Waits until the server hangs up, whatever it says before.
+async fn ends(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    within("the end of a connection", stream.read_to_end(&mut rest)).await.ok();
+}
+
+// --- paths ---
+
+#[tokio::test]
+async fn a_websocket_for_another_path_is_answered_and_closed() {
+    let node = Node::builder().start().await.expect("the node starts");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = tcp.local_addr().expect("an address");
+    tokio::spawn(async move { node.serve(tcp).await });
+    for path in ["/other/", "/socket.io", "/"] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ja2V0bWVzaCB0ZXN0cw==\r\n\r\n"
+        );
+        // Read to the end of the connection: nothing but the server ends it.
+        let answer = cluster_tests::http::raw(addr, request.as_bytes(), "\0").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+        assert!(answer.contains("connection: close"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_without_a_slash_is_a_bare_prefix() {
+    let node = Node::builder().start().await.expect("the node starts");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = tcp.local_addr().expect("an address");
+    tokio::spawn(async move { node.serve_at("/realtime", tcp, socketmesh::http::not_found).await });
+    for (path, status) in [("/realtime", 200), ("/realtime/", 200), ("/realtimex", 200), ("/real", 404)] {
+        let call = Call::new(addr, Method::GET, &format!("{path}?{POLLING}"));
+        assert_eq!(call.send().await.status(), status, "{path}");
+    }
+}
+
+const POLLING: &str = "EIO=4&transport=polling";
+const WINDOW: u32 = 1 << 16;
+const PATIENCE: Duration = Duration::from_millis(500);

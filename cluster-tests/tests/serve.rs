@@ -1,0 +1,130 @@
+//! The server binary: what its flags and variables do, and what it does on signals.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use cluster_tests::http::Call;
+use cluster_tests::secure::{Authority, Trust};
+use cluster_tests::server::Server;
+use hyper::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Files of a test, removed with it.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("socketmesh-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).expect("a file can be written");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn get(addr: SocketAddr, path: &str) -> Call {
+    Call::new(addr, Method::GET, path)
+}
+
+#[tokio::test]
+async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken() {
+    let (files, old, new) = (Files::new("renewal"), Trust::new(), Trust::new());
+    let chain = files.write("chain.pem", &old.chain);
+    let key = files.write("key.pem", &old.key);
+    let mut server = Server::start(["--tls-cert", &chain, "--tls-key", &key], &[]).await;
+    let (addr, _) = server.listening().await;
+    let mut stream = old.connect(addr, &[]).await.expect("trusted");
+
+    files.write("chain.pem", "no certificate");
+    server.signal("HUP").await.expect("it is sent");
+    server.says("the certificate stays as it was").await;
+    old.connect(addr, &[]).await.expect("still trusted");
+
+    files.write("chain.pem", &new.chain);
+    files.write("key.pem", &new.key);
+    server.signal("HUP").await.expect("it is sent");
+    server.says("the certificate was read again").await;
+    new.connect(addr, &[]).await.expect("trusted");
+    assert!(old.connect(addr, &[]).await.is_err());
+
+    let request = format!("GET /socket.io/?{POLLING} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the connection from before lives");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("a clean end");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    server.signal("TERM").await.expect("it is sent");
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn flags_and_variables_shape_the_sessions() {
+    let arguments = [
+        "--path",
+        "/realtime",
+        "--ping-interval",
+        "1500ms",
+        "--cors-origin",
+        "http://a.example,http://b.example",
+    ];
+    let variables = [
+        ("SOCKETMESH_PING_TIMEOUT", "7s"),
+        ("SOCKETMESH_MAX_PAYLOAD", "5000"),
+        ("SOCKETMESH_TRANSPORTS", "polling"),
+        ("SOCKETMESH_ALLOW_EIO3", "true"),
+    ];
+    let mut server = Server::start(arguments, &variables).await;
+    let (addr, _) = server.listening().await;
+    for (query, start) in [(POLLING, "0{"), ("transport=polling&EIO=3", "")] {
+        let reply =
+            get(addr, &format!("/realtime/?{query}")).header("origin", "http://b.example").send().await;
+        assert_eq!(reply.status(), 200, "{query}");
+        assert!(reply.text().starts_with(start) && reply.text().contains(SETTINGS), "{}", reply.text());
+        assert_eq!(reply.header("access-control-allow-origin"), Some("http://b.example"));
+    }
+    let reply = get(addr, "/realtime/?EIO=4&transport=websocket").send().await;
+    assert_eq!(reply.outcome(), (400, r#"{"code":0,"message":"Transport unknown"}"#));
+    assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 404);
+    assert_eq!(get(addr, "/").send().await.status(), 200, "the demo's page");
+}
+
+#[tokio::test]
+async fn a_value_outside_its_range_is_named() {
+    let mut server = Server::start(["--max-payload", "0"], &[]).await;
+    server.says("max_payload = 0: expected").await;
+    assert!(!server.ended().await.success());
+}
+
+#[tokio::test]
+async fn nodes_with_certificates_of_their_own_form_a_cluster() {
+    let (files, authority) = (Files::new("mesh"), Authority::new());
+    let ca = files.write("ca.pem", &authority.certificate);
+    let start = async |id: &'static str, seed: Option<SocketAddr>| {
+        let own = authority.node(id);
+        let chain = files.write(&format!("{id}.pem"), &own.chain);
+        let key = files.write(&format!("{id}.key"), &own.key);
+        let mut arguments = vec!["--mesh", "127.0.0.1:0", "--node-id", id];
+        arguments.extend(["--mesh-ca", &ca, "--mesh-cert", &chain, "--mesh-key", &key]);
+        let seed = seed.map(|seed| seed.to_string());
+        arguments.extend(seed.iter().flat_map(|seed| ["--seed", seed]));
+        Server::start(arguments, &[]).await
+    };
+    let mut first = start("one", None).await;
+    let (_, mesh) = first.listening().await;
+    // Ready only once its seed has let it in.
+    let mut second = start("two", mesh).await;
+    second.ready().await;
+    first.ready().await;
+}
+
+const POLLING: &str = "EIO=4&transport=polling";
+const SETTINGS: &str = r#""upgrades":[],"pingInterval":1500,"pingTimeout":7000,"maxPayload":5000"#;

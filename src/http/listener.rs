@@ -1,0 +1,85 @@
+//! Where a node that serves itself listens, and how patient it is with whoever connects.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::tls::Tls;
+
+/// A TCP listener with what else there is to say about its connections. Every one of them speaks HTTP/1.1 or HTTP/2, as
+/// its client chooses; a [`TcpListener`] is one with the defaults.
+///
+/// ```no_run
+/// use socketmesh::http::{Certificate, Listener, Tls};
+///
+/// # async fn f(node: socketmesh::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = Tls::new(&Certificate::self_signed(["localhost"])?)?;
+/// let listener = Listener::new(tokio::net::TcpListener::bind("0.0.0.0:3443").await?).tls(tls);
+/// node.serve(listener).await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a listener is nothing until a node serves it"]
+pub struct Listener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) limits: Limits,
+}
+
+/// What a client may take: time and connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) head: Duration,
+    pub(crate) write: Duration,
+}
+
+impl Listener {
+    /// Listens at `tcp` without TLS.
+    pub const fn new(tcp: TcpListener) -> Self {
+        let limits = Limits { connections: CONNECTIONS, head: HEAD_TIMEOUT, write: WRITE_TIMEOUT };
+        Self { tcp, tls: None, limits }
+    }
+
+    /// Serves over TLS only. A client has 10 s for its handshake, or the time for a head if that is shorter; beyond 4096
+    /// handshakes under way, further clients are turned away.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How many HTTP connections are served at once, WebSockets aside; further ones wait to be accepted. Default
+    /// 100 000.
+    pub const fn max_connections(mut self, most: usize) -> Self {
+        self.limits.connections = most;
+        self
+    }
+
+    /// How long a client may take to send the head of a request, and how long its connection may be kept between two.
+    /// Default 30 s. Node: `headersTimeout`, 60 s, and `keepAliveTimeout`, 5 s.
+    pub const fn head_timeout(mut self, most: Duration) -> Self {
+        self.limits.head = most;
+        self
+    }
+
+    /// How long a client may take nothing of its answer before its connection is closed. Default 30 s. For
+    /// WebSockets see [`max_buffered`](crate::engine::Config::max_buffered).
+    pub const fn write_timeout(mut self, most: Duration) -> Self {
+        self.limits.write = most;
+        self
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self::new(tcp)
+    }
+}
+
+/// Plain HTTP connections served at once; WebSockets are not counted, they are bounded by file descriptors.
+const CONNECTIONS: usize = 100_000;
+
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// nginx's `send_timeout` is 60 s; a poll that is not taken for longer than this has lost its session to the heartbeat.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,275 @@
+//! The connection of a client, with or without TLS, from its first byte to its last or to the upgrade.
+//!
+//! A client that stops reading is given up: its answer, and what it holds, would stay for ever.
+
+use std::io::{self, Cursor, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::engine::websocket::Stream;
+
+/// What HTTP runs over. After an upgrade only [`bare`] is left of it.
+pub(crate) struct ClientStream {
+    transport: Transport,
+    /// What was read to see which HTTP the client speaks.
+    seen: Bytes,
+    /// How long the client may take no byte of what is written.
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    // Boxed, because most connections behind a proxy have none, and each would have room for it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What the first bytes of a connection say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Http1,
+    Http2,
+}
+
+impl ClientStream {
+    /// Reads until it is clear which HTTP the client speaks: version 2 begins with a preface (RFC 9113, section 3.4).
+    pub(crate) async fn open(mut transport: Transport, patience: Duration) -> io::Result<(Self, Spoken)> {
+        let mut seen = Vec::with_capacity(PREFACE.len());
+        let spoken = loop {
+            if !PREFACE.starts_with(&seen) {
+                break Spoken::Http1;
+            }
+            if seen.len() == PREFACE.len() {
+                break Spoken::Http2;
+            }
+            let missing = (PREFACE.len() - seen.len()) as u64;
+            if (&mut transport).take(missing).read_buf(&mut seen).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        Ok((Self { transport, seen: seen.into(), patience, stalled: None }, spoken))
+    }
+
+    /// Gives up after too long without a byte taken.
+    fn timed<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buffer);
+        }
+        let fits = self.seen.len().min(buffer.remaining());
+        buffer.put_slice(&self.seen.split_to(fits));
+        if self.seen.is_empty() {
+            self.seen = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.transport).poll_write(cx, bytes);
+        self.timed(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
+        self.timed(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.transport).poll_flush(cx);
+        self.timed(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.transport).poll_shutdown(cx);
+        self.timed(cx, shut)
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The bare connection under an upgrade. hyper's own wrapper keeps an 8 KiB read buffer for as long as it lives.
+pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn Stream> {
+    let upgraded = match upgraded.downcast::<TokioIo<ClientStream>>() {
+        Ok(parts) => {
+            let ClientStream { transport, seen, .. } = parts.io.into_inner();
+            let read = [&*seen, &*parts.read_buf];
+            return match transport {
+                Transport::Tcp(stream) => prefixed(stream, &read),
+                Transport::Tls(stream) => prefixed(stream, &read),
+            };
+        }
+        Err(upgraded) => upgraded,
+    };
+    // A server such as axum's.
+    let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return prefixed(parts.io.into_inner(), &[&parts.read_buf]),
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => prefixed(parts.io.into_inner(), &[&parts.read_buf]),
+        Err(upgraded) => Box::new(TokioIo::new(upgraded)),
+    }
+}
+
+/// A stream that begins with what was read of it already: a client need not wait for the 101.
+fn prefixed<S: Stream + 'static>(stream: S, read: &[&[u8]]) -> Box<dyn Stream> {
+    let read = read.concat();
+    if read.is_empty() {
+        Box::new(stream)
+    } else {
+        let (reader, writer) = tokio::io::split(stream);
+        Box::new(tokio::io::join(Cursor::new(read).chain(reader), writer))
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn pair() -> (TcpStream, Transport) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, Transport::Tcp(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_say_which_http_and_are_read_again() {
+        let preface = str::from_utf8(PREFACE).unwrap();
+        for (sent, spoken) in [
+            ("GET / HTTP/1.1\r\n", Spoken::Http1),
+            ("PROPFIND / HTTP/1.1\r\n", Spoken::Http1),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", Spoken::Http1),
+            (preface, Spoken::Http2),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", Spoken::Http2),
+        ] {
+            let (mut client, transport) = pair().await;
+            // However it is cut into packets.
+            let write = async {
+                for byte in sent.as_bytes() {
+                    client.write_all(&[*byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                client.shutdown().await.unwrap();
+            };
+            let ((), opened) = tokio::join!(write, ClientStream::open(transport, Duration::from_secs(1)));
+            let (mut stream, heard) = opened.unwrap();
+            assert_eq!(heard, spoken, "{sent}");
+            let mut read = String::new();
+            stream.read_to_string(&mut read).await.unwrap();
+            assert_eq!(read, sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_before_it_says_anything_is_none() {
+        let (client, transport) = pair().await;
+        drop(client);
+        assert!(ClientStream::open(transport, Duration::from_secs(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_in_time_is_an_error() {
+        let (mut client, transport) = pair().await;
+        client.write_all(b"GET").await.unwrap();
+        let (mut stream, _) = ClientStream::open(transport, Duration::from_millis(50)).await.unwrap();
+        let error = loop {
+            if let Err(error) = stream.write_all(&[0; 65_536]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

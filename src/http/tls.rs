@@ -1,0 +1,117 @@
+//! TLS of a listener, with a certificate that can be renewed while it serves.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificate::{Certificate, CertificateError};
+
+/// TLS 1.2 and 1.3 for clients, offering HTTP/2 and HTTP/1.1. Node: `https.createServer`.
+///
+/// Cloning gives another handle of the same: [`renew`](Self::renew) one, and every listener that serves with it presents
+/// the new certificate from its next handshake on.
+///
+/// ```no_run
+/// use socketmesh::http::{Certificate, Listener, Tls};
+///
+/// # async fn f(node: socketmesh::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let read = || Certificate::from_pem_files("chain.pem", "key.pem");
+/// let tls = Tls::new(&read()?)?;
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:443").await?;
+/// tokio::spawn({
+///     let (node, tls) = (node.clone(), tls.clone());
+///     async move { node.serve(Listener::new(listener).tls(tls)).await }
+/// });
+/// // Later, when the files have changed:
+/// tls.renew(&read()?)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Tls {
+    presented: Arc<Presented>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Presents `certificate` to clients.
+    ///
+    /// # Errors
+    ///
+    /// The key is of no kind that can sign, or is not the certificate's.
+    pub fn new(certificate: &Certificate) -> Result<Self, CertificateError> {
+        let presented = Arc::new(Presented(RwLock::new(signing(certificate)?)));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| CertificateError::new("TLS", error))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Presented>::clone(&presented));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { presented, config: Arc::new(config) })
+    }
+
+    /// Presents another certificate from the next handshake on. Connections that exist go on; a session of TLS that is
+    /// resumed is not shown a certificate again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tls::new`]; the certificate so far stays.
+    pub fn renew(&self, certificate: &Certificate) -> Result<(), CertificateError> {
+        *self.presented.0.write() = signing(certificate)?;
+        Ok(())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+/// The certificate of the moment.
+struct Presented(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Presented {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read()))
+    }
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presented(..)")
+    }
+}
+
+fn signing(certificate: &Certificate) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let (chain, key) = (certificate.chain.clone(), certificate.key.clone_key());
+    CertifiedKey::from_der(chain, key, &default_provider())
+        .map(Arc::new)
+        .map_err(|error| CertificateError::new("the certificate and its key", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_and_the_old_one_stays() {
+        let [one, other] = ["one", "other"].map(|name| Certificate::self_signed([name]).unwrap());
+        let mixed = Certificate { chain: one.chain.clone(), key: other.key.clone_key() };
+        assert!(Tls::new(&mixed).is_err());
+        let tls = Tls::new(&one).unwrap();
+        assert!(tls.renew(&mixed).is_err());
+        assert_eq!(tls.presented.0.read().cert, one.chain);
+        tls.renew(&other).unwrap();
+        assert_eq!(tls.presented.0.read().cert, other.chain);
+    }
+}

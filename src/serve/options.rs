@@ -1,0 +1,278 @@
+//! The flags and environment variables of `socketmesh serve`, and what they mean for a node.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use socketmesh::cluster::{Certificates, Cluster, Secret};
+use socketmesh::engine::{self, Transport};
+use socketmesh::http::{self, Certificate, Cors};
+use socketmesh::id::NodeId;
+
+use crate::demo;
+use crate::process::BoxError;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The secret that the nodes of a cluster share, at least 32 bytes, is never a flag:
+  SOCKETMESH_SECRET        the secret itself
+  SOCKETMESH_SECRET_FILE   a file that holds it
+
+Examples:
+  socketmesh serve                                        one node on its own
+  socketmesh serve --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
+  SOCKETMESH_SECRET_FILE=/run/secrets/mesh \\
+  socketmesh serve --http 0.0.0.0:3000 --mesh 0.0.0.0:7946 --seed chat-nodes:7946")]
+pub(crate) struct Options {
+    /// Address for clients.
+    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000")]
+    pub(super) http: SocketAddr,
+    #[command(flatten)]
+    clients: Clients,
+    #[command(flatten)]
+    sessions: Sessions,
+    #[command(flatten)]
+    member: Member,
+}
+
+/// How clients reach a node.
+#[derive(Debug, Args)]
+struct Clients {
+    /// Certificate chain (PEM, the server's own first) that clients see: serves over TLS only. Read again on SIGHUP.
+    #[arg(long, env = "SOCKETMESH_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate. Read again on SIGHUP.
+    #[arg(long, env = "SOCKETMESH_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Path of Socket.IO; requests for other paths get the demo's page.
+    #[arg(long, env = "SOCKETMESH_PATH", default_value = "/socket.io/", value_parser = path)]
+    path: String,
+    /// Origins whose pages may talk to this node, separated by commas; `*` for any [default: none but its own].
+    #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',')]
+    cors_origin: Vec<String>,
+    /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
+    #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
+    client_dir: Option<PathBuf>,
+}
+
+/// How sessions behave; the same on every node of a cluster.
+#[derive(Debug, Args)]
+struct Sessions {
+    /// Serves clients of Socket.IO 2 as well.
+    #[arg(long, env = "SOCKETMESH_ALLOW_EIO3")]
+    allow_eio3: bool,
+    /// Transports that clients may use, separated by commas: polling, websocket.
+    #[arg(long, env = "SOCKETMESH_TRANSPORTS", value_delimiter = ',', value_parser = transport,
+          default_value = "polling,websocket")]
+    transports: Vec<Transport>,
+    /// Time from one answered ping to the next: a number with `ms`, `s` or `m`.
+    #[arg(long, env = "SOCKETMESH_PING_INTERVAL", default_value = "25s", value_parser = duration)]
+    ping_interval: Duration,
+    /// Time a client has to answer a ping.
+    #[arg(long, env = "SOCKETMESH_PING_TIMEOUT", default_value = "20s", value_parser = duration)]
+    ping_timeout: Duration,
+    /// Largest message of a client, in bytes.
+    #[arg(long, env = "SOCKETMESH_MAX_PAYLOAD", default_value_t = 1_000_000)]
+    max_payload: usize,
+}
+
+/// How a node takes part in a cluster.
+#[derive(Debug, Args)]
+struct Member {
+    /// Address for the other nodes (UDP): makes this node a member of a cluster.
+    #[arg(long, env = "SOCKETMESH_MESH")]
+    mesh: Option<SocketAddr>,
+    /// Mesh address of a node to join, `host:port`; a name stands for all its addresses. May be repeated, or separated
+    /// by commas.
+    #[arg(long, env = "SOCKETMESH_SEED", value_delimiter = ',', requires = "mesh")]
+    seed: Vec<String>,
+    /// Mesh address under which the others reach this node, if it is not the one it binds.
+    #[arg(long, env = "SOCKETMESH_ADVERTISE", requires = "mesh")]
+    advertise: Option<String>,
+    /// Name of this node, unique in its cluster and stable over restarts [default: random].
+    #[arg(long, env = "SOCKETMESH_NODE_ID", requires = "mesh")]
+    node_id: Option<NodeId>,
+    /// Name of the cluster; nodes of different clusters refuse each other.
+    #[arg(long, env = "SOCKETMESH_CLUSTER", requires = "mesh")]
+    cluster: Option<String>,
+    /// Takes clients even while no seed answers.
+    #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh")]
+    serve_alone: bool,
+    /// Roots (PEM) that the certificates of other nodes must come from: certificates of your own instead of a secret.
+    #[arg(long, env = "SOCKETMESH_MESH_CA", requires_all = ["mesh", "node_id", "mesh_cert", "mesh_key"])]
+    mesh_ca: Option<PathBuf>,
+    /// Certificate chain (PEM) of this node for the others, in the name of its id.
+    #[arg(long, env = "SOCKETMESH_MESH_CERT", requires = "mesh_ca")]
+    mesh_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "SOCKETMESH_MESH_KEY", requires = "mesh_ca")]
+    mesh_key: Option<PathBuf>,
+}
+
+impl Options {
+    /// Where Socket.IO is served, with its slash.
+    pub(super) fn path(&self) -> &str {
+        &self.clients.path
+    }
+
+    /// The certificate that clients see, as its files say now; `None` without TLS.
+    pub(super) fn certificate(&self) -> Result<Option<Certificate>, BoxError> {
+        match (&self.clients.tls_cert, &self.clients.tls_key) {
+            (Some(chain), Some(key)) => Ok(Some(Certificate::from_pem_files(chain, key)?)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn http_config(&self) -> http::Config {
+        let origins = &self.clients.cors_origin;
+        let cors = match origins.as_slice() {
+            [] => None,
+            origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
+            origins => Some(Cors::origins(origins.iter().cloned())),
+        };
+        http::Config { cors, ..demo::http_config(self.clients.client_dir.clone()) }
+    }
+
+    pub(super) fn engine_config(&self) -> engine::Config {
+        let Sessions { allow_eio3, transports, ping_interval, ping_timeout, max_payload } = &self.sessions;
+        engine::Config {
+            allow_eio3: *allow_eio3,
+            transports: transports.clone(),
+            ping_interval: *ping_interval,
+            ping_timeout: *ping_timeout,
+            max_payload: *max_payload,
+            ..engine::Config::default()
+        }
+    }
+
+    /// The name of this node, random if none is said.
+    pub(super) fn node_id(&self) -> Result<NodeId, BoxError> {
+        Ok(match self.member.node_id.clone() {
+            Some(id) => id,
+            None => NodeId::random()?,
+        })
+    }
+
+    /// How the node takes part in a cluster; `None` if it is on its own.
+    pub(super) fn cluster(&self, id: NodeId) -> Result<Option<Cluster>, BoxError> {
+        let member = &self.member;
+        let Some(mesh) = member.mesh else { return Ok(None) };
+        let mut cluster = Cluster::bind(mesh.to_string())
+            .seeds(member.seed.iter().cloned())
+            .serve_alone(member.serve_alone)
+            .node_id(id);
+        if let (Some(ca), Some(chain), Some(key)) = (&member.mesh_ca, &member.mesh_cert, &member.mesh_key) {
+            cluster = cluster.certificates(Certificates::from_pem(&read(ca)?, &read(chain)?, &read(key)?)?);
+        } else if let Some(secret) = Secret::from_env()? {
+            cluster = cluster.secret(secret);
+        }
+        if let Some(advertise) = &member.advertise {
+            cluster = cluster.advertise(advertise);
+        }
+        if let Some(name) = &member.cluster {
+            cluster = cluster.name(name);
+        }
+        Ok(Some(cluster))
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, BoxError> {
+    std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()).into())
+}
+
+/// As Node's `path` with `addTrailingSlash`: one slash at the end, whatever was said.
+fn path(said: &str) -> Result<String, String> {
+    if said.starts_with('/') {
+        Ok(format!("{}/", said.trim_end_matches('/')))
+    } else {
+        Err("a path begins with a slash".to_owned())
+    }
+}
+
+fn transport(said: &str) -> Result<Transport, String> {
+    [Transport::Polling, Transport::WebSocket]
+        .into_iter()
+        .find(|transport| transport.as_str() == said)
+        .ok_or_else(|| "polling or websocket".to_owned())
+}
+
+fn duration(said: &str) -> Result<Duration, String> {
+    let digits = said.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_not_one| EXPECTED.to_owned())?;
+    match said.strip_prefix(digits) {
+        Some("ms") => Ok(Duration::from_millis(number)),
+        Some("s") => Ok(Duration::from_secs(number)),
+        Some("m") => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(EXPECTED.to_owned()),
+    }
+}
+
+const EXPECTED: &str = "a number with its unit, such as 500ms, 25s or 1m";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
+        let arguments = std::iter::once("serve").chain(arguments.iter().copied());
+        Command::try_parse_from(arguments).map(|command| command.options)
+    }
+
+    #[test]
+    fn without_flags_sessions_have_the_defaults_of_the_library() {
+        assert_eq!(parse(&[]).unwrap().engine_config(), engine::Config::default());
+    }
+
+    #[test]
+    fn flags_reach_the_sessions() {
+        let options = parse(&[
+            "--allow-eio3",
+            "--transports=websocket",
+            "--ping-interval=500ms",
+            "--ping-timeout=2m",
+            "--max-payload=5000",
+        ]);
+        let config = options.unwrap().engine_config();
+        assert!(config.allow_eio3);
+        assert_eq!(config.transports, [Transport::WebSocket]);
+        assert_eq!(config.ping_interval, Duration::from_millis(500));
+        assert_eq!(config.ping_timeout, Duration::from_secs(120));
+        assert_eq!(config.max_payload, 5000);
+    }
+
+    #[test]
+    fn a_path_ends_with_one_slash() {
+        for said in ["/realtime", "/realtime/", "/realtime//"] {
+            assert_eq!(parse(&["--path", said]).unwrap().path(), "/realtime/");
+        }
+        assert_eq!(parse(&["--path", "/"]).unwrap().path(), "/");
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for said in [
+            ["--ping-interval", "25"],
+            ["--ping-interval", "25h"],
+            ["--ping-interval", "s"],
+            ["--ping-timeout", "-1s"],
+            ["--transports", "polling,tcp"],
+            ["--path", "socket.io"],
+            ["--tls-cert", "chain.pem"],
+            ["--tls-key", "key.pem"],
+            ["--mesh-ca", "ca.pem"],
+            ["--mesh-key", "key.pem"],
+            ["--seed", "127.0.0.1:1"],
+        ] {
+            assert!(parse(&said).is_err(), "{said:?}");
+        }
+    }
+}
