@@ -43,6 +43,8 @@ pub mod id;
 mod node;
 pub mod socket;
 mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{

@@ -26,6 +26,7 @@ pub(crate) mod peers;
 mod raw;
 mod remote;
 mod rooms;
+mod runtime;
 mod server_events;
 mod state;
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -25,6 +24,7 @@ use super::packet::Event;
 use super::peers::Peers;
 use super::raw::RawSocket;
 use super::rooms::{Room, Rooms, Selection};
+use super::runtime::Runtime;
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
 use crate::telemetry::Seldom;
@@ -37,7 +37,7 @@ pub(crate) struct NamespaceState {
     /// This node.
     pub(crate) node: NodeId,
     /// Where handlers run, whichever thread gives rise to it.
-    pub(crate) runtime: Handle,
+    pub(crate) runtime: Runtime,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
     warned: Seldom,
@@ -172,7 +172,7 @@ impl fmt::Debug for NamespaceState {
 #[derive(Debug, Clone)]
 struct Place {
     node: NodeId,
-    runtime: Handle,
+    runtime: Runtime,
     peers: Arc<dyn Peers>,
 }
 
@@ -188,12 +188,18 @@ pub(crate) struct Namespaces {
 impl Namespaces {
     /// Handlers run on the runtime that this is called in.
     pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
-        let place = Place { node, runtime: Handle::current(), peers };
+        let place = Place { node, runtime: Runtime::current(), peers };
         let serve = |Described { path, behaviour, .. }| {
             (Arc::clone(&path), NamespaceState::new(path, behaviour, place.clone()))
         };
         let by_path = described.into_iter().map(serve).collect();
         Self { by_path, place, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
+    }
+
+    /// No handler of this node runs any more.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn kill(&self) {
+        self.place.runtime.kill();
     }
 
     pub(crate) fn answering(&self) -> &Arc<Semaphore> {
