@@ -29,10 +29,9 @@ impl Endpoint {
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
         client.transport_config(transport);
         let local = socket.local_addr()?;
-        let (socket, seed) = socket.into_quic()?;
         let mut config = identity.endpoint_config();
-        config.rng_seed(seed);
-        let runtime = Arc::new(quinn::TokioRuntime);
+        config.rng_seed(socket.seed());
+        let (socket, runtime) = (socket.into_quic()?, Arc::new(quinn::TokioRuntime));
         let mut quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
         quic.set_default_client_config(client);
         Ok(Self { quic, local })

@@ -51,11 +51,19 @@ impl Socket {
         }
     }
 
-    /// The socket as QUIC takes it, and the seed. Must run on the mesh's runtime.
-    pub(crate) fn into_quic(self) -> io::Result<(Arc<dyn AsyncUdpSocket>, Option<[u8; 32]>)> {
+    /// Where QUIC takes its random numbers from, if it is told.
+    pub(crate) fn seed(&self) -> Option<[u8; 32]> {
         match self {
-            Self::Udp(socket) => Ok((TokioRuntime.wrap_udp_socket(socket)?, None)),
-            Self::Simulated(socket, seed) => Ok((socket, Some(seed))),
+            Self::Udp(_) => None,
+            Self::Simulated(_, seed) => Some(*seed),
+        }
+    }
+
+    /// The socket as QUIC takes it. Must run on the mesh's runtime.
+    pub(crate) fn into_quic(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        match self {
+            Self::Udp(socket) => TokioRuntime.wrap_udp_socket(socket),
+            Self::Simulated(socket, _) => Ok(socket),
         }
     }
 }

@@ -172,6 +172,23 @@ impl Client {
         assert!(self.unread.is_empty(), "{self} should have received nothing, but {}", self.received());
     }
 
+    /// The arguments of all events of that name that have arrived, without waiting.
+    ///
+    /// # Panics
+    ///
+    /// The arguments of one of them are no `T`.
+    #[expect(clippy::panic, reason = "a test fails by a panic")]
+    pub fn take<T: FromArgs>(&mut self, event: &str) -> Vec<T> {
+        self.unread();
+        let (taken, left) = self.unread.drain(..).partition(|received| received.name == event);
+        self.unread = left;
+        let decoded = |Event { args, .. }: Event| match args.decode() {
+            Ok(args) => args,
+            Err(error) => panic!("{event:?} was received with {args:?}: {error}"),
+        };
+        Vec::from(taken).into_iter().map(decoded).collect()
+    }
+
     /// The names of the events that were received and not asked for.
     pub fn unread(&mut self) -> Vec<String> {
         while let Ok(event) = self.events.try_recv() {

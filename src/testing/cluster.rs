@@ -65,7 +65,6 @@ impl TestCluster {
     /// # Panics
     ///
     /// A node does not start.
-    #[expect(clippy::expect_used, reason = "a test fails by a panic")]
     pub async fn start_seeded(
         seed: u64,
         count: usize,
@@ -392,7 +391,6 @@ fn component(start: usize, all: &[usize], reach: impl Fn(&usize, &usize) -> bool
     }
 }
 
-#[expect(clippy::expect_used, reason = "digits and a dash are a name")]
 fn name(number: usize) -> NodeId {
     format!("node-{number}").parse().expect("a name of letters, digits and a dash")
 }

@@ -1,22 +1,21 @@
 //! Where clients reach a node: connections in memory, with a real HTTP server behind them.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tower_service::Service as _;
 
-use crate::http::{Body, RemoteAddr, Service};
+use crate::http::{RemoteAddr, Service};
 use crate::socket::SocketIo;
 
 /// The door of one life of a node. A clone is the same door.
@@ -70,7 +69,7 @@ async fn serve(service: Service<SocketIo>, line: Line, from: SocketAddr) {
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(RemoteAddr(from));
         let mut service = service.clone();
-        async move { Ok::<Response<Body>, Infallible>(service.call(request).await?) }
+        async move { service.call(request).await }
     });
     let mut http = http1::Builder::new();
     let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(line), answer);

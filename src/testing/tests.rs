@@ -294,9 +294,9 @@ async fn the_server_learns_how_a_client_left() {
         let entrance = if way { cluster.node(0).polling() } else { cluster.node(0).websocket() };
         let mut client = entrance.connect("/", &()).await.unwrap();
         if cut {
-            client.drop_connection()
+            client.drop_connection();
         } else {
-            client.disconnect().await
+            client.disconnect().await;
         }
         assert!(!client.is_connected());
         cluster.until_seen(&seen, reasons.len() + 1).await;
