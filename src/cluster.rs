@@ -28,6 +28,7 @@ mod ring;
 mod sequence;
 mod shared;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod view;

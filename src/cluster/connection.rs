@@ -18,7 +18,8 @@ use crate::cluster::control::{Knock, Message};
 use crate::cluster::endpoint::{Closing, DialError, Endpoint, MAX_HANDSHAKES};
 use crate::cluster::hello::Greeting;
 use crate::cluster::shared::{Shared, count};
-use crate::cluster::stream::{BiStream, Halves, StreamError, read_prelude};
+use crate::cluster::stream::{BiStream, Halves, StreamError, abort, read_prelude};
+use crate::cluster::streams::Streams;
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
 use crate::socket::exchange::Inbound;
@@ -58,6 +59,8 @@ pub(crate) struct PeerConnection {
     admitted: SetOnce<Admission>,
     answered: Mutex<Instant>,
     large_gossip: Arc<Semaphore>,
+    /// Those that may last: requests and what is relayed.
+    pub streams: Arc<Streams>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +73,8 @@ impl PeerConnection {
     fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
         let answered = Mutex::new(Instant::now());
         let large_gossip = Arc::new(Semaphore::new(MAX_LARGE_GOSSIP));
-        Arc::new(Self { quic, peer, admitted: SetOnce::new(), answered, large_gossip })
+        let streams = Streams::new(quic.clone());
+        Arc::new(Self { quic, peer, admitted: SetOnce::new(), answered, large_gossip, streams })
     }
 
     /// The hello was accepted: the rest may come.
@@ -338,7 +342,8 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
     match header.kind {
         Some(Kind::Link(hello)) => handle_hello(&connection, &hello, &header.origin, halves, &ports).await,
         Some(Kind::Http(pb::Http {})) => {
-            let (serve, stream) = (Arc::clone(&ports.serve), BiStream::answering(halves));
+            let (serve, stream) =
+                (Arc::clone(&ports.serve), BiStream::answering(halves, connection.streams.enter()));
             ports.app.spawn(async move { serve(stream) });
         }
         Some(Kind::Relay(relay)) if header.origin.is_empty() => {
@@ -347,10 +352,6 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
         // Relayed twice, or of a later version.
         _ => abort(halves),
     }
-}
-
-fn abort(halves: Halves) {
-    drop(BiStream::new(halves));
 }
 
 async fn handle_hello(
@@ -405,9 +406,10 @@ async fn handle_relay(from: Arc<PeerConnection>, relay: pb::Relay, halves: Halve
         return abort(halves);
     };
     let header = pb::StreamHeader { kind: Some(kind), origin: from.peer.to_string() };
+    let (in_use, used_there) = (from.streams.enter(), to.streams.enter());
     let Ok(Ok(onward)) = timeout(DIAL, to.open(&header)).await else { return abort(halves) };
     count(&ports.shared.counters.relayed, 1);
-    let (mut here, mut there) = (BiStream::new(halves), BiStream::new(onward));
+    let (mut here, mut there) = (BiStream::new(halves, in_use), BiStream::new(onward, used_there));
     if let Err(error) = copy_bidirectional(&mut here, &mut there).await {
         debug!(from = %from.peer, to = %to.peer, %error, "a relayed stream broke");
     }

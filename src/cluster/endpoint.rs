@@ -11,6 +11,7 @@ use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig
 
 use crate::cluster::ground::Socket;
 use crate::cluster::identity::{Identity, IdentityError, MESH_NAME, peer_id};
+use crate::cluster::streams::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::NodeId;
 
@@ -94,12 +95,12 @@ fn transport() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u64(CONNECTION_WINDOW).unwrap_or(VarInt::MAX))
+        .receive_window(window(FIRST))
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .max_concurrent_uni_streams(VarInt::from_u32(MAX_UNI))
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_BIDI));
+        .max_concurrent_bidi_streams(VarInt::from_u32(FIRST));
     config
 }
 
@@ -201,19 +202,8 @@ const IDLE_MS: u32 = 3000;
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Nodes are near each other: a lost first packet is sent again after 150 ms, not after a second.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
-/// What one stream may have on its way: 128 MB/s at 2 ms, 5 MB/s at 50 ms. It is also what a spliced client that does not
-/// read costs the node at its other end.
-pub(crate) const STREAM_WINDOW: u32 = 256 << 10;
-/// The link shares it with streams that nobody may ever read: as much as all that both ends can open, so that however
-/// many are stuck, the link is not. It reserves nothing.
-const CONNECTION_WINDOW: u64 = (2 * MAX_BIDI as u64 + MAX_UNI as u64) * STREAM_WINDOW as u64;
 const SEND_WINDOW: u64 = 32 << 20;
 const DATAGRAM_BUFFER: usize = 1 << 20;
-/// Gossip that fits no datagram.
-const MAX_UNI: u32 = 64;
-/// Requests that one node forwards to another at a time: every long poll and spliced WebSocket is one. Each costs a few
-/// bytes even unused, hence not more.
-const MAX_BIDI: u32 = 8192;
 /// Handshakes in progress; beyond that a stranger has to prove its address first, then is turned away.
 pub(crate) const MAX_HANDSHAKES: usize = 64;
 const CLOSE: Duration = Duration::from_millis(200);

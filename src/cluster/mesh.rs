@@ -251,10 +251,13 @@ impl Mesh {
         }
     }
 
-    /// Whether a member has not yet confirmed this node's interest. One without a link counts: it may still hold the
+    /// The members that have not yet confirmed this node's interest. One without a link counts: it may still hold the
     /// end of a link that this node has replaced, and act on what it heard there.
-    fn is_behind(&self, peer: &Peer, version: u64) -> bool {
-        peer.confirmed() < version && has(&self.shared.view.borrow(), &peer.id, peer.incarnation)
+    fn behind(&self, version: u64) -> Vec<NodeId> {
+        let (roster, view) = (self.shared.roster(), self.shared.view.borrow());
+        let is_behind =
+            |peer: &&Arc<Peer>| peer.confirmed() < version && has(&view, &peer.id, peer.incarnation);
+        roster.iter().filter(is_behind).map(|peer| peer.id.clone()).collect()
     }
 
     /// What a peer must want, or own, to get a broadcast for these rooms.
@@ -308,9 +311,7 @@ impl Peers for Mesh {
                     }
                 },
             };
-            let counters = &self.shared.counters;
-            let queued = peer.push(body, broadcast.volatile, Instant::now());
-            count(if queued { &counters.sent } else { &counters.volatile_dropped }, 1);
+            self.shared.counters.pushed(peer.push(body, broadcast.volatile, Instant::now()));
         }
     }
 
@@ -328,8 +329,9 @@ impl Peers for Mesh {
             Change::Leave(_) | Change::Disconnect { .. } | Change::Event(_) => Vec::new(),
         };
         let now = Instant::now();
-        recipients.iter().for_each(|peer| peer.push_command(body.clone(), &joined, now));
-        count(&self.shared.counters.sent, recipients.len() as u64);
+        for peer in &recipients {
+            self.shared.counters.pushed(peer.push_command(body.clone(), &joined, now));
+        }
     }
 
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
@@ -369,19 +371,24 @@ impl Peers for Mesh {
         self.shared.interest.lock().version()
     }
 
-    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
         let mut news = self.shared.confirmations.subscribe();
         Box::pin(async move {
             let all = async {
-                while self.shared.roster().iter().any(|peer| self.is_behind(peer, version)) {
+                while !self.behind(version).is_empty() {
                     if news.changed().await.is_err() {
                         return;
                     }
                 }
             };
-            if timeout(CONFIRMATION, all).await.is_err() {
-                debug!(node = %self.id(), version, "not every peer confirmed the interest in time");
+            if timeout(CONFIRMATION, all).await.is_ok() {
+                return Vec::new();
             }
+            let mut behind = self.behind(version);
+            behind.sort_unstable();
+            debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
+            count(&self.shared.counters.unconfirmed, u64::from(!behind.is_empty()));
+            behind
         })
     }
 }
@@ -423,8 +430,9 @@ impl fmt::Debug for Mesh {
 
 async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
+    let in_use = connection.streams.enter();
     match timeout(OPEN, connection.open(&header)).await {
-        Ok(Ok(halves)) => Ok(BiStream::new(halves)),
+        Ok(Ok(halves)) => Ok(BiStream::new(halves, in_use)),
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }

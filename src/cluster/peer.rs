@@ -24,7 +24,10 @@ pub(crate) struct Peer {
     pub incarnation: Incarnation,
     /// Names the sequence of this node for that peer; unique, so that nobody resumes in a wrong one.
     log: u64,
-    /// Locked before `outbound`, and that before `interest`, where more than one is needed.
+    /// Held by whoever delivers: one body at a time, in order, whichever link brought it. Nothing is acknowledged and no
+    /// interest is told meanwhile, so both know what the body did. The control actor never waits for it.
+    delivery: Mutex<()>,
+    /// Locked in this order, where more than one is needed: `delivery`, `inbound`, `outbound`, `interest`.
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
     interest: Mutex<PeerInterest>,
@@ -57,6 +60,18 @@ struct Outbound {
     /// The version of this node's interest that was told on this link.
     told: Option<u64>,
     leaving: bool,
+    /// The peer is away for so long that bodies are only numbered: should it come back, it learns how many it missed.
+    away: bool,
+}
+
+/// What became of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Queued,
+    /// It was volatile, and would have had to wait.
+    Dropped,
+    /// The peer is away: it gets a number, and is not kept.
+    Abandoned,
 }
 
 /// What the writer should do.
@@ -104,8 +119,15 @@ impl Peer {
             id,
             incarnation,
             log,
+            delivery: Mutex::new(()),
             inbound: Mutex::new(Inbound { link: 0, log: 0, started: false, received, owed: 0, due: None }),
-            outbound: Mutex::new(Outbound { link: 0, log: SendLog::new(), told: None, leaving: false }),
+            outbound: Mutex::new(Outbound {
+                link: 0,
+                log: SendLog::new(),
+                told: None,
+                leaving: false,
+                away: false,
+            }),
             interest: Mutex::new(PeerInterest::default()),
             confirmed: AtomicU64::new(0),
             linked: AtomicBool::new(false),
@@ -120,26 +142,28 @@ impl Peer {
     }
 
     /// Queues a body. A volatile one is dropped when it could not be sent soon.
-    pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) -> bool {
+    pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) -> Pushed {
         let mut outbound = self.outbound.lock();
         if volatile && (outbound.link == 0 || outbound.log.bytes() > VOLATILE) {
-            return false;
+            return Pushed::Dropped;
         }
-        outbound.log.push(body, now);
+        let pushed = outbound.push(body, now);
         drop(outbound);
         self.wake.notify_one();
-        true
+        pushed
     }
 
     /// Queues a command that makes sockets of the peer join these rooms: from now on it wants them.
-    pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) {
+    pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) -> Pushed {
         let mut outbound = self.outbound.lock();
-        outbound.log.push(body, now);
-        let seq = outbound.log.newest();
-        let mut interest = self.interest.lock();
-        rooms.iter().for_each(|room| interest.presume(*room, seq));
-        drop((outbound, interest));
+        let pushed = outbound.push(body, now);
+        if pushed == Pushed::Queued {
+            let (seq, mut interest) = (outbound.log.newest(), self.interest.lock());
+            rooms.iter().for_each(|room| interest.presume(*room, seq));
+        }
+        drop(outbound);
         self.wake.notify_one();
+        pushed
     }
 
     /// How many bytes wait for the peer or its acknowledgement.
@@ -180,7 +204,7 @@ impl Peer {
         // Until its snapshot on this link is here the peer may have any room.
         self.interest.lock().forget();
         let mut outbound = self.outbound.lock();
-        (outbound.link, outbound.told) = (link, None);
+        (outbound.link, outbound.told, outbound.away) = (link, None, false);
         let known = resume.log == self.log;
         outbound.log.resume(if known { resume.seq } else { 0 });
         self.linked.store(true, Ordering::Release);
@@ -204,10 +228,12 @@ impl Peer {
         self.outbound.lock().log.expire(now);
     }
 
-    /// Nothing more is kept for this peer. Returns how many bodies it did not get.
-    pub(crate) fn clear(&self) -> u64 {
+    /// Nothing more is kept for this peer until it is linked again. Returns how many bodies it did not get.
+    pub(crate) fn abandon(&self) -> u64 {
+        let mut outbound = self.outbound.lock();
         self.interest.lock().settle(u64::MAX);
-        self.outbound.lock().log.clear()
+        outbound.away = true;
+        outbound.log.clear()
     }
 
     /// This node leaves: the writer brings what is left, then says goodbye.
@@ -223,6 +249,7 @@ impl Peer {
 
     /// The first frame on a new link.
     pub(crate) fn start(&self, batch: &mut Batch) {
+        let _delivered = self.delivery.lock();
         let first = self.outbound.lock().log.unconfirmed();
         batch.put(&wire::control(Kind::Start(pb::Start { log: self.log, first })));
     }
@@ -236,6 +263,7 @@ impl Peer {
         now: Instant,
         batch: &mut Batch,
     ) -> Fill {
+        let _delivered = self.delivery.lock();
         let Some((ack, due)) = self.next_ack(link, now) else { return Fill::Stale };
         let mut outbound = self.outbound.lock();
         if outbound.link != link {
@@ -288,6 +316,7 @@ impl Peer {
         now: Instant,
         deliver: &dyn Fn(Message),
     ) -> Result<Received, ProtocolError> {
+        let _delivering = self.delivery.lock();
         let mut inbound = self.inbound.lock();
         if inbound.link != link {
             return Ok(Received::Nothing);
@@ -308,6 +337,7 @@ impl Peer {
             Arrival::Accept => 0,
             Arrival::Gap(lost) => lost,
         };
+        drop(inbound);
         let received = match message {
             Ok(
                 message @ (Message::Broadcast(_)
@@ -369,6 +399,17 @@ impl Peer {
     }
 }
 
+impl Outbound {
+    fn push(&mut self, body: Bytes, now: Instant) -> Pushed {
+        if self.away {
+            self.log.skip();
+            return Pushed::Abandoned;
+        }
+        self.log.push(body, now);
+        Pushed::Queued
+    }
+}
+
 impl Inbound {
     /// Something came that has to be acknowledged. Returns whether the writer must be told now.
     fn owe(&mut self, bytes: usize, now: Instant) -> bool {
@@ -417,213 +458,4 @@ const ACK_BYTES: usize = 1 << 20;
 const VOLATILE: usize = 1 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::socket::broadcast::{Broadcast, Selection};
-
-    /// What `a` says to `b`, both being peers of each other in memory.
-    struct Pair {
-        a: Peer,
-        b: Peer,
-        local: Mutex<LocalInterest>,
-        got: Mutex<Vec<Broadcast>>,
-        now: Instant,
-        bytes: BytesMut,
-    }
-
-    fn broadcast(size: usize) -> Broadcast {
-        Broadcast {
-            namespace: "/".into(),
-            selection: Selection::default(),
-            text: "2[]".into(),
-            attachments: vec![Bytes::from(vec![7; size])],
-            volatile: false,
-        }
-    }
-
-    impl Pair {
-        fn new() -> Self {
-            let peer = |name: &str, log| Peer::new(name.parse().unwrap(), Incarnation(1), log);
-            let pair = Self {
-                a: peer("b", 1),
-                b: peer("a", 2),
-                local: Mutex::new(LocalInterest::new()),
-                got: Mutex::default(),
-                now: Instant::now(),
-                bytes: BytesMut::new(),
-            };
-            pair.a.attach(1, Resume::default());
-            pair.b.attach(1, Resume::default());
-            pair
-        }
-
-        fn push(&self, size: usize) {
-            self.a.push(wire::encode_broadcast(&broadcast(size)).unwrap(), false, self.now);
-        }
-
-        /// Takes one batch from `a`.
-        fn fill(&mut self, link: u64) -> Fill {
-            let mut batch = Batch::default();
-            let fill = self.a.fill(link, &self.local, self.now, &mut batch);
-            self.bytes.extend_from_slice(&batch.bytes);
-            self.bytes.extend_from_slice(&batch.large.unwrap_or_default());
-            fill
-        }
-
-        fn start(&mut self) {
-            let mut batch = Batch::default();
-            self.a.start(&mut batch);
-            self.bytes.extend_from_slice(&batch.bytes);
-        }
-
-        /// Brings everything written to `b`.
-        fn deliver(&mut self, link: u64) -> Result<Vec<Received>, ProtocolError> {
-            let mut received = Vec::new();
-            while let Some(frame) = Frame::decode(&mut self.bytes)? {
-                let deliver = |message| match message {
-                    Message::Broadcast(broadcast) => self.got.lock().push(broadcast),
-                    other => panic!("a broadcast, not {other:?}"),
-                };
-                received.push(self.b.receive(link, frame, self.now, &deliver)?);
-            }
-            Ok(received)
-        }
-
-        fn got(&self) -> Vec<usize> {
-            self.got.lock().iter().map(|broadcast| broadcast.attachments[0].len()).collect()
-        }
-    }
-
-    #[test]
-    fn bodies_of_every_size_arrive_in_order_before_the_goodbye() {
-        let mut pair = Pair::new();
-        let sizes = [1, BATCH + 1, 2, 3 * BATCH, BATCH + 1];
-        sizes.iter().for_each(|size| pair.push(*size));
-        pair.a.leave();
-        pair.start();
-        while pair.fill(1) != Fill::Last {}
-        assert_eq!(pair.deliver(1).unwrap().last(), Some(&Received::Goodbye));
-        assert_eq!(pair.got(), sizes);
-    }
-
-    #[test]
-    fn the_first_frames_are_start_and_the_snapshot_of_the_rooms() {
-        let mut pair = Pair::new();
-        pair.local.lock().set(5, true);
-        assert!(pair.b.wants(&[6]), "nothing heard yet");
-        pair.start();
-        assert_eq!(pair.fill(1), Fill::Write);
-        pair.deliver(1).unwrap();
-        assert!(pair.b.wants(&[5]) && !pair.b.wants(&[6]) && pair.b.wants(&[]));
-        assert_eq!(pair.fill(1), Fill::Wait(None));
-        pair.local.lock().set(6, true);
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        assert!(pair.b.wants(&[6]));
-        pair.b.detach(1);
-        assert!(pair.b.wants(&[7]), "a peer out of reach may have any room");
-    }
-
-    #[test]
-    fn a_body_is_acknowledged_behind_the_rooms_that_were_joined_because_of_it() {
-        let mut pair = Pair::new();
-        pair.start();
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        let (mut batch, local) = (Batch::default(), Mutex::new(LocalInterest::new()));
-        pair.b.fill(1, &local, pair.now, &mut batch);
-        let join = wire::encode_broadcast(&broadcast(1)).unwrap();
-        pair.a.push_command(join, &[5], pair.now);
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        local.lock().set(5, true);
-        let (mut batch, due) = (Batch::default(), pair.now + ACK_DELAY);
-        pair.b.fill(1, &local, due, &mut batch);
-        let mut kinds = Vec::new();
-        while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
-            kinds.push(Message::decode(frame.body).unwrap());
-        }
-        assert!(
-            matches!(&kinds[..], [Message::Interest(update), Message::Ack { seq: 1, .. }] if update.added == [5]),
-            "{kinds:?}"
-        );
-    }
-
-    #[test]
-    fn interest_is_acknowledged_at_once_and_bodies_after_fifty_milliseconds() {
-        let mut pair = Pair::new();
-        pair.start();
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        let mut batch = Batch::default();
-        let local = Mutex::new(LocalInterest::new());
-        assert_eq!(pair.b.fill(1, &local, pair.now, &mut batch), Fill::Write, "the interest");
-        pair.push(1);
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        let due = pair.now + ACK_DELAY;
-        assert_eq!(pair.b.fill(1, &local, pair.now, &mut Batch::default()), Fill::Wait(Some(due)));
-        assert_eq!(pair.b.fill(1, &local, due, &mut batch), Fill::Write);
-    }
-
-    #[test]
-    fn a_new_link_brings_what_the_last_one_did_not_and_nothing_twice() {
-        let mut pair = Pair::new();
-        pair.start();
-        (1..=3).for_each(|size| pair.push(size));
-        pair.fill(1);
-        pair.deliver(1).unwrap();
-        pair.push(4);
-        pair.fill(1);
-        pair.bytes.clear();
-        let resume = pair.b.resume();
-        assert_eq!(resume, Resume { log: 1, seq: 3 });
-        pair.a.attach(2, Resume { seq: 2, ..resume });
-        pair.b.attach(2, Resume::default());
-        pair.start();
-        pair.fill(2);
-        let received = pair.deliver(2).unwrap();
-        assert!(received.contains(&Received::Duplicate), "{received:?}");
-        assert_eq!(pair.got(), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn what_an_older_link_still_brings_is_ignored() {
-        let mut pair = Pair::new();
-        pair.start();
-        pair.push(1);
-        pair.fill(1);
-        pair.b.attach(2, Resume::default());
-        assert!(pair.deliver(1).unwrap().iter().all(|received| *received == Received::Nothing));
-        assert_eq!(pair.fill(7), Fill::Stale);
-        assert!(pair.got().is_empty());
-    }
-
-    #[test]
-    fn a_body_before_the_start_of_its_log_ends_the_link() {
-        let mut pair = Pair::new();
-        pair.push(1);
-        pair.fill(1);
-        assert!(matches!(pair.deliver(1), Err(ProtocolError::NoStart)));
-    }
-
-    #[test]
-    fn a_body_that_makes_no_sense_is_skipped_and_counted_in_the_sequence() {
-        let mut pair = Pair::new();
-        pair.start();
-        pair.a.push(Bytes::from_static(&[0xff]), false, pair.now);
-        pair.push(1);
-        pair.fill(1);
-        assert!(pair.deliver(1).unwrap().contains(&Received::Malformed));
-        assert_eq!((pair.got(), pair.b.resume().seq), (vec![1], 2));
-    }
-
-    #[test]
-    fn volatile_bodies_do_not_wait_for_a_link() {
-        let pair = Pair::new();
-        assert!(pair.a.push(Bytes::from_static(b"x"), true, pair.now));
-        pair.a.detach(1);
-        assert!(!pair.a.push(Bytes::from_static(b"x"), true, pair.now));
-        assert!(pair.a.push(Bytes::from_static(b"x"), false, pair.now));
-    }
-}
+mod tests;

@@ -69,6 +69,12 @@ impl SendLog {
         }
     }
 
+    /// Numbers a body that is not kept: the peer is told of the gap. Only while nothing is kept, see [`SendLog::clear`].
+    pub(crate) fn skip(&mut self) {
+        debug_assert!(self.entries.is_empty(), "numbers have no holes");
+        self.next += 1;
+    }
+
     /// The number of the body pushed last.
     pub(crate) fn newest(&self) -> u64 {
         self.next - 1
@@ -296,6 +302,7 @@ mod tests {
         Cut,
         Wait(u64),
         Clear,
+        Skip,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -308,6 +315,7 @@ mod tests {
             1 => Just(Step::Cut),
             1 => (0..6000_u64).prop_map(Step::Wait),
             1 => Just(Step::Clear),
+            1 => Just(Step::Skip),
         ]
     }
 
@@ -362,6 +370,7 @@ mod tests {
                     Step::Cut => pair.cut(),
                     Step::Wait(ms) => { now += Duration::from_millis(ms); pair.log.expire(now); }
                     Step::Clear => { pair.log.clear(); }
+                    Step::Skip => { pair.log.clear(); pair.log.skip(); pushed += 1; }
                 }
                 prop_assert!(pair.log.bytes() <= 600 + 60 + 48);
             }

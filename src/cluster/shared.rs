@@ -15,7 +15,7 @@ use crate::cluster::asks::Asks;
 use crate::cluster::connection::PeerConnection;
 use crate::cluster::hello::{Hint, Me, Resume};
 use crate::cluster::interest::LocalInterest;
-use crate::cluster::peer::Peer;
+use crate::cluster::peer::{Peer, Pushed};
 use crate::cluster::view::{NodeState, View};
 use crate::cluster::wire::{WireError, encode_answer, pb};
 use crate::id::NodeId;
@@ -65,12 +65,14 @@ pub(crate) struct Counters {
     pub lost: AtomicU64,
     /// Bodies that peers were told they will not get.
     pub given_up: AtomicU64,
-    /// Bodies dropped because their peer went, as it seemed, for good.
+    /// Bodies that a peer may have wanted, dropped because it was away for too long.
     pub abandoned: AtomicU64,
     /// Frames skipped because they made no sense.
     pub malformed: AtomicU64,
     /// Bodies too large for a frame.
     pub oversized: AtomicU64,
+    /// Awaited joins and commands that a member did not confirm in time.
+    pub unconfirmed: AtomicU64,
     /// Volatile bodies dropped because a link was down or behind.
     pub volatile_dropped: AtomicU64,
     /// Gossip messages dropped because there was no link or the inbox was full.
@@ -80,8 +82,18 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Counts what became of a body.
+    pub(crate) fn pushed(&self, pushed: Pushed) {
+        let counter = match pushed {
+            Pushed::Queued => &self.sent,
+            Pushed::Dropped => &self.volatile_dropped,
+            Pushed::Abandoned => &self.abandoned,
+        };
+        count(counter, 1);
+    }
+
     /// Each with the name of its metric.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("socketmesh_cluster_messages_sent_total", &self.sent),
             ("socketmesh_cluster_messages_received_total", &self.received),
@@ -91,6 +103,7 @@ impl Counters {
             ("socketmesh_cluster_messages_abandoned_total", &self.abandoned),
             ("socketmesh_cluster_messages_malformed_total", &self.malformed),
             ("socketmesh_cluster_messages_oversized_total", &self.oversized),
+            ("socketmesh_cluster_joins_unconfirmed_total", &self.unconfirmed),
             ("socketmesh_cluster_volatile_messages_dropped_total", &self.volatile_dropped),
             ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
             ("socketmesh_cluster_streams_relayed_total", &self.relayed),
@@ -138,8 +151,7 @@ impl Shared {
 
     /// Queues a body that is not volatile.
     pub(crate) fn push(&self, peer: &Peer, body: Bytes) {
-        peer.push(body, false, Instant::now());
-        count(&self.counters.sent, 1);
+        self.counters.pushed(peer.push(body, false, Instant::now()));
     }
 
     /// Something could not be encoded.

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use quinn::{ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::cluster::streams::InUse;
 use crate::cluster::wire::{MAX_PRELUDE, WireError};
 
 /// Both directions of a stream.
@@ -21,17 +22,18 @@ pub(crate) struct BiStream {
     finished: bool,
     /// Dropping it ends what was written instead of taking it back.
     lenient: bool,
+    _in_use: InUse,
 }
 
 impl BiStream {
-    pub(crate) fn new((send, recv): Halves) -> Self {
-        Self { send, recv, finished: false, lenient: false }
+    pub(crate) fn new((send, recv): Halves, in_use: InUse) -> Self {
+        Self { send, recv, finished: false, lenient: false, _in_use: in_use }
     }
 
     /// The end that answers. It may be dropped as soon as its answer is written, which must arrive all the same; one that
     /// breaks off can be told by its length.
-    pub(crate) fn answering((send, recv): Halves) -> Self {
-        Self { send, recv, finished: false, lenient: true }
+    pub(crate) fn answering((send, recv): Halves, in_use: InUse) -> Self {
+        Self { send, recv, finished: false, lenient: true, _in_use: in_use }
     }
 }
 
@@ -70,6 +72,12 @@ impl Drop for BiStream {
             let _closed = self.send.reset(ABORTED);
         }
     }
+}
+
+/// Ends a stream that leads nowhere.
+pub(crate) fn abort((mut send, _recv): Halves) {
+    // Fails only when the stream is closed already.
+    let _closed = send.reset(ABORTED);
 }
 
 /// Reads a length and the message behind it, and not a byte more.

@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::{Closing, STREAM_WINDOW};
+use super::endpoint::Closing;
+use super::streams::{FIRST, STREAM_WINDOW};
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Selection};
@@ -78,8 +79,8 @@ impl Node {
 
     async fn joins(&self, room: &str) {
         self.mesh.interest("/", room, true);
-        let version = self.mesh.version();
-        self.mesh.confirmed(version).await;
+        let missing = self.mesh.confirmed(self.mesh.version()).await;
+        assert!(missing.is_empty(), "{missing:?} did not confirm");
     }
 
     fn emits(&self, rooms: &[&str], text: &str) {
@@ -219,6 +220,22 @@ async fn what_is_emitted_after_a_join_was_confirmed_always_arrives() {
         assert_eq!(b.receives().await, room);
         b.mesh.interest("/", &room, false);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_awaited_join_says_who_did_not_confirm_it() {
+    let [a, b, c] = cluster::<3>().await;
+    for other in [&a, &c] {
+        deny(other, &b, true);
+    }
+    // Without a link in any direction, they still are members for a while.
+    b.sees("no link", |view| {
+        view.members.iter().all(|node| node.id == b.id() || node.link == LinkState::Down)
+    })
+    .await;
+    b.mesh.interest("/", "red", true);
+    assert_eq!(b.mesh.confirmed(b.mesh.version()).await, [a.id(), c.id()]);
+    assert_eq!(b.mesh.counters().unconfirmed.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -421,6 +438,22 @@ async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
 
 /// Each with a window of 2 MiB, they would fill a connection window of 128 MiB and the link with it.
 const STREAMS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_carries_more_streams_than_it_starts_with() {
+    let [a, mut b] = cluster::<2>().await;
+    let mut open = Vec::new();
+    for _ in 0..3 * FIRST {
+        let mut stream = a.mesh.open(&b.id()).await.unwrap();
+        stream.write_all(b"hi").await.unwrap();
+        stream.read_exact(&mut [0; 2]).await.unwrap();
+        open.push(stream);
+    }
+    a.emits(&[], "beside them");
+    assert_eq!(b.receives().await, "beside them");
+    // The other end has as many in use, and may open its own.
+    shouts(&b, &a.id()).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_direct_way_is_cut_one_hop_carries_everything() {

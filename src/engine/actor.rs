@@ -227,7 +227,8 @@ impl<A: Application> State<A> {
     }
 
     fn timeout(&mut self, now: Instant) {
-        self.timer = None;
+        // One that was replaced may have fired before it was aborted: the timer that is armed stays the only one.
+        self.timer.take_if(|timer| timer.at <= now);
         if self.session.next_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }

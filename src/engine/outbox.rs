@@ -28,6 +28,8 @@ struct Queue {
     writable: bool,
     /// Whether a pong may be among the frames.
     pong: bool,
+    /// The bytes of a packet beyond the limit that an empty queue took: they do not count against those behind it.
+    oversized: usize,
 }
 
 /// Who empties the outbox.
@@ -71,13 +73,15 @@ impl Outbox {
             intake: Intake::Open,
             writable: false,
             pong: false,
+            oversized: 0,
         };
         Self { queue: Mutex::new(queue), limit }
     }
 
     /// Appends the frames of one packet, all or none.
     ///
-    /// A packet larger than the limit is accepted by an empty outbox, so the limit never forbids a single message.
+    /// A packet larger than the limit is accepted by an empty outbox, and up to the limit may wait behind it: a single large
+    /// message is not what a slow client looks like.
     pub(crate) fn push(&self, frames: &[Frame], volatile: bool) -> Pushed {
         let mut queue = self.queue.lock();
         if queue.intake != Intake::Open {
@@ -87,7 +91,7 @@ impl Outbox {
             return Pushed::Dropped;
         }
         let bytes = frames.iter().map(cost).sum::<usize>();
-        if !queue.frames.is_empty() && queue.bytes + bytes > self.limit {
+        if !queue.has_room(bytes, self.limit) {
             queue.close();
             return Pushed::Overflow;
         }
@@ -110,7 +114,7 @@ impl Outbox {
         if queue.intake == Intake::Closed || queue.pong {
             return Pushed::Dropped;
         }
-        if !queue.frames.is_empty() && queue.bytes + cost(frame) > self.limit {
+        if !queue.has_room(cost(frame), self.limit) {
             queue.close();
             return Pushed::Overflow;
         }
@@ -165,6 +169,14 @@ impl Outbox {
 }
 
 impl Queue {
+    fn has_room(&mut self, bytes: usize, limit: usize) -> bool {
+        if self.frames.is_empty() {
+            self.oversized = if bytes > limit { bytes } else { 0 };
+            return true;
+        }
+        self.bytes + bytes <= limit + self.oversized
+    }
+
     fn append(&mut self, frames: &[Frame], bytes: usize) -> Pushed {
         let was_empty = self.frames.is_empty();
         self.frames.extend(frames.iter().cloned());
@@ -234,11 +246,21 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_take_its_packets_overflows_once_and_is_cut_off() {
-        let outbox = Outbox::new(20);
-        assert_eq!(outbox.push(&[frame("a message beyond the limit")], false), Pushed::TellActor);
-        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Overflow);
-        assert_eq!(outbox.push(&[frame("c")], false), Pushed::Dropped);
+        let outbox = Outbox::new(2 * cost(&frame("a")));
+        assert_eq!(outbox.push(&[frame("a")], false), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
+        assert_eq!(outbox.push(&[frame("c")], false), Pushed::Overflow);
+        assert_eq!(outbox.push(&[frame("d")], false), Pushed::Dropped);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_packet_beyond_the_limit_is_taken_alone_and_does_not_count_against_those_behind_it() {
+        let outbox = Outbox::new(cost(&frame("a")));
+        assert_eq!(outbox.push(&[frame("a message"), frame("beyond the limit")], false), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
+        assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
+        assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), Pushed::Overflow);
     }
 
     #[test]

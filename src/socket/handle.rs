@@ -10,6 +10,7 @@ use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
 use super::broadcast::Target;
 use super::error::{AckError, Disconnected, EncodeError};
 use super::handshake::Handshake;
+use super::operators::Applied;
 use super::packet;
 use super::raw::RawSocket;
 use super::rooms::Room;
@@ -62,8 +63,9 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.raw.namespace.rooms.read().rooms_of(&self.raw.id).cloned().collect()
     }
 
-    /// Joins a room: at once on this node. Awaiting the result waits until every reachable node knows that this node
-    /// has a member there (at most 500 ms): every packet emitted to the room after that, anywhere, reaches this socket.
+    /// Joins a room: at once on this node. Awaiting the result waits until every member of the cluster knows that this
+    /// node has a member there, at most 500 ms: every packet emitted to the room after that, anywhere, reaches this
+    /// socket. [`Joining::applied`] says which nodes did not confirm it in time.
     pub fn join(&self, room: impl AsRef<str>) -> Joining {
         let namespace = &self.raw.namespace;
         if !self.raw.is_connected() {
@@ -216,9 +218,30 @@ impl Emitter<'_> {
     }
 }
 
-/// A join that has happened on this node; awaited, it has happened for every reachable node.
+/// A join that has happened on this node; awaited, it has happened for every node that answers.
 #[derive(Debug)]
 pub struct Joining(Option<(Arc<NamespaceState>, u64)>);
+
+impl Joining {
+    /// Waits as awaiting the join does, and says who did not confirm it in time: what those nodes emit to the room may
+    /// not reach the socket until they answer again, or are out of the cluster.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Socket};
+    /// async fn take_a_seat(socket: Socket) -> Result<bool, EventError> {
+    ///     let joined = socket.join("game").applied().await?;
+    ///     Ok(joined.missing.is_empty())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The socket was not connected any more, so it joined nothing.
+    pub async fn applied(self) -> Result<Applied, Disconnected> {
+        let (namespace, version) = self.0.ok_or(Disconnected)?;
+        Ok(Applied { missing: namespace.peers().confirmed(version).await })
+    }
+}
 
 impl IntoFuture for Joining {
     /// The socket was not connected any more, so it joined nothing.
@@ -226,11 +249,7 @@ impl IntoFuture for Joining {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (namespace, version) = self.0.ok_or(Disconnected)?;
-            namespace.peers().confirmed(version).await;
-            Ok(())
-        })
+        Box::pin(async move { self.applied().await.map(drop) })
     }
 }
 

@@ -365,9 +365,12 @@ impl IntoFuture for Applying {
             let Self { namespace, version, local, timeout } = self;
             let mut target = Target::new(Arc::clone(&namespace)).timeout(timeout);
             target.local = local;
-            let ((), answers) =
+            let (mut missing, answers) =
                 tokio::join!(namespace.peers().confirmed(version), target.ask(Question::Settled));
-            Applied { missing: answers.missing() }
+            missing.extend(answers.missing());
+            missing.sort_unstable();
+            missing.dedup();
+            Applied { missing }
         })
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use super::broadcast::Broadcast;
 use super::exchange::{Answer, Answers, Ask, Asker, Command};
+use crate::id::NodeId;
 
 /// What Socket.IO needs of the other nodes. None of these block.
 pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
@@ -29,8 +30,8 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     /// The newest version of this node's interest.
     fn version(&self) -> u64;
 
-    /// Resolves when every reachable node has applied this node's interest up to `version`, or did not answer in time.
-    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Resolves when every member has applied this node's interest up to `version`, with those that did not in time.
+    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
 }
 
 /// A node on its own.
@@ -56,7 +57,7 @@ impl Peers for Solo {
         0
     }
 
-    fn confirmed(&self, _: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(future::ready(()))
+    fn confirmed(&self, _: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
+        Box::pin(future::ready(Vec::new()))
     }
 }

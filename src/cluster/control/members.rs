@@ -120,7 +120,7 @@ impl State {
             if node.lingers.is_some_and(|until| now >= until) {
                 node.lingers = None;
                 self.changed = true;
-                let given_up = node.peer.as_ref().map_or(0, |peer| peer.clear());
+                let given_up = node.peer.as_ref().map_or(0, |peer| peer.abandon());
                 count(&self.shared.counters.abandoned, given_up);
                 warn!(node = %self.shared.me.id, peer = %id, given_up, "keeps nothing more for it");
             }
@@ -133,7 +133,7 @@ impl State {
     }
 
     pub(super) fn abandon(&self, peer: &Peer) {
-        count(&self.shared.counters.abandoned, peer.clear());
+        count(&self.shared.counters.abandoned, peer.abandon());
     }
 
     /// Ready is a node that found its cluster and is in the ring of every member.
@@ -253,7 +253,8 @@ impl State {
         let mut gossip = HashMap::new();
         for (id, node) in &self.nodes {
             let member = self.liveness.incarnation(id).is_some();
-            if member || node.lingers.is_some_and(|until| now < until) {
+            // While it is looked for, what it misses is numbered at least: it learns how much that was.
+            if member || node.wanted.is_some_and(|until| now < until) {
                 roster.extend(node.peer.clone());
             }
             if let Some(connection) = node.connection() {

@@ -1,0 +1,257 @@
+use super::*;
+use crate::socket::broadcast::{Broadcast, Selection};
+
+/// What `a` says to `b`, both being peers of each other in memory.
+struct Pair {
+    a: Peer,
+    b: Peer,
+    local: Mutex<LocalInterest>,
+    got: Mutex<Vec<Broadcast>>,
+    now: Instant,
+    bytes: BytesMut,
+}
+
+fn broadcast(size: usize) -> Broadcast {
+    Broadcast {
+        namespace: "/".into(),
+        selection: Selection::default(),
+        text: "2[]".into(),
+        attachments: vec![Bytes::from(vec![7; size])],
+        volatile: false,
+    }
+}
+
+impl Pair {
+    fn new() -> Self {
+        let peer = |name: &str, log| Peer::new(name.parse().unwrap(), Incarnation(1), log);
+        let pair = Self {
+            a: peer("b", 1),
+            b: peer("a", 2),
+            local: Mutex::new(LocalInterest::new()),
+            got: Mutex::default(),
+            now: Instant::now(),
+            bytes: BytesMut::new(),
+        };
+        pair.a.attach(1, Resume::default());
+        pair.b.attach(1, Resume::default());
+        pair
+    }
+
+    fn push(&self, size: usize) {
+        self.a.push(wire::encode_broadcast(&broadcast(size)).unwrap(), false, self.now);
+    }
+
+    /// Takes one batch from `a`.
+    fn fill(&mut self, link: u64) -> Fill {
+        let mut batch = Batch::default();
+        let fill = self.a.fill(link, &self.local, self.now, &mut batch);
+        self.bytes.extend_from_slice(&batch.bytes);
+        self.bytes.extend_from_slice(&batch.large.unwrap_or_default());
+        fill
+    }
+
+    fn start(&mut self) {
+        let mut batch = Batch::default();
+        self.a.start(&mut batch);
+        self.bytes.extend_from_slice(&batch.bytes);
+    }
+
+    /// Brings everything written to `b`.
+    fn deliver(&mut self, link: u64) -> Result<Vec<Received>, ProtocolError> {
+        let mut received = Vec::new();
+        while let Some(frame) = Frame::decode(&mut self.bytes)? {
+            let deliver = |message| match message {
+                Message::Broadcast(broadcast) => self.got.lock().push(broadcast),
+                other => panic!("a broadcast, not {other:?}"),
+            };
+            received.push(self.b.receive(link, frame, self.now, &deliver)?);
+        }
+        Ok(received)
+    }
+
+    fn got(&self) -> Vec<usize> {
+        self.got.lock().iter().map(|broadcast| broadcast.attachments[0].len()).collect()
+    }
+}
+
+#[test]
+fn bodies_of_every_size_arrive_in_order_before_the_goodbye() {
+    let mut pair = Pair::new();
+    let sizes = [1, BATCH + 1, 2, 3 * BATCH, BATCH + 1];
+    sizes.iter().for_each(|size| pair.push(*size));
+    pair.a.leave();
+    pair.start();
+    while pair.fill(1) != Fill::Last {}
+    assert_eq!(pair.deliver(1).unwrap().last(), Some(&Received::Goodbye));
+    assert_eq!(pair.got(), sizes);
+}
+
+#[test]
+fn the_first_frames_are_start_and_the_snapshot_of_the_rooms() {
+    let mut pair = Pair::new();
+    pair.local.lock().set(5, true);
+    assert!(pair.b.wants(&[6]), "nothing heard yet");
+    pair.start();
+    assert_eq!(pair.fill(1), Fill::Write);
+    pair.deliver(1).unwrap();
+    assert!(pair.b.wants(&[5]) && !pair.b.wants(&[6]) && pair.b.wants(&[]));
+    assert_eq!(pair.fill(1), Fill::Wait(None));
+    pair.local.lock().set(6, true);
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    assert!(pair.b.wants(&[6]));
+    pair.b.detach(1);
+    assert!(pair.b.wants(&[7]), "a peer out of reach may have any room");
+}
+
+#[test]
+fn a_body_is_acknowledged_behind_the_rooms_that_were_joined_because_of_it() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    let (mut batch, local) = (Batch::default(), Mutex::new(LocalInterest::new()));
+    pair.b.fill(1, &local, pair.now, &mut batch);
+    let join = wire::encode_broadcast(&broadcast(1)).unwrap();
+    pair.a.push_command(join, &[5], pair.now);
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    local.lock().set(5, true);
+    let (mut batch, due) = (Batch::default(), pair.now + ACK_DELAY);
+    pair.b.fill(1, &local, due, &mut batch);
+    let mut kinds = Vec::new();
+    while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
+        kinds.push(Message::decode(frame.body).unwrap());
+    }
+    assert!(
+        matches!(&kinds[..], [Message::Interest(update), Message::Ack { seq: 1, .. }] if update.added == [5]),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn interest_is_acknowledged_at_once_and_bodies_after_fifty_milliseconds() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    let mut batch = Batch::default();
+    let local = Mutex::new(LocalInterest::new());
+    assert_eq!(pair.b.fill(1, &local, pair.now, &mut batch), Fill::Write, "the interest");
+    pair.push(1);
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    let due = pair.now + ACK_DELAY;
+    assert_eq!(pair.b.fill(1, &local, pair.now, &mut Batch::default()), Fill::Wait(Some(due)));
+    assert_eq!(pair.b.fill(1, &local, due, &mut batch), Fill::Write);
+}
+
+#[test]
+fn a_new_link_brings_what_the_last_one_did_not_and_nothing_twice() {
+    let mut pair = Pair::new();
+    pair.start();
+    (1..=3).for_each(|size| pair.push(size));
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    pair.push(4);
+    pair.fill(1);
+    pair.bytes.clear();
+    let resume = pair.b.resume();
+    assert_eq!(resume, Resume { log: 1, seq: 3 });
+    pair.a.attach(2, Resume { seq: 2, ..resume });
+    pair.b.attach(2, Resume::default());
+    pair.start();
+    pair.fill(2);
+    let received = pair.deliver(2).unwrap();
+    assert!(received.contains(&Received::Duplicate), "{received:?}");
+    assert_eq!(pair.got(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_an_older_link_still_brings_is_ignored() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.push(1);
+    pair.fill(1);
+    pair.b.attach(2, Resume::default());
+    assert!(pair.deliver(1).unwrap().iter().all(|received| *received == Received::Nothing));
+    assert_eq!(pair.fill(7), Fill::Stale);
+    assert!(pair.got().is_empty());
+}
+
+#[test]
+fn a_body_before_the_start_of_its_log_ends_the_link() {
+    let mut pair = Pair::new();
+    pair.push(1);
+    pair.fill(1);
+    assert!(matches!(pair.deliver(1), Err(ProtocolError::NoStart)));
+}
+
+#[test]
+fn a_body_that_makes_no_sense_is_skipped_and_counted_in_the_sequence() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.a.push(Bytes::from_static(&[0xff]), false, pair.now);
+    pair.push(1);
+    pair.fill(1);
+    assert!(pair.deliver(1).unwrap().contains(&Received::Malformed));
+    assert_eq!((pair.got(), pair.b.resume().seq), (vec![1], 2));
+}
+
+#[test]
+fn volatile_bodies_do_not_wait_for_a_link() {
+    let pair = Pair::new();
+    assert_eq!(pair.a.push(Bytes::from_static(b"x"), true, pair.now), Pushed::Queued);
+    pair.a.detach(1);
+    assert_eq!(pair.a.push(Bytes::from_static(b"x"), true, pair.now), Pushed::Dropped);
+    assert_eq!(pair.a.push(Bytes::from_static(b"x"), false, pair.now), Pushed::Queued);
+}
+
+#[test]
+fn a_peer_that_was_away_learns_how_much_it_missed() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.push(1);
+    pair.fill(1);
+    pair.deliver(1).unwrap();
+    pair.a.detach(1);
+    assert_eq!(pair.a.push(Bytes::from_static(b"waits"), false, pair.now), Pushed::Queued);
+    assert_eq!(pair.a.abandon(), 2, "the first one has arrived, but that was not confirmed");
+    for _ in 0..3 {
+        assert_eq!(pair.a.push(Bytes::from_static(b"x"), false, pair.now), Pushed::Abandoned);
+    }
+    assert_eq!(pair.a.push_command(Bytes::from_static(b"x"), &[7], pair.now), Pushed::Abandoned);
+    assert_eq!(pair.a.backlog(), 0);
+    pair.a.attach(2, pair.b.resume());
+    pair.b.attach(2, Resume::default());
+    pair.start();
+    pair.push(2);
+    pair.fill(2);
+    let received = pair.deliver(2).unwrap();
+    assert!(received.contains(&Received::Lost(5)), "{received:?}");
+    assert_eq!(pair.got(), [1, 2], "what is sent after the return arrives");
+}
+
+/// Otherwise a slow delivery would stop the heartbeats, and a busy node would look dead.
+#[test]
+fn the_control_actor_does_not_wait_for_a_delivery() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.push(1);
+    pair.fill(1);
+    let mut delivered = 0;
+    while let Some(frame) = Frame::decode(&mut pair.bytes).unwrap() {
+        let seen = Mutex::new(None);
+        let deliver = |_| {
+            *seen.lock() = Some(pair.b.resume().seq);
+            pair.b.detach(1);
+            pair.b.attach(2, Resume::default());
+        };
+        pair.b.receive(1, frame, pair.now, &deliver).unwrap();
+        if let Some(seq) = seen.into_inner() {
+            assert_eq!(seq, 1, "what is being delivered is not asked for again");
+            delivered += 1;
+        }
+    }
+    assert_eq!(delivered, 1);
+}
