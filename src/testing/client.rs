@@ -214,7 +214,7 @@ impl Client {
     }
 
     /// Waits until the client is not connected any more, and says why, in the words of `socket.io-client`:
-    /// `io server disconnect`, `transport close`, `ping timeout`, …
+    /// `io server disconnect`, `transport close`, `transport error` (a request of polling failed), `ping timeout`, …
     ///
     /// # Panics
     ///

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::client::Client;
 use super::door::Door;
 use super::entrance::{Entrance, Way};
-use super::network::Network;
+use super::network::{Link, Network};
 use super::transport::Doors;
 use crate::cluster::{Cluster, LinkState, NodeState, Secret, View};
 use crate::id::NodeId;
@@ -128,8 +128,7 @@ impl TestCluster {
     /// Cuts every connection between nodes of different groups, both ways. Nodes that are in no group reach, and are
     /// reached by, all.
     pub fn partition(&self, one: &[usize], other: &[usize]) {
-        self.cut(one, other);
-        self.cut(other, one);
+        self.between(one, other, |link| link.cut = true);
     }
 
     /// Loses everything that one node of `from` sends to one of `to`; the other direction stays.
@@ -144,9 +143,19 @@ impl TestCluster {
         self.network.change_all(|link| link.loss = share);
     }
 
+    /// The same between these and those only, both ways.
+    pub fn loss_between(&self, one: &[usize], other: &[usize], share: f64) {
+        self.between(one, other, |link| link.loss = share);
+    }
+
     /// Lets every packet between nodes take that long, each by chance; so they overtake each other. 1 ms in the beginning.
     pub fn delay(&self, delay: RangeInclusive<Duration>) {
         self.network.change_all(|link| link.delay = delay.clone());
+    }
+
+    /// The same between these and those only, both ways.
+    pub fn delay_between(&self, one: &[usize], other: &[usize], delay: RangeInclusive<Duration>) {
+        self.between(one, other, |link| link.delay = delay.clone());
     }
 
     /// Ends every partition, cut, loss and delay.
@@ -198,8 +207,8 @@ impl TestCluster {
     }
 
     /// Waits until the cluster is at rest, as far as the network lets it: every node that runs sees exactly those it can
-    /// reach (directly, or through one other), all of them are ready, linked where that is possible, and have everything
-    /// that was sent to them.
+    /// reach, however many lie between them; all of them are ready, linked directly or through one other where that is
+    /// possible, and have everything that was sent to them.
     ///
     /// In a partition it waits until every part is at rest.
     ///
@@ -208,6 +217,13 @@ impl TestCluster {
     /// It does not come to rest, and why.
     pub async fn settled(&self) {
         self.until("settled", || self.running().into_iter().find_map(|number| self.unrest(number))).await;
+    }
+
+    fn between(&self, one: &[usize], other: &[usize], change: impl Fn(&mut Link)) {
+        self.check(one);
+        self.check(other);
+        self.network.change(one, other, &change);
+        self.network.change(other, one, &change);
     }
 
     fn check(&self, numbers: &[usize]) {
@@ -270,12 +286,16 @@ impl TestCluster {
         if seen != expected {
             return Some(format!("node {number} sees {seen:?} and should see {expected:?}"));
         }
-        let direct =
-            |member: &NodeId| all.iter().any(|other| name(*other) == *member && both(&number, other));
-        let restless = view.members.iter().find(|member| {
-            let linked = member.link == LinkState::Up || !direct(&member.id);
-            member.state != NodeState::Ready || !linked
-        });
+        let common = |other: &usize| all.iter().any(|relay| both(&number, relay) && both(relay, other));
+        let link = |member: &NodeId| match all.iter().find(|other| name(**other) == *member) {
+            Some(other) if *other == number || both(&number, other) => LinkState::Up,
+            Some(other) if common(other) => LinkState::Relayed,
+            _ => LinkState::Down,
+        };
+        let restless = view
+            .members
+            .iter()
+            .find(|member| member.state != NodeState::Ready || member.link != link(&member.id));
         if let Some(member) = restless {
             return Some(format!("node {number} sees {member:?}"));
         }

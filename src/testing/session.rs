@@ -107,20 +107,21 @@ impl Session {
         opened: Opened,
         events: mpsc::Sender<Event>,
     ) {
+        let _over = Over(&self);
         let patience = Duration::from_millis(opened.ping_interval + opened.ping_timeout);
         let mut decoder = Decoder::default();
         let reason = loop {
             let step = match timeout(patience, transport.incoming.recv()).await {
                 Ok(Some(Ok(packet))) => self.handle(packet, &mut decoder, &events).await,
-                Ok(Some(Err(why))) => ControlFlow::Break(format!("transport error: {why}")),
-                Ok(None) => ControlFlow::Break("transport close".to_owned()),
-                Err(_) => ControlFlow::Break("ping timeout".to_owned()),
+                Ok(Some(Err(why))) => self.fails("transport error", &why),
+                Ok(None) => ControlFlow::Break("transport close"),
+                Err(_) => ControlFlow::Break("ping timeout"),
             };
             if let ControlFlow::Break(reason) = step {
                 break reason;
             }
         };
-        self.close(&reason);
+        self.close(reason);
     }
 
     async fn handle(
@@ -128,7 +129,7 @@ impl Session {
         packet: Engine,
         decoder: &mut Decoder,
         events: &mpsc::Sender<Event>,
-    ) -> ControlFlow<String> {
+    ) -> ControlFlow<&'static str> {
         let decoded = match packet {
             Engine::Ping(data) => {
                 self.send(vec![Engine::Pong(data)]).await;
@@ -136,18 +137,23 @@ impl Session {
             }
             Engine::Text(text) => decoder.text(&text),
             Engine::Binary(bytes) => decoder.binary(bytes),
-            Engine::Close => return ControlFlow::Break("transport close".to_owned()),
+            Engine::Close => return ControlFlow::Break("transport close"),
             Engine::Open(_) | Engine::Pong(_) | Engine::Noop => Ok(None),
         };
         match decoded {
             Ok(Some((ns, packet))) if ns == self.ns => self.hear(packet, events).await,
-            Ok(Some((ns, packet))) => ControlFlow::Break(format!("parse error: {packet:?} of {ns}")),
+            Ok(Some((ns, packet))) => self.fails("parse error", &format!("{packet:?} of {ns}")),
             Ok(None) => ControlFlow::Continue(()),
-            Err(why) => ControlFlow::Break(format!("parse error: {why}")),
+            Err(why) => self.fails("parse error", &why),
         }
     }
 
-    async fn hear(&self, packet: Packet, events: &mpsc::Sender<Event>) -> ControlFlow<String> {
+    fn fails(&self, reason: &'static str, why: &str) -> ControlFlow<&'static str> {
+        tracing::warn!(ns = self.ns, reason, why, "a client of a test gave up its connection");
+        ControlFlow::Break(reason)
+    }
+
+    async fn hear(&self, packet: Packet, events: &mpsc::Sender<Event>) -> ControlFlow<&'static str> {
         match packet {
             Packet::Connect(id) => {
                 // A server says it once.
@@ -155,7 +161,7 @@ impl Session {
                 drop(self.state.send_replace(State::Connected));
             }
             Packet::ConnectError(refusal) => drop(self.state.send_replace(State::Refused(Arc::new(refusal)))),
-            Packet::Disconnect => return ControlFlow::Break("io server disconnect".to_owned()),
+            Packet::Disconnect => return ControlFlow::Break("io server disconnect"),
             Packet::Ack(id, args) => {
                 if let Some(waiter) = self.acks.lock().waiting.remove(&id) {
                     // The caller may have given up.
@@ -200,5 +206,14 @@ impl Session {
     /// Asks to be let into the namespace.
     pub(super) async fn enter(&self, auth: &serde_json::Value) {
         self.send(packet::connect(&self.ns, auth)).await;
+    }
+}
+
+/// Ends a session when its task does, even by a panic of an answer.
+struct Over<'a>(&'a Session);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.close("transport close");
     }
 }

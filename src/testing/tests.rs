@@ -74,6 +74,14 @@ async fn a_room_spans_the_nodes() {
     assert_eq!(bob.recv::<String>("said").await, "hello");
     assert_eq!(cid.recv::<String>("said").await, "hello");
     dan.silent().await;
+    for number in 0..3 {
+        ann.call::<()>("say", &Args(("room", number))).await.unwrap();
+    }
+    cluster.settled().await;
+    bob.recv::<u32>("said").await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(bob.unread(), ["said", "said"]);
+    assert_eq!((bob.take::<u32>("said"), bob.take::<u32>("said")), (vec![1, 2], vec![]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,6 +279,52 @@ async fn a_refusal_is_what_the_client_sees() {
     assert_eq!(door.connect("/private", &()).await.unwrap_err().message(), "invalid auth");
     assert_eq!(door.connect("/nowhere", &()).await.unwrap_err().message(), "Invalid namespace");
     assert!(door.connect("private", &json!({ "token": "secret" })).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_http_side_refuses_is_said_in_words() {
+    let polling =
+        engine::Config { transports: vec![engine::Transport::Polling], ..engine::Config::default() };
+    let cluster = TestCluster::start(1, move |_| app().engine(polling.clone())).await;
+    let refusal = cluster.node(0).connect("/", &()).await.unwrap_err();
+    assert!(refusal.message().starts_with("400 Bad Request: "), "{refusal}");
+    assert!(cluster.node(0).polling().connect("/", &()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_link_between_two_nodes_concerns_no_third() {
+    let cluster = three().await;
+    cluster.loss_between(&[0], &[1], 1.0);
+    cluster.delay_between(&[0, 1], &[2], Duration::from_millis(40)..=Duration::from_millis(50));
+    cluster.settled().await;
+    let ann = member(&cluster, 0, "room").await;
+    let mut bob = member(&cluster, 1, "room").await;
+    let before = Instant::now();
+    ann.emit("say", &Args(("room", "through node 2"))).await;
+    assert_eq!(bob.recv::<String>("said").await, "through node 2");
+    assert!(before.elapsed() >= Duration::from_millis(80), "two slow hops took {:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polling_client_notices_that_its_node_is_gone() {
+    let mut cluster = TestCluster::start(2, |_| app()).await;
+    let mut ann = cluster.polling(&[0]).connect("/", &()).await.unwrap();
+    cluster.kill(0).await;
+    assert_eq!(ann.disconnected().await, "transport error");
+    ann.reconnect(cluster.polling(&[1])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_of_a_partition_settle() {
+    let mut cluster = TestCluster::start(5, |_| app()).await;
+    cluster.partition(&[0, 1], &[2, 3, 4]);
+    cluster.kill(4).await;
+    cluster.settled().await;
+    cluster.node(0).sees(&[0, 1]).await;
+    cluster.node(2).sees(&[2, 3]).await;
+    cluster.heal();
+    cluster.restart(4).await;
+    cluster.settled().await;
 }
 
 #[tokio::test(start_paused = true)]
