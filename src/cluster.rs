@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod control;
 mod endpoint;
+mod ground;
 mod hello;
 mod identity;
 mod interest;
@@ -38,6 +39,8 @@ pub use identity::{Certificates, IdentityError, InvalidSecret, Secret, SecretErr
 pub use ring::Ring;
 pub use view::{LinkState, MemberView, NodeState, View};
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use ground::Network;
 pub(crate) use mesh::{Mesh, OpenError, Owner};
 pub(crate) use stream::BiStream;
 

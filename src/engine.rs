@@ -197,6 +197,15 @@ impl<A: Application> Engine<A> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl<A: Application> Engine<A> {
+    /// Ends every session where it stands, as when the process is killed: no client is told.
+    pub(crate) fn kill(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.supervisors.stop();
+    }
+}
+
 impl<A: Application> fmt::Debug for Engine<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("sessions", &self.len()).finish_non_exhaustive()

@@ -30,6 +30,7 @@
 //! - [`socket`]: Socket.IO v5, namespaces, rooms, events, acks.
 //! - [`engine`]: Engine.IO v4 and v3, one client's session over changing transports; can be used on its own.
 //! - [`id`]: names of nodes, sessions and sockets.
+//! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.
 
 #[cfg(feature = "server")]
 pub mod balancer;
@@ -43,6 +44,8 @@ pub mod id;
 mod node;
 pub mod socket;
 mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{

@@ -151,6 +151,24 @@ impl<A: Application> Node<A> {
     }
 }
 
+/// What the test kit does to a node.
+#[cfg(any(test, feature = "testing"))]
+impl Node {
+    /// Ends as if the process had been killed: nobody is told, and no handler hears of it.
+    pub(crate) async fn kill(&self) {
+        self.0.app.namespaces().kill();
+        self.0.engine.kill();
+        if let Some(cluster) = &self.0.cluster {
+            cluster.kill().await;
+        }
+    }
+
+    /// Whether the other members have everything that this node has for them.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_quiet())
+    }
+}
+
 impl<A: Application> Clone for Node<A> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

@@ -29,7 +29,7 @@ pub(crate) mod peers;
 mod raw;
 mod remote;
 mod rooms;
-mod running;
+mod runtime;
 mod server_events;
 mod state;
 

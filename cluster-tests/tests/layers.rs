@@ -14,8 +14,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["id", "engine", "cluster"]),
     ("balancer", &["http"]),
     ("node", &["id", "engine", "socket", "cluster", "http"]),
+    ("testing", &["id", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket", "telemetry"]),
+    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket", "telemetry", "testing"]),
     // The binary uses the library as any other program does.
     ("main", &["demo", "process", "serve"]),
     ("serve", &["demo", "process"]),
@@ -58,6 +59,9 @@ const SANS_IO: &[&str] = &[
     "cluster/wire.rs",
     "cluster/hello.rs",
     "cluster/wire/exchange.rs",
+    "testing/frames.rs",
+    "testing/packet.rs",
+    "testing/random.rs",
 ];
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a user says about a cluster.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
 
+use crate::cluster::ground::{Network, Socket};
 use crate::cluster::identity::{Certificates, Identity, IdentityError, Secret};
 use crate::id::NodeId;
 
@@ -26,6 +28,8 @@ pub struct Cluster {
     pub(crate) advertise: Option<String>,
     pub(crate) name: String,
     pub(crate) serve_alone: bool,
+    /// In place of the machine's network.
+    pub(crate) network: Option<Arc<dyn Network>>,
 }
 
 impl Cluster {
@@ -40,6 +44,7 @@ impl Cluster {
             advertise: None,
             name: DEFAULT_NAME.to_owned(),
             serve_alone: false,
+            network: None,
         }
     }
 
@@ -104,14 +109,24 @@ impl Cluster {
         self
     }
 
-    pub(crate) fn socket(&self) -> Result<UdpSocket, StartError> {
+    /// Takes part in a network in memory instead of the machine's.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn on(mut self, network: Arc<dyn Network>) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    pub(crate) fn socket(&self) -> Result<Socket, StartError> {
         let bind = |error| StartError::Bind(self.bind.clone(), error);
         let address: SocketAddr = first(&self.bind).map_err(bind)?;
         let alone = address.ip().is_loopback() && self.seeds.is_empty();
         if self.secret.is_none() && self.certificates.is_none() && !alone {
             return Err(StartError::NoSecret);
         }
-        UdpSocket::bind(address).map_err(bind)
+        match &self.network {
+            Some(network) => Ok(Socket::Simulated(network.bind(address).map_err(bind)?, network.seed())),
+            None => Ok(Socket::Udp(UdpSocket::bind(address).map_err(bind)?)),
+        }
     }
 
     pub(crate) fn identity(&self) -> Result<Identity, StartError> {

@@ -3,12 +3,13 @@
 //! Connections are driven by the runtime on which they are made, so this is used on the mesh's own runtime only.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 
+use crate::cluster::ground::Socket;
 use crate::cluster::identity::{Identity, IdentityError, MESH_NAME, peer_id};
 use crate::cluster::streams::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::wire::pb::refusal::Reason;
@@ -23,14 +24,16 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Takes the port over. Must run on the mesh's runtime.
-    pub(crate) fn new(socket: UdpSocket, identity: &Identity) -> Result<Self, BindError> {
+    pub(crate) fn new(socket: Socket, identity: &Identity) -> Result<Self, BindError> {
         let transport = Arc::new(transport());
         let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
         client.transport_config(transport);
         let local = socket.local_addr()?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let mut quic = quinn::Endpoint::new(identity.endpoint_config(), Some(server), socket, runtime)?;
+        let mut config = identity.endpoint_config();
+        config.rng_seed(socket.seed());
+        let (socket, runtime) = (socket.into_quic()?, Arc::new(quinn::TokioRuntime));
+        let mut quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
         quic.set_default_client_config(client);
         Ok(Self { quic, local })
     }
@@ -60,6 +63,12 @@ impl Endpoint {
         self.quic.close(Closing::Left.code(), b"");
         // When it takes longer, the peers find out by themselves.
         let _late = tokio::time::timeout(CLOSE, self.quic.wait_idle()).await;
+    }
+
+    /// Ends every connection here and now, and waits for nobody.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn abandon(&self) {
+        self.quic.close(Closing::Silent.code(), b"");
     }
 }
 

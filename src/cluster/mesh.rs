@@ -5,13 +5,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
-use tokio::runtime::{self, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,6 +20,7 @@ use crate::cluster::config::{Cluster, StartError};
 use crate::cluster::connection::{Deliver, PeerConnection, Serve};
 use crate::cluster::control::{Control, Message, Start};
 use crate::cluster::endpoint::Endpoint;
+use crate::cluster::ground::{Ground, Running, Stop};
 use crate::cluster::hello::Me;
 use crate::cluster::interest::room_hash;
 use crate::cluster::peer::Peer;
@@ -42,7 +42,7 @@ pub(crate) struct Mesh {
     local: SocketAddr,
     /// This node's own tokens, never empty.
     tokens: Vec<Key>,
-    thread: Mutex<Option<Thread>>,
+    ground: Mutex<Option<Ground>>,
 }
 
 /// Where a session lives.
@@ -70,17 +70,17 @@ impl Mesh {
         let local = socket.local_addr().map_err(|error| StartError::Bind(cluster.bind.clone(), error))?;
         let me = Me {
             id: identity.id().clone(),
-            incarnation: now(),
+            incarnation: cluster.network.as_ref().map_or_else(now, |network| network.next_life()),
             address: cluster.advertised(local)?,
             cluster: cluster.name,
             parser: PARSER.to_owned(),
         };
         let tokens = tokens(&me.id, me.incarnation);
         let shared = Arc::new(Shared::new(me));
-        let mut thread = Thread::spawn()?;
+        let mut ground = if cluster.network.is_some() { Ground::here() } else { Ground::own()? };
         let (seeds, serve_alone) = (cluster.seeds, cluster.serve_alone);
         let (starting, app) = (Arc::clone(&shared), app);
-        let started = thread.run(async move {
+        let control = ground.run(async move {
             let endpoint =
                 Endpoint::new(socket, &identity).map_err(|error| StartError::Mesh(error.to_string()))?;
             let start = Start {
@@ -96,12 +96,11 @@ impl Mesh {
             let (control, actor) = Actor::spawn(None, Control, start)
                 .await
                 .map_err(|error| StartError::Mesh(error.to_string()))?;
-            tokio::spawn(watch_over(actor, watched));
-            Ok((control, endpoint))
+            let watch = tokio::spawn(watch_over(actor, watched)).abort_handle();
+            Ok(Running { control, endpoint, watch })
         });
-        let (control, endpoint) = started.await?;
-        thread.endpoint = Some(endpoint);
-        Ok(Arc::new(Self { shared, control, local, tokens, thread: Mutex::new(Some(thread)) }))
+        let control = control.await?;
+        Ok(Arc::new(Self { shared, control, local, tokens, ground: Mutex::new(Some(ground)) }))
     }
 
     /// The name of this node.
@@ -203,9 +202,9 @@ impl Mesh {
 
     /// After this the port is free, as soon as the last stream is dropped.
     async fn stop(&self, how: Stop) {
-        let thread = self.thread.lock().take();
-        if let Some(mut thread) = thread {
-            let ended = thread.stop(how);
+        let ground = self.ground.lock().take();
+        if let Some(mut ground) = ground {
+            let ended = ground.stop(how);
             let _late = timeout(LEAVE, ended).await;
         }
         self.shared.set_routes(HashMap::new(), HashMap::new());
@@ -213,9 +212,19 @@ impl Mesh {
     }
 
     /// Ends as if the process had been killed: nobody is told.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) async fn kill(&self) {
         self.stop(Stop::Kill).await;
+    }
+
+    /// Whether every member has all that this node has for it, and confirmed its interest.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let (version, view) = (self.version(), self.view().borrow().clone());
+        let is_member = |peer: &&Arc<Peer>| has(&view, &peer.id, peer.incarnation);
+        let mut members =
+            self.shared.roster().iter().filter(is_member).cloned().collect::<Vec<_>>().into_iter();
+        members.all(|peer| peer.backlog() == 0 && peer.confirmed() >= version)
     }
 
     /// Ends the control actor as a bug would.
@@ -450,76 +459,6 @@ pub(crate) enum OpenError {
     /// As many streams as allowed are in use.
     #[error("too many streams to the node")]
     Busy,
-}
-
-/// The mesh's own runtime on its own thread: a busy application is not a dead node.
-struct Thread {
-    handle: Handle,
-    endpoint: Option<Endpoint>,
-    stop: Option<oneshot::Sender<(Stop, Option<Endpoint>)>>,
-    ended: Option<oneshot::Receiver<()>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// The peers are told.
-    Goodbye,
-    /// As if the process had been killed.
-    #[cfg(test)]
-    Kill,
-}
-
-impl Thread {
-    fn spawn() -> Result<Self, StartError> {
-        let failed = |error: std::io::Error| StartError::Mesh(error.to_string());
-        let (handle_out, handle) = std_mpsc::sync_channel(1);
-        let (stop, stopped) = oneshot::channel::<(Stop, Option<Endpoint>)>();
-        let (end, ended) = oneshot::channel();
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let body = move || {
-            // Whoever starts us waits for it.
-            let _sent = handle_out.send(runtime.handle().clone());
-            runtime.block_on(async {
-                if let Ok((Stop::Goodbye, Some(endpoint))) = stopped.await {
-                    endpoint.close().await;
-                }
-            });
-            // Name lookups may still be running.
-            runtime.shutdown_timeout(Duration::from_millis(100));
-            let _nobody_waits = end.send(());
-        };
-        std::thread::Builder::new().name("socketmesh-mesh".to_owned()).spawn(body).map_err(failed)?;
-        let handle = handle.recv().map_err(|error| StartError::Mesh(error.to_string()))?;
-        Ok(Self { handle, endpoint: None, stop: Some(stop), ended: Some(ended) })
-    }
-
-    /// Runs something on the thread.
-    async fn run<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = Result<T, StartError>> + Send + 'static,
-    ) -> Result<T, StartError> {
-        self.handle.spawn(task).await.map_err(|error| StartError::Mesh(error.to_string()))?
-    }
-
-    /// Ends the thread and everything on it; resolves when it has ended.
-    fn stop(&mut self, how: Stop) -> impl Future<Output = ()> + use<> {
-        if let Some(stop) = self.stop.take() {
-            // Fails only when the thread is gone already.
-            drop(stop.send((how, self.endpoint.take())));
-        }
-        let ended = self.ended.take();
-        async {
-            if let Some(ended) = ended {
-                let _gone = ended.await;
-            }
-        }
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        drop(self.stop(Stop::Goodbye));
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]

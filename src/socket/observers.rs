@@ -157,19 +157,15 @@ impl NamespaceState {
             return;
         }
         if !std::mem::replace(&mut observations.draining, true) {
-            let (namespace, running) = (Arc::clone(self), self.running());
-            self.runtime().spawn(async move {
-                namespace.tell_observers().await;
-                drop(running);
-            });
+            self.runtime().spawn(Arc::clone(self).tell_observers());
         }
     }
 
-    async fn tell_observers(self: &Arc<Self>) {
+    async fn tell_observers(self: Arc<Self>) {
         while let Some(observation) = self.next_observation() {
             let told = match observation {
                 Observation::Room(event) => {
-                    run_to_end(self.behaviour().room(NamespaceRef(Arc::clone(self)), event)).await
+                    run_to_end(self.behaviour().room(NamespaceRef(Arc::clone(&self)), event)).await
                 }
                 Observation::Outgoing(sockets, event) => self.tell_outgoing(sockets, &event).await,
             };

@@ -246,15 +246,11 @@ impl RawSocket {
     fn start(self: &Arc<Self>, mut inbox: parking_lot::MutexGuard<'_, Inbox>) {
         if inbox.drain == Drain::Idle && !inbox.queue.is_empty() {
             inbox.drain = Drain::Running;
-            let (socket, running) = (Arc::clone(self), self.namespace.running());
-            self.namespace.runtime().spawn(async move {
-                socket.drain().await;
-                drop(running);
-            });
+            self.namespace.runtime().spawn(Arc::clone(self).drain());
         }
     }
 
-    async fn drain(self: &Arc<Self>) {
+    async fn drain(self: Arc<Self>) {
         while let Some(work) = self.next() {
             if !run_to_end(self.handle(work)).await {
                 tracing::error!(socket = %self.id, ns = %self.namespace.path, "a handler panicked: socket disconnected");

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -21,7 +20,7 @@ use super::observers::Observations;
 use super::peers::Peers;
 use super::raw::RawSocket;
 use super::rooms::{Room, Rooms, Selection};
-use super::running::{Running, Task};
+use super::runtime::Runtime;
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
 use crate::telemetry::Seldom;
@@ -97,13 +96,8 @@ impl NamespaceState {
     }
 
     /// Where handlers run, whichever thread gives rise to it.
-    pub(crate) fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Runtime {
         &self.place.runtime
-    }
-
-    /// A task that runs handlers begins.
-    pub(crate) fn running(&self) -> Task {
-        self.place.running.task()
     }
 
     pub(crate) fn observations(&self) -> &Mutex<Observations> {
@@ -216,10 +210,9 @@ impl fmt::Debug for NamespaceState {
 #[derive(Debug, Clone)]
 struct Place {
     node: NodeId,
-    runtime: Handle,
+    runtime: Runtime,
     peers: Arc<dyn Peers>,
     family: Arc<Family>,
-    running: Arc<Running>,
 }
 
 /// The namespaces of this node. How they are described is fixed before the first client connects.
@@ -242,13 +235,19 @@ impl Namespaces {
                 Paths::Pattern(_) | Paths::Where(_) => parents.push(described),
             }
         }
-        let (family, running) = (Arc::new(Family::new(parents)), Arc::default());
-        let place = Place { node, runtime: Handle::current(), peers, family, running };
+        let family = Arc::new(Family::new(parents));
+        let place = Place { node, runtime: Runtime::current(), peers, family };
         let serve = |(path, described)| {
             (Arc::clone(&path), NamespaceState::new(path, Some(described), place.clone()))
         };
         let by_path = fixed.into_iter().map(serve).collect();
         Self { by_path, place, answering: Arc::new(Semaphore::new(MAX_ANSWERING)) }
+    }
+
+    /// No handler of this node runs any more.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn kill(&self) {
+        self.place.runtime.kill();
     }
 
     pub(crate) fn answering(&self) -> &Arc<Semaphore> {
@@ -257,7 +256,7 @@ impl Namespaces {
 
     /// Resolves when no handler of a socket runs.
     pub(crate) async fn settled(&self) {
-        self.place.running.ended().await;
+        self.place.runtime.ended().await;
     }
 
     /// A namespace that there is.
