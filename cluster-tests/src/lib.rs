@@ -13,5 +13,6 @@ pub mod load;
 pub mod nodes;
 pub mod polling;
 pub mod process;
+pub mod python;
 pub mod target;
 pub mod websocket;

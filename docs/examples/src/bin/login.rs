@@ -16,8 +16,7 @@ use socketmesh::{EventError, Handshake, Namespace, Refusal, Result, Socket, name
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let secret =
-        env::var("JWT_SECRET").map_err(|_| "JWT_SECRET is not set; try `openssl rand -base64 32`")?;
+    let secret = env::var("JWT_SECRET").ok().ok_or("JWT_SECRET is not set; try `openssl rand -base64 32`")?;
     let key = EncodingKey::from_secret(secret.as_bytes());
     // Instead of this, ask for a password, or let somebody else issue the tokens.
     let routes =
