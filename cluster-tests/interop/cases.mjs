@@ -1,7 +1,7 @@
 // What the official client does against a cluster. Every case gets the entry (a balancer without memory) and the nodes.
 import assert from "node:assert/strict";
 import { createServer, connect } from "node:net";
-import { client, connected, deadline, emit, event } from "./client.mjs";
+import { VERSIONS, client, connected, deadline, emit, event } from "./client.mjs";
 
 export async function polling_only({ entry, nodes }) {
   const one = await connected(client(entry, { transports: ["polling"] }));
@@ -57,6 +57,43 @@ export async function acks({ entry, nodes }) {
       const replies = await Promise.all(values.map((value) => emit(one, "echo", value)));
       assert.deepEqual(replies, values, "each its own");
     }
+  }
+}
+
+/** The server asks, and the client answers with what it was asked. */
+export async function asked({ entry }) {
+  for (const transports of [["polling"], ["websocket"], ["polling", "websocket"]]) {
+    const one = await connected(client(entry, { transports }));
+    one.on("question", (payload, answer) => answer(payload));
+    for (const value of [0, "€ 😀", null, { a: [true, "x"] }]) assert.deepEqual(await emit(one, "ask", value), value);
+    const { a: [bytes] } = await emit(one, "ask", { a: [Buffer.from([0, 4, 255])] });
+    assert.deepEqual([...bytes], [0, 4, 255], `bytes over ${transports}`);
+  }
+}
+
+/** A client of every kind is back soon after the node that owned its session was killed, on another, and all is as usual. */
+export async function back_after_its_node_was_killed({ entry, nodes }) {
+  const resident = await connected(client(nodes[1]));
+  const victim = await emit(resident, "pid");
+  resident.disconnect();
+  const everyone = await Promise.all(everyKind().map((kind) => ownedBy(victim, entry, kind)));
+  const back = everyone.map((one) => event(one, "connect"));
+  // The process that calls itself by this id was started by the test.
+  process.kill(victim, "SIGKILL");
+  await deadline("all to be back", Promise.all(back), 40_000, () =>
+    everyone.flatMap((one, n) => (one.connected ? [] : [JSON.stringify(everyKind()[n])])).join(" and "));
+
+  for (const one of everyone) assert.notEqual(await emit(one, "pid"), victim);
+  await Promise.all(everyone.map((one) => emit(one, "join", "back")));
+  for (const [n, from] of everyone.entries()) {
+    const heard = Promise.all(everyone.filter((one) => one !== from).map((one) => event(one, "msg")));
+    from.emit("msg", "back", { n, bytes: Buffer.from([n]) });
+    for (const payload of await deadline("the message", heard)) {
+      assert.equal(payload.n, n);
+      assert.deepEqual([...payload.bytes], [n]);
+    }
+    from.on("question", (payload, answer) => answer(payload));
+    assert.equal(await emit(from, "ask", n), n);
   }
 }
 
@@ -208,8 +245,23 @@ export async function two_hundred_clients_in_twenty_rooms_each({ entry }) {
 
 /** Clients of every version over every transport. */
 function everyKind() {
-  return [2, 3, 4].flatMap((version) =>
+  return VERSIONS.flatMap((version) =>
     [["polling"], ["websocket"], ["polling", "websocket"]].map((transports) => ({ version, transports })));
+}
+
+/** A client, through the balancer, whose session belongs to the node of this process, and that reconnects. */
+async function ownedBy(pid, entry, kind) {
+  const patient = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 500 };
+  for (let attempt = 0; attempt < 40; attempt++) {
+    const one = await connected(client(entry, { ...kind, ...patient }));
+    if ((await emit(one, "pid")) === pid) {
+      // Here a disconnection is what is expected.
+      one.off("disconnect");
+      return one;
+    }
+    one.disconnect();
+  }
+  throw new Error(`no session of ${JSON.stringify(kind)} belongs to ${pid}`);
 }
 
 /** Acknowledged echoes without a pause in between: all answered, each with its own, in order. */

@@ -1,11 +1,15 @@
 // The official client in its versions, with deadlines that say what was waited for.
 import { connect as io2 } from "socket.io-client-2";
 import { io as io3 } from "socket.io-client-3";
+import { io as io40 } from "socket.io-client-4-0";
 import { io as io4 } from "socket.io-client";
 
 const clients = [];
-const versions = { 2: io2, 3: io3, 4: io4 };
+const versions = { 2: io2, 3: io3, "4.0": io40, 4: io4 };
 let usual = 4;
+
+/** Every version, oldest first. */
+export const VERSIONS = ["2", "3", "4.0", "4"];
 
 /** Which version clients are of from now on, unless they say otherwise. */
 export function use(version) {

@@ -244,6 +244,11 @@ fn rooms(path: &str) -> Namespace {
         })
         .on("echo", async |_: Socket, payload: RawArg| Ok(payload))
         .on("whoami", async |socket: Socket, (): ()| Ok(socket.id().to_string()))
+        .on("ask", async |socket: Socket, payload: RawArg| {
+            Ok(socket.emit_with_ack::<RawArg, _>("question", &payload).await?)
+        })
+        .on("mirror", async |socket: Socket, payload: RawArg| Ok(socket.emit("mirrored", &payload)?))
+        .on("pid", async |_: Socket, (): ()| Ok(std::process::id()))
 }
 
 /// Nodes of a fixture in this process, each with an HTTP listener of its own.

@@ -22,7 +22,7 @@ pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<Os
     installed().await;
     let mut node = Command::new("node");
     node.arg(script).args(arguments);
-    finish(script, node, SCRIPT_DEADLINE).await
+    finish(script, node.current_dir(package()), SCRIPT_DEADLINE).await
 }
 
 /// The package with everything it needs, installed.
@@ -42,18 +42,19 @@ async fn install() {
     if fs::read(&installed).ok().as_ref() != Some(&wanted) {
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts"]);
-        finish("npm ci", npm, INSTALL_DEADLINE).await;
+        finish("npm ci", npm.current_dir(package()), INSTALL_DEADLINE).await;
         fs::write(installed, wanted).expect("what npm made can be written");
     }
 }
 
-async fn finish(what: &str, mut command: Command, deadline: Duration) -> String {
-    command.current_dir(package()).stdin(Stdio::null()).kill_on_drop(true);
+/// What a command printed that ended well, and in time.
+pub(crate) async fn finish(what: &str, command: &mut Command, deadline: Duration) -> String {
+    command.stdin(Stdio::null()).kill_on_drop(true);
     let started = Instant::now();
     let output = match timeout(deadline, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            panic!("{what}: Node.js and npm are needed for the interop tests, and are not installed")
+            panic!("{what}: {command:?} is needed for this test, and is not installed")
         }
         Ok(Err(error)) => panic!("{what}: {error}"),
         Err(_) => panic!("{what} did not end within {deadline:?}"),
@@ -67,6 +68,6 @@ fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
 
-const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
 /// A cold cache and a slow registry.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const INSTALL_DEADLINE: Duration = Duration::from_secs(180);

@@ -14,6 +14,7 @@ pub mod load;
 pub mod nodes;
 pub mod polling;
 pub mod process;
+pub mod python;
 pub mod secure;
 pub mod server;
 pub mod target;

@@ -156,6 +156,12 @@ impl Node {
         Target::of(Suite::Bench, self.http, &[self.http])
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Kills it without a warning, and says how to start it again at the same addresses.
     ///
     /// # Panics

@@ -440,7 +440,7 @@ async fn a_node_that_joins_its_cluster_takes_no_clients_yet() {
 #[tokio::test]
 async fn other_methods_open_no_session_and_harm_none() {
     let nodes = nodes(3, Config::default()).await;
-    for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH] {
+    for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
         assert_eq!(nodes.target.call(method.clone(), POLLING).send().await.status(), 400, "{method}");
         let session = nodes.target.polling().await;
         for _ in 0..3 {

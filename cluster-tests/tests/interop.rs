@@ -24,12 +24,18 @@ async fn the_official_client_upgrades_by_default_and_loses_nothing() {
 
 #[tokio::test]
 async fn clients_of_version_2_work_over_every_transport() {
-    case("polling_only@2,websocket_only@2,default_upgrade@2,acks@2,binary_both_ways@2").await;
+    case("polling_only@2,websocket_only@2,default_upgrade@2,acks@2,asked@2,binary_both_ways@2").await;
 }
 
 #[tokio::test]
 async fn clients_of_version_3_work_over_every_transport() {
-    case("polling_only@3,websocket_only@3,default_upgrade@3,acks@3,binary_both_ways@3").await;
+    case("polling_only@3,websocket_only@3,default_upgrade@3,acks@3,asked@3,binary_both_ways@3").await;
+}
+
+#[tokio::test]
+async fn clients_of_the_oldest_version_4_work_over_every_transport() {
+    case("polling_only@4.0,websocket_only@4.0,default_upgrade@4.0,acks@4.0,asked@4.0,binary_both_ways@4.0")
+        .await;
 }
 
 #[tokio::test]
@@ -50,6 +56,16 @@ async fn the_id_that_clients_of_version_2_know_reaches_nobody() {
 #[tokio::test]
 async fn every_value_is_acknowledged() {
     case("acks").await;
+}
+
+#[tokio::test]
+async fn what_the_server_asks_is_answered() {
+    case("asked").await;
+}
+
+#[tokio::test]
+async fn every_kind_of_client_is_back_on_another_node_after_its_own_was_killed() {
+    case("back_after_its_node_was_killed").await;
 }
 
 #[tokio::test]

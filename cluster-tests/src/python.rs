@@ -1,0 +1,49 @@
+//! The scripts in `interop/python`, with the packages of PyPI that they need.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::interop::{INSTALL_DEADLINE, SCRIPT_DEADLINE, finish};
+
+/// Runs a script, after `pip install` if the requirements changed since the last, and gives what it printed.
+///
+/// # Panics
+/// Python or pip is missing, or the script fails: then with everything it printed.
+pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(install).await;
+    let mut python = Command::new("python3");
+    python.arg(script).args(arguments).current_dir(folder()).env("PYTHONPATH", packages());
+    finish(script, &mut python, SCRIPT_DEADLINE).await
+}
+
+/// Installs exactly what the requirements say, into a folder of their own. `cargo test` runs one test binary at a time, so
+/// nobody else does it now.
+async fn install() {
+    let wanted = fs::read(folder().join("requirements.txt")).expect("the scripts have requirements");
+    let installed = packages().join(".installed-requirements.txt");
+    if fs::read(&installed).ok().as_ref() == Some(&wanted) {
+        return;
+    }
+    // pip leaves what is already there.
+    if packages().exists() {
+        fs::remove_dir_all(packages()).expect("what pip made can be removed");
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
+    pip.arg(packages()).args(["--requirement", "requirements.txt"]).current_dir(folder());
+    finish("pip install", &mut pip, INSTALL_DEADLINE).await;
+    fs::write(installed, wanted).expect("what pip made can be written");
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/python")
+}
+
+fn packages() -> PathBuf {
+    folder().join("packages")
+}

@@ -1,0 +1,153 @@
+//! Every example as a process, driven by the official JavaScript client.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::process::Stdio;
+
+use cluster_tests::deadline::within;
+use cluster_tests::interop;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+#[tokio::test]
+async fn hello_answers_beside_the_routes_of_axum() {
+    let node = Example::alone(env!("CARGO_BIN_EXE_hello")).await;
+    drive("hello.mjs", &[&node.url]).await;
+}
+
+#[tokio::test]
+async fn the_chat_keeps_what_is_said_in_a_room_over_two_nodes() {
+    let nodes = Example::two(env!("CARGO_BIN_EXE_chat")).await;
+    drive("chat.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
+async fn the_whiteboard_shows_the_strokes_of_another_node_in_their_order() {
+    let nodes = Example::two(env!("CARGO_BIN_EXE_whiteboard")).await;
+    drive("whiteboard.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
+async fn private_messages_reach_every_device_of_the_user_on_two_nodes_and_nobody_else() {
+    let nodes = Example::two(env!("CARGO_BIN_EXE_private")).await;
+    drive("private.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
+async fn a_login_takes_valid_tokens_and_says_what_is_wrong_with_others() {
+    let secret = "a secret of the tests, for tokens";
+    let node = Example::start(env!("CARGO_BIN_EXE_login"), &[("JWT_SECRET", secret)]).await;
+    drive("login.mjs", &[&node.url, secret]).await;
+}
+
+#[tokio::test]
+async fn typed_events_arrive_as_their_variants_say() {
+    let nodes = Example::two(env!("CARGO_BIN_EXE_typed")).await;
+    drive("typed.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
+async fn the_ticker_of_each_node_tells_the_clients_of_that_node() {
+    let nodes = Example::two(env!("CARGO_BIN_EXE_ticker")).await;
+    drive("ticker.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_every_example_in_good_order() {
+    for binary in ALL {
+        let mut node = Example::start(binary, &[("JWT_SECRET", "a secret of the tests, for tokens")]).await;
+        node.interrupt().await;
+        let ended =
+            within(format!("{binary} to end"), node.child.wait()).await.expect("a child can be awaited");
+        assert!(ended.success(), "{binary}: {ended}");
+    }
+}
+
+/// Every example is here, in the list of the README, and in a test of its own above.
+#[test]
+fn the_list_of_examples_is_complete() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect(path);
+    let (readme, tests) = (read("README.md"), read("tests/examples.rs"));
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder.join("src/bin")).expect("the examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(readme.contains(&format!("--bin {name}\n")), "the README does not say how to run {name}");
+        assert!(tests.contains(&format!("drive(\"{name}.mjs\"")), "no test drives {name}");
+        found += 1;
+    }
+    assert_eq!(found, ALL.len(), "the list of binaries");
+}
+
+const ALL: [&str; 7] = [
+    env!("CARGO_BIN_EXE_hello"),
+    env!("CARGO_BIN_EXE_chat"),
+    env!("CARGO_BIN_EXE_whiteboard"),
+    env!("CARGO_BIN_EXE_private"),
+    env!("CARGO_BIN_EXE_login"),
+    env!("CARGO_BIN_EXE_typed"),
+    env!("CARGO_BIN_EXE_ticker"),
+];
+
+/// A running example. Dropping it kills the process.
+struct Example {
+    /// Where its clients connect.
+    url: String,
+    /// Where other nodes reach it.
+    mesh: Option<String>,
+    child: Child,
+    /// Kept open: a closed pipe would fail its next line.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Example {
+    async fn alone(binary: &str) -> Self {
+        Self::start(binary, &[]).await
+    }
+
+    /// Two nodes of one cluster.
+    async fn two(binary: &str) -> [Self; 2] {
+        let member = [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET)];
+        let first = Self::start(binary, &member).await;
+        let seed = first.mesh.as_deref().expect("a member says where the others reach it");
+        let second = Self::start(binary, &[&member[..], &[("SOCKETMESH_SEED", seed)]].concat()).await;
+        [first, second]
+    }
+
+    async fn start(binary: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(binary);
+        for inherited in ["SOCKETMESH_MESH", "SOCKETMESH_SEED", "SOCKETMESH_SECRET", "SOCKETMESH_SECRET_FILE"]
+        {
+            command.env_remove(inherited);
+        }
+        command.env("PORT", "0").envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("executing {binary}: {error}"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = within(format!("{binary} to say where it is"), stdout.next_line()).await;
+        let line =
+            line.expect("a pipe").unwrap_or_else(|| panic!("{binary} ended before it said where it is"));
+        let (url, mesh) = line.split_once(" (mesh ").map_or((&*line, None), |(url, mesh)| (url, Some(mesh)));
+        let mesh = mesh.map(|mesh| mesh.trim_end_matches(')').to_owned());
+        Self { url: url.to_owned(), mesh, child, _stdout: stdout }
+    }
+
+    async fn interrupt(&self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent =
+            Command::new("kill").args(["-s", "INT", &pid]).status().await.expect("kill can be executed");
+        assert!(sent.success(), "kill -s INT {pid}: {sent}");
+    }
+}
+
+/// Runs a script beside this file with the official client.
+async fn drive(script: &str, arguments: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    interop::run(path.to_str().expect("the path is UTF-8"), arguments).await;
+}
+
+const SECRET: &str = "a secret of the tests, long enough to be one";
