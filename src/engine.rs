@@ -24,6 +24,7 @@ mod registry;
 mod session;
 mod session_ref;
 pub(crate) mod websocket;
+pub(crate) mod webtransport;
 
 use std::fmt;
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl<A: Application> Engine<A> {
         self.registry.len()
     }
 
-    /// Opens a session. One over a WebSocket comes with the line for its I/O task.
+    /// Opens a session. One over a WebSocket or WebTransport comes with the line for its I/O task.
     ///
     /// # Errors
     ///
@@ -156,7 +157,7 @@ impl<A: Application> Engine<A> {
         let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
         let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
-        let socket = (transport == Transport::WebSocket)
+        let socket = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
         let start = actor::Start {
             session: session.clone(),

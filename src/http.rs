@@ -22,6 +22,7 @@ mod polling;
 mod reply;
 pub(crate) mod server;
 mod upgrade;
+pub(crate) mod webtransport;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -50,6 +51,7 @@ pub use client_files::CLIENT_VERSION;
 pub use config::{AllowRequest, ClientFiles, Config, Cookie, SameSite};
 pub use cors::Cors;
 pub use server::not_found;
+pub use webtransport::WebTransportListener;
 
 /// Any error of a request's body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -101,10 +103,14 @@ impl<A: Application> Service<A> {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(Lingering::new);
+        let mut request = request.map(Lingering::new);
         if self.forwarded {
+            if webtransport::is_carried(request.headers()) {
+                return webtransport::adopt(&self.shared.engine, request);
+            }
             return self.shared.own(request).await;
         }
+        webtransport::disown(request.headers_mut());
         self.shared.edge(request).await
     }
 }

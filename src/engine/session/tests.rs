@@ -28,8 +28,9 @@ impl Bench {
 
     fn of(protocol: Protocol, conn: Option<Conn>, config: Config) -> Self {
         let now = Instant::now();
+        let socket = conn.map(|conn| (conn, Transport::WebSocket));
         let sid = SessionId::new(crate::id::Key::from_hash(0), [0; 10]);
-        Self { session: Session::open(sid, protocol, conn, Arc::new(config), now), now }
+        Self { session: Session::open(sid, protocol, socket, Arc::new(config), now), now }
     }
 
     /// A session of version 3 on polling whose handshake is answered.
@@ -79,7 +80,7 @@ impl Bench {
     }
 
     fn socket(&mut self, conn: Conn) -> Vec<Output> {
-        self.session.handle_socket(conn, self.now);
+        self.session.handle_socket(conn, Transport::WebSocket, self.now);
         self.outputs()
     }
 
