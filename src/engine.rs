@@ -239,7 +239,7 @@ mod fuzzed {
 
     use super::handshake::{Protocol, Query};
     use super::packet::Packet;
-    use super::{Config, Payload, payload};
+    use super::{Config, Payload, payload, webtransport};
 
     pub(crate) fn decode_packet(data: &Bytes) {
         for protocol in [Protocol::V3, Protocol::V4] {
@@ -261,6 +261,16 @@ mod fuzzed {
             .unwrap_or_default()
     }
 
+    /// What was read of these portions, for a comparison.
+    pub(crate) fn decode_webtransport(portions: &[&[u8]]) -> Vec<String> {
+        let mut decoder = webtransport::codec::Decoder::new(4096);
+        let mut read = Vec::new();
+        for portion in portions {
+            read.extend(decoder.feed(portion).map(|packet| format!("{packet:?}")));
+        }
+        read
+    }
+
     pub(crate) fn decode_query(raw: &str) {
         let query = Query::parse(raw);
         drop((query.transport(&Config::default()), query.sid(), query.protocol(), query.b64()));
@@ -268,4 +278,4 @@ mod fuzzed {
 }
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use fuzzed::{decode_packet, decode_payload, decode_query};
+pub(crate) use fuzzed::{decode_packet, decode_payload, decode_query, decode_webtransport};

@@ -1,5 +1,7 @@
 //! `socketmesh serve`: one node, configured by flags and `SOCKETMESH_*` environment variables.
 
+mod webtransport;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use socketmesh::Node;
 use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::engine;
+use socketmesh::http::Certificate;
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 
@@ -21,6 +25,7 @@ The secret that the nodes of a cluster share, at least 32 bytes, is never a flag
 
 Examples:
   socketmesh serve                                        one node on its own
+  socketmesh serve --webtransport 127.0.0.1:3000 --webtransport-self-signed
   SOCKETMESH_SECRET_FILE=/run/secrets/mesh \\
   socketmesh serve --http 0.0.0.0:3000 --mesh 0.0.0.0:7946 --seed chat-nodes:7946")]
 pub(crate) struct Options {
@@ -46,6 +51,14 @@ pub(crate) struct Options {
     /// Takes clients even while no seed answers.
     #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh")]
     serve_alone: bool,
+    /// Certificate chain (PEM, the server's own first) that clients see.
+    #[arg(long, env = "SOCKETMESH_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate.
+    #[arg(long, env = "SOCKETMESH_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    webtransport: webtransport::Options,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
     client_dir: Option<PathBuf>,
@@ -57,16 +70,27 @@ pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
         Some(id) => id,
         None => NodeId::random()?,
     };
-    let mut builder =
-        Node::builder().http(demo::http_config(options.client_dir.clone())).namespace(demo::app(id.clone()));
+    let mut builder = Node::builder()
+        .engine(options.webtransport.engine_config(engine::Config::default()))
+        .http(demo::http_config(options.client_dir.clone()))
+        .namespace(demo::app(id.clone()));
     if let Some(mesh) = options.mesh {
         builder = builder.cluster(member(&options, mesh, id)?);
     }
+    let certificate = match (&options.tls_cert, &options.tls_key) {
+        (Some(chain), Some(key)) => Some(Certificate::from_pem_files(chain, key)?),
+        _ => None,
+    };
+    let webtransport = options.webtransport.listener(certificate).await?;
     let listener = TcpListener::bind(options.http).await?;
     let http = listener.local_addr()?;
     let node = builder.start().await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve_at("/socket.io/", listener, demo::page).await });
+    if let Some(listener) = webtransport {
+        let serving = node.clone();
+        tokio::spawn(async move { serving.serve_webtransport(listener).await });
+    }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
     say(format_args!("listening http={http}{mesh} node={}", node.id()))?;
     tokio::select! {

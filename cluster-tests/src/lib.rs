@@ -15,3 +15,4 @@ pub mod polling;
 pub mod process;
 pub mod target;
 pub mod websocket;
+pub mod webtransport;

@@ -166,6 +166,27 @@ fn the_handshake_of_a_websocket_offers_no_upgrade_and_goes_out_at_once() {
 }
 
 #[test]
+fn the_other_transports_are_offered_in_the_order_of_the_settings() {
+    let transports = vec![Transport::WebTransport, Transport::Polling, Transport::WebSocket];
+    let mut bench = Bench::open(Transport::Polling, None, Config { transports, ..Config::default() });
+    let outputs = bench.outputs();
+    let [Output::Send(Packet::Open(json))] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert!(json.contains(r#""upgrades":["webtransport","websocket"]"#), "{json}");
+}
+
+#[test]
+fn a_session_takes_the_transport_of_the_probe_that_upgrades_it() {
+    let mut bench = Bench::polling();
+    bench.session.handle_socket(WS, Transport::WebTransport, bench.now);
+    bench.frame(WS, "2probe");
+    assert_eq!(bench.session.transport(), Transport::Polling);
+    assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live)]);
+    assert_eq!(bench.session.transport(), Transport::WebTransport);
+    assert_eq!(bench.get(GET), [polled(GET, PollReply::Mismatch)]);
+    assert_eq!(bench.socket(WS_2), [ordered(WS_2, SocketOrder::Close)]);
+}
+
+#[test]
 fn an_upgrade_that_is_not_wanted_is_not_offered() {
     let unwanted = Config { allow_upgrades: false, ..Config::default() };
     let disabled = Config { transports: vec![Transport::Polling], ..Config::default() };
