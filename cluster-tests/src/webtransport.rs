@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use socketmesh::http::{Certificate, WebTransportListener};
 use socketmesh::Node;
+use socketmesh::http::{Certificate, WebTransportListener};
 use wtransport::endpoint::endpoint_side::Client;
 use wtransport::error::{ConnectingError, ConnectionError};
 use wtransport::tls::Sha256Digest;

@@ -122,9 +122,12 @@ fn only_one_file_names_chitchat() {
 
 #[test]
 fn only_one_file_and_its_parts_name_wtransport() {
-    let named = sources().filter(|(_, source)| source.contains("use wtransport") || source.contains("wtransport::"));
-    let others: Vec<PathBuf> =
-        named.map(|(path, _)| path).filter(|path| !path.starts_with(src().join("http/webtransport"))).collect();
+    let named =
+        sources().filter(|(_, source)| source.contains("use wtransport") || source.contains("wtransport::"));
+    let others: Vec<PathBuf> = named
+        .map(|(path, _)| path)
+        .filter(|path| !path.starts_with(src().join("http/webtransport")))
+        .collect();
     assert_eq!(others, [src().join("http/webtransport.rs")]);
 }
 

@@ -96,6 +96,10 @@ impl Frame {
     pub(crate) fn webtransport(self) -> [Bytes; 2] {
         match self.0 {
             Encoding::Text { frame, .. } => [frame.slice(1..), Bytes::new()],
+            // A frame without bytes is an error to the client, so they are sent as base64.
+            Encoding::Binary(binary) if binary.payload.is_empty() => {
+                [Bytes::from_static(b"\x01b"), Bytes::new()]
+            }
             Encoding::Binary(binary) => [binary_header(&binary.header), binary.payload.clone()],
         }
     }

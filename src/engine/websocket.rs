@@ -210,7 +210,12 @@ impl<K: Send + 'static> WebSocket<K> {
 
     async fn end(mut self, end: End) {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
-        let clean = !matches!(end, End::Violation(_));
+        let clean = match end {
+            End::Violation(_) => false,
+            // As in Node, a WebSocket that breaks off was closed.
+            End::Lost => matches!(self.framing, Framing::WebSocket(_)),
+            End::Flush | End::Close | End::Closed(_) => true,
+        };
         self.session.tell(Message::SocketClosed { conn: self.conn, clean });
         if matches!(flushed, Ok(Ok(()))) {
             // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.

@@ -225,6 +225,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_no_length_are_base64_because_no_frame_is_empty() {
+        assert_eq!(written(&binary(vec![])), b"\x01b");
+        assert_eq!(read(b"\x01b"), [Ok(binary(vec![]))]);
+    }
+
+    #[test]
     fn longer_forms_than_needed_are_read_as_node_does() {
         assert_eq!(read(b"\x7e\x00\x024x"), [Ok(text("x"))]);
         assert_eq!(read(b"\x7f\x00\x00\x00\x00\x00\x00\x00\x024x"), [Ok(text("x"))]);
@@ -291,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(texts: Vec<String>, data in proptest::collection::vec(any::<u8>(), 1..400)) {
+        fn what_is_written_is_read(texts: Vec<String>, data in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut packets: Vec<_> = texts.iter().map(|one| text(one)).collect();
             packets.push(binary(data));
             let stream: Vec<u8> = packets.iter().flat_map(written).collect();
