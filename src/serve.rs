@@ -58,7 +58,7 @@ pub(crate) struct Options {
     #[arg(long, env = "SOCKETMESH_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     #[command(flatten)]
-    webtransport: webtransport::Options,
+    webtransport: webtransport::WebTransport,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
     client_dir: Option<PathBuf>,

@@ -12,7 +12,7 @@ use socketmesh::http::{Certificate, WebTransportListener};
 use crate::process::{BoxError, say};
 
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct WebTransport {
     /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, or a self-signed
     /// certificate.
     #[arg(long, env = "SOCKETMESH_WEBTRANSPORT")]
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     webtransport_self_signed: bool,
 }
 
-impl Options {
+impl WebTransport {
     /// Adds the transport, where it is served.
     pub(crate) fn engine_config(&self, mut config: engine::Config) -> engine::Config {
         if self.webtransport.is_some() && !config.transports.contains(&Transport::WebTransport) {
