@@ -26,7 +26,7 @@ enum Command {
     /// whiteboard and a chat on it.
     Demo(demo::Options),
     /// Runs one node, alone or as a member of a cluster. It serves the application of the demo.
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
 }
 
 #[tokio::main]
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let result = match cli.command {
         Command::Demo(options) => demo::run(options).await,
-        Command::Serve(options) => serve::run(options).await,
+        Command::Serve(options) => serve::run(*options).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

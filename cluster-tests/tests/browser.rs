@@ -42,15 +42,23 @@ async fn the_official_client_speaks_webtransport_alone_and_by_upgrade() {
     let hash = BASE64_STANDARD.encode(entrance.sha256);
     let bundle = interop::installed().await.join("node_modules/socket.io-client/dist/socket.io.min.js");
     let arguments = [chromium.as_os_str(), url.as_ref(), hash.as_ref(), bundle.as_os_str()];
-    // Whoever asks for it is closed, one after the other.
+    // Whoever asks for it is closed, one after the other, and at last its node stopped.
     let closing = async {
         let mut closed = Vec::new();
         loop {
-            let asks =
-                |(id, what): &(SocketId, String)| (what == "close me" && !closed.contains(id)).then_some(*id);
-            let id = app.seen.handled.find_however_late(asks).await;
-            app.seen.socket(&id.to_string()).await.close();
-            closed.push(id);
+            let asks = |(id, what): &(SocketId, String)| {
+                (what != "left" && !closed.contains(id)).then_some((*id, what == "stop"))
+            };
+            match app.seen.handled.find_however_late(asks).await {
+                (id, false) => {
+                    app.seen.socket(&id.to_string()).await.close();
+                    closed.push(id);
+                }
+                (id, true) => {
+                    app.node(2).shutdown().await;
+                    closed.push(id);
+                }
+            }
         }
     };
     tokio::select! {
