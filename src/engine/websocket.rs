@@ -212,7 +212,7 @@ impl<K: Send + 'static> WebSocket<K> {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
         let clean = match end {
             End::Violation(_) => false,
-            // As in Node, a WebSocket that breaks off was closed.
+            // As in Node, a WebSocket that breaks off was closed by its client.
             End::Lost => matches!(self.framing, Framing::WebSocket(_)),
             End::Flush | End::Close | End::Closed(_) => true,
         };
