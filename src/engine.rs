@@ -24,6 +24,7 @@ mod registry;
 mod session;
 mod session_ref;
 pub(crate) mod websocket;
+pub(crate) mod webtransport;
 
 use std::fmt;
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl<A: Application> Engine<A> {
         self.registry.len()
     }
 
-    /// Opens a session. One over a WebSocket comes with the line for its I/O task.
+    /// Opens a session. One over a WebSocket or WebTransport comes with the line for its I/O task.
     ///
     /// # Errors
     ///
@@ -156,7 +157,7 @@ impl<A: Application> Engine<A> {
         let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
         let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
         let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
-        let socket = (transport == Transport::WebSocket)
+        let socket = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(line::Line::new(line::Stage::Live))));
         let start = actor::Start {
             session: session.clone(),
@@ -249,7 +250,7 @@ mod fuzzed {
 
     use super::handshake::{Protocol, Query};
     use super::packet::Packet;
-    use super::{Config, Payload, payload};
+    use super::{Config, Payload, payload, webtransport};
 
     pub(crate) fn decode_packet(data: &Bytes) {
         for protocol in [Protocol::V3, Protocol::V4] {
@@ -271,6 +272,16 @@ mod fuzzed {
             .unwrap_or_default()
     }
 
+    /// What was read of these portions, for a comparison.
+    pub(crate) fn decode_webtransport(portions: &[&[u8]]) -> Vec<String> {
+        let mut decoder = webtransport::codec::Decoder::new(4096);
+        let mut read = Vec::new();
+        for portion in portions {
+            read.extend(decoder.feed(portion).map(|packet| format!("{packet:?}")));
+        }
+        read
+    }
+
     pub(crate) fn decode_query(raw: &str) {
         let query = Query::parse(raw);
         drop((query.transport(&Config::default()), query.sid(), query.protocol(), query.b64()));
@@ -278,4 +289,4 @@ mod fuzzed {
 }
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use fuzzed::{decode_packet, decode_payload, decode_query};
+pub(crate) use fuzzed::{decode_packet, decode_payload, decode_query, decode_webtransport};

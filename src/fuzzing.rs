@@ -41,6 +41,19 @@ fn frames(data: &[u8], deflate: bool) {
     assert_eq!(whole, split, "a split changed what was read");
 }
 
+/// Frames of a WebTransport client: read in one piece and in portions, both have to tell the same. The first byte is the
+/// portions' size.
+///
+/// # Panics
+///
+/// When the portions matter.
+pub fn webtransport(data: &[u8]) {
+    let Some((&portion, bytes)) = data.split_first() else { return };
+    let whole = engine::decode_webtransport(&[bytes]);
+    let portions: Vec<_> = bytes.chunks(usize::from(portion).max(1)).collect();
+    assert_eq!(whole, engine::decode_webtransport(&portions), "a split changed what was read");
+}
+
 fn size(message: &Result<Incoming, Violation>) -> usize {
     match message {
         Ok(Incoming::Text(text)) => text.len(),

@@ -29,6 +29,7 @@ pub(crate) mod stream;
 mod streams;
 mod tls;
 mod upgrade;
+pub(crate) mod webtransport;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -61,6 +62,7 @@ pub use listener::Listener;
 pub use middleware::{ConnectionError, Headers, Middleware, OnConnectionError, Rejection};
 pub use server::not_found;
 pub use tls::Tls;
+pub use webtransport::WebTransportListener;
 
 /// Any error of a request's body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -121,9 +123,15 @@ impl<A: Application> Service<A> {
         if request.version() == Version::HTTP_2 {
             say_as_http1(&mut request);
         }
+        if !self.forwarded {
+            webtransport::disown(request.headers_mut());
+        }
         let config = &self.shared.config;
         let seen = config.watches().then(|| middleware::head(&request));
         let response = match &seen {
+            _ if self.forwarded && webtransport::is_carried(request.headers()) => {
+                webtransport::adopt(&self.shared.engine, request)
+            }
             _ if self.forwarded => self.shared.own(request).await,
             seen => self.shared.edge(request, seen.as_ref()).await,
         };

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::cluster::{self, BiStream, Cluster, Mesh, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
+use crate::http::webtransport::{self, WebTransportListener};
 use crate::http::{self, Body, Listener, Service};
 use crate::id::{Key, NodeId};
 use crate::socket::exchange::Inbound;
@@ -131,6 +132,26 @@ impl<A: Application> Node<A> {
             let _gone = stopping.wait_for(|stopping| *stopping).await;
         };
         Server::serve(self.service(), path, Arc::new(elsewhere), listener.into(), stop).await;
+    }
+
+    /// Takes WebTransport sessions at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). They are refused
+    /// unless [`transports`](engine::Config::transports) has WebTransport.
+    ///
+    /// Who may open a session is decided as for other transports (`allow_request`, `auth`); as for WebSockets, CORS is
+    /// not asked. A session may upgrade from polling, whichever nodes its requests and its stream reach. Node:
+    /// `io.engine.onWebTransportSession`.
+    pub async fn serve_webtransport(&self, listener: WebTransportListener) {
+        self.serve_webtransport_at("/socket.io/", listener).await;
+    }
+
+    /// The same at another path: as in [`serve_at`](Self::serve_at), a prefix that ends with a slash.
+    pub async fn serve_webtransport_at(&self, path: &str, listener: WebTransportListener) {
+        let mut stopping = self.0.stopping.subscribe();
+        let stop = async {
+            // The sender lives in this node.
+            let _gone = stopping.wait_for(|stopping| *stopping).await;
+        };
+        webtransport::Server::serve(self.service(), path, listener, stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another

@@ -1,6 +1,7 @@
 //! `socketmesh serve`: one node, configured by flags and `SOCKETMESH_*` environment variables.
 
 mod options;
+mod webtransport;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -23,13 +24,19 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     if let Some(cluster) = options.cluster(id)? {
         builder = builder.cluster(cluster);
     }
-    let tls = options.certificate()?.map(|certificate| Tls::new(&certificate)).transpose()?;
+    let certificate = options.certificate()?;
+    let tls = certificate.as_ref().map(Tls::new).transpose()?;
+    let webtransport = options.webtransport.listener(certificate).await?;
     // Before anybody can be told where this process listens.
     let renewing = tls.clone().map(|tls| Ok::<_, BoxError>((tls, Hangups::new()?))).transpose()?;
     let listener = TcpListener::bind(options.http).await?;
     let http = listener.local_addr()?;
     let node = builder.start().await?;
     let served = tokio::spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
+    if let Some(listener) = webtransport {
+        let (serving, path) = (node.clone(), options.path().to_owned());
+        tokio::spawn(async move { serving.serve_webtransport_at(&path, listener).await });
+    }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
     say(format_args!("listening http={http}{mesh} node={}", node.id()))?;
     tokio::select! {

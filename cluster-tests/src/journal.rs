@@ -19,16 +19,21 @@ impl<T> Journal<T> {
     /// # Panics
     /// None comes in time; then naming `what` was waited for.
     pub async fn find<R>(&self, what: &str, choose: impl Fn(&T) -> Option<R>) -> R {
+        within(what, self.find_however_late(choose)).await
+    }
+
+    /// The same, however long it takes.
+    ///
+    /// # Panics
+    /// Never: the journal lives as long as it is borrowed.
+    pub async fn find_however_late<R>(&self, choose: impl Fn(&T) -> Option<R>) -> R {
         let mut entries = self.0.subscribe();
-        let finding = async {
-            loop {
-                if let Some(found) = entries.borrow_and_update().iter().find_map(&choose) {
-                    return found;
-                }
-                entries.changed().await.expect("the journal is borrowed, so it lives");
+        loop {
+            if let Some(found) = entries.borrow_and_update().iter().find_map(&choose) {
+                return found;
             }
-        };
-        within(what, finding).await
+            entries.changed().await.expect("the journal is borrowed, so it lives");
+        }
     }
 
     /// What `choose` makes of the entries there are now.

@@ -19,3 +19,4 @@ pub mod secure;
 pub mod server;
 pub mod target;
 pub mod websocket;
+pub mod webtransport;

@@ -1,4 +1,5 @@
-//! The demo in a real browser: what is drawn on a page of one node appears on a page of another.
+//! The demo in a real browser: what is drawn on a page of one node appears on a page of another. And WebTransport, which
+//! only browsers speak.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
@@ -7,7 +8,13 @@ use std::{
     process::Stdio,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use cluster_tests::app::{App, plain};
+use cluster_tests::webtransport::Entrance;
 use cluster_tests::{deadline::within, interop, server};
+use socketmesh::Node;
+use socketmesh::engine::{self, Transport};
+use socketmesh::id::SocketId;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -21,6 +28,42 @@ async fn what_is_drawn_at_one_node_appears_at_another() {
     let arguments = [chromium.as_os_str(), demo.url.as_ref(), screenshot.as_os_str()];
     interop::run("browser.mjs", arguments).await;
     assert!(screenshot.is_file(), "a screenshot at {}", screenshot.display());
+}
+
+#[tokio::test]
+async fn the_official_client_speaks_webtransport_alone_and_by_upgrade() {
+    let transports = vec![Transport::Polling, Transport::WebSocket, Transport::WebTransport];
+    let config = engine::Config { transports, ..engine::Config::default() };
+    let app = App::start(3, |seen| Node::builder().engine(config.clone()).namespace(plain("/", seen))).await;
+    // The client goes to the port it polls: sessions that any node opened come to the last one.
+    let entrance = Entrance::at(app.node(2), app.nodes.target.addr()).await;
+    let (chromium, url) = (chromium(), format!("http://{}/", entrance.addr));
+    let hash = BASE64_STANDARD.encode(entrance.sha256);
+    let bundle = interop::installed().await.join("node_modules/socket.io-client/dist/socket.io.min.js");
+    let arguments = [chromium.as_os_str(), url.as_ref(), hash.as_ref(), bundle.as_os_str()];
+    // Whoever asks for it is closed, one after the other, and at last its node stopped.
+    let closing = async {
+        let mut closed = Vec::new();
+        loop {
+            let asks = |(id, what): &(SocketId, String)| {
+                (what != "left" && !closed.contains(id)).then_some((*id, what == "stop"))
+            };
+            match app.seen.handled.find_however_late(asks).await {
+                (id, false) => {
+                    app.seen.socket(&id.to_string()).await.close();
+                    closed.push(id);
+                }
+                (id, true) => {
+                    app.node(2).shutdown().await;
+                    closed.push(id);
+                }
+            }
+        }
+    };
+    tokio::select! {
+        _ = interop::run("webtransport.mjs", arguments) => {}
+        never = closing => never,
+    }
 }
 
 /// Debian's, unless another is named.

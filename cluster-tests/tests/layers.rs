@@ -42,6 +42,7 @@ const SANS_IO: &[&str] = &[
     "engine/websocket/codec.rs",
     "engine/websocket/codec/client_header.rs",
     "engine/websocket/codec/decoder.rs",
+    "engine/webtransport/codec.rs",
     "engine/websocket/codec/deflate.rs",
     "engine/websocket/codec/extension.rs",
     "http/compression.rs",
@@ -124,6 +125,17 @@ fn only_one_file_names_chitchat() {
         .map(|(path, _)| path)
         .collect();
     assert_eq!(named, [src().join("cluster/membership.rs")]);
+}
+
+#[test]
+fn only_one_file_and_its_parts_name_wtransport() {
+    let named =
+        sources().filter(|(_, source)| source.contains("use wtransport") || source.contains("wtransport::"));
+    let others: Vec<PathBuf> = named
+        .map(|(path, _)| path)
+        .filter(|path| !path.starts_with(src().join("http/webtransport")))
+        .collect();
+    assert_eq!(others, [src().join("http/webtransport.rs")]);
 }
 
 fn src() -> PathBuf {

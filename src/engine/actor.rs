@@ -39,7 +39,7 @@ pub(crate) struct Start<A: Application> {
     pub(crate) app: Arc<A>,
     pub(crate) config: Arc<Config>,
     pub(crate) registration: Registration<<A::Client as Client>::Command>,
-    /// The WebSocket that opened the session, if one did.
+    /// The WebSocket or stream of WebTransport that opened the session, if one did.
     pub(crate) socket: Option<(Conn, Arc<Line>)>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Message<K> {
     Post(Conn, oneshot::Sender<PostReply>),
     PostBody(Conn, PostBody),
     PostAborted(Conn),
-    Socket(Conn, Director),
+    Socket(Conn, super::Transport, Director),
     /// What one read of a WebSocket brought; the I/O task waits until it is handled.
     Frames(Conn, Vec<Result<Packet, PacketError>>),
     SocketClosed {
@@ -109,8 +109,8 @@ impl<A: Application> Actor for SessionActor<A> {
     ) -> Result<State<A>, ActorProcessingErr> {
         let Start { session: this, app, config, registration, socket } = start;
         this.bind(myself.clone());
-        let conn = socket.as_ref().map(|(conn, _)| *conn);
-        let session = Session::open(this.id(), this.handshake().protocol(), conn, config, Instant::now());
+        let first = socket.as_ref().map(|(conn, _)| (*conn, this.transport()));
+        let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
         let requests =
             socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
         let mut state = State {
@@ -172,9 +172,9 @@ impl<A: Application> State<A> {
             Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
             Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
             Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
-            Message::Socket(conn, director) => {
+            Message::Socket(conn, over, director) => {
                 self.requests.push((conn, Request::Socket(director)));
-                self.session.handle_socket(conn, now);
+                self.session.handle_socket(conn, over, now);
             }
             Message::Frames(conn, frames) => self.frames(conn, frames, now),
             Message::SocketClosed { conn, clean } => {
@@ -341,7 +341,7 @@ impl<A: Application> State<A> {
             SocketOrder::Live => {
                 line.advance(Stage::Live);
                 self.this.outbox().flow_to(Arc::clone(line));
-                self.this.set_transport(super::Transport::WebSocket);
+                self.this.set_transport(self.session.transport());
             }
             SocketOrder::FlushThenClose => line.advance(Stage::Flushing),
             SocketOrder::Close => line.advance(Stage::Closed),

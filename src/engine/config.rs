@@ -1,5 +1,6 @@
 //! What can be set about Engine.IO sessions; the defaults are Node's where Node has them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,12 +18,15 @@ pub struct Config {
     /// longer forgives slow networks. The client gives up on the server after both together.
     pub ping_timeout: Duration,
     /// Time an upgrading WebSocket has from its opening to the upgrade. 1 ms to 1 hour, default 10 s.
-    /// Afterwards only that WebSocket is closed; the session stays on polling.
+    /// Afterwards only that WebSocket is closed; the session stays on polling. A WebTransport session has as long
+    /// to open its stream and send its first packet, and then as long again to upgrade.
     pub upgrade_timeout: Duration,
-    /// Largest body of a POST and largest WebSocket message of a client, in bytes. 1 to 268 435 456 (256
+    /// Largest body of a POST and largest WebSocket or WebTransport message of a client, in bytes. 1 to 268 435 456 (256
     /// MiB), default 1 000 000. Larger lets one client hold more memory. Told to clients in the handshake.
     pub max_payload: usize,
-    /// Transports that clients may use. At least one, none twice; default polling and websocket.
+    /// Transports that clients may use. At least one, none twice; default polling and websocket. WebTransport needs
+    /// [`Node::serve_webtransport`](crate::Node::serve_webtransport) as well. Clients of polling are offered the
+    /// others, in this order.
     pub transports: Vec<Transport>,
     /// Whether a polling client is told that it may upgrade. Default true. False does not refuse a client
     /// that does anyway.
@@ -77,11 +81,12 @@ impl Config {
     }
 
     fn validate_transports(&self) -> Result<(), ConfigError> {
-        match self.transports.as_slice() {
-            [_] | [Transport::Polling, Transport::WebSocket] | [Transport::WebSocket, Transport::Polling] => {
-                Ok(())
-            }
-            other => Err(ConfigError::new("transports", other, "polling, websocket or both, none twice")),
+        let transports = &self.transports;
+        let distinct: HashSet<_> = transports.iter().collect();
+        if !transports.is_empty() && distinct.len() == transports.len() {
+            Ok(())
+        } else {
+            Err(ConfigError::new("transports", transports, "one or several of the transports, none twice"))
         }
     }
 }

@@ -119,6 +119,9 @@ pub(crate) enum PacketError {
     /// Version 3: a length that is none, or that does not fit what follows.
     #[error("a packet whose length is wrong")]
     InvalidLength,
+    /// WebTransport: a frame longer than allowed, known from its header.
+    #[error("a frame that is too large")]
+    TooLarge,
     /// Version 3: text in a payload of bytes that is not UTF-8.
     #[error("text that is not UTF-8")]
     InvalidUtf8,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::handshake::Protocol;
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
 use super::websocket::codec::{Deflated, Opcode, header};
+use super::webtransport::codec::binary_header;
 
 /// An encoded packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
@@ -159,6 +160,18 @@ impl Frame {
                 let header = header(Opcode::Text, prefix.len() + base64.len());
                 [[&*header, &*prefix].concat().into(), base64]
             }
+        }
+    }
+
+    /// The frame on a stream of WebTransport, in two pieces for a vectored write; the second is empty for text.
+    pub(crate) fn webtransport(self) -> [Bytes; 2] {
+        match self.encoding {
+            Encoding::Text { frame, .. } => [frame.slice(1..), Bytes::new()],
+            // A frame without bytes is an error to the client, so they are sent as base64.
+            Encoding::Binary(binary) if binary.payload.is_empty() => {
+                [Bytes::from_static(b"\x01b"), Bytes::new()]
+            }
+            Encoding::Binary(binary) => [binary_header(&binary.header), binary.payload.clone()],
         }
     }
 

@@ -20,14 +20,17 @@ pub enum Transport {
     Polling,
     /// A WebSocket.
     WebSocket,
+    /// One bidirectional stream of a WebTransport session, over HTTP/3.
+    WebTransport,
 }
 
 impl Transport {
-    /// The name in a query: `polling` or `websocket`.
+    /// The name in a handshake: `polling`, `websocket` or `webtransport`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Polling => "polling",
             Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
         }
     }
 }
@@ -151,7 +154,15 @@ impl Query {
         Self { pairs: form_urlencoded::parse(raw.as_bytes()).take(MAX_PAIRS).map(into_owned).collect() }
     }
 
-    /// The transport asked for: what a node checks first, before it asks who owns the sid.
+    /// The query of a WebTransport session, which says neither transport nor version: whoever speaks it is of version 4.
+    pub(crate) fn of_webtransport(raw: &str) -> Self {
+        let mut query = Self::parse(raw);
+        query.pairs.retain(|(key, _)| !matches!(key.as_str(), "EIO" | "transport"));
+        query.pairs.extend([("EIO", "4"), ("transport", "webtransport")].map(owned));
+        query
+    }
+
+    /// The transport asked for over HTTP: what a node checks first, before it asks who owns the sid.
     pub(crate) fn transport(&self, config: &Config) -> Result<Transport, HandshakeError> {
         let given = self.given("transport");
         let transport = match given {
@@ -346,6 +357,10 @@ fn into_owned((key, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str
     (key.into_owned(), value.into_owned())
 }
 
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
 /// What Node's `querystring.parse` keeps.
 const MAX_PAIRS: usize = 1000;
 /// Enough to recognise what a client asked for in a log line.
@@ -447,6 +462,22 @@ mod tests {
         let refused = Query::parse("transport=polling").transport(&config);
         assert_eq!(refused, Err(HandshakeError::UnknownTransport { given: "polling".into() }));
         assert_eq!(Query::parse("transport=websocket").transport(&config), Ok(Transport::WebSocket));
+    }
+
+    #[test]
+    fn webtransport_is_unknown_over_http_even_where_it_is_enabled() {
+        let config = Config { transports: vec![Transport::WebTransport], ..Config::default() };
+        assert!(Query::parse("EIO=4&transport=webtransport").transport(&config).is_err());
+    }
+
+    #[test]
+    fn a_webtransport_session_is_of_version_4_whatever_its_query_says() {
+        for raw in ["", "EIO=3&token=a", "transport=polling&EIO=4&EIO=4"] {
+            let query = Query::of_webtransport(raw);
+            assert_eq!(query.protocol(), Protocol::V4);
+            assert_eq!(query.given("transport"), Given::Once("webtransport"));
+        }
+        assert_eq!(Query::of_webtransport("token=a").pairs()[0], ("token".into(), "a".into()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::packet::{Message, Packet};
 use super::payload::{self, Packets, Payload};
 use crate::id::SessionId;
 
-/// One GET, POST or WebSocket of a session, as its caller numbers them. A number is used once.
+/// One GET, POST, WebSocket or stream of WebTransport of a session, as its caller numbers them. A number is used once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Conn(pub(crate) u32);
 
@@ -36,7 +36,7 @@ pub(crate) enum Output {
     Poll(Conn, PollReply),
     /// Answer a POST.
     Post(Conn, PostReply),
-    /// Do this with a WebSocket.
+    /// Do this with a WebSocket, or a stream of WebTransport.
     Socket(Conn, SocketOrder),
     /// The application receives this.
     Message(Message),
@@ -78,7 +78,7 @@ pub(crate) enum PostReply {
     Unknown,
 }
 
-/// What to do with a WebSocket.
+/// What to do with a WebSocket, or a stream of WebTransport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SocketOrder {
     /// Write `3probe` and nothing else.
@@ -98,7 +98,7 @@ pub(crate) struct Session {
     protocol: Protocol,
     phase: Phase,
     transport: Transport,
-    /// The WebSocket that carries the session; `None` on polling and once it is gone.
+    /// The WebSocket, or the stream of WebTransport, that carries the session; `None` on polling and once it is gone.
     socket: Option<Conn>,
     /// The GET that waits for something to send. While there is one, nothing is queued.
     poll: Option<Conn>,
@@ -115,16 +115,17 @@ pub(crate) struct Session {
 
 // What the transports report.
 impl Session {
-    /// Opens a session over a WebSocket (`conn`), or over polling; then the GET of the handshake is its first
-    /// poll.
+    /// Opens a session over a WebSocket or WebTransport (`socket`), or over polling; then the GET of the handshake is
+    /// its first poll.
     pub(crate) fn open(
         sid: SessionId,
         protocol: Protocol,
-        conn: Option<Conn>,
+        socket: Option<(Conn, Transport)>,
         config: Arc<Config>,
         now: Instant,
     ) -> Self {
-        let over = if conn.is_some() { Transport::WebSocket } else { Transport::Polling };
+        let over = socket.map_or(Transport::Polling, |(_, over)| over);
+        let conn = socket.map(|(conn, _)| conn);
         let mut session = Self {
             protocol,
             phase: Phase::Open,
@@ -152,7 +153,7 @@ impl Session {
             let overtaken = farewell.take().is_some_and(|until| now < until);
             return self.answer_poll(conn, if overtaken { PollReply::Noop } else { PollReply::Unknown });
         }
-        if self.transport == Transport::WebSocket {
+        if self.transport != Transport::Polling {
             return self.answer_poll(conn, PollReply::Mismatch);
         }
         if self.poll.is_some() {
@@ -185,7 +186,7 @@ impl Session {
     pub(crate) fn handle_post(&mut self, conn: Conn) {
         if let Phase::Closed { .. } = self.phase {
             self.answer_post(conn, PostReply::Unknown);
-        } else if self.transport == Transport::WebSocket {
+        } else if self.transport != Transport::Polling {
             self.answer_post(conn, PostReply::Mismatch);
         } else if self.post.is_some() {
             self.answer_post(conn, PostReply::Refused);
@@ -228,12 +229,12 @@ impl Session {
         }
     }
 
-    /// A WebSocket that names this session opened: it may probe for an upgrade, once at a time and only from
-    /// polling.
-    pub(crate) fn handle_socket(&mut self, conn: Conn, now: Instant) {
+    /// A WebSocket or WebTransport stream that names this session opened: it may probe for an upgrade, once at a time
+    /// and only from polling.
+    pub(crate) fn handle_socket(&mut self, conn: Conn, over: Transport, now: Instant) {
         let polling = self.phase == Phase::Open && self.transport == Transport::Polling;
         if polling && self.probe.is_none() {
-            self.probe = Some(Box::new(Probe::new(conn, now + self.config.upgrade_timeout)));
+            self.probe = Some(Box::new(Probe::new(conn, over, now + self.config.upgrade_timeout)));
         } else {
             self.order(conn, SocketOrder::Close);
         }
@@ -268,7 +269,7 @@ impl Session {
     /// The outbox has something to send. Only when it really is not empty: a poll must not be answered with
     /// nothing.
     pub(crate) fn handle_queued(&mut self) {
-        if self.transport == Transport::WebSocket || self.is_closed() {
+        if self.transport != Transport::Polling || self.is_closed() {
             return;
         }
         match self.poll.take() {
@@ -430,23 +431,23 @@ impl Session {
                 self.order(conn, SocketOrder::AnswerProbe);
             }
             (Ok(Packet::Upgrade), Some(probe)) => {
-                let late = probe.late;
-                self.upgrade(conn, late, now);
+                let (over, late) = (probe.over, probe.late);
+                self.upgrade(conn, over, late, now);
             }
             _ => self.drop_probe(),
         }
     }
 
-    /// Moves the session to the WebSocket. `late`: a GET that is pending arrived after the probe was
+    /// Moves the session to the WebSocket, or the stream of WebTransport. `late`: a GET that is pending arrived after the probe was
     /// answered; behind a balancer without memory it may have been sent after the `5` and have overtaken it,
     /// so it is answered as one.
-    fn upgrade(&mut self, conn: Conn, late: bool, now: Instant) {
+    fn upgrade(&mut self, conn: Conn, over: Transport, late: bool, now: Instant) {
         self.probe = None;
         if let Some(poll) = self.poll.take() {
             self.answer_poll(poll, if late { PollReply::Mismatch } else { PollReply::Close });
         }
         self.finish_post(PostReply::Mismatch);
-        self.transport = Transport::WebSocket;
+        self.transport = over;
         self.socket = Some(conn);
         self.queued = false;
         self.restart_heartbeat(now);
@@ -550,10 +551,11 @@ struct Body {
     arrived: Instant,
 }
 
-/// A WebSocket that may take the session over.
+/// A WebSocket, or a stream of WebTransport, that may take the session over.
 #[derive(Debug)]
 struct Probe {
     conn: Conn,
+    over: Transport,
     until: Instant,
     answered: bool,
     /// When the pending GET is answered, so that the client can go on.
@@ -563,8 +565,8 @@ struct Probe {
 }
 
 impl Probe {
-    const fn new(conn: Conn, until: Instant) -> Self {
-        Self { conn, until, answered: false, release: None, late: false }
+    const fn new(conn: Conn, over: Transport, until: Instant) -> Self {
+        Self { conn, over, until, answered: false, release: None, late: false }
     }
 
     fn answer(&mut self, poll_pending: bool, now: Instant) {
@@ -638,14 +640,13 @@ impl Heartbeat {
 
 /// Exactly these five keys in this order: the protocol's suite compares them.
 fn handshake(sid: SessionId, over: Transport, config: &Config) -> Packet {
-    let upgradable = over == Transport::Polling
-        && config.allow_upgrades
-        && config.transports.contains(&Transport::WebSocket);
-    let upgrades: &[&str] = if upgradable { &[r#""websocket""#] } else { &[] };
+    let upgradable = over == Transport::Polling && config.allow_upgrades;
+    let others = config.transports.iter().filter(|other| upgradable && **other != Transport::Polling);
+    let upgrades: Vec<_> = others.map(|other| format!(r#""{other}""#)).collect();
     Packet::Open(
         format!(
             r#"{{"sid":"{sid}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
-            upgrades.concat(),
+            upgrades.join(","),
             config.ping_interval.as_millis(),
             config.ping_timeout.as_millis(),
             config.max_payload

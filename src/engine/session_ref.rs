@@ -91,11 +91,9 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// The transport in use: changes once, when a polling session is upgraded.
     pub fn transport(&self) -> Transport {
-        if self.0.transport.load(Ordering::Relaxed) == Transport::Polling as u8 {
-            Transport::Polling
-        } else {
-            Transport::WebSocket
-        }
+        let transport = self.0.transport.load(Ordering::Relaxed);
+        let is = |other: &Transport| *other as u8 == transport;
+        [Transport::Polling, Transport::WebTransport].into_iter().find(is).unwrap_or(Transport::WebSocket)
     }
 
     /// What the verifier of a request needs to know.
@@ -193,11 +191,11 @@ impl<K: Send + 'static> SessionRef<K> {
         Post { conn, answer, pending }
     }
 
-    /// A WebSocket with this session's id: the line its I/O task is to obey.
-    pub(crate) fn attach(&self) -> (Conn, Arc<Line>) {
+    /// A WebSocket, or a stream of WebTransport, with this session's id: the line its I/O task is to obey.
+    pub(crate) fn attach(&self, over: Transport) -> (Conn, Arc<Line>) {
         let conn = self.next_conn();
         let line = Arc::new(Line::new(Stage::Waiting));
-        self.tell(Message::Socket(conn, Director(Arc::clone(&line))));
+        self.tell(Message::Socket(conn, over, Director(Arc::clone(&line))));
         (conn, line)
     }
 }

@@ -1,4 +1,4 @@
-//! One WebSocket of a session: the I/O task that owns both halves of its stream.
+//! One WebSocket of a session, or its stream of WebTransport: the I/O task that owns both halves of it.
 //!
 //! It reads frames for the session's actor and writes what the outbox holds, in batches of one vectored write. An idle
 //! WebSocket holds no buffer: reading goes through a scratch buffer of the thread, writing through shared frames.
@@ -25,8 +25,9 @@ use super::line::{Line, Stage};
 use super::packet::Packet;
 use super::session::Conn;
 use super::session_ref::SessionRef;
+use super::webtransport;
 
-/// What a WebSocket runs over: a TCP connection, TLS, or a stream from another node.
+/// What a WebSocket runs over: a TCP connection, TLS, or a stream from another node; and a stream of WebTransport.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -51,10 +52,21 @@ pub(crate) fn serve<K: Send + 'static>(
     let config = session.config();
     let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
     let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
-    let decoder = Decoder::new(config.max_payload).with_deflate(terms.deflate);
+    let framing = Framing::WebSocket(Decoder::new(config.max_payload).with_deflate(terms.deflate));
+    run(stream, session, conn, line, (framing, dialect))
+}
+
+/// Serves a stream that is framed in either way.
+pub(crate) fn run<K: Send + 'static>(
+    stream: Box<dyn Stream>,
+    session: SessionRef<K>,
+    conn: Conn,
+    line: Arc<Line>,
+    (framing, dialect): (Framing, Dialect),
+) -> impl Future<Output = ()> + Send {
     let mut socket = WebSocket {
         stream,
-        decoder,
+        framing,
         batch: VecDeque::new(),
         outgoing: Outgoing::default(),
         probing: line.stage() == Stage::Waiting,
@@ -72,7 +84,7 @@ pub(crate) fn serve<K: Send + 'static>(
 
 struct WebSocket<K: Send + 'static> {
     stream: Box<dyn Stream>,
-    decoder: Decoder,
+    framing: Framing,
     /// Taken out of the outbox, and not yet on its way: it may have to be deflated first.
     batch: VecDeque<Frame>,
     outgoing: Outgoing,
@@ -82,6 +94,12 @@ struct WebSocket<K: Send + 'static> {
     session: SessionRef<K>,
     conn: Conn,
     line: Arc<Line>,
+}
+
+/// How packets lie on the stream, and what was read of the next one.
+pub(crate) enum Framing {
+    WebSocket(Decoder),
+    WebTransport(webtransport::codec::Decoder),
 }
 
 /// Why a WebSocket ends, and what is still to be written.
@@ -158,7 +176,10 @@ impl<K: Send + 'static> WebSocket<K> {
     }
 
     fn push(&mut self, frame: Frame) {
-        let parts = frame.websocket(self.dialect);
+        let parts = match self.framing {
+            Framing::WebSocket(_) => frame.websocket(self.dialect),
+            Framing::WebTransport(_) => frame.webtransport(),
+        };
         self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
 
@@ -169,16 +190,32 @@ impl<K: Send + 'static> WebSocket<K> {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(_)) => Poll::Ready(Some(End::Lost)),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(End::Lost)),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(self.hung_up())),
                 Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
             }
         })
     }
 
+    /// The end of the stream: a WebSocket says goodbye before it, WebTransport just ends.
+    fn hung_up(&self) -> End {
+        match self.framing {
+            Framing::WebSocket(_) => End::Lost,
+            Framing::WebTransport(_) => End::Closed(None),
+        }
+    }
+
     fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
         let mut packets = Vec::new();
         let mut end = None;
-        for incoming in self.decoder.feed(bytes) {
+        let decoder = match &mut self.framing {
+            Framing::WebSocket(decoder) => decoder,
+            Framing::WebTransport(decoder) => {
+                packets.extend(decoder.feed(bytes));
+                self.hand_over(packets);
+                return None;
+            }
+        };
+        for incoming in decoder.feed(bytes) {
             match incoming {
                 Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, self.dialect.protocol)),
                 Ok(Incoming::Binary(data)) => {
@@ -204,7 +241,12 @@ impl<K: Send + 'static> WebSocket<K> {
 
     async fn end(mut self, end: End) {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
-        let clean = !matches!(end, End::Violation(_));
+        let clean = match end {
+            End::Violation(_) => false,
+            // As in Node, a WebSocket that breaks off was closed by its client.
+            End::Lost => matches!(self.framing, Framing::WebSocket(_)),
+            End::Flush | End::Close | End::Closed(_) => true,
+        };
         self.session.tell(Message::SocketClosed { conn: self.conn, clean });
         if matches!(flushed, Ok(Ok(()))) {
             // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
@@ -224,7 +266,9 @@ impl<K: Send + 'static> WebSocket<K> {
             End::Closed(code) => *code,
             End::Violation(violation) => Some(violation.close_code()),
         };
-        self.outgoing.raw(codec::close_frame(code));
+        if let Framing::WebSocket(_) = self.framing {
+            self.outgoing.raw(codec::close_frame(code));
+        }
         self.flush().await?;
         self.stream.shutdown().await
     }

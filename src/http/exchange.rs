@@ -3,6 +3,7 @@
 //! Whoever carries it interprets nothing: bodies are streamed both ways, an abort on either side is an abort on the
 //! other, and after a 101 bytes are copied without knowing what they mean.
 
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -67,24 +68,42 @@ impl Splice {
     /// Copies bytes both ways until both sides are done, or one of them breaks.
     pub(crate) async fn run(self) {
         if let (Ok(client), Ok(other)) = tokio::join!(self.client, self.other) {
-            let (mut client, mut other) =
-                (tokio::io::split(bare(client)), tokio::io::split(TokioIo::new(other)));
-            let mut there = pin!(pump(&mut client.0, &mut other.1));
-            let mut back = pin!(pump(&mut other.0, &mut client.1));
-            // Once one side is done the other has a moment to say so, too; then there is nobody left to wait for.
-            tokio::select! {
-                () = &mut there => drop(timeout(LINGER, back).await),
-                () = &mut back => drop(timeout(LINGER, there).await),
-            }
+            splice(bare(client), TokioIo::new(other)).await;
+        }
+    }
+
+    /// The same for a client that did not come by HTTP.
+    pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
+        if let Ok(other) = self.other.await {
+            splice(client, TokioIo::new(other)).await;
         }
     }
 }
 
-/// Copies one way until the end, and passes that on. A broken connection is an end.
-async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
-    let mut buffered = BufReader::with_capacity(COPY, from);
-    let _broken = tokio::io::copy_buf(&mut buffered, to).await;
-    let _broken = to.shutdown().await;
+async fn splice(client: impl AsyncRead + AsyncWrite, other: impl AsyncRead + AsyncWrite) {
+    let (mut client, mut other) = (tokio::io::split(client), tokio::io::split(other));
+    let mut there = pin!(async {
+        pump(&mut client.0, &mut other.1).await?;
+        other.1.shutdown().await
+    });
+    let mut back = pin!(async {
+        // Whoever breaks on the other side, the client is told.
+        let _broken = pump(&mut other.0, &mut client.1).await;
+        client.1.shutdown().await
+    });
+    // Once one side is done the other has a moment to say so, too; then there is nobody left to wait for. A client that
+    // breaks off has said all: dropping the other side breaks that off as well.
+    tokio::select! {
+        ended = &mut there => if ended.is_ok() {
+            drop(timeout(LINGER, back).await);
+        },
+        _ = &mut back => drop(timeout(LINGER, there).await),
+    }
+}
+
+/// Copies one way until the end.
+async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
+    tokio::io::copy_buf(&mut BufReader::with_capacity(COPY, from), to).await
 }
 
 /// Headers that speak of one connection only (RFC 9110, section 7.6.1); the HTTP library writes its own.

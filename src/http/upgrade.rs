@@ -59,7 +59,7 @@ pub(crate) fn resume<K: Send + 'static, B>(
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
         if let Ok(stream) = upgraded.await.map(bare) {
-            let (conn, line) = session.attach();
+            let (conn, line) = session.attach(Transport::WebSocket);
             websocket::serve(stream, session, conn, line, terms).await;
         }
     });

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use socketmesh::cluster::{Certificates, Cluster, Secret};
-use socketmesh::engine::{self, Transport};
+use socketmesh::engine::{self, Compression, Transport};
 use socketmesh::http::{self, Certificate, Cors};
 use socketmesh::id::NodeId;
 
+use super::webtransport::WebTransport;
 use crate::demo;
 use crate::process::BoxError;
 
@@ -22,6 +23,7 @@ The secret that the nodes of a cluster share, at least 32 bytes, is never a flag
 Examples:
   socketmesh serve                                        one node on its own
   socketmesh serve --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
+  socketmesh serve --webtransport 127.0.0.1:3000 --webtransport-self-signed
   SOCKETMESH_SECRET_FILE=/run/secrets/mesh \\
   socketmesh serve --http 0.0.0.0:3000 --mesh 0.0.0.0:7946 --seed chat-nodes:7946")]
 pub(crate) struct Options {
@@ -30,6 +32,8 @@ pub(crate) struct Options {
     pub(super) http: SocketAddr,
     #[command(flatten)]
     clients: Clients,
+    #[command(flatten)]
+    pub(super) webtransport: WebTransport,
     #[command(flatten)]
     sessions: Sessions,
     #[command(flatten)]
@@ -75,6 +79,9 @@ struct Sessions {
     /// Largest message of a client, in bytes.
     #[arg(long, env = "SOCKETMESH_MAX_PAYLOAD", default_value_t = 1_000_000)]
     max_payload: usize,
+    /// Compresses WebSocket messages of 1024 bytes or more for clients that offer it; answers to polls always are.
+    #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE")]
+    per_message_deflate: bool,
 }
 
 /// How a node takes part in a cluster.
@@ -135,15 +142,23 @@ impl Options {
     }
 
     pub(super) fn engine_config(&self) -> engine::Config {
-        let Sessions { allow_eio3, transports, ping_interval, ping_timeout, max_payload } = &self.sessions;
-        engine::Config {
+        let Sessions {
+            allow_eio3,
+            transports,
+            ping_interval,
+            ping_timeout,
+            max_payload,
+            per_message_deflate,
+        } = &self.sessions;
+        self.webtransport.engine_config(engine::Config {
             allow_eio3: *allow_eio3,
             transports: transports.clone(),
             ping_interval: *ping_interval,
             ping_timeout: *ping_timeout,
             max_payload: *max_payload,
+            per_message_deflate: per_message_deflate.then(Compression::default),
             ..engine::Config::default()
-        }
+        })
     }
 
     /// The name of this node, random if none is said.
@@ -240,13 +255,16 @@ mod tests {
             "--ping-interval=500ms",
             "--ping-timeout=2m",
             "--max-payload=5000",
+            "--per-message-deflate",
+            "--webtransport=127.0.0.1:0",
         ]);
         let config = options.unwrap().engine_config();
         assert!(config.allow_eio3);
-        assert_eq!(config.transports, [Transport::WebSocket]);
+        assert_eq!(config.transports, [Transport::WebSocket, Transport::WebTransport]);
         assert_eq!(config.ping_interval, Duration::from_millis(500));
         assert_eq!(config.ping_timeout, Duration::from_secs(120));
         assert_eq!(config.max_payload, 5000);
+        assert_eq!(config.per_message_deflate, Some(Compression::default()));
     }
 
     #[test]
@@ -268,6 +286,7 @@ mod tests {
             ["--path", "socket.io"],
             ["--tls-cert", "chain.pem"],
             ["--tls-key", "key.pem"],
+            ["--webtransport-self-signed", "--allow-eio3"],
             ["--mesh-ca", "ca.pem"],
             ["--mesh-key", "key.pem"],
             ["--seed", "127.0.0.1:1"],

@@ -28,8 +28,9 @@ impl Bench {
 
     fn of(protocol: Protocol, conn: Option<Conn>, config: Config) -> Self {
         let now = Instant::now();
+        let socket = conn.map(|conn| (conn, Transport::WebSocket));
         let sid = SessionId::new(crate::id::Key::from_hash(0), [0; 10]);
-        Self { session: Session::open(sid, protocol, conn, Arc::new(config), now), now }
+        Self { session: Session::open(sid, protocol, socket, Arc::new(config), now), now }
     }
 
     /// A session of version 3 on polling whose handshake is answered.
@@ -79,7 +80,7 @@ impl Bench {
     }
 
     fn socket(&mut self, conn: Conn) -> Vec<Output> {
-        self.session.handle_socket(conn, self.now);
+        self.session.handle_socket(conn, Transport::WebSocket, self.now);
         self.outputs()
     }
 
@@ -162,6 +163,27 @@ fn the_handshake_of_a_websocket_offers_no_upgrade_and_goes_out_at_once() {
     let mut bench = Bench::open(Transport::WebSocket, Some(WS), Config::default());
     let json = r#"{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
     assert_eq!(bench.outputs(), [Output::Send(Packet::Open(json.into())), ordered(WS, Live)]);
+}
+
+#[test]
+fn the_other_transports_are_offered_in_the_order_of_the_settings() {
+    let transports = vec![Transport::WebTransport, Transport::Polling, Transport::WebSocket];
+    let mut bench = Bench::open(Transport::Polling, None, Config { transports, ..Config::default() });
+    let outputs = bench.outputs();
+    let [Output::Send(Packet::Open(json))] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert!(json.contains(r#""upgrades":["webtransport","websocket"]"#), "{json}");
+}
+
+#[test]
+fn a_session_takes_the_transport_of_the_probe_that_upgrades_it() {
+    let mut bench = Bench::polling();
+    bench.session.handle_socket(WS, Transport::WebTransport, bench.now);
+    bench.frame(WS, "2probe");
+    assert_eq!(bench.session.transport(), Transport::Polling);
+    assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live)]);
+    assert_eq!(bench.session.transport(), Transport::WebTransport);
+    assert_eq!(bench.get(GET), [polled(GET, PollReply::Mismatch)]);
+    assert_eq!(bench.socket(WS_2), [ordered(WS_2, SocketOrder::Close)]);
 }
 
 #[test]

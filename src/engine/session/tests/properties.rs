@@ -215,7 +215,7 @@ impl Caller {
             Input::Socket => {
                 let conn = self.connect();
                 self.sockets.insert(conn, Socket::Fresh);
-                session.handle_socket(conn, now);
+                session.handle_socket(conn, Transport::WebSocket, now);
             }
             Input::Frame(which, frame) => {
                 if let Some(conn) = pick(&self.sockets, which) {

@@ -1,0 +1,505 @@
+//! What clients see of WebTransport, on one node, and on three of which none need own the session a stream is for.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use cluster_tests::app::{App, connected, plain};
+use cluster_tests::deadline::within;
+use cluster_tests::http::Call;
+use cluster_tests::nodes::Nodes;
+use cluster_tests::on_one_and_three_nodes;
+use cluster_tests::polling::Polling;
+use cluster_tests::websocket::Received;
+use cluster_tests::webtransport::{Entrance, ORIGIN, WebTransport};
+use hyper::Method;
+use socketmesh::engine::{self, Transport};
+use socketmesh::http::{self, AllowRequest};
+use socketmesh::{DisconnectReason, Node, NodeBuilder, Socket};
+use tokio::net::UdpSocket;
+
+on_one_and_three_nodes!(super::shared:
+    a_session_opens_over_webtransport_alone,
+    a_polling_handshake_offers_both_upgrades,
+    a_polling_session_moves_to_webtransport,
+    what_waits_at_the_upgrade_follows_in_order,
+    until_the_upgrade_everything_flows_over_polling,
+    another_packet_before_the_upgrade_ends_the_probe_only,
+    a_probe_that_breaks_off_harms_nothing,
+    a_second_stream_for_a_session_is_closed,
+    text_and_bytes_travel_both_ways_in_order,
+    a_frame_of_exactly_the_limit_is_taken_and_one_byte_more_is_a_parse_error,
+    an_empty_frame_is_a_parse_error,
+    an_invalid_packet_is_a_parse_error,
+    any_other_first_packet_closes_the_session,
+    an_unknown_session_is_closed_at_once,
+    a_session_that_the_client_closes_is_a_transport_close,
+    a_stream_that_the_client_ends_is_a_transport_close,
+    a_stream_that_breaks_off_is_a_transport_error,
+    a_disconnect_by_the_server_delivers_what_waits_and_closes_with_code_0,
+    further_streams_and_datagrams_are_ignored,
+    the_upgrade_token_of_the_mesh_means_nothing_to_clients,
+);
+
+on_one_and_three_nodes!(super::hurried:
+    a_client_that_does_not_pong_is_closed,
+    a_session_without_a_first_packet_is_closed,
+    an_upgrade_that_takes_too_long_closes_only_the_probe,
+);
+
+/// An application with its entrances for WebTransport.
+struct Served {
+    app: App,
+    entrances: Vec<Entrance>,
+}
+
+impl Served {
+    async fn start(count: usize, config: engine::Config, http: http::Config) -> Self {
+        let described = |node: NodeBuilder| node.engine(config.clone()).http(http.clone());
+        let app = App::start(count, |seen| described(Node::builder()).namespace(plain("/", seen))).await;
+        let mut entrances = Vec::new();
+        for node in &app.nodes.nodes {
+            entrances.push(Entrance::of(node).await);
+        }
+        Self { app, entrances }
+    }
+
+    /// The entrance of the `n`th node, counted round.
+    fn at(&self, n: usize) -> &Entrance {
+        &self.entrances[n % self.entrances.len()]
+    }
+
+    /// Somebody in the main namespace over WebTransport alone.
+    async fn guest(&self, n: usize) -> (WebTransport, Socket) {
+        let (stream, _) = self.at(n).open().await;
+        self.enter(stream).await
+    }
+
+    /// Somebody whose session began on the first node and moved to a stream of another, if there is one.
+    async fn upgraded(&self) -> (WebTransport, Socket) {
+        let polling = self.polling().await;
+        let mut stream = self.at(1).probe(polling.sid()).await;
+        stream.send("5").await;
+        self.enter(stream).await
+    }
+
+    async fn enter(&self, mut stream: WebTransport) -> (WebTransport, Socket) {
+        stream.send("40").await;
+        let id = connected(&stream.packet_text().await, "/");
+        (stream, self.app.seen.socket(&id).await)
+    }
+
+    /// A polling session of the first node, asked through every node in turn.
+    async fn polling(&self) -> Polling {
+        self.app.nodes.target.at(0).polling().await.through(&self.app.nodes.target)
+    }
+
+    /// One client of each kind: alone, and upgraded.
+    async fn of_each_kind(&self) -> [(WebTransport, Socket); 2] {
+        [self.guest(1).await, self.upgraded().await]
+    }
+}
+
+fn shared(count: usize) -> &'static Served {
+    static ONE: OnceLock<Served> = OnceLock::new();
+    static THREE: OnceLock<Served> = OnceLock::new();
+    let cell = if count == 1 { &ONE } else { &THREE };
+    Nodes::shared(cell, move || Served::start(count, all(), http::Config::default()))
+}
+
+/// The same with a heartbeat and an upgrade timeout that a test can wait for.
+fn hurried(count: usize) -> &'static Served {
+    static ONE: OnceLock<Served> = OnceLock::new();
+    static THREE: OnceLock<Served> = OnceLock::new();
+    let (ping_interval, ping_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    let upgrade_timeout = Duration::from_millis(500);
+    let config = engine::Config { ping_interval, ping_timeout, upgrade_timeout, ..all() };
+    let cell = if count == 1 { &ONE } else { &THREE };
+    Nodes::shared(cell, move || Served::start(count, config, http::Config::default()))
+}
+
+fn all() -> engine::Config {
+    let transports = vec![Transport::Polling, Transport::WebSocket, Transport::WebTransport];
+    engine::Config { transports, ..engine::Config::default() }
+}
+
+// --- opening ---
+
+async fn a_session_opens_over_webtransport_alone(served: &Served) {
+    let (stream, open) = served.at(2).open().await;
+    assert!(open.contains(r#""upgrades":[],"pingInterval":25000,"pingTimeout":20000"#), "{open}");
+    let (mut stream, _) = served.enter(stream).await;
+    stream.send(r#"421["echo","hi"]"#).await;
+    assert_eq!(stream.packet_text().await, r#"431["hi"]"#);
+}
+
+async fn a_polling_handshake_offers_both_upgrades(served: &Served) {
+    let reply = served.app.nodes.target.get("EIO=4&transport=polling").await;
+    assert!(reply.text().contains(r#""upgrades":["websocket","webtransport"]"#), "{reply:?}");
+}
+
+async fn any_other_first_packet_closes_the_session(served: &Served) {
+    for first in ["2probe", "40", "0{}", r#"0{"sid":5}"#, "0x", "5", "9"] {
+        let mut stream = served.at(1).stream().await;
+        stream.send(first).await;
+        assert_eq!(stream.closed().await, Some(0), "{first}");
+    }
+    for first in [&b"\x00"[..], b"\x810", b"\x7f\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        let mut stream = served.at(1).stream().await;
+        stream.send_raw(first).await;
+        assert_eq!(stream.closed().await, Some(0), "{first:?}");
+    }
+}
+
+async fn an_unknown_session_is_closed_at_once(served: &Served) {
+    // One that never was, and one that was, on the first node, at each entrance.
+    let polling = served.polling().await;
+    assert_eq!(polling.post("1").await.outcome(), (200, "ok"));
+    polling.gone().await;
+    for sid in ["AAAAAAAAAAAAAAAAAAAA", polling.sid()] {
+        for entrance in &served.entrances {
+            let mut stream = entrance.stream().await;
+            stream.send(&format!(r#"0{{"sid":"{sid}"}}"#)).await;
+            assert_eq!(stream.closed().await, Some(0), "{sid}");
+        }
+    }
+}
+
+async fn a_session_without_a_first_packet_is_closed(served: &Served) {
+    let connected = served.at(1).connect("/socket.io/").await.expect("the node takes the session");
+    let mut silent = served.at(1).stream().await;
+    silent.send_raw(b"\x02").await;
+    assert_ne!(silent.closed().await, None);
+    within("a session without a stream to be closed", connected.connection.closed()).await;
+}
+
+// --- upgrade ---
+
+async fn a_polling_session_moves_to_webtransport(served: &Served) {
+    let polling = served.polling().await;
+    let poll = polling.pending_poll().await;
+    let mut stream = served.at(1).probe(polling.sid()).await;
+    assert_eq!(poll.reply().await.outcome(), (200, "6"));
+    stream.send("5").await;
+    let (mut stream, socket) = served.enter(stream).await;
+    stream.send(r#"422["echo",1]"#).await;
+    assert_eq!(stream.packet_text().await, "432[1]");
+    // A poll of a session that moved is refused, without effect.
+    assert_eq!(polling.poll().await.status(), 400);
+    assert!(socket.is_connected());
+}
+
+async fn what_waits_at_the_upgrade_follows_in_order(served: &Served) {
+    let (polling, socket) = served.app.polling_guest("/").await;
+    let mut stream = served.at(2).probe(polling.sid()).await;
+    for number in 0..100 {
+        socket.emit("n", &number).expect("it encodes");
+    }
+    stream.send("5").await;
+    for number in 0..100 {
+        assert_eq!(stream.packet_text().await, format!(r#"42["n",{number}]"#));
+    }
+}
+
+async fn until_the_upgrade_everything_flows_over_polling(served: &Served) {
+    let (polling, socket) = served.app.polling_guest("/").await;
+    let mut stream = served.at(1).probe(polling.sid()).await;
+    socket.emit("early", &()).expect("it encodes");
+    assert_eq!(polling.packets(1).await, [r#"42["early"]"#]);
+    stream.send("5").await;
+    stream.send(r#"423["nothing"]"#).await;
+    assert_eq!(stream.packet_text().await, "433[]", "the first packet behind the answer to the probe");
+}
+
+async fn another_packet_before_the_upgrade_ends_the_probe_only(served: &Served) {
+    let polling = served.polling().await;
+    for wrong in ["4early", "2again", "1"] {
+        let mut stream = served.at(1).stream().await;
+        stream.send(&format!(r#"0{{"sid":"{}"}}"#, polling.sid())).await;
+        stream.send(wrong).await;
+        assert_eq!(stream.closed().await, Some(0), "{wrong}");
+    }
+    polling.settled().await;
+    let mut stream = served.at(2).probe(polling.sid()).await;
+    stream.send("5").await;
+    served.enter(stream).await;
+}
+
+async fn a_probe_that_breaks_off_harms_nothing(served: &Served) {
+    let polling = served.polling().await;
+    served.at(1).probe(polling.sid()).await.reset();
+    served.at(1).probe_when_free(&polling).await.close().await;
+    let mut stream = served.at(2).probe_when_free(&polling).await;
+    stream.send("5").await;
+    served.enter(stream).await;
+}
+
+/// The end of a probe reaches the owner of its session on a way of its own.
+trait ProbeWhenFree {
+    async fn probe_when_free(&self, polling: &Polling) -> WebTransport;
+}
+
+impl ProbeWhenFree for Entrance {
+    async fn probe_when_free(&self, polling: &Polling) -> WebTransport {
+        loop {
+            let mut stream = self.stream().await;
+            stream.send(&format!(r#"0{{"sid":"{}"}}"#, polling.sid())).await;
+            stream.send("2probe").await;
+            match stream.recv().await {
+                Received::Text(text) if text == "3probe" => return stream,
+                Received::Closed(_) => {}
+                other => panic!("waited for the answer to a probe, got {other:?}"),
+            }
+        }
+    }
+}
+
+async fn a_second_stream_for_a_session_is_closed(served: &Served) {
+    let polling = served.polling().await;
+    let mut first = served.at(1).probe(polling.sid()).await;
+    let second = async |n: usize| {
+        let mut second = served.at(n).stream().await;
+        second.send(&format!(r#"0{{"sid":"{}"}}"#, polling.sid())).await;
+        assert_eq!(second.closed().await, Some(0));
+    };
+    second(2).await;
+    first.send("5").await;
+    let (mut first, _) = served.enter(first).await;
+    second(0).await;
+    second(1).await;
+    let websocket = polling.websocket().await.closed().await;
+    assert_eq!(websocket, None, "nor does a WebSocket take it over");
+    first.send(r#"424["echo",4]"#).await;
+    assert_eq!(first.packet_text().await, "434[4]");
+}
+
+async fn an_upgrade_that_takes_too_long_closes_only_the_probe(served: &Served) {
+    let polling = served.polling().await;
+    let mut stream = served.at(1).probe(polling.sid()).await;
+    assert_eq!(stream.closed().await, Some(0));
+    polling.settled().await;
+}
+
+// --- messages ---
+
+async fn text_and_bytes_travel_both_ways_in_order(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        let data: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+        for length in [0, 1, 125, 126, 65_535, 65_536, 200_000] {
+            let data = &data[..length];
+            let text = "€".repeat(length / 3);
+            stream.send(&format!(r#"451-5["echo",{{"_placeholder":true,"num":0}},"{text}"]"#)).await;
+            // A frame cannot be empty: bytes of no length are base64.
+            match length {
+                0 => stream.send("b").await,
+                _ => stream.send_binary(data).await,
+            }
+            let answer = format!(r#"461-5[{{"_placeholder":true,"num":0}},"{text}"]"#);
+            assert_eq!(stream.packet_text().await, answer);
+            let expected = if length == 0 { Received::from("b") } else { Received::Binary(data.to_vec()) };
+            assert_eq!(stream.packet().await, expected);
+        }
+        assert!(socket.is_connected());
+    }
+}
+
+async fn a_frame_of_exactly_the_limit_is_taken_and_one_byte_more_is_a_parse_error(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        let around = r#"425["nothing",""]"#.len();
+        let event = |length: usize| format!(r#"425["nothing","{}"]"#, "x".repeat(length - around));
+        stream.send(&event(1_000_000)).await;
+        // It takes no arguments, so it answers with an error: it was read.
+        assert!(stream.packet_text().await.starts_with("435["));
+        stream.send_raw(&[127, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x41]).await;
+        assert_eq!(stream.closed().await, Some(0));
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::ParseError);
+    }
+}
+
+async fn an_empty_frame_is_a_parse_error(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        stream.send_raw(&[0]).await;
+        assert_eq!(stream.closed().await, Some(0));
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::ParseError);
+    }
+}
+
+async fn an_invalid_packet_is_a_parse_error(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        stream.send("abc").await;
+        assert_eq!(stream.closed().await, Some(0));
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::ParseError);
+    }
+}
+
+async fn further_streams_and_datagrams_are_ignored(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        let session = stream.session.connection.clone();
+        for number in 0..20 {
+            let (mut other, _unread) =
+                within("a stream", session.open_bi().await.expect("open")).await.expect("open");
+            // Whoever does not want it stops it.
+            let _stopped = other.write_all(b"\x0240").await;
+            let mut single = within("a stream", session.open_uni().await.expect("open")).await.expect("open");
+            let _stopped = single.write_all(b"\x0240").await;
+            session.send_datagram(b"\x0240").expect("open");
+            stream.send(&format!(r#"426["echo",{number}]"#)).await;
+            assert_eq!(stream.packet_text().await, format!("436[{number}]"));
+        }
+        assert!(socket.is_connected());
+    }
+}
+
+// --- the end ---
+
+async fn a_session_that_the_client_closes_is_a_transport_close(served: &Served) {
+    for (stream, socket) in served.of_each_kind().await {
+        stream.close().await;
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::TransportClose);
+    }
+}
+
+async fn a_stream_that_the_client_ends_is_a_transport_close(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        stream.finish().await;
+        assert_eq!(stream.closed().await, Some(0));
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::TransportClose);
+    }
+}
+
+async fn a_stream_that_breaks_off_is_a_transport_error(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        stream.reset();
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::TransportError);
+        assert_eq!(stream.closed().await, Some(0));
+    }
+}
+
+async fn a_disconnect_by_the_server_delivers_what_waits_and_closes_with_code_0(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        let load = "x".repeat(50_000);
+        for number in 0..20 {
+            socket.emit("n", &(number, &load)).expect("it encodes");
+        }
+        socket.close();
+        for number in 0..20 {
+            assert!(stream.packet_text().await.starts_with(&format!(r#"42["n",[{number},"#)));
+        }
+        assert_eq!(stream.packet_text().await, "41");
+        assert_eq!(stream.closed().await, Some(0));
+    }
+}
+
+async fn a_client_that_does_not_pong_is_closed(served: &Served) {
+    for (mut stream, socket) in served.of_each_kind().await {
+        assert_eq!(stream.closed().await, Some(0));
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::PingTimeout);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_stops_closes_its_sessions_and_those_it_carries() {
+    let served = Served::start(3, all(), http::Config::default()).await;
+    let (mut own, socket) = served.guest(1).await;
+    let (mut carried, _) = served.upgraded().await;
+    let (mut elsewhere, _) = served.guest(2).await;
+    served.app.node(1).shutdown().await;
+    assert_eq!(own.closed().await, Some(0));
+    assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::ServerShuttingDown);
+    carried.closed().await;
+    let free = async {
+        while UdpSocket::bind(served.at(1).addr).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the address to be free", free).await;
+    elsewhere.send(r#"427["echo",7]"#).await;
+    assert_eq!(elsewhere.packet_text().await, "437[7]");
+}
+
+// --- limits and refusals ---
+
+#[tokio::test]
+async fn sessions_that_begin_and_sessions_at_all_are_bounded() {
+    let app = App::start(1, |seen| Node::builder().engine(all()).namespace(plain("/", seen))).await;
+    let entrance = Entrance::limited(app.node(0), |listener| listener.max_opening(2).max_sessions(3)).await;
+    let (mut one, mut two) = (entrance.stream().await, entrance.stream().await);
+    entrance.connect("/socket.io/").await.expect_err("two begin already");
+    one.send("0").await;
+    two.send("0").await;
+    assert!(one.recv_text().await.starts_with("0{") && two.recv_text().await.starts_with("0{"));
+    let (three, _) = entrance.open().await;
+    entrance.connect("/socket.io/").await.expect_err("there are three already");
+    three.close().await;
+    // The node learns of that in its own time.
+    let again = async { while entrance.connect("/socket.io/").await.is_err() {} };
+    within("room for another", again).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_and_costs_others_nothing() {
+    let config = engine::Config { max_buffered: 1 << 20, ..all() };
+    let served = Served::start(3, config, http::Config::default()).await;
+    for (mut slow, socket) in served.of_each_kind().await {
+        let load = "x".repeat(100_000);
+        let flood = async {
+            while socket.is_connected() {
+                socket.emit("load", &load).expect("it encodes");
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the slow client to be closed", flood).await;
+        assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::TransportError);
+        slow.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn allow_request_is_asked_with_what_the_client_said() {
+    let decide = AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
+        let header = |name| handshake.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(header("origin"), Some(ORIGIN));
+        assert!(header("host").is_some_and(|host| host.starts_with("127.0.0.1:")));
+        assert!(handshake.secure() && handshake.xdomain() && handshake.address().is_some());
+        assert_eq!(handshake.query_value("transport"), Some("webtransport"));
+        let please =
+            handshake.url() == "/socket.io/?word=please" && handshake.query_value("word") == Some("please");
+        if please { Ok(()) } else { Err("say please".to_owned()) }
+    });
+    let config = http::Config { allow_request: Some(decide), ..http::Config::default() };
+    let served = Served::start(1, all(), config).await;
+    let connect = async |path: &str| served.at(0).connect(path).await.expect("asked later").stream().await;
+    let mut refused = connect("/socket.io/?word=now").await;
+    refused.send("0").await;
+    assert_eq!(refused.recv().await, Received::Closed(Some(0)));
+    let mut taken = connect("/socket.io/?word=please").await;
+    taken.send("0").await;
+    assert!(taken.recv_text().await.starts_with("0{"));
+    assert_eq!(served.app.node(0).sessions(), 1);
+}
+
+#[tokio::test]
+async fn another_path_or_a_node_without_the_transport_refuses_the_session() {
+    let served = Served::start(1, all(), http::Config::default()).await;
+    for path in ["/", "/socket.io", "/other/socket.io/"] {
+        served.at(0).connect(path).await.expect_err(path);
+    }
+    served.at(0).connect("/socket.io/anything").await.expect("the path is a prefix");
+    let without = Served::start(1, engine::Config::default(), http::Config::default()).await;
+    without.at(0).connect("/socket.io/").await.expect_err("the transport is not enabled");
+    let reply = without.app.nodes.target.get("EIO=4&transport=polling").await;
+    assert!(reply.text().contains(r#""upgrades":["websocket"]"#), "{reply:?}");
+}
+
+async fn the_upgrade_token_of_the_mesh_means_nothing_to_clients(served: &Served) {
+    let polling = served.polling().await;
+    for n in 0..3 {
+        let uri = served.app.nodes.target.uri(&polling.query("polling"));
+        let call = Call::new(served.app.nodes.target.at(n).addr(), Method::PUT, &uri)
+            .header("connection", "upgrade")
+            .header("upgrade", "SocketMesh-WebTransport");
+        // What any request by this method gets.
+        assert_eq!(call.send().await.outcome(), (500, ""));
+    }
+    polling.settled().await;
+}

@@ -1,0 +1,61 @@
+//! The flags of `socketmesh serve` for WebTransport.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::Args;
+use socketmesh::engine::{self, Transport};
+use socketmesh::http::{Certificate, WebTransportListener};
+
+use crate::process::{BoxError, say};
+
+#[derive(Debug, Args)]
+pub(crate) struct WebTransport {
+    /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, or a self-signed
+    /// certificate.
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT")]
+    webtransport: Option<SocketAddr>,
+    /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT_SELF_SIGNED", requires = "webtransport")]
+    webtransport_self_signed: bool,
+}
+
+impl WebTransport {
+    /// Adds the transport, where it is served.
+    pub(crate) fn engine_config(&self, mut config: engine::Config) -> engine::Config {
+        if self.webtransport.is_some() && !config.transports.contains(&Transport::WebTransport) {
+            config.transports.push(Transport::WebTransport);
+        }
+        config
+    }
+
+    /// Listens, if that is asked for, with `certificate` or one of its own, and says where.
+    pub(crate) async fn listener(
+        &self,
+        certificate: Option<Certificate>,
+    ) -> Result<Option<WebTransportListener>, BoxError> {
+        let Some(address) = self.webtransport else { return Ok(None) };
+        let certificate = match certificate.filter(|_| !self.webtransport_self_signed) {
+            Some(certificate) => certificate,
+            None if self.webtransport_self_signed => self_signed(address)?,
+            None => return Err("--webtransport needs --tls-cert or --webtransport-self-signed".into()),
+        };
+        let listener = WebTransportListener::bind(address, &certificate).await?;
+        say(format_args!("webtransport={}", listener.local_addr()))?;
+        Ok(Some(listener))
+    }
+}
+
+fn self_signed(address: SocketAddr) -> Result<Certificate, BoxError> {
+    let certificate = Certificate::self_signed(["localhost".to_owned(), address.ip().to_string()])?;
+    let hash = certificate.sha256();
+    let hex = hash.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string never fails.
+        let _written = write!(hex, "{byte:02x}");
+        hex
+    });
+    say(format_args!("certificate sha256 hex={hex} base64={}", BASE64_STANDARD.encode(hash)))?;
+    Ok(certificate)
+}
