@@ -236,7 +236,10 @@ impl NodeBuilder {
         self.engine.validate()?;
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
         let cluster = match self.cluster {
-            Some(cluster) => Some(join(cluster, &above, deliver).await?),
+            Some(cluster) => {
+                let cluster = cluster.parser(self.socket.parser.name());
+                Some(join(cluster, &above, deliver).await?)
+            }
             None => None,
         };
         let id = match &cluster {

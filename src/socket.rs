@@ -40,7 +40,7 @@ use crate::id::{Key, NodeId, SocketId};
 
 pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
 pub use broadcast::Target;
-pub use config::Config;
+pub use config::{Config, Parser};
 pub use connection::{Command, Connection};
 pub use error::{
     AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal,
@@ -70,7 +70,8 @@ impl SocketIo {
         peers: Arc<dyn peers::Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
-        Self { namespaces: Namespaces::new(described, node, peers), config, mint }
+        let namespaces = Namespaces::new(described, node, peers, config.parser);
+        Self { namespaces, config, mint }
     }
 
     pub(crate) fn namespaces(&self) -> &Namespaces {
@@ -119,11 +120,12 @@ mod fuzzed {
     use bytestring::ByteString;
 
     use super::args::{Args, RawArg, RawArgs};
+    use super::config::Parser;
     use super::packet::{Decoder, Limits};
     use crate::engine::Message;
 
-    pub(crate) fn decode_packets(messages: impl Iterator<Item = Message>) {
-        let mut decoder = Decoder::new(Limits { max_attachments: 10, max_pending_bytes: 1 << 16 });
+    pub(crate) fn decode_packets(parser: Parser, messages: impl Iterator<Item = Message>) {
+        let mut decoder = Decoder::new(parser, Limits { max_attachments: 10, max_pending_bytes: 1 << 16 });
         for message in messages {
             let packet = match message {
                 Message::Text(text) => decoder.text(&text),

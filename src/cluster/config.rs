@@ -26,6 +26,8 @@ pub struct Cluster {
     pub(crate) advertise: Option<String>,
     pub(crate) name: String,
     pub(crate) serve_alone: bool,
+    /// What the packets for clients are called; the node says it.
+    pub(crate) parser: &'static str,
 }
 
 impl Cluster {
@@ -40,7 +42,15 @@ impl Cluster {
             advertise: None,
             name: DEFAULT_NAME.to_owned(),
             serve_alone: false,
+            parser: "",
         }
+    }
+
+    /// What to tell other nodes about the packets that clients get: those that say something else are refused.
+    #[must_use]
+    pub(crate) fn parser(mut self, name: &'static str) -> Self {
+        self.parser = name;
+        self
     }
 
     /// Adds a place where other nodes are found, as `host:port`; a name may stand for many addresses and is looked up

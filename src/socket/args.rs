@@ -7,7 +7,7 @@
 mod decode;
 mod encode;
 mod events;
-mod scan;
+pub(crate) mod scan;
 
 use std::fmt;
 use std::sync::Arc;
@@ -260,6 +260,11 @@ args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H);
+
+/// How many placeholders JSON holds.
+pub(crate) fn placeholders(json: &str) -> usize {
+    scan::placeholders(json).len()
+}
 
 /// Checks the text of a JSON array whose placeholders name that many attachments; returns its elements.
 pub(crate) fn check_args(array: &ByteString, attachments: usize) -> Result<ByteString, PacketError> {

@@ -12,7 +12,6 @@ use super::error::EncodeError;
 use super::packet::{self, Encoded};
 pub(crate) use super::rooms::{Room, Selection};
 use super::state::NamespaceState;
-use crate::engine::frames;
 
 /// One encoded packet and whom it is for. Encoded once; every node that has members fans it out as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +126,7 @@ impl Target {
 impl NamespaceState {
     /// Delivers to the sockets of this node: encoded once, appended to each outbox.
     pub(crate) fn fan_out(&self, broadcast: &Broadcast) {
-        let frames = frames(&broadcast.text, &broadcast.attachments);
+        let frames = self.parser.frames(&broadcast.text, &broadcast.attachments);
         self.rooms.read().for_each(&broadcast.selection, |_, socket| {
             socket.session.send(&frames, broadcast.volatile);
         });

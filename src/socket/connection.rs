@@ -59,7 +59,7 @@ enum Presence {
 
 impl Connection {
     pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
-        let decoder = Decoder::new(app.config().limits());
+        let decoder = Decoder::new(app.config().parser, app.config().limits());
         let join_by = now.checked_add(app.config().connect_timeout);
         let mut connection = Self {
             session,
@@ -230,7 +230,8 @@ impl Connection {
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
         let packet = packet::connect_error(ns, refusal, self.protocol());
-        self.session.send(&engine::frames(&packet.text, &packet.attachments), false);
+        let frames = self.app.config().parser.frames(&packet.text, &packet.attachments);
+        self.session.send(&frames, false);
     }
 
     /// Closes the session because of what the client sent, or did not send.

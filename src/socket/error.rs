@@ -255,10 +255,13 @@ pub enum PacketError {
     /// More attachments are announced than the limit.
     #[error("too many attachments")]
     TooManyAttachments,
+    /// The namespace is no text, does not begin with a slash, or has a comma (MessagePack only).
+    #[error("invalid namespace")]
+    InvalidNamespace,
     /// The ack id is larger than 2^53 − 1.
     #[error("illegal ack id")]
     IllegalId,
-    /// The payload is not JSON, nests too deep, or is not what this type of packet carries.
+    /// The payload is not JSON (or the message no MessagePack), nests too deep, or is not what this type of packet carries.
     #[error("invalid payload")]
     InvalidPayload,
     /// The event has one of Socket.IO's own names.

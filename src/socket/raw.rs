@@ -24,7 +24,6 @@ use super::gathering::Share;
 use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
 use super::state::NamespaceState;
-use crate::engine::frames;
 use crate::id::SocketId;
 
 /// What a namespace, a connection and every handle of a user share of one socket.
@@ -196,7 +195,8 @@ impl RawSocket {
     }
 
     pub(crate) fn write(&self, packet: &Encoded, volatile: bool) {
-        self.session.send(&frames(&packet.text, &packet.attachments), volatile);
+        let frames = self.namespace.parser.frames(&packet.text, &packet.attachments);
+        self.session.send(&frames, volatile);
     }
 
     /// Emits an event and waits for the client's ack.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::answering::MAX_ANSWERING;
 use super::args::RawArgs;
+use super::config::Parser;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::exchange::Emitted;
 use super::handshake::Handshake;
@@ -38,6 +39,8 @@ pub(crate) struct NamespaceState {
     pub(crate) node: NodeId,
     /// Where handlers run, whichever thread gives rise to it.
     pub(crate) runtime: Handle,
+    /// How packets are encoded for clients.
+    pub(crate) parser: Parser,
     peers: Arc<dyn Peers>,
     ack_ids: AtomicU64,
     warned: Seldom,
@@ -78,7 +81,7 @@ impl NamespaceState {
     fn new(
         path: Arc<str>,
         behaviour: Box<dyn Behaviour>,
-        Place { node, runtime, peers }: Place,
+        Place { node, runtime, peers, parser }: Place,
     ) -> Arc<Self> {
         Arc::new(Self {
             path,
@@ -86,6 +89,7 @@ impl NamespaceState {
             rooms: RwLock::new(Rooms::new()),
             node,
             runtime,
+            parser,
             peers,
             ack_ids: AtomicU64::new(0),
             warned: Seldom::default(),
@@ -174,6 +178,7 @@ struct Place {
     node: NodeId,
     runtime: Handle,
     peers: Arc<dyn Peers>,
+    parser: Parser,
 }
 
 /// The namespaces of this node. They are fixed before the first client connects.
@@ -187,8 +192,13 @@ pub(crate) struct Namespaces {
 
 impl Namespaces {
     /// Handlers run on the runtime that this is called in.
-    pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
-        let place = Place { node, runtime: Handle::current(), peers };
+    pub(crate) fn new(
+        described: Vec<Described>,
+        node: NodeId,
+        peers: Arc<dyn Peers>,
+        parser: Parser,
+    ) -> Self {
+        let place = Place { node, runtime: Handle::current(), peers, parser };
         let serve = |Described { path, behaviour, .. }| {
             (Arc::clone(&path), NamespaceState::new(path, behaviour, place.clone()))
         };
