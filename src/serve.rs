@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use socketmesh::Node;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::id::NodeId;
+use socketmesh::socket::{self, Parser};
 use tokio::net::TcpListener;
 
 use crate::demo;
@@ -46,9 +47,31 @@ pub(crate) struct Options {
     /// Takes clients even while no seed answers.
     #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh")]
     serve_alone: bool,
+    /// How packets are encoded for clients; they have to be told, and so do the other nodes.
+    #[arg(long, env = "SOCKETMESH_PARSER", value_enum, default_value_t)]
+    parser: PacketParser,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
     client_dir: Option<PathBuf>,
+}
+
+/// The parser of Socket.IO packets.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum PacketParser {
+    /// The default of every client.
+    #[default]
+    Json,
+    /// `socket.io-msgpack-parser`.
+    Msgpack,
+}
+
+impl From<PacketParser> for Parser {
+    fn from(parser: PacketParser) -> Self {
+        match parser {
+            PacketParser::Json => Self::Json,
+            PacketParser::Msgpack => Self::MessagePack,
+        }
+    }
 }
 
 /// Runs a node until it is asked to stop.
@@ -57,8 +80,10 @@ pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
         Some(id) => id,
         None => NodeId::random()?,
     };
-    let mut builder =
-        Node::builder().http(demo::http_config(options.client_dir.clone())).namespace(demo::app(id.clone()));
+    let mut builder = Node::builder()
+        .http(demo::http_config(options.client_dir.clone()))
+        .socket(socket::Config::default().parser(options.parser.into()))
+        .namespace(demo::app(id.clone()));
     if let Some(mesh) = options.mesh {
         builder = builder.cluster(member(&options, mesh, id)?);
     }

@@ -9,7 +9,8 @@
 //!
 //! Deviations from the parser: the limits of JSON packets hold here (depth, attachments, names of events, ids); a
 //! namespace begins with a slash and has no comma; `auth` has no bytes; timestamps of the MessagePack specification are
-//! dates; text is taken for what the parser's version 2 makes of packets that are no events.
+//! dates; what version 2 of the parser writes is taken from every client: types 5 and 6, and text for packets that are
+//! no events.
 //!
 //! [`socket.io-msgpack-parser`]: https://github.com/socketio/socket.io-msgpack-parser
 
@@ -78,10 +79,11 @@ impl Fields {
         let kind = match (kind, attachments.is_empty()) {
             (Some(0), true) => Kind::Connect,
             (Some(1), true) => Kind::Disconnect,
-            (Some(2), true) => Kind::Event,
-            (Some(2), false) => Kind::BinaryEvent,
-            (Some(3), true) => Kind::Ack,
-            (Some(3), false) => Kind::BinaryAck,
+            // Clients of version 2 have a type of its own for events with bytes, and for acks.
+            (Some(2 | 5), true) => Kind::Event,
+            (Some(2 | 5), false) => Kind::BinaryEvent,
+            (Some(3 | 6), true) => Kind::Ack,
+            (Some(3 | 6), false) => Kind::BinaryAck,
             (Some(4), true) => Kind::ConnectError,
             (Some(0 | 1 | 4), false) => return Err(PacketError::IllegalAttachments),
             _ => return Err(PacketError::UnknownType),

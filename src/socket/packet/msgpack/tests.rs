@@ -46,7 +46,8 @@ fn what_node_writes_is_read() {
         panic!("an event")
     };
     assert_eq!((&*ns, &*event.name, event.id, event.args.json()), ("/", "e", Some(3), ""));
-    let Ok(Packet::Ack { id, args, .. }) = read(b"\x84\xa4type\x03\xa3nsp\xa1/\xa4data\x92\x01\xc3\xa2id\x00")
+    let Ok(Packet::Ack { id, args, .. }) =
+        read(b"\x84\xa4type\x03\xa3nsp\xa1/\xa4data\x92\x01\xc3\xa2id\x00")
     else {
         panic!("an ack")
     };
@@ -159,7 +160,7 @@ fn what_is_no_packet_is_refused() {
         (b"\x80", UnknownType),
         (b"\x90", InvalidPayload),
         (b"\xc0", InvalidPayload),
-        (b"\x82\xa4type\x05\xa3nsp\xa1/", UnknownType),
+        (b"\x82\xa4type\x07\xa3nsp\xa1/", UnknownType),
         (b"\x82\xa4type\xa12\xa3nsp\xa1/", UnknownType),
         (b"\x81\xa4type\x01", InvalidNamespace),
         (b"\x82\xa4type\x01\xa3nsp\x01", InvalidNamespace),
@@ -184,7 +185,9 @@ fn what_is_no_packet_is_refused() {
         assert_eq!(read(message), Err(error), "{message:?}");
     }
     // A length beyond the end, a key that is no text, a marker that is none.
-    for value in [&b"\xdb\xff\xff\xff\xffx"[..], b"\xdd\xff\xff\xff\xff", b"\x81\xcb", b"\x81\xc0\x01", b"\xc1"] {
+    for value in
+        [&b"\xdb\xff\xff\xff\xffx"[..], b"\xdd\xff\xff\xff\xff", b"\x81\xcb", b"\x81\xc0\x01", b"\xc1"]
+    {
         assert_eq!(argument(value), Err(InvalidPayload), "{value:?}");
     }
 }
@@ -213,10 +216,14 @@ fn attachments_and_depth_are_limited_as_in_json() {
 }
 
 #[test]
-fn version_2_of_the_parser_writes_what_is_no_event_as_text() {
+fn what_version_2_of_the_parser_writes_is_read() {
     let connect = Packet::Connect { ns: "/admin?token=x".into(), auth: None };
     assert_eq!(decode_text(r#"{"type":0,"nsp":"/admin?token=x","options":{"compress":true}}"#), Ok(connect));
     assert_eq!(decode_text(r#"{"type":1,"nsp":"/"}"#), Ok(Packet::Disconnect { ns: "/".into() }));
+    let event = read(b"\x83\xa4type\x05\xa3nsp\xa1/\xa4data\x92\xa1e\xc4\x01x");
+    assert!(matches!(event, Ok(Packet::Event { event, .. }) if event.args.attachments() == ["x"]));
+    let ack = read(b"\x84\xa4type\x06\xa3nsp\xa1/\xa4data\x91\xc4\x01x\xa2id\x01");
+    assert!(matches!(ack, Ok(Packet::Ack { id: 1, args, .. }) if args.attachments() == ["x"]));
     for text in ["", "{}", "0", r#"{"type":0}"#, r#"{"type":9,"nsp":"/"}"#, r#"{"type":0,"nsp":"x"}"#] {
         assert!(decode_text(text).is_err(), "{text}");
     }
