@@ -47,5 +47,5 @@ mod telemetry;
 pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
     AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
-    Refusal, RemoteSocket, Result, Socket, Sockets, Target, namespace,
+    Refusal, RemoteSocket, Result, Socket, Sockets, Target, namespace, reply,
 };

@@ -38,7 +38,7 @@ use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
 use crate::id::{Key, NodeId, SocketId};
 
-pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
+pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs, reply};
 pub use broadcast::Target;
 pub use config::{Config, Parser};
 pub use connection::{Command, Connection};

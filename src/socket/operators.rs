@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::answering::ASK_TIMEOUT;
-use super::args::{FromArgs, IntoArgs, RawArgs};
+use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
 use super::broadcast::Target;
 use super::error::EncodeError;
 use super::exchange::{Answers, Ask, Change, Command, Emitted, Part, Question};
@@ -111,9 +111,25 @@ impl Target {
         event: &str,
         args: &A,
     ) -> Result<Acks<R>, EncodeError> {
+        self.acks(event, RawArgs::encode(args)?).await
+    }
+
+    /// Sends a typed event and waits for the acks of all, as [`Target::emit_with_ack`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::send`]; nothing was sent then.
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(
+        self,
+        event: &E,
+    ) -> Result<Acks<R>, EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.acks(name, args).await
+    }
+
+    async fn acks<R: FromArgs>(self, event: &str, args: RawArgs) -> Result<Acks<R>, EncodeError> {
         let path = Arc::clone(&self.namespace.path);
-        let Called { replies, mut missing, missing_nodes, .. } =
-            self.call(event, RawArgs::encode(args)?).await?;
+        let Called { replies, mut missing, missing_nodes, .. } = self.call(event, args).await?;
         let decoded = replies.iter().filter_map(|reply| match R::from_args(reply) {
             Ok(reply) => Some(reply),
             Err(error) => {
