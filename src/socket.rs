@@ -55,6 +55,8 @@ pub use remote::{RemoteEmitter, RemoteHandshake, RemoteSocket};
 pub use rooms::Room;
 
 /// Socket.IO as the application of an engine.
+///
+/// It is the `A` of a [`Node`](crate::Node) unless that runs an application of its own.
 pub struct SocketIo {
     namespaces: Namespaces,
     config: Config,

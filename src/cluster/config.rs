@@ -177,6 +177,17 @@ fn loopback(local: SocketAddr) -> SocketAddr {
 }
 
 /// Why a node could not take part in a cluster.
+///
+/// ```
+/// # async fn f(node: socketmesh::NodeBuilder) {
+/// use socketmesh::cluster::StartError;
+///
+/// match node.start().await {
+///     Err(socketmesh::StartError::Cluster(StartError::NoSecret)) => eprintln!("set SOCKETMESH_SECRET"),
+///     started => drop(started),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {

@@ -8,6 +8,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::task::AbortHandle;
 
 /// The body of every response of a node.
+///
+/// ```
+/// use socketmesh::http::Body;
+///
+/// let page = hyper::Response::new(Body::from(bytes::Bytes::from_static(b"<h1>chat</h1>")));
+/// ```
 #[derive(Debug, Default)]
 pub struct Body(Content);
 

@@ -227,7 +227,6 @@ impl fmt::Debug for RawArg {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from the arguments of an event or ack",
     label = "not a payload",
-    note = "a payload owns its data: `String` instead of `&str`, `Vec<u8>` or `Bytes` instead of `&[u8]`",
     note = "derive `serde::Deserialize` for it; for several arguments use `Args<(A, B)>`, undecoded `RawArgs`"
 )]
 pub trait FromArgs: Sized {

@@ -3,6 +3,14 @@
 use std::time::Duration;
 
 /// Settings of the Socket.IO layer; Node's defaults where Node has them.
+///
+/// ```
+/// use std::time::Duration;
+/// use socketmesh::socket::Config;
+///
+/// let config = Config { connect_timeout: Duration::from_secs(10), ..Config::default() };
+/// let builder = socketmesh::Node::builder().socket(config);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// How long a client may take to join its first namespace before its session is closed. Default 45 s. Node:
@@ -49,6 +57,13 @@ impl Default for Config {
 }
 
 /// How the packets of Socket.IO are encoded for clients. Node: `parser`.
+///
+/// ```
+/// use socketmesh::socket::{Config, Parser};
+///
+/// assert_eq!(Config::default().parser, Parser::Json);
+/// let builder = socketmesh::Node::builder().socket(Config::default().parser(Parser::MessagePack));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Parser {

@@ -23,6 +23,8 @@ use crate::id::SocketId;
 pub(crate) type Session = SessionRef<Command>;
 
 /// What the rest of Socket.IO tells a [`Connection`].
+///
+/// Only this layer makes one.
 #[derive(Debug)]
 pub struct Command(pub(super) Order);
 
@@ -35,6 +37,8 @@ pub(super) enum Order {
 }
 
 /// The sockets of one session: Socket.IO's part of it.
+///
+/// It is run by the engine; applications see [`Socket`](super::Socket)s.
 #[derive(Debug)]
 pub struct Connection {
     session: Session,

@@ -438,6 +438,15 @@ impl fmt::Display for DisconnectReason {
 }
 
 /// The socket was not connected any more: what was asked of it did not happen.
+///
+/// ```
+/// # use socketmesh::{Socket, socket::Disconnected};
+/// # async fn f(socket: Socket) {
+/// if let Err(Disconnected) = socket.join("lobby").await {
+///     println!("{} has left before", socket.id());
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the socket is disconnected")]
 pub struct Disconnected;

@@ -278,6 +278,13 @@ impl NamespaceRef {
 }
 
 /// What [`Target::fetch_sockets`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let lobby = node.of("/chat").to("lobby").fetch_sockets().await;
+/// println!("{} there; {} nodes did not say", lobby.found.len(), lobby.missing.len());
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sockets {
@@ -288,6 +295,14 @@ pub struct Sockets {
 }
 
 /// What [`Target::all_rooms`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// for room in node.of("/chat").all_rooms().await.found {
+///     println!("{room}");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rooms {
@@ -298,6 +313,8 @@ pub struct Rooms {
 }
 
 /// The acks of many sockets: what [`Target::emit_with_ack`] collected.
+///
+/// See [`Target::emit_with_ack`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acks<R> {
@@ -311,6 +328,8 @@ pub struct Acks<R> {
 }
 
 /// The answers of the other nodes: what [`NamespaceRef::server_side_emit_with_ack`] collected.
+///
+/// See [`NamespaceRef::server_side_emit_with_ack`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replies<R> {
@@ -354,6 +373,13 @@ impl Called {
 
 /// A change of many sockets that has happened on this node and is on its way to the others; awaited, it has happened
 /// everywhere.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let closed = node.of("/chat").to("lobby").disconnect_sockets(true).await;
+/// assert!(closed.missing.is_empty(), "{:?} did not confirm", closed.missing);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Applying {
     namespace: Arc<NamespaceState>,
@@ -363,6 +389,8 @@ pub struct Applying {
 }
 
 /// A change of many sockets that has happened.
+///
+/// See [`Applying`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {

@@ -33,6 +33,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(handlers::refusing_itself())
         .namespace(handlers::with_fallback())
         .namespace(payloads::typed())
+        .namespace(payloads::asking())
 }
 
 /// The main namespace, and one for each test that talks to everybody in it.

@@ -92,6 +92,8 @@ impl IntoArg for RawArg {
 }
 
 /// Where arguments are written to, one after another.
+///
+/// Types write themselves into it by [`IntoArgs`]; there is nothing else to do with it.
 #[derive(Default)]
 pub struct ArgsWriter {
     json: Vec<u8>,

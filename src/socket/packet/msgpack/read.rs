@@ -223,21 +223,18 @@ impl<'a> Reader<'a> {
 
     fn fixed(&mut self, length: u32) -> Result<(), PacketError> {
         let kind = self.rest.read_data_i8().map_err(short)?;
-        match (kind, self.take(length)?) {
-            (0, &[a, b, c, d, e, f, g, h]) => {
-                self.date(Date::from_millis(i64::from_be_bytes([a, b, c, d, e, f, g, h])))
-            }
-            (TIMESTAMP, &[a, b, c, d]) => {
-                self.date(Date::from_timestamp(u32::from_be_bytes([a, b, c, d]).into(), 0))
-            }
+        let date = match (kind, self.take(length)?) {
+            (0, &[a, b, c, d, e, f, g, h]) => Date::from_millis(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            (TIMESTAMP, &[a, b, c, d]) => Date::from_timestamp(u32::from_be_bytes([a, b, c, d]).into(), 0),
             (TIMESTAMP, &[a, b, c, d, e, f, g, h]) => {
                 let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
                 let (nanos, seconds) = (both >> 34, both & ((1 << 34) - 1));
                 let seconds = seconds.try_into().unwrap_or(i64::MAX);
-                self.date(Date::from_timestamp(seconds, nanos.try_into().unwrap_or_default()))
+                Date::from_timestamp(seconds, nanos.try_into().unwrap_or_default())
             }
             (kind, data) => return self.unknown(kind, data),
-        }
+        };
+        self.date(date);
         Ok(())
     }
 
