@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cluster_tests::nodes::Nodes;
+use cluster_tests::deadline::within;
+use cluster_tests::nodes::{Nodes, member};
 use cluster_tests::websocket::{Received, WebSocket};
 use cluster_tests::{fixture, interop, on_one_and_three_nodes};
 use socketmesh::socket::{Config, Parser};
@@ -123,6 +124,18 @@ on_one_and_three_nodes! {
     leaving_and_coming_back_is_the_same_as_in_json,
     over_polling_a_packet_is_base64,
     what_is_no_packet_closes_the_session,
+}
+
+#[tokio::test]
+async fn nodes_with_different_parsers_refuse_each_other() {
+    let first = described().cluster(member(0, None)).start().await.expect("it starts");
+    let json = Node::builder().namespace(fixture::rooms("/"));
+    let stranger = json.cluster(member(1, first.mesh_addr())).start().await.expect("it starts");
+    let kin = described().cluster(member(2, first.mesh_addr())).start().await.expect("it starts");
+    within("the kin to be ready", kin.ready()).await;
+    let view = first.view().expect("it is in a cluster");
+    assert_eq!(view.borrow().members.len(), 2);
+    assert!(!stranger.is_ready());
 }
 
 /// Runs cases of `interop/cases.mjs` against three nodes.

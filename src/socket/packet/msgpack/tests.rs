@@ -239,6 +239,13 @@ fn bytes_take_the_place_of_their_placeholders() {
 }
 
 #[test]
+fn nothing_of_a_placeholder_is_written_but_its_bytes() {
+    let text = r#"52-["e",{"x":[1,{"y":2}],"num":0,"_placeholder":true},[{"_placeholder":true,"num":1}],3]"#;
+    let written = encode(text, &[Bytes::from("one"), Bytes::from("two")]).unwrap();
+    assert_eq!(&*written, b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x94\xa1e\xc4\x03one\x91\xc4\x03two\x03");
+}
+
+#[test]
 fn values_may_nest_as_deep_as_they_like_on_the_way_out() {
     let nested = format!("2[\"e\",{}1{}]", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(encode(&nested, &[]).unwrap().len(), 22 + 100_000);
