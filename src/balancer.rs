@@ -25,6 +25,16 @@ use crate::http::Body;
 use crate::http::exchange::{Splice, exchange};
 
 /// A running balancer; dropping it closes its port and every connection that goes through it.
+///
+/// ```
+/// # async fn f() -> std::io::Result<()> {
+/// use socketmesh::balancer::Balancer;
+///
+/// let nodes = vec![([127, 0, 0, 1], 3001).into(), ([127, 0, 0, 1], 3002).into()];
+/// let balancer = Balancer::start(([0, 0, 0, 0], 3000).into(), nodes).await?;
+/// println!("clients connect to http://{}", balancer.addr());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Balancer {
     addr: SocketAddr,

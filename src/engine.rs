@@ -49,6 +49,41 @@ pub(crate) use session::{PollReply, PostReply};
 pub(crate) use session_ref::{Answer, PostBody};
 
 /// What lives on top of the sessions of a node: Socket.IO, or a protocol of your own.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use socketmesh::engine::{Application, Client, CloseReason, Message, SessionRef};
+///
+/// struct Echo;
+/// struct Echoing(SessionRef<()>);
+///
+/// impl Application for Echo {
+///     type Client = Echoing;
+///
+///     fn accept(self: &Arc<Self>, session: SessionRef<()>) -> Echoing {
+///         Echoing(session)
+///     }
+/// }
+///
+/// impl Client for Echoing {
+///     type Command = ();
+///
+///     fn handle_message(&mut self, message: Message) {
+///         match message {
+///             Message::Text(text) => self.0.send_text(&text),
+///             Message::Binary(bytes) => self.0.send_binary(bytes),
+///         }
+///     }
+///
+///     fn handle_command(&mut self, (): ()) {}
+///
+///     fn handle_close(self, _: CloseReason) {}
+/// }
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = socketmesh::Node::builder().start_engine(Echo).await?;
+/// # Ok(()) }
+/// ```
 pub trait Application: Send + Sync + 'static {
     /// The application's part of one session.
     type Client: Client;
@@ -59,6 +94,8 @@ pub trait Application: Send + Sync + 'static {
 
 /// One session as the application sees it. All methods run in the session's actor, one at a time: they must not block
 /// and must not run user code.
+///
+/// See [`Application`] for one that echoes.
 pub trait Client: Send + 'static {
     /// What the rest of the application can tell this part ([`SessionRef::command`]).
     type Command: Send + 'static;

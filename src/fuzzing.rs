@@ -84,10 +84,17 @@ pub fn query(data: &[u8]) {
 
 /// Socket.IO packets with attachments: lines of text, and bytes behind a NUL.
 pub fn socket_packet(data: &[u8]) {
-    socket::decode_packets(data.split(|byte| *byte == b'\n').map(|line| match line.split_first() {
+    let messages = data.split(|byte| *byte == b'\n').map(|line| match line.split_first() {
         Some((0, attachment)) => engine::Message::Binary(Bytes::copy_from_slice(attachment)),
         _ => engine::Message::Text(ByteString::from(String::from_utf8_lossy(line).into_owned())),
-    }));
+    });
+    socket::decode_packets(socket::Parser::Json, messages);
+}
+
+/// A Socket.IO packet as MessagePack.
+pub fn msgpack_packet(data: &[u8]) {
+    let message = engine::Message::Binary(Bytes::copy_from_slice(data));
+    socket::decode_packets(socket::Parser::MessagePack, std::iter::once(message));
 }
 
 /// The arguments of an event, decoded as values with attachments.

@@ -71,6 +71,12 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// It answers every request it is given, whatever the path: the path is where it is mounted. It needs HTTP upgrades,
 /// which axum's `serve` provides.
+///
+/// ```
+/// # fn f(node: socketmesh::Node) {
+/// let service = node.service(); // axum: Router::new().nest_service("/socket.io", node.service())
+/// # drop(service) }
+/// ```
 pub struct Service<A: Application> {
     shared: Arc<Shared<A>>,
     /// Serves what other nodes forward: their edge did what an edge does.
@@ -85,6 +91,12 @@ struct Shared<A: Application> {
 }
 
 /// The address of the client, if whoever serves the connection puts it into a request's extensions.
+///
+/// ```
+/// # fn f<B>(mut request: hyper::Request<B>, peer: std::net::SocketAddr) {
+/// request.extensions_mut().insert(socketmesh::http::RemoteAddr(peer));
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct RemoteAddr(pub SocketAddr);
 

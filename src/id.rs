@@ -12,6 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A position on the ring: 40 bits.
+///
+/// ```
+/// # fn f(socket: socketmesh::Socket) {
+/// assert!(socket.id().key().as_u64() < 1 << 40);
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u64);
 
@@ -46,6 +52,12 @@ impl fmt::Debug for Key {
 }
 
 /// A text that is not a session or socket id.
+///
+/// ```
+/// use socketmesh::id::{InvalidId, SocketId};
+///
+/// assert_eq!("too short".parse::<SocketId>(), Err(InvalidId));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 20 characters of base64url")]
 pub struct InvalidId;
@@ -118,6 +130,15 @@ id! {
 /// The name of a node, unique in its cluster and stable over restarts: 1 to 63 of `a-z`, `0-9`, `-`.
 ///
 /// It appears in the node's certificate as a DNS label, hence the alphabet.
+///
+/// ```
+/// use socketmesh::id::NodeId;
+///
+/// let id: NodeId = "chat-1".parse()?;
+/// assert_eq!(id.as_str(), "chat-1");
+/// assert!("Chat 1".parse::<NodeId>().is_err());
+/// # Ok::<(), socketmesh::id::InvalidNodeId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<str>);
 
@@ -168,6 +189,12 @@ impl fmt::Debug for NodeId {
 }
 
 /// Which life of a node: larger for every restart (milliseconds since 1970 at its start).
+///
+/// ```
+/// use socketmesh::id::Incarnation;
+///
+/// assert!(Incarnation(2) > Incarnation(1), "the later life");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 

@@ -51,5 +51,5 @@ pub use node::{Node, NodeBuilder, StartError};
 pub use socket::{
     AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
     Refusal, RemoteSocket, Result, RoomEvent, Socket, Sockets, Target, namespace, namespaces,
-    namespaces_where,
+    namespaces_where, reply,
 };

@@ -203,6 +203,17 @@ impl<A: Application> fmt::Debug for Node<A> {
 }
 
 /// Describes a node before it starts.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use socketmesh::{Node, Socket, engine, namespace};
+///
+/// # async fn f() -> Result<(), socketmesh::StartError> {
+/// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
+/// let sessions = engine::Config { ping_interval: Duration::from_secs(10), ..engine::Config::default() };
+/// let node = Node::builder().namespace(echo).engine(sessions).start().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Default)]
 #[must_use = "a builder is nothing until it is started"]
 pub struct NodeBuilder {
@@ -284,7 +295,10 @@ impl NodeBuilder {
         self.engine.validate()?;
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
         let cluster = match self.cluster {
-            Some(cluster) => Some(join(cluster, &above, deliver).await?),
+            Some(cluster) => {
+                let cluster = cluster.parser(self.socket.parser.name());
+                Some(join(cluster, &above, deliver).await?)
+            }
             None => None,
         };
         let id = match &cluster {
@@ -373,6 +387,19 @@ fn check(namespaces: &[Described]) -> Result<(), StartError> {
 }
 
 /// Why a node did not start. Nothing is left running.
+///
+/// ```
+/// # async fn f() {
+/// use socketmesh::{Node, Socket, StartError, namespace};
+///
+/// let twice = namespace("/")
+///     .on("echo", async |_: Socket, text: String| Ok(text))
+///     .on("echo", async |_: Socket, number: u8| Ok(number));
+/// let refused = Node::builder().namespace(twice).start().await;
+/// assert!(matches!(refused, Err(StartError::Namespace { .. })));
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(f());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {

@@ -20,6 +20,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     let mut builder = Node::builder()
         .engine(options.engine_config())
         .http(options.http_config())
+        .socket(options.socket_config())
         .namespace(demo::app(id.clone()));
     if let Some(cluster) = options.cluster(id)? {
         builder = builder.cluster(cluster);

@@ -43,9 +43,9 @@ use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
 use crate::id::{Key, NodeId, SocketId};
 
-pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
+pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs, reply};
 pub use broadcast::Target;
-pub use config::Config;
+pub use config::{Config, Parser};
 pub use connection::{Command, Connection};
 pub use error::{
     AckError, ArgsError, DisconnectReason, Disconnected, EncodeError, EventError, PacketError, Refusal,
@@ -61,6 +61,8 @@ pub use remote::{RemoteEmitter, RemoteHandshake, RemoteSocket};
 pub use rooms::Room;
 
 /// Socket.IO as the application of an engine.
+///
+/// It is the `A` of a [`Node`](crate::Node) unless that runs an application of its own.
 pub struct SocketIo {
     namespaces: Namespaces,
     config: Config,
@@ -76,7 +78,8 @@ impl SocketIo {
         peers: Arc<dyn peers::Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
-        Self { namespaces: Namespaces::new(described, node, peers), config, mint }
+        let namespaces = Namespaces::new(described, node, peers, config.parser);
+        Self { namespaces, config, mint }
     }
 
     pub(crate) fn namespaces(&self) -> &Namespaces {
@@ -135,11 +138,12 @@ mod fuzzed {
     use bytestring::ByteString;
 
     use super::args::{Args, RawArg, RawArgs};
+    use super::config::Parser;
     use super::packet::{Decoder, Limits};
     use crate::engine::Message;
 
-    pub(crate) fn decode_packets(messages: impl Iterator<Item = Message>) {
-        let mut decoder = Decoder::new(Limits { max_attachments: 10, max_pending_bytes: 1 << 16 });
+    pub(crate) fn decode_packets(parser: Parser, messages: impl Iterator<Item = Message>) {
+        let mut decoder = Decoder::new(parser, Limits { max_attachments: 10, max_pending_bytes: 1 << 16 });
         for message in messages {
             let packet = match message {
                 Message::Text(text) => decoder.text(&text),

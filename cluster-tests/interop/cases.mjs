@@ -131,6 +131,34 @@ export async function binary_between_versions({ nodes }) {
   }
 }
 
+/** Values that MessagePack has and JSON has not arrive as what `JSON.stringify` makes of them. */
+export async function values_beyond_json({ entry, nodes }) {
+  const one = await connected(client(entry, { transports: ["websocket"] }));
+  const date = new Date(Date.UTC(2024, 1, 29, 12, 0, 0, 7));
+  for (const value of [date, { a: undefined, b: [undefined, NaN] }, [-1, 2 ** 40, -(2 ** 40), 0.1, 1.5e-300]]) {
+    assert.deepEqual(await emit(one, "echo", value), JSON.parse(JSON.stringify(value)));
+  }
+  const bytes = Uint8Array.from([1, 2, 3]);
+  assert.deepEqual([...(await emit(one, "echo", bytes.buffer))], [1, 2, 3], "an ArrayBuffer");
+  assert.deepEqual([...(await emit(one, "echo", { bytes })).bytes], [1, 2, 3], "a Uint8Array");
+
+  const other = await connected(client(nodes[1], { transports: ["polling"] }));
+  await emit(other, "join", "msgpack");
+  const received = event(other, "msg");
+  one.emit("msg", "msgpack", { date, bytes: [Buffer.from([0, 255]), Buffer.alloc(300, 7)], text: "€ 😀" });
+  const { date: text, bytes: [short, long] } = await deadline("the event", received);
+  assert.equal(text, date.toISOString());
+  assert.ok(Buffer.from([0, 255]).equals(short) && Buffer.alloc(300, 7).equals(long));
+}
+
+/** A namespace that wants a word: CONNECT with auth, and CONNECT_ERROR with data. */
+export async function a_guarded_namespace({ entry }) {
+  const refused = client(`${entry}/guarded`, { auth: { word: "sesame" } });
+  const error = await deadline("the refusal", event(refused, "connect_error"));
+  assert.deepEqual([error.message, error.data], ["wrong word", 6]);
+  await connected(client(`${entry}/guarded`, { auth: { word: "please" } }));
+}
+
 /** Clients of version 2 take the id of their connection for their own, and it is a secret: it reaches nobody. */
 export async function the_id_of_version_2_reaches_nobody({ nodes }) {
   const one = await connected(client(nodes[0], { version: 2 }));

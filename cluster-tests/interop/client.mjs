@@ -3,9 +3,18 @@ import { connect as io2 } from "socket.io-client-2";
 import { io as io3 } from "socket.io-client-3";
 import { io as io40 } from "socket.io-client-4-0";
 import { io as io4 } from "socket.io-client";
+import msgpack from "socket.io-msgpack-parser";
+import msgpack2 from "socket.io-msgpack-parser-2";
 
 const clients = [];
-const versions = { 2: io2, 3: io3, "4.0": io40, 4: io4 };
+const versions = {
+  2: io2,
+  3: io3,
+  "4.0": io40,
+  4: io4,
+  msgpack: (url, options) => io4(url, { parser: msgpack, ...options }),
+  msgpack2: (url, options) => io2(url, { parser: msgpack2, ...options }),
+};
 let usual = 4;
 
 /** Every version, oldest first. */

@@ -5,7 +5,7 @@ import { disconnectAll, use } from "./client.mjs";
 const [names = "", entry, ...nodes] = process.argv.slice(2);
 const wanted = names.split(",").map((name) => name.split("@"));
 if (!wanted.every(([name]) => name in cases) || nodes.length === 0) {
-  console.error(`usage: node run.mjs ${Object.keys(cases).join("|")}[@2|3|4.0|4],... <entry url> <node url>...`);
+  console.error(`usage: node run.mjs ${Object.keys(cases).join("|")}[@2|3|4.0|4|msgpack|msgpack2],... <entry url> <node url>...`);
   process.exit(64);
 }
 for (const [name, version = 4] of wanted) {

@@ -210,7 +210,7 @@ fn greeting(path: &str) -> Namespace<serde_json::Value> {
 }
 
 /// A namespace for those who know the word.
-fn guarded() -> Namespace {
+pub fn guarded() -> Namespace {
     #[derive(serde::Deserialize)]
     struct Login {
         word: String,
@@ -230,7 +230,8 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
     Ok(args)
 }
 
-fn rooms(path: &str) -> Namespace {
+/// A namespace with rooms, direct emits and echo.
+pub fn rooms(path: &str) -> Namespace {
     namespace(path)
         .on("join", async |socket: Socket, room: String| {
             socket.join(room).await?;

@@ -30,6 +30,8 @@ pub struct Cluster {
     pub(crate) serve_alone: bool,
     /// In place of the machine's network.
     pub(crate) network: Option<Arc<dyn Network>>,
+    /// What the packets for clients are called; the node says it.
+    pub(crate) parser: &'static str,
 }
 
 impl Cluster {
@@ -45,7 +47,15 @@ impl Cluster {
             name: DEFAULT_NAME.to_owned(),
             serve_alone: false,
             network: None,
+            parser: "",
         }
+    }
+
+    /// What to tell other nodes about the packets that clients get: those that say something else are refused.
+    #[must_use]
+    pub(crate) fn parser(mut self, name: &'static str) -> Self {
+        self.parser = name;
+        self
     }
 
     /// Adds a place where other nodes are found, as `host:port`; a name may stand for many addresses and is looked up
@@ -182,6 +192,17 @@ fn loopback(local: SocketAddr) -> SocketAddr {
 }
 
 /// Why a node could not take part in a cluster.
+///
+/// ```
+/// # async fn f(node: socketmesh::NodeBuilder) {
+/// use socketmesh::cluster::StartError;
+///
+/// match node.start().await {
+///     Err(socketmesh::StartError::Cluster(StartError::NoSecret)) => eprintln!("set SOCKETMESH_SECRET"),
+///     started => drop(started),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {

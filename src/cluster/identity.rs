@@ -120,6 +120,16 @@ pub enum SecretError {
 ///
 /// The leaf must carry the names `mesh.socketmesh.internal` and `<node id>.node.socketmesh.internal` and allow both
 /// client and server authentication.
+///
+/// ```no_run
+/// use socketmesh::cluster::{Certificates, Cluster};
+///
+/// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let read = |name| std::fs::read(format!("/etc/mesh/{name}.pem"));
+/// let certificates = Certificates::from_pem(&read("ca")?, &read("chain")?, &read("key")?)?;
+/// let cluster = Cluster::bind("0.0.0.0:7946").seed("chat-nodes:7946").certificates(certificates);
+/// # Ok(()) }
+/// ```
 pub struct Certificates {
     ca: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,

@@ -57,7 +57,7 @@ pub struct Hello {
     /// Where the node is reached: ip:port.
     #[prost(string, tag = "6")]
     pub address: ::prost::alloc::string::String,
-    /// The Socket.IO parser whose packets broadcasts carry.
+    /// The Socket.IO parser of its clients. Broadcasts carry JSON packets, whichever it is.
     #[prost(string, tag = "7")]
     pub parser: ::prost::alloc::string::String,
     /// Bits of optional features; none yet.

@@ -73,7 +73,7 @@ impl Mesh {
             incarnation: cluster.network.as_ref().map_or_else(now, |network| network.next_life()),
             address: cluster.advertised(local)?,
             cluster: cluster.name,
-            parser: PARSER.to_owned(),
+            parser: cluster.parser.to_owned(),
         };
         let tokens = tokens(&me.id, me.incarnation);
         let shared = Arc::new(Shared::new(me));
@@ -467,8 +467,6 @@ fn now() -> Incarnation {
     Incarnation(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The packets that broadcasts carry: those of the default parser of Socket.IO, protocol 5.
-const PARSER: &str = "socket.io/5";
 /// The bound of an awaited join.
 const CONFIRMATION: Duration = Duration::from_millis(500);
 /// Answers wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out

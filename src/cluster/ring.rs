@@ -9,6 +9,13 @@ use ring::digest::{Context, SHA256};
 use crate::id::{Incarnation, Key, NodeId};
 
 /// The sorted tokens of all members.
+///
+/// ```
+/// # fn f(view: &socketmesh::cluster::View, socket: &socketmesh::Socket) {
+/// let owner = view.ring.holder(socket.id().key());
+/// println!("{} lives on {owner:?}", socket.id());
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ring {
     /// Sorted by key, each key once.

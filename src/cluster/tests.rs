@@ -273,6 +273,17 @@ async fn a_node_of_another_cluster_name_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_parser_is_refused() {
+    let [a] = cluster::<1>().await;
+    let stranger = Node::start(config("x", &[a.address()]).parser("msgpack")).await;
+    let kin = Node::start(config("b", &[a.address()])).await;
+    a.sees("b", |view| settled(view, 2)).await;
+    kin.sees("a", |view| settled(view, 2)).await;
+    assert!(!stranger.mesh.is_ready());
+    assert!(a.mesh.view().borrow().member(&id("x")).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     let [a, mut b, c] = cluster::<3>().await;
     let (old, address) = (c.mesh.mint_key(), c.address());

@@ -7,6 +7,17 @@ use crate::cluster::ring::Ring;
 use crate::id::{Incarnation, NodeId};
 
 /// Who is in the cluster, as one node sees it. Published anew with every change.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// if let Some(mut view) = node.view() {
+///     while view.changed().await.is_ok() {
+///         let view = view.borrow_and_update();
+///         println!("{} nodes: {:?}", view.members.len(), view.ring.members());
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     /// Grows with every change; comparable on one node only.
@@ -18,6 +29,15 @@ pub struct View {
 }
 
 /// One node of the cluster.
+///
+/// ```
+/// use socketmesh::cluster::{LinkState, NodeState, View};
+///
+/// /// Whether a node takes clients and is reached without a detour.
+/// fn is_well(view: &View, id: &socketmesh::id::NodeId) -> bool {
+///     view.member(id).is_some_and(|node| node.state == NodeState::Ready && node.link == LinkState::Up)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
     /// Its name.

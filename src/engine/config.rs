@@ -8,6 +8,18 @@ use std::time::Duration;
 use super::handshake::Transport;
 
 /// How sessions behave. The same on every node of a cluster: any node may serve any session's requests.
+///
+/// ```
+/// use std::time::Duration;
+/// use socketmesh::engine::{Config, Transport};
+///
+/// let config = Config {
+///     ping_interval: Duration::from_secs(10),
+///     transports: vec![Transport::WebSocket],
+///     ..Config::default()
+/// };
+/// assert!(config.validate().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Time from one answered ping to the next; clients of Engine.IO 3 are told to ping this often. 1 ms to 1 day, default 25 s. Shorter finds dead clients
@@ -110,6 +122,12 @@ impl Default for Config {
 }
 
 /// A value outside its range. Nothing was started.
+///
+/// ```
+/// let config = socketmesh::engine::Config { max_payload: 0, ..Default::default() };
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "max_payload = 0: expected 1 to 268435456 bytes");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = {value}: expected {expected}")]
 pub struct ConfigError {

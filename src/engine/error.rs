@@ -7,6 +7,13 @@ use std::fmt;
 /// Nothing was created or changed; the client may retry with a corrected request. On the wire: HTTP 400 (403
 /// for [`Forbidden`](Self::Forbidden)) with `{"code":…,"message":"…"}`; an upgrade request gets 400 and the
 /// bare message.
+///
+/// ```
+/// use socketmesh::engine::HandshakeError;
+///
+/// let unknown = HandshakeError::UnknownSession;
+/// assert_eq!((unknown.code(), unknown.message()), (1, "Session ID unknown"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -128,6 +135,10 @@ pub(crate) enum PacketError {
 }
 
 /// Why a session ended, in Node's words.
+///
+/// ```
+/// assert_eq!(socketmesh::engine::CloseReason::PingTimeout.as_str(), "ping timeout");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -14,6 +14,10 @@ use super::error::HandshakeError;
 use crate::id::SessionId;
 
 /// How packets travel between a client and its session.
+///
+/// ```
+/// assert_eq!(socketmesh::engine::Transport::WebSocket.as_str(), "websocket");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// HTTP long-polling: GETs wait for packets of the server, POSTs carry those of the client.
@@ -44,6 +48,18 @@ impl fmt::Display for Transport {
 /// The request that opened a session, as applications see it.
 ///
 /// As large as the request's head, which the HTTP layer bounds.
+///
+/// ```
+/// use socketmesh::{Handshake, Refusal, namespace};
+///
+/// let chat = namespace("/").auth(async |client: Handshake| {
+///     let request = client.request();
+///     match request.headers().get("authorization") {
+///         Some(_) if request.secure() => Ok(request.query_value("lang").unwrap_or("en").to_owned()),
+///         _ => Err(Refusal::new("unauthorized")),
+///     }
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Handshake {
     headers: HeaderMap,

@@ -10,6 +10,13 @@ use super::error::PacketError;
 use super::handshake::Protocol;
 
 /// What an application sends and receives.
+///
+/// ```
+/// use socketmesh::engine::Message;
+///
+/// let (text, bytes) = (Message::Text("hi".into()), Message::Binary("hi".into()));
+/// assert_ne!(text, bytes);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// UTF-8 text.

@@ -24,6 +24,9 @@ use crate::id::SessionId;
 ///
 /// Holding one keeps no session alive. `K` is what the application above tells its own part of the session
 /// ([`Client::Command`](super::Client::Command)).
+///
+/// What it sends reaches the client in the order of the calls, at most once. See
+/// [`Application`](super::Application) for an example.
 pub struct SessionRef<K: Send + 'static>(Arc<Shared<K>>);
 
 struct Shared<K: Send + 'static> {

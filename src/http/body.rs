@@ -11,6 +11,12 @@ use tokio::task::AbortHandle;
 use super::compression::{Coding, Compressing};
 
 /// The body of every response of a node.
+///
+/// ```
+/// use socketmesh::http::Body;
+///
+/// let page = hyper::Response::new(Body::from(bytes::Bytes::from_static(b"<h1>chat</h1>")));
+/// ```
 #[derive(Debug, Default)]
 pub struct Body(Content);
 

@@ -11,6 +11,20 @@ use super::middleware::{Headers, Middleware, OnConnectionError, caught};
 use crate::engine::Handshake;
 
 /// Settings of the HTTP side; Node's defaults.
+///
+/// ```
+/// use socketmesh::http::{AllowRequest, Config, Cors};
+///
+/// let config = Config {
+///     cors: Some(Cors::origin("https://chat.example").credentials()),
+///     allow_request: Some(AllowRequest::new(async |request| match request.query_value("key") {
+///         Some("let me in") => Ok(()),
+///         _ => Err("no key".to_owned()),
+///     })),
+///     ..Config::default()
+/// };
+/// let builder = socketmesh::Node::builder().http(config);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Cross-origin answers. Default: none, as in Node.
@@ -45,6 +59,13 @@ impl Config {
 }
 
 /// Where the browser client (`<path>/socket.io.js` …) comes from. Node: option `serveClient`.
+///
+/// ```
+/// use socketmesh::http::{ClientFiles, Config};
+///
+/// let client = ClientFiles::Folder("node_modules/socket.io-client".into());
+/// let config = Config { client, ..Config::default() };
+/// ```
 #[derive(Debug, Clone, Default)]
 pub enum ClientFiles {
     /// Redirects to the official CDN, to the version this node was tested with.
@@ -57,6 +78,13 @@ pub enum ClientFiles {
 }
 
 /// A cookie that carries the session id. Node: option `cookie`.
+///
+/// ```
+/// use socketmesh::http::{Config, Cookie, SameSite};
+///
+/// let cookie = Cookie { secure: true, same_site: SameSite::None, ..Cookie::default() };
+/// let config = Config { cookie: Some(cookie), ..Config::default() };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cookie {
     /// Default `io`.
@@ -114,6 +142,8 @@ impl Cookie {
 
 /// Decides whether a client may open a session: HTTP 403 (400 for a WebSocket) with the message if not. A panic is
 /// answered 500. Node: option `allowRequest`.
+///
+/// See [`Config`] for an example.
 #[derive(Clone)]
 pub struct AllowRequest(Arc<Ask>);
 

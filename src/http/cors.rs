@@ -16,6 +16,15 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::body::Body;
 
 /// Which pages of other origins may talk to this node. Node: option `cors`.
+///
+/// ```
+/// use std::time::Duration;
+/// use socketmesh::http::Cors;
+///
+/// let cors = Cors::origins(["https://chat.example", "https://admin.example"])
+///     .credentials()
+///     .max_age(Duration::from_secs(600));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Cors {
     origin: Origin,

@@ -201,6 +201,13 @@ impl<A: Application> Server<A> {
 }
 
 /// Answers 404: what a listener without an application says elsewhere.
+///
+/// ```no_run
+/// # async fn f(node: socketmesh::Node) -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// node.serve_at("/chat/", listener, socketmesh::http::not_found).await;
+/// # Ok(()) }
+/// ```
 pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
     reply::empty(StatusCode::NOT_FOUND)
 }

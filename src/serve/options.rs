@@ -9,6 +9,7 @@ use socketmesh::cluster::{Certificates, Cluster, Secret};
 use socketmesh::engine::{self, Compression, Transport};
 use socketmesh::http::{self, Certificate, Cors};
 use socketmesh::id::NodeId;
+use socketmesh::socket::{self, Parser};
 
 use super::webtransport::WebTransport;
 use crate::demo;
@@ -82,6 +83,28 @@ struct Sessions {
     /// Compresses WebSocket messages of 1024 bytes or more for clients that offer it; answers to polls always are.
     #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE")]
     per_message_deflate: bool,
+    /// How packets are encoded; clients have to be told.
+    #[arg(long, env = "SOCKETMESH_PARSER", value_enum, default_value_t)]
+    parser: PacketParser,
+}
+
+/// The parser of Socket.IO packets.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum PacketParser {
+    /// The default of every client.
+    #[default]
+    Json,
+    /// `socket.io-msgpack-parser`.
+    Msgpack,
+}
+
+impl From<PacketParser> for Parser {
+    fn from(parser: PacketParser) -> Self {
+        match parser {
+            PacketParser::Json => Self::Json,
+            PacketParser::Msgpack => Self::MessagePack,
+        }
+    }
 }
 
 /// How a node takes part in a cluster.
@@ -149,6 +172,7 @@ impl Options {
             ping_timeout,
             max_payload,
             per_message_deflate,
+            parser: _,
         } = &self.sessions;
         self.webtransport.engine_config(engine::Config {
             allow_eio3: *allow_eio3,
@@ -159,6 +183,10 @@ impl Options {
             per_message_deflate: per_message_deflate.then(Compression::default),
             ..engine::Config::default()
         })
+    }
+
+    pub(super) fn socket_config(&self) -> socket::Config {
+        socket::Config::default().parser(self.sessions.parser.into())
     }
 
     /// The name of this node, random if none is said.
@@ -265,6 +293,15 @@ mod tests {
         assert_eq!(config.ping_timeout, Duration::from_secs(120));
         assert_eq!(config.max_payload, 5000);
         assert_eq!(config.per_message_deflate, Some(Compression::default()));
+    }
+
+    #[test]
+    fn a_parser_is_chosen_by_name() {
+        let parser = |arguments: &[&str]| parse(arguments).unwrap().socket_config().parser;
+        assert_eq!(
+            (parser(&[]), parser(&["--parser=msgpack"])),
+            (socket::Parser::Json, socket::Parser::MessagePack)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod decode;
 mod encode;
 mod events;
-mod scan;
+pub(crate) mod scan;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 
-use super::error::{ArgsError, EncodeError, PacketError};
+use super::error::{ArgsError, EncodeError, EventError, PacketError};
 pub(crate) use decode::check_object;
 pub use encode::{ArgsWriter, IntoArg, IntoArgs};
 pub(crate) use events::{decode_event, encode_event};
@@ -41,8 +41,17 @@ pub struct Args<T>(pub T);
 
 /// The arguments of an event or ack as they are on the wire, undecoded.
 ///
-/// As the payload of a handler it takes any arguments; emitted, it is sent on as it came, attachments included. A clone
-/// shares the text and the bytes.
+/// As the payload of a handler it takes any arguments; emitted, it is sent on as it came, attachments included, also those
+/// that nothing names (Node drops them: it decodes and encodes). Nothing is decoded or copied on the way. A clone shares
+/// the text and the bytes.
+///
+/// ```
+/// use socketmesh::{RawArgs, Socket, namespace};
+///
+/// let relay = namespace("/").on("relay", async |socket: Socket, args: RawArgs| {
+///     Ok(socket.broadcast().emit("relayed", &args)?)
+/// });
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RawArgs {
     /// The elements of a valid JSON array, without its brackets. With attachments every placeholder in it names one of
@@ -125,13 +134,44 @@ impl RawArgs {
     }
 }
 
+/// Encodes the answer to an event: what a handler returns whose answers are of several types.
+///
+/// # Errors
+/// As [`RawArgs::encode`]; the client sees it as `internal`.
+///
+/// ```
+/// use socketmesh::{Socket, namespace, reply};
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(rename_all = "snake_case")]
+/// enum Asked { Name, Add(i32, i32), Leave }
+///
+/// let calculator = namespace("/").events(async |_: Socket, asked: Asked| match asked {
+///     Asked::Name => reply("calculator"),
+///     Asked::Add(a, b) => reply(&(a + b)),
+///     Asked::Leave => reply(&()), // an empty ack
+/// });
+/// ```
+pub fn reply<A: IntoArgs + ?Sized>(answer: &A) -> Result<RawArgs, EventError> {
+    Ok(RawArgs::encode(answer)?)
+}
+
 impl fmt::Debug for RawArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawArgs([{}], {} attachments)", self.json, self.attachments.len())
     }
 }
 
-/// One argument as it is on the wire, undecoded; for example an element of [`Args`].
+/// One argument as it is on the wire, undecoded; for example an element of [`Args`]. Sent on, it takes along the
+/// attachments it names and no others.
+///
+/// ```
+/// use socketmesh::{Args, RawArg, Socket, namespace};
+///
+/// let chat = namespace("/").on("to", async |socket: Socket, Args((room, what)): Args<(String, RawArg)>| {
+///     Ok(socket.to(room).emit("said", &what)?)
+/// });
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawArg {
     json: ByteString,
@@ -172,9 +212,21 @@ impl fmt::Debug for RawArg {
 
 /// The payload of a handler, or the answer to an ack: every type serde decodes, [`Args`], [`RawArgs`] and [`RawArg`].
 ///
-/// A type serde decodes takes the first argument (`null` if there is none) and ignores the others.
+/// A type serde decodes takes the first argument and ignores the others. An argument that was not sent is `null`, so an
+/// `Option` is `None` for both: use [`RawArgs`] to tell them apart.
+///
+/// ```
+/// use socketmesh::{Args, RawArgs};
+///
+/// assert_eq!(RawArgs::default().decode::<Option<u8>>()?, None);
+/// assert_eq!(RawArgs::encode(&None::<u8>)?.decode::<Option<u8>>()?, None);
+/// let Args((first, second)) = RawArgs::encode(&1)?.decode::<Args<(u8, Option<u8>)>>()?;
+/// assert_eq!((first, second), (1, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from the arguments of an event or ack",
+    label = "not a payload",
     note = "derive `serde::Deserialize` for it; for several arguments use `Args<(A, B)>`, undecoded `RawArgs`"
 )]
 pub trait FromArgs: Sized {
@@ -185,7 +237,7 @@ pub trait FromArgs: Sized {
     fn from_args(args: &RawArgs) -> Result<Self, ArgsError>;
 }
 
-/// One argument: every type serde decodes, and [`RawArg`].
+/// One argument: every type serde decodes, and [`RawArg`]. It is implemented for them, and not to be implemented.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from an argument of an event or ack",
     note = "derive `serde::Deserialize` for it, or take the argument undecoded as `RawArg`"
@@ -260,6 +312,11 @@ args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G);
 args_of_tuples!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H);
+
+/// How many placeholders JSON holds.
+pub(crate) fn placeholders(json: &str) -> usize {
+    scan::placeholders(json).len()
+}
 
 /// Checks the text of a JSON array whose placeholders name that many attachments; returns its elements.
 pub(crate) fn check_args(array: &ByteString, attachments: usize) -> Result<ByteString, PacketError> {

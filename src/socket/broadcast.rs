@@ -12,7 +12,6 @@ use super::error::EncodeError;
 use super::packet::{self, Encoded};
 pub(crate) use super::rooms::{Room, Selection};
 use super::state::NamespaceState;
-use crate::engine::frames;
 
 /// One encoded packet and whom it is for. Encoded once; every node that has members fans it out as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +156,7 @@ impl NamespaceState {
     /// Delivers to the sockets of this node: encoded once, appended to each outbox.
     pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast) {
         let Flags { volatile, compress } = broadcast.flags;
-        let frames = frames(&broadcast.text, &broadcast.attachments, compress);
+        let frames = self.parser().frames(&broadcast.text, &broadcast.attachments, compress);
         let mut observed = self.behaviour().watches_outgoing().then(Vec::new);
         self.rooms.read().for_each(&broadcast.selection, |_, socket| {
             socket.session.send(&frames, volatile);

@@ -25,6 +25,8 @@ use crate::id::SocketId;
 pub(crate) type Session = SessionRef<Command>;
 
 /// What the rest of Socket.IO tells a [`Connection`].
+///
+/// Only this layer makes one.
 #[derive(Debug)]
 pub struct Command(pub(super) Order);
 
@@ -37,6 +39,8 @@ pub(super) enum Order {
 }
 
 /// The sockets of one session: Socket.IO's part of it.
+///
+/// It is run by the engine; applications see [`Socket`](super::Socket)s.
 #[derive(Debug)]
 pub struct Connection {
     session: Session,
@@ -61,7 +65,7 @@ enum Presence {
 
 impl Connection {
     pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
-        let decoder = Decoder::new(app.config().limits());
+        let decoder = Decoder::new(app.config().parser, app.config().limits());
         let join_by = now.checked_add(app.config().connect_timeout);
         let mut connection = Self {
             session,
@@ -245,7 +249,8 @@ impl Connection {
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
         let packet = packet::connect_error(ns, refusal, self.protocol());
-        self.session.send(&engine::frames(&packet.text, &packet.attachments, true), false);
+        let frames = self.app.config().parser.frames(&packet.text, &packet.attachments, true);
+        self.session.send(&frames, false);
     }
 
     /// Closes the session because of what the client sent, or did not send.

@@ -12,25 +12,64 @@ use super::args::RawArgs;
 use crate::engine::CloseReason;
 
 /// What a handler returns: the value is the ack, the error becomes the client's `[{"error":{code,message}}]`.
+///
+/// ```
+/// use socketmesh::{EventError, Result, Socket};
+///
+/// async fn half(_: Socket, number: u32) -> Result<u32> {
+///     if number % 2 == 0 { Ok(number / 2) } else { Err(EventError::new("odd", "an even number, please")) }
+/// }
+/// let math = socketmesh::namespace("/math").on("half", half);
+/// ```
 pub type Result<T, E = EventError> = std::result::Result<T, E>;
 
 /// Why a handler refused an event.
 ///
-/// The client that asked for an ack gets `[{"error":{"code":…,"message":…}}]`. Made by [`EventError::new`], code and
-/// message are the handler's own. Made by `?` from any other error, they are `internal` and `internal error`, and the
-/// error itself is kept for the log only.
+/// The client that asked for an ack gets `[{"error":{"code":…,"message":…}}]`, with `"data":…` if there is any. Made by
+/// [`EventError::new`], code and message are the handler's own. Made by `?` from any other error, they are `internal` and
+/// `internal error`, and the error itself is kept for the log only. Node has no form for a failure.
 ///
-/// It does not implement [`std::error::Error`]: that is what lets `?` turn every error into it.
+/// It does not implement [`std::error::Error`]: that is what lets `?` turn every error into it. An error type of your own
+/// that clients should see as it is implements `From` into this one, and for the same reason not `std::error::Error`:
+///
+/// ```
+/// use socketmesh::{EventError, Result, Socket, namespace};
+///
+/// enum Order { Gone, Short { left: u32 } }
+///
+/// impl From<Order> for EventError {
+///     fn from(order: Order) -> Self {
+///         match order {
+///             Order::Gone => Self::new("gone", "not sold any more"),
+///             Order::Short { left } => Self::new("short", "not enough left").with_data(left),
+///         }
+///     }
+/// }
+///
+/// fn reserve(count: u32) -> Result<(), Order> {
+///     if count == 0 { Err(Order::Gone) } else if count > 3 { Err(Order::Short { left: 3 }) } else { Ok(()) }
+/// }
+///
+/// let shop = namespace("/shop").on("order", async |_: Socket, count: u32| Ok(reserve(count)?));
+/// ```
 pub struct EventError {
     code: Cow<'static, str>,
     message: Cow<'static, str>,
+    data: Option<Value>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl EventError {
     /// Makes an error whose code and message the client may see.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code: code.into(), message: message.into(), source: None }
+        Self { code: code.into(), message: message.into(), data: None, source: None }
+    }
+
+    /// Adds what the client sees as `error.data`. A value that JSON cannot express (a map with keys that are no strings)
+    /// is left out; bytes are arrays of numbers.
+    #[must_use]
+    pub fn with_data(self, data: impl Serialize) -> Self {
+        Self { data: serde_json::to_value(data).ok(), ..self }
     }
 
     /// The arguments did not decode: the client is told where, and what was expected there.
@@ -48,6 +87,11 @@ impl EventError {
         &self.message
     }
 
+    /// What the client is told beside the message.
+    pub fn data(&self) -> Option<&Value> {
+        self.data.as_ref()
+    }
+
     /// The error behind it, which no client sees.
     pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.source.as_deref()
@@ -55,8 +99,11 @@ impl EventError {
 
     /// The ack a client gets instead of the handler's value.
     pub(crate) fn to_args(&self) -> RawArgs {
-        let ack = json!({ "error": { "code": self.code, "message": self.message } });
-        RawArgs::from_value(&ack)
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if let (Some(data), Value::Object(error)) = (&self.data, &mut error) {
+            error.insert("data".to_owned(), data.clone());
+        }
+        RawArgs::from_value(&json!({ "error": error }))
     }
 
     fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
@@ -86,7 +133,16 @@ impl fmt::Debug for EventError {
 /// Why a client may not enter a namespace; sent as CONNECT_ERROR `{"message":…,"data":…}`.
 ///
 /// The client keeps its connection and may try again. Like [`EventError`] it is made from any other error by `?`, and
-/// then says `internal error` and nothing else.
+/// then says `internal error` and nothing else. Node: the error a middleware gives to `next`.
+///
+/// ```
+/// use socketmesh::{Handshake, Refusal, namespace};
+///
+/// async fn guests(_: Handshake) -> Result<(), Refusal> {
+///     Err(Refusal::new("closed").with_data(serde_json::json!({ "opens": "09:00" })))
+/// }
+/// let shop = namespace("/shop").auth(guests);
+/// ```
 pub struct Refusal {
     message: Cow<'static, str>,
     data: Option<Value>,
@@ -157,6 +213,17 @@ fn write_chain(f: &mut fmt::Formatter<'_>, error: Option<&dyn Error>) -> fmt::Re
 }
 
 /// Why an emit with ack has no answer.
+///
+/// ```
+/// # use socketmesh::{AckError, Socket};
+/// # async fn f(socket: Socket) -> socketmesh::Result<()> {
+/// match socket.emit_with_ack("ready?", &()).await {
+///     Ok(true) => socket.emit("go", &())?,
+///     Ok(false) | Err(AckError::Timeout) => socket.disconnect(),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
@@ -177,7 +244,13 @@ pub enum AckError {
     TooMany,
 }
 
-/// Why arguments are not of the type that was asked for.
+/// Why arguments are not of the type that was asked for. The place is counted from 1.
+///
+/// ```
+/// let error = socketmesh::RawArgs::encode(&"text")?.decode::<u8>().unwrap_err();
+/// assert!(error.to_string().starts_with("argument 1: invalid type: string"));
+/// # Ok::<(), socketmesh::socket::EncodeError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{place}{source}")]
 pub struct ArgsError {
@@ -212,6 +285,15 @@ impl fmt::Display for Place {
 }
 
 /// Why an event or ack could not be sent. Nothing was sent to anybody.
+///
+/// ```
+/// use socketmesh::RawArgs;
+/// use socketmesh::socket::EncodeError;
+///
+/// let blobs = vec![bytes::Bytes::from_static(b"blob"); 11];
+/// let error = RawArgs::encode(&blobs).unwrap_err();
+/// assert!(matches!(error, EncodeError::TooManyAttachments { given: 11 }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -255,10 +337,13 @@ pub enum PacketError {
     /// More attachments are announced than the limit.
     #[error("too many attachments")]
     TooManyAttachments,
+    /// The namespace is no text, does not begin with a slash, or has a comma (MessagePack only).
+    #[error("invalid namespace")]
+    InvalidNamespace,
     /// The ack id is larger than 2^53 − 1.
     #[error("illegal ack id")]
     IllegalId,
-    /// The payload is not JSON, nests too deep, or is not what this type of packet carries.
+    /// The payload is not JSON (or the message no MessagePack), nests too deep, or is not what this type of packet carries.
     #[error("invalid payload")]
     InvalidPayload,
     /// The event has one of Socket.IO's own names.
@@ -276,6 +361,18 @@ pub enum PacketError {
 }
 
 /// Why a socket left its namespace, in Node's words (`DisconnectReason` of `socket-types.ts`).
+///
+/// ```
+/// use socketmesh::{DisconnectReason, Socket, namespace};
+///
+/// let chat = namespace("/").on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+///     if reason == DisconnectReason::PingTimeout {
+///         socket.broadcast().emit("lost", &socket.id().to_string())?;
+///     }
+///     Ok(())
+/// });
+/// assert_eq!(DisconnectReason::PingTimeout.as_str(), "ping timeout");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -341,6 +438,15 @@ impl fmt::Display for DisconnectReason {
 }
 
 /// The socket was not connected any more: what was asked of it did not happen.
+///
+/// ```
+/// # use socketmesh::{Socket, socket::Disconnected};
+/// # async fn f(socket: Socket) {
+/// if let Err(Disconnected) = socket.join("lobby").await {
+///     println!("{} has left before", socket.id());
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the socket is disconnected")]
 pub struct Disconnected;
@@ -367,6 +473,16 @@ mod tests {
         let error = EventError::new("empty", "say \"something\"");
         assert_eq!(error.to_args().json(), r#"{"error":{"code":"empty","message":"say \"something\""}}"#);
         assert_eq!(error.to_string(), "empty: say \"something\"");
+    }
+
+    #[test]
+    fn an_error_may_carry_data() {
+        let error = EventError::new("short", "too few").with_data(json!({ "left": 3 }));
+        assert_eq!(
+            error.to_args().json(),
+            r#"{"error":{"code":"short","data":{"left":3},"message":"too few"}}"#
+        );
+        assert_eq!(error.data(), Some(&json!({ "left": 3 })));
     }
 
     #[test]

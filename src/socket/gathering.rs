@@ -12,7 +12,6 @@ use super::packet;
 use super::raw::{RawSocket, Waiter};
 use super::rooms::Selection;
 use super::state::NamespaceState;
-use crate::engine::frames;
 
 /// Acks that are awaited, all under one id. Dropping it forgets those that have not come.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ impl NamespaceState {
     ) -> Result<Gathering, EncodeError> {
         let id = self.next_ack_id();
         let encoded = packet::event(&self.path, Some(id), &event.name, &event.args)?;
-        let frames = frames(&encoded.text, &encoded.attachments, compress);
+        let frames = self.parser().frames(&encoded.text, &encoded.attachments, compress);
         let mut gathering = Gathering { id, sockets: Vec::new(), replies: Arc::default() };
         // A socket that leaves is out of the index first, then gives up its acks: none can be forgotten.
         self.rooms.read().for_each(selection, |_, socket| {

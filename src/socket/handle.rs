@@ -21,6 +21,18 @@ use crate::id::SocketId;
 ///
 /// A handle is an address: cloning and keeping it costs little and keeps no connection alive. What is emitted after
 /// the socket was disconnected is dropped.
+///
+/// ```
+/// use socketmesh::{Handshake, Refusal, Socket, namespace};
+///
+/// struct User { name: String }
+///
+/// let chat = namespace("/chat")
+///     .auth(async |handshake: Handshake| Ok::<_, Refusal>(User { name: handshake.auth()? }))
+///     .on("say", async |socket: Socket<User>, text: String| {
+///         Ok(socket.broadcast().emit("said", &(&socket.data().name, text))?)
+///     });
+/// ```
 pub struct Socket<S = ()> {
     raw: Arc<RawSocket>,
     data: Arc<S>,
@@ -102,9 +114,27 @@ impl<S: Send + Sync + 'static> Socket<S> {
     ///
     /// As [`Socket::emit`]; also if `E` is not an enum.
     pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
-        let (name, args) = encode_event(event)?;
-        self.raw.emit(&packet::event(&self.raw.namespace.path, None, name, &args)?, Flags::default());
-        Ok(())
+        self.emitter().send(event)
+    }
+
+    /// Sends a typed event and waits for the client's ack, as [`Socket::emit_with_ack`] does.
+    ///
+    /// ```
+    /// #[derive(serde::Serialize)]
+    /// #[serde(rename_all = "snake_case")]
+    /// enum Ask { Name, Guess { from: u8, to: u8 } }
+    ///
+    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// let name: String = socket.send_with_ack(&Ask::Name).await?;
+    /// let guess: u8 = socket.send_with_ack(&Ask::Guess { from: 1, to: 6 }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit_with_ack`]; also if `E` is not an enum.
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(&self, event: &E) -> Result<R, AckError> {
+        self.emitter().send_with_ack(event).await
     }
 
     /// Sends an event and waits for the client's ack, at most 10 seconds ([`Socket::timeout`] says otherwise).
@@ -185,6 +215,14 @@ impl<S> fmt::Debug for Socket<S> {
 
 /// One socket with what applies to the next packet: what [`Socket::timeout`], [`Socket::volatile`] and
 /// [`Socket::compress`] return.
+///
+/// ```
+/// # use std::time::Duration;
+/// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.volatile().emit("position", &(1.5, 2.5))?;
+/// let answer: String = socket.timeout(Duration::from_secs(2)).emit_with_ack("name?", &()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "an emitter does nothing until something is emitted"]
 pub struct Emitter<'a> {
@@ -220,6 +258,26 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// As [`Socket::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send`].
+    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.emit(name, &args)
+    }
+
+    /// As [`Socket::send_with_ack`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send_with_ack`].
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(self, event: &E) -> Result<R, AckError> {
+        let (name, args) = encode_event(event)?;
+        self.emit_with_ack(name, &args).await
+    }
+
     /// As [`Socket::emit_with_ack`]. Never volatile: a dropped packet would only be a timeout.
     ///
     /// # Errors
@@ -235,7 +293,15 @@ impl Emitter<'_> {
     }
 }
 
-/// A join that has happened on this node; awaited, it has happened for every node that answers.
+/// A join that has happened on this node; awaited, it has happened for every node that answers. What [`Socket::join`]
+/// returns; dropping it undoes nothing.
+///
+/// ```
+/// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.join("lobby"); // what this node emits reaches it from now on
+/// socket.join("arena").await?; // what any node emits does
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Joining(Option<(Arc<NamespaceState>, u64)>);
 
@@ -271,6 +337,14 @@ impl IntoFuture for Joining {
 }
 
 /// A namespace to emit to from anywhere: what [`Node::of`](crate::Node::of) returns. Node: `io.of(path)`.
+///
+/// ```
+/// # fn f(node: socketmesh::Node) -> socketmesh::Result<()> {
+/// let chat = node.of("/chat");
+/// chat.emit("news", &"to everybody")?;
+/// chat.to("lobby").except("muted").emit("news", &"to some")?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct NamespaceRef(pub(crate) Arc<NamespaceState>);
 

@@ -11,6 +11,13 @@ use crate::engine;
 /// The request that opened the session, and the auth payload of this namespace. Node: `socket.handshake`.
 ///
 /// Headers and query are those of the first HTTP request of the session, the same for all its namespaces.
+///
+/// ```
+/// # fn f(socket: socketmesh::Socket) {
+/// let handshake = socket.handshake();
+/// println!("{} came from {:?}", socket.id(), handshake.request().address());
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Handshake {
     namespace: Arc<str>,

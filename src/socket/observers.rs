@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::config::Parser;
 use super::exchange::Emitted;
 use super::handle::NamespaceRef;
 use super::packet::{Decoder, Limits, Packet};
@@ -209,7 +210,7 @@ fn events(before: Standing, after: Standing, (socket, room): (SocketId, Room)) -
 /// The event that a packet of ours carries.
 fn decode(text: &ByteString, attachments: &[Bytes]) -> Option<Emitted> {
     let limits = Limits { max_attachments: attachments.len(), max_pending_bytes: usize::MAX };
-    let mut decoder = Decoder::new(limits);
+    let mut decoder = Decoder::new(Parser::Json, limits);
     let mut packet = decoder.text(text).ok()?;
     for attachment in attachments {
         packet = decoder.binary(attachment.clone()).ok()?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::answering::ASK_TIMEOUT;
-use super::args::{FromArgs, IntoArgs, RawArgs};
+use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
 use super::broadcast::Target;
 use super::error::EncodeError;
 use super::exchange::{Answers, Ask, Change, Command, Emitted, Part, Question};
@@ -123,9 +123,25 @@ impl Target {
         event: &str,
         args: &A,
     ) -> Result<Acks<R>, EncodeError> {
+        self.acks(event, RawArgs::encode(args)?).await
+    }
+
+    /// Sends a typed event and waits for the acks of all, as [`Target::emit_with_ack`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::send`]; nothing was sent then.
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(
+        self,
+        event: &E,
+    ) -> Result<Acks<R>, EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.acks(name, args).await
+    }
+
+    async fn acks<R: FromArgs>(self, event: &str, args: RawArgs) -> Result<Acks<R>, EncodeError> {
         let path = Arc::clone(&self.namespace.path);
-        let Called { replies, mut missing, missing_nodes, .. } =
-            self.call(event, RawArgs::encode(args)?).await?;
+        let Called { replies, mut missing, missing_nodes, .. } = self.call(event, args).await?;
         let decoded = replies.iter().filter_map(|reply| match R::from_args(reply) {
             Ok(reply) => Some(reply),
             Err(error) => {
@@ -284,6 +300,13 @@ impl NamespaceRef {
 }
 
 /// What [`Target::fetch_sockets`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let lobby = node.of("/chat").to("lobby").fetch_sockets().await;
+/// println!("{} there; {} nodes did not say", lobby.found.len(), lobby.missing.len());
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sockets {
@@ -294,6 +317,14 @@ pub struct Sockets {
 }
 
 /// What [`Target::all_rooms`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// for room in node.of("/chat").all_rooms().await.found {
+///     println!("{room}");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rooms {
@@ -304,6 +335,8 @@ pub struct Rooms {
 }
 
 /// The acks of many sockets: what [`Target::emit_with_ack`] collected.
+///
+/// See [`Target::emit_with_ack`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acks<R> {
@@ -317,6 +350,8 @@ pub struct Acks<R> {
 }
 
 /// The answers of the other nodes: what [`NamespaceRef::server_side_emit_with_ack`] collected.
+///
+/// See [`NamespaceRef::server_side_emit_with_ack`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replies<R> {
@@ -360,6 +395,13 @@ impl Called {
 
 /// A change of many sockets that has happened on this node and is on its way to the others; awaited, it has happened
 /// everywhere.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let closed = node.of("/chat").to("lobby").disconnect_sockets(true).await;
+/// assert!(closed.missing.is_empty(), "{:?} did not confirm", closed.missing);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Applying {
     namespace: Arc<NamespaceState>,
@@ -369,6 +411,8 @@ pub struct Applying {
 }
 
 /// A change of many sockets that has happened.
+///
+/// See [`Applying`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {

@@ -7,11 +7,13 @@
 //! that announces attachments has a payload, and one attachment is named at most four times.
 
 mod encode;
+mod msgpack;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::args::{RawArgs, check_args, check_object, split_first};
+use super::config::Parser;
 use super::error::{EncodeError, PacketError};
 pub(crate) use encode::{Encoded, ack, connect, connect_error, disconnect, event};
 
@@ -141,6 +143,7 @@ pub(crate) struct Limits {
 /// no time: whoever owns it bounds how long it may be [pending](Self::is_pending).
 #[derive(Debug)]
 pub(crate) struct Decoder {
+    parser: Parser,
     limits: Limits,
     /// Boxed: most clients never send an attachment, and every client has a decoder.
     pending: Option<Box<Pending>>,
@@ -148,8 +151,8 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// Starts between two packets.
-    pub(crate) const fn new(limits: Limits) -> Self {
-        Self { limits, pending: None }
+    pub(crate) const fn new(parser: Parser, limits: Limits) -> Self {
+        Self { parser, limits, pending: None }
     }
 
     /// Takes a text message, without the engine's packet type. Returns a packet, unless attachments are to follow.
@@ -160,6 +163,9 @@ impl Decoder {
         if text.len() > self.limits.max_pending_bytes {
             return Err(PacketError::TooLarge);
         }
+        if self.parser == Parser::MessagePack {
+            return msgpack::decode_text(text).map(Some);
+        }
         let (packet, missing) = parse(text, self.limits.max_attachments)?;
         if missing == 0 {
             return Ok(Some(packet));
@@ -169,8 +175,11 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes a binary message. Returns the packet whose last attachment it is.
+    /// Takes a binary message. Returns the packet whose last attachment it is, or with MessagePack the packet it is.
     pub(crate) fn binary(&mut self, bytes: Bytes) -> Result<Option<Packet>, PacketError> {
+        if self.parser == Parser::MessagePack {
+            return msgpack::decode(&bytes, self.limits).map(Some);
+        }
         let mut pending = self.pending.take().ok_or(PacketError::UnexpectedBinary)?;
         pending.bytes = pending.bytes.saturating_add(bytes.len());
         if pending.bytes > self.limits.max_pending_bytes {
@@ -203,14 +212,29 @@ struct Pending {
 
 /// Reads the text of a packet; also returns how many attachments follow.
 fn parse(text: &ByteString, max_attachments: usize) -> Result<(Packet, usize), PacketError> {
+    let (Split { kind, ns, id, payload }, attachments) = split(text, max_attachments)?;
+    let ns = if ns == MAIN { ByteString::from_static(MAIN) } else { text.slice_ref(ns) };
+    let payload = (!payload.is_empty()).then(|| text.slice_ref(payload));
+    Ok((kind.packet(ns, id, payload, attachments)?, attachments))
+}
+
+/// The parts of the text of a packet.
+struct Split<'a> {
+    kind: Kind,
+    ns: &'a str,
+    id: Option<u64>,
+    /// Not checked; empty if there is none.
+    payload: &'a str,
+}
+
+/// Splits the text of a packet; also returns how many attachments follow.
+fn split(text: &str, max_attachments: usize) -> Result<(Split<'_>, usize), PacketError> {
     let (kind, rest) = take_kind(text)?;
     let (attachments, rest) =
         if kind.is_binary() { take_attachments(rest, max_attachments)? } else { (0, rest) };
     let (ns, rest) = take_namespace(rest);
-    let ns = ns.map_or(ByteString::from_static("/"), |ns| text.slice_ref(ns));
     let (id, payload) = take_id(rest)?;
-    let payload = (!payload.is_empty()).then(|| text.slice_ref(payload));
-    Ok((kind.packet(ns, id, payload, attachments)?, attachments))
+    Ok((Split { kind, ns: ns.unwrap_or(MAIN), id, payload }, attachments))
 }
 
 /// The type of a packet.
@@ -338,6 +362,9 @@ fn number(digits: &str) -> Option<u64> {
 fn check_name(name: &str) -> Result<(), EncodeError> {
     if RESERVED.contains(&name) { Err(EncodeError::ReservedName { name: name.into() }) } else { Ok(()) }
 }
+
+/// The namespace of a packet that names none.
+const MAIN: &str = "/";
 
 /// The names no event may have (`RESERVED_EVENTS` of socket.io-parser).
 const RESERVED: [&str; 6] =

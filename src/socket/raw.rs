@@ -26,7 +26,6 @@ use super::handshake::Handshake;
 use super::packet::{self, Encoded, Event};
 use super::rooms::Room;
 use super::state::NamespaceState;
-use crate::engine::frames;
 use crate::id::SocketId;
 
 /// What a namespace, a connection and every handle of a user share of one socket.
@@ -214,7 +213,8 @@ impl RawSocket {
     }
 
     pub(crate) fn write(&self, packet: &Encoded, Flags { volatile, compress }: Flags) {
-        self.session.send(&frames(&packet.text, &packet.attachments, compress), volatile);
+        let frames = self.namespace.parser().frames(&packet.text, &packet.attachments, compress);
+        self.session.send(&frames, volatile);
     }
 
     /// Emits an event and waits for the client's ack.

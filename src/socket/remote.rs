@@ -114,6 +114,13 @@ impl RemoteSocket {
 }
 
 /// One socket and how long its ack may take: what [`RemoteSocket::timeout`] returns.
+///
+/// ```
+/// # use std::time::Duration;
+/// # async fn f(socket: socketmesh::RemoteSocket) -> socketmesh::Result<()> {
+/// let ready: bool = socket.timeout(Duration::from_secs(1)).emit_with_ack("ready?", &()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "an emitter does nothing until something is emitted"]
 pub struct RemoteEmitter<'a> {
@@ -145,6 +152,13 @@ impl RemoteEmitter<'_> {
 /// The request that opened the session of a [`RemoteSocket`], and its auth payload: a copy that can be kept and sent.
 ///
 /// It holds all headers, cookies among them: mind who gets to see it.
+///
+/// ```
+/// # fn f(socket: socketmesh::RemoteSocket) {
+/// let browser = socket.handshake.header("user-agent").unwrap_or("unknown");
+/// println!("{} is {browser}", socket.id);
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemoteHandshake {

@@ -11,6 +11,12 @@ use slab::Slab;
 use crate::id::SocketId;
 
 /// The name of a room: any text.
+///
+/// ```
+/// use socketmesh::socket::Room;
+///
+/// let room: Room = "lobby".into();
+/// ```
 pub type Room = Arc<str>;
 
 /// The sockets of one namespace on one node, each with a value, and their rooms.

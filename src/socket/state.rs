@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::answering::MAX_ANSWERING;
 use super::behaviour::{Admission, Behaviour, Data, Nobody};
+use super::config::Parser;
 use super::error::Refusal;
 use super::family::{Family, Paths};
 use super::handshake::Handshake;
@@ -98,6 +99,11 @@ impl NamespaceState {
     /// Where handlers run, whichever thread gives rise to it.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.place.runtime
+    }
+
+    /// How packets are encoded for clients.
+    pub(crate) fn parser(&self) -> Parser {
+        self.place.parser
     }
 
     pub(crate) fn observations(&self) -> &Mutex<Observations> {
@@ -213,6 +219,7 @@ struct Place {
     runtime: Runtime,
     peers: Arc<dyn Peers>,
     family: Arc<Family>,
+    parser: Parser,
 }
 
 /// The namespaces of this node. How they are described is fixed before the first client connects.
@@ -227,7 +234,12 @@ pub(crate) struct Namespaces {
 
 impl Namespaces {
     /// Handlers run on the runtime that this is called in.
-    pub(crate) fn new(described: Vec<Described>, node: NodeId, peers: Arc<dyn Peers>) -> Self {
+    pub(crate) fn new(
+        described: Vec<Described>,
+        node: NodeId,
+        peers: Arc<dyn Peers>,
+        parser: Parser,
+    ) -> Self {
         let (mut fixed, mut parents) = (Vec::new(), Vec::new());
         for described in described.into_iter().map(Arc::new) {
             match &described.paths {
@@ -236,7 +248,7 @@ impl Namespaces {
             }
         }
         let family = Arc::new(Family::new(parents));
-        let place = Place { node, runtime: Runtime::current(), peers, family };
+        let place = Place { node, runtime: Runtime::current(), peers, family, parser };
         let serve = |(path, described)| {
             (Arc::clone(&path), NamespaceState::new(path, Some(described), place.clone()))
         };
@@ -311,7 +323,7 @@ mod tests {
         if asking {
             described.insert(0, predicate.described());
         }
-        Namespaces::new(described, NodeId::random().unwrap(), Arc::new(Solo))
+        Namespaces::new(described, NodeId::random().unwrap(), Arc::new(Solo), Parser::Json)
     }
 
     fn is_served(namespace: &NamespaceState) -> bool {

@@ -45,6 +45,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(namespaces::rooms(seen))
         .namespace(namespaces::first_parent(seen))
         .namespace(namespaces::second_parent(seen))
+        .namespace(payloads::asking())
 }
 
 /// The main namespace, and one for each test that talks to everybody in it.

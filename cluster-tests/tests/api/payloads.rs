@@ -5,7 +5,7 @@ use cluster_tests::app::{App, Picture, connected};
 use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::websocket::{Received, WebSocket};
 use serde::{Deserialize, Serialize};
-use socketmesh::{EventError, Namespace, Socket, namespace};
+use socketmesh::{AckError, EventError, Namespace, RawArgs, Socket, namespace, reply};
 
 /// All events of a namespace, in both directions.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +33,63 @@ pub(crate) fn typed() -> Namespace {
             Ok(socket.send(&said)?)
         },
     )
+}
+
+/// What a client asks, each answered with a type of its own.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    Name,
+    Add(i32, i32),
+    Thumbnail {
+        data: Bytes,
+        size: usize,
+    },
+    Reserve(u32),
+    /// Asks the client back, and answers with what it said.
+    Back,
+}
+
+/// What the server asks.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Question {
+    Color,
+    Guess { from: u8, to: u8 },
+    Sign(Bytes),
+}
+
+/// An error of the application that clients see as it is.
+struct Sold {
+    left: u32,
+}
+
+impl From<Sold> for EventError {
+    fn from(sold: Sold) -> Self {
+        Self::new("sold", "not enough left").with_data(sold.left)
+    }
+}
+
+fn reserve(count: u32) -> Result<u32, Sold> {
+    if count > 3 { Err(Sold { left: 3 }) } else { Ok(3 - count) }
+}
+
+pub(crate) fn asking() -> Namespace {
+    namespace("/asking").events(async |socket: Socket, asked: Asked| match asked {
+        Asked::Name => reply("server"),
+        Asked::Add(a, b) => reply(&(a + b)),
+        Asked::Thumbnail { data, size } => reply(&data.slice(..size.min(data.len()))),
+        Asked::Reserve(count) => reply(&reserve(count)?),
+        Asked::Back => {
+            let color: String = socket.send_with_ack(&Question::Color).await?;
+            let guess: u8 = socket.send_with_ack(&Question::Guess { from: 1, to: 6 }).await?;
+            let signed: Bytes = socket.send_with_ack(&Question::Sign(Bytes::from_static(b"x"))).await?;
+            let all = socket.to(socket.id().to_string()).send_with_ack::<RawArgs, _>(&Question::Color);
+            let wrong = socket.send_with_ack::<u8, _>(&"no variant").await;
+            assert!(matches!(wrong, Err(AckError::Encode(_))));
+            reply(&(color, guess, signed, all.await?.replies.len()))
+        }
+    })
 }
 
 /// Sends an event to `/typed` and gives what comes back before its ack.
@@ -96,6 +153,73 @@ async fn an_enum_may_hold_attachments(app: &App) {
     ws.send_binary(&[7, 8]).await;
     assert_eq!(ws.packet_text().await, event);
     assert_eq!(ws.packet().await, Received::Binary(vec![7, 8]));
+}
+
+async fn variants_answer_with_types_of_their_own(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    ws.send("40/asking,").await;
+    connected(&ws.packet_text().await, "/asking");
+    for (event, ack) in [
+        (r#"["name"]"#, r#"["server"]"#),
+        (r#"["add",2,3]"#, "[5]"),
+        (r#"["reserve",1]"#, "[2]"),
+        (r#"["reserve",9]"#, r#"[{"error":{"code":"sold","data":3,"message":"not enough left"}}]"#),
+    ] {
+        ws.send(&format!("42/asking,7{event}")).await;
+        assert_eq!(ws.packet_text().await, format!("43/asking,7{ack}"), "{event}");
+    }
+    ws.send(r#"451-/asking,7["thumbnail",{"size":2,"data":{"_placeholder":true,"num":0}}]"#).await;
+    ws.send_binary(&[1, 2, 3]).await;
+    assert_eq!(ws.packet_text().await, r#"461-/asking,7[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(ws.packet().await, Received::Binary(vec![1, 2]));
+}
+
+async fn an_enum_of_questions_is_asked_and_answered(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    ws.send("40/asking,").await;
+    connected(&ws.packet_text().await, "/asking");
+    ws.send(r#"42/asking,7["back"]"#).await;
+    answer(&mut ws, "42/asking,", r#"["color"]"#, r#"["blue"]"#).await;
+    answer(&mut ws, "42/asking,", r#"["guess",{"from":1,"to":6}]"#, "[4]").await;
+    let id = asked(&ws.packet_text().await, "451-/asking,", r#"["sign",{"_placeholder":true,"num":0}]"#);
+    assert_eq!(ws.packet().await, Received::Binary(b"x".to_vec()));
+    ws.send(&format!(r#"461-/asking,{id}[{{"_placeholder":true,"num":0}}]"#)).await;
+    ws.send_binary(b"signed").await;
+    let ack = ws.packet_text().await;
+    assert_eq!(ack, r#"461-/asking,7[["blue",4,{"_placeholder":true,"num":0},0]]"#);
+    assert_eq!(ws.packet().await, Received::Binary(b"signed".to_vec()));
+}
+
+/// Answers the next packet, which asks this.
+async fn answer(ws: &mut WebSocket, start: &str, question: &str, answer: &str) {
+    let id = asked(&ws.packet_text().await, start, question);
+    ws.send(&format!("43/asking,{id}{answer}")).await;
+}
+
+/// The id under which a packet asks this.
+#[track_caller]
+fn asked(packet: &str, start: &str, question: &str) -> u64 {
+    let id = packet.strip_prefix(start).and_then(|rest| rest.strip_suffix(question)?.parse().ok());
+    id.unwrap_or_else(|| panic!("{start}…{question}, not {packet}"))
+}
+
+async fn attachments_that_nothing_names_pass_with_undecoded_arguments_only(app: &App) {
+    let mut guest = app.guest(0).await;
+    let event = r#"{"_placeholder":true,"num":1},"text""#;
+    guest.ws.send(&format!(r#"452-9["echo",{event}]"#)).await;
+    guest.ws.send_binary(&[1]).await;
+    guest.ws.send_binary(&[2]).await;
+    assert_eq!(guest.hears().await, format!("462-9[{event}]"), "all, under their numbers");
+    assert_eq!(guest.ws.packet().await, Received::Binary(vec![1]));
+    assert_eq!(guest.ws.packet().await, Received::Binary(vec![2]));
+
+    let picture = r#"{"name":"p","layers":[{"_placeholder":true,"num":1}]}"#;
+    guest.ws.send(&format!(r#"452-9["reverse",{picture}]"#)).await;
+    guest.ws.send_binary(&[1]).await;
+    guest.ws.send_binary(&[2, 3]).await;
+    let decoded = r#"461-9[{"name":"p","layers":[{"_placeholder":true,"num":0}]}]"#;
+    assert_eq!(guest.hears().await, decoded, "only what the handler took");
+    assert_eq!(guest.ws.packet().await, Received::Binary(vec![3, 2]));
 }
 
 async fn attachments_reach_every_member_of_a_room(app: &App) {
@@ -169,6 +293,9 @@ on_one_and_three_nodes! {
     an_event_that_is_not_its_variant_is_told_in_the_ack,
     bytes_inside_of_a_value_are_attachments_both_ways,
     an_enum_may_hold_attachments,
+    variants_answer_with_types_of_their_own,
+    an_enum_of_questions_is_asked_and_answered,
+    attachments_that_nothing_names_pass_with_undecoded_arguments_only,
     attachments_reach_every_member_of_a_room,
     an_undecoded_argument_is_relayed_as_it_came,
     arguments_may_be_left_out,

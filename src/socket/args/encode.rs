@@ -17,9 +17,20 @@ use super::{RawArg, RawArgs};
 
 /// What can be emitted or answered: every type serde encodes, [`Args`](super::Args), [`RawArgs`] and [`RawArg`].
 ///
-/// A type serde encodes is one argument; `()`, and every type without content that encodes as `null`, is none.
+/// A type serde encodes is one argument; `()`, and every type without content that encodes as `null`, is none. At most 10
+/// byte values, each an attachment.
+///
+/// ```
+/// use socketmesh::{Args, RawArgs};
+///
+/// assert_eq!(RawArgs::encode(&(1, "a"))?.json(), r#"[1,"a"]"#, "one argument");
+/// assert_eq!(RawArgs::encode(&Args((1, "a")))?.json(), r#"1,"a""#, "two");
+/// assert_eq!(RawArgs::encode(&())?.json(), "", "none");
+/// # Ok::<(), socketmesh::socket::EncodeError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as the arguments of an event or ack",
+    label = "not a payload",
     note = "derive `serde::Serialize` for it; for several arguments use `Args((a, b))`, undecoded `RawArgs`"
 )]
 pub trait IntoArgs {
@@ -81,6 +92,8 @@ impl IntoArg for RawArg {
 }
 
 /// Where arguments are written to, one after another.
+///
+/// Types write themselves into it by [`IntoArgs`]; there is nothing else to do with it.
 #[derive(Default)]
 pub struct ArgsWriter {
     json: Vec<u8>,

@@ -135,7 +135,7 @@ pub(crate) const PLACEHOLDER: &str = "_placeholder";
 pub(crate) const NUMBER: &str = "num";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
+pub(crate) enum Token {
     Open,
     Close,
     Comma,
@@ -144,7 +144,7 @@ enum Token {
 }
 
 /// Splits valid JSON into its tokens. Of other text it makes some tokens, and always ends.
-fn tokens(json: &str) -> impl Iterator<Item = (Token, Range<usize>)> {
+pub(crate) fn tokens(json: &str) -> impl Iterator<Item = (Token, Range<usize>)> {
     let bytes = json.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {

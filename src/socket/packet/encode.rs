@@ -5,8 +5,9 @@ use bytestring::ByteString;
 use serde_json::Value;
 
 use super::super::args::RawArgs;
+use super::super::config::Parser;
 use super::super::error::{EncodeError, Refusal};
-use crate::engine::Protocol;
+use crate::engine::{self, Frame, Protocol};
 use crate::id::SocketId;
 
 /// A packet as it goes to the engine: one text message, then the attachments, with nothing between them.
@@ -20,6 +21,20 @@ pub(crate) struct Encoded {
 impl Encoded {
     fn text(text: String) -> Self {
         Self { text: text.into(), attachments: Vec::new() }
+    }
+}
+
+impl Parser {
+    /// The messages of a packet, given as its text and attachments, for every client of the node. They are made once
+    /// and shared.
+    pub(crate) fn frames(self, text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
+        match self {
+            Self::Json => engine::frames(text, attachments, compress),
+            Self::MessagePack => {
+                let message = super::msgpack::encode(text, attachments);
+                message.map(|data| Frame::message_binary(data).with_compress(compress)).into_iter().collect()
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::engine::Protocol;
 use crate::id::SocketId;
+use crate::socket::config::Parser;
 use crate::socket::error::Refusal;
 
 const LIMITS: Limits = Limits { max_attachments: 10, max_pending_bytes: 1000 };
@@ -13,11 +14,11 @@ fn text(text: &str) -> ByteString {
 }
 
 fn decode(wire: &str) -> Result<Option<Packet>, PacketError> {
-    Decoder::new(LIMITS).text(&text(wire))
+    Decoder::new(Parser::Json, LIMITS).text(&text(wire))
 }
 
 fn decode_with(wire: &str, attachments: &[&'static [u8]]) -> Result<Option<Packet>, PacketError> {
-    let mut decoder = Decoder::new(LIMITS);
+    let mut decoder = Decoder::new(Parser::Json, LIMITS);
     let mut packet = decoder.text(&text(wire))?;
     for bytes in attachments {
         assert!(packet.is_none() && decoder.is_pending());
@@ -180,7 +181,7 @@ fn a_binary_ack_without_id_takes_its_attachments_and_means_nothing() {
 
 #[test]
 fn text_between_a_packet_and_its_attachments_is_refused() {
-    let mut decoder = Decoder::new(LIMITS);
+    let mut decoder = Decoder::new(Parser::Json, LIMITS);
     assert_eq!(decoder.text(&text(r#"51-["e"]"#)), Ok(None));
     assert_eq!(decoder.text(&text(r#"2["e"]"#)), Err(PacketError::UnexpectedText));
     assert!(!decoder.is_pending());
@@ -189,7 +190,7 @@ fn text_between_a_packet_and_its_attachments_is_refused() {
 #[test]
 fn bytes_that_no_packet_announced_are_refused() {
     let stray = Bytes::from_static(b"x");
-    let mut decoder = Decoder::new(LIMITS);
+    let mut decoder = Decoder::new(Parser::Json, LIMITS);
     assert_eq!(decoder.binary(stray.clone()), Err(PacketError::UnexpectedBinary));
     assert_eq!(decoder.text(&text(r#"51-["e"]"#)), Ok(None));
     assert!(matches!(decoder.binary(stray.clone()), Ok(Some(_))));
@@ -199,7 +200,7 @@ fn bytes_that_no_packet_announced_are_refused() {
 #[test]
 fn a_packet_and_its_attachments_are_bounded_together() {
     let wire = text(r#"52-["e"]"#);
-    let mut decoder = Decoder::new(Limits { max_pending_bytes: wire.len() + 4, ..LIMITS });
+    let mut decoder = Decoder::new(Parser::Json, Limits { max_pending_bytes: wire.len() + 4, ..LIMITS });
     assert_eq!(decoder.text(&wire), Ok(None));
     assert_eq!(decoder.binary(Bytes::from_static(b"123")), Ok(None));
     assert_eq!(decoder.binary(Bytes::from_static(b"45")), Err(PacketError::TooLarge));
@@ -301,7 +302,7 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
 proptest! {
     #[test]
     fn any_text_is_a_packet_or_refused(text: String, bytes: Vec<u8>) {
-        let mut decoder = Decoder::new(LIMITS);
+        let mut decoder = Decoder::new(Parser::Json, LIMITS);
         drop(decoder.text(&text.into()));
         drop(decoder.binary(bytes.into()));
     }
@@ -311,7 +312,7 @@ proptest! {
         text in r#"[0-6]([0-9]{0,2}-)?(/a?,)?[0-9]{0,2}([\[\]{},:" \\1ae.+-]|"_placeholder"|"num"|true){0,30}"#,
         bytes: Vec<u8>,
     ) {
-        let mut decoder = Decoder::new(LIMITS);
+        let mut decoder = Decoder::new(Parser::Json, LIMITS);
         if let Ok(Some(packet)) = decoder.text(&text.into()) {
             read_all(&packet);
         }
@@ -331,7 +332,7 @@ proptest! {
         let json: Vec<_> = values.iter().map(ToString::to_string).collect();
         let args = args(&json.join(","));
         let Encoded { text, .. } = event(&ns, id, &name, &args).unwrap();
-        let decoded = Decoder::new(Limits { max_pending_bytes: usize::MAX, ..LIMITS }).text(&text).unwrap();
+        let decoded = Decoder::new(Parser::Json, Limits { max_pending_bytes: usize::MAX, ..LIMITS }).text(&text).unwrap();
         let event = Event { name: name.into(), args: args.clone(), id };
         prop_assert_eq!(decoded, Some(Packet::Event { ns: ns.into(), event }));
         let read: Vec<serde_json::Value> = args.iter().map(|arg| arg.decode().unwrap()).collect();
