@@ -46,6 +46,34 @@ fn every_link_between_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn every_file_of_tests_and_every_fuzz_target_is_described() {
+    let testing = fs::read_to_string(root().join("docs/testing.md")).expect("the page about tests");
+    for folder in ["cluster-tests/tests", "docs/examples/tests"] {
+        for name in rust_files(folder) {
+            assert!(testing.contains(&format!("| `{folder}/{name}")), "{folder}/{name} is not described");
+        }
+    }
+    for name in rust_files("cluster-tests/fuzz/fuzz_targets") {
+        assert!(testing.contains(&format!("`{name}`")), "the target {name} is not listed");
+    }
+}
+
+#[test]
+fn every_variable_of_the_server_is_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
+    let mut count = 0;
+    for name in rust_files("src/serve") {
+        let source =
+            fs::read_to_string(root().join("src/serve").join(name).with_extension("rs")).expect("a file");
+        for variable in source.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(readme.contains(&format!("`{variable}`")), "{variable} is not described");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "the server has fewer variables than it had: {count}");
+}
+
+#[test]
 fn names_are_looked_for_where_the_document_says() {
     let document = "\
         # Page\nTests without a file are in `one.rs`.\n\n| Rule | Test |\n| --- | --- |\n\
@@ -179,6 +207,13 @@ fn slug(heading: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     heading.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The names of the Rust files in a folder, without `.rs`.
+fn rust_files(folder: &str) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root().join(folder)).expect("a folder of the workspace");
+    let names = entries.filter_map(|entry| entry.expect("an entry").file_name().into_string().ok());
+    names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
 }
 
 /// The pages that people read, with their paths.

@@ -92,24 +92,24 @@ async fn three_nodes() -> TestCluster {
 
 /// Somebody in the chat, and in no room.
 async fn visitor(cluster: &TestCluster, node: usize, name: &str) -> Client {
-    cluster.node(node).connect("/", &json!({ "name": name })).await.unwrap()
+    cluster.node(node).connect("/", &json!({ "name": name })).await.expect("everybody with a name may enter")
 }
 
 async fn member(cluster: &TestCluster, node: usize, name: &str) -> Client {
     let client = visitor(cluster, node, name).await;
-    client.call::<()>("join", ROOM).await.unwrap();
+    client.call::<()>("join", ROOM).await.expect("everybody may join");
     client
 }
 
 /// What the others in the room hear.
 async fn say(client: &Client, text: &str) -> Value {
-    client.call("message", &Args((ROOM, text))).await.unwrap()
+    client.call("message", &Args((ROOM, text))).await.expect("members may speak")
 }
 
 /// The text of the next message.
 async fn text(client: &mut Client) -> String {
     let said: Value = client.recv("message").await;
-    said["text"].as_str().expect("every message has a text").to_owned()
+    said.get("text").and_then(Value::as_str).expect("every message has a text").to_owned()
 }
 
 const ROOM: &str = "kitchen";
