@@ -1,7 +1,7 @@
 //! An embeddable, actor-based, clustered Socket.IO node: no Redis, no broker, no sticky load balancer.
 //!
-//! Ordinary Socket.IO clients connect to any node, over polling or WebSocket, and every single HTTP request may land on
-//! any node. Nodes find each other by gossip and talk directly to each other over QUIC.
+//! Ordinary Socket.IO clients connect to any node, over polling, WebSocket or WebTransport, and every single HTTP request
+//! may land on any node. Nodes find each other by gossip and talk directly to each other over QUIC.
 //!
 //! ```no_run
 //! use socketmesh::cluster::{Cluster, Secret};
@@ -27,7 +27,7 @@
 //!
 //! - [`Node`] wires everything; [`http`] routes requests to the sessions of this node or another.
 //! - [`cluster`]: who is alive, who owns which session, how bytes travel between nodes.
-//! - [`socket`]: Socket.IO v5, namespaces, rooms, events, acks.
+//! - [`socket`]: Socket.IO v5 and v4, namespaces, rooms, events, acks.
 //! - [`engine`]: Engine.IO v4 and v3, one client's session over changing transports; can be used on its own.
 //! - [`id`]: names of nodes, sessions and sockets.
 //! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.

@@ -17,6 +17,7 @@ pub mod process;
 pub mod python;
 pub mod secure;
 pub mod server;
+pub mod sources;
 pub mod target;
 pub mod websocket;
 pub mod webtransport;

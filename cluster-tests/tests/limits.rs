@@ -113,6 +113,15 @@ async fn one_packet_may_be_larger_than_what_may_wait() {
     assert_eq!(guest.ask(&format!(r#"["echo","{large}"]"#)).await, format!(r#"["{large}"]"#));
 }
 
+#[tokio::test]
+async fn an_answer_may_be_larger_than_max_payload() {
+    let app = app(3, |node| node).await;
+    let (polling, socket) = app.polling_guest("/").await;
+    let large = "x".repeat(1_500_000);
+    socket.emit("large", &large).expect("it encodes");
+    assert_eq!(polling.packets(1).await, [format!(r#"42["large","{large}"]"#)]);
+}
+
 // --- volatile packets ---
 
 #[tokio::test]

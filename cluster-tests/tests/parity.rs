@@ -1,13 +1,13 @@
 //! `docs/parity.md` says the truth about its tests: every one that it names exists and runs, and no cell is empty.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use cluster_tests::sources::Sources;
 
 #[test]
 fn every_test_that_the_parity_table_names_exists_and_runs() {
-    let wrong: Vec<String> =
-        rows().flat_map(|row| names(row.test)).filter(|name| !is_a_test(name)).map(str::to_owned).collect();
+    let sources = Sources::read();
+    let names = rows().flat_map(|row| quoted(row.test));
+    let wrong: Vec<_> = names.filter(|name| !is_a_test(&sources, name)).collect();
     assert!(wrong.is_empty(), "no such tests:\n{}", wrong.join("\n"));
 }
 
@@ -19,7 +19,7 @@ fn no_cell_of_the_parity_table_is_empty() {
     }
 }
 
-/// Either tests, or what the row waits for, or why there is none.
+/// Either tests, or why there is none.
 #[test]
 fn every_row_of_the_parity_table_is_accounted_for() {
     for row in rows() {
@@ -32,6 +32,8 @@ fn every_row_of_the_parity_table_is_accounted_for() {
 
 #[test]
 fn a_name_without_a_test_is_noticed() {
+    let sources = Sources::read();
+    let is_a_test = |name| is_a_test(&sources, name);
     assert!(is_a_test("parity::a_name_without_a_test_is_noticed"));
     assert!(is_a_test("protocol_engine::a_polling_handshake_opens_a_session"), "by a list of rules");
     assert!(is_a_test("engine::session::tests::a_poll_waits_until_something_is_queued"), "of the library");
@@ -63,41 +65,17 @@ fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// The tests in a cell; what is pending is none yet.
-fn names(cell: &str) -> impl Iterator<Item = &str> {
-    quoted(cell).filter(|name| !name.starts_with("pending:"))
-}
-
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// A function in the file of its path that has the attribute of a test, or is in a list of rules.
-fn is_a_test(name: &str) -> bool {
-    let Some((path, function)) = name.rsplit_once("::") else { return false };
-    files(path).filter_map(|file| fs::read_to_string(file).ok()).any(|source| {
-        let Some((before, _)) = source.split_once(&format!("fn {function}(")) else { return false };
-        let above = before.rsplit_once('\n').map_or("", |(above, _)| above);
-        let mut attributes = above.lines().rev().map(str::trim).take_while(|line| line.starts_with('#'));
-        let attributed = attributes.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"));
-        attributed || rules(&source).any(|rule| rule == function)
-    })
-}
-
-/// What `on_every_target!` and `on_one_and_three_nodes!` make tests of.
-fn rules(source: &str) -> impl Iterator<Item = &str> {
-    let lists = ["on_every_target! {", "on_one_and_three_nodes! {"];
-    let lists = lists.into_iter().flat_map(|start| source.split(start).skip(1));
-    lists.filter_map(|rest| rest.split('}').next()).flat_map(|list| list.split([',', ':', ' ', '\n']))
-}
-
-/// Where a path may lead: to a test of this package, to the examples, or into the library.
-fn files(path: &str) -> impl Iterator<Item = PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let file = format!("{}.rs", path.replace("::", "/"));
+/// A test of this package, of the examples or of the library, in the file of its path.
+fn is_a_test(sources: &Sources, name: &str) -> bool {
+    let Some((path, test)) = name.rsplit_once("::") else { return false };
+    let file = path.replace("::", "/");
     ["cluster-tests/tests", "docs/examples/tests", "src"]
-        .map(|folder| root.join(folder).join(&file))
-        .into_iter()
+        .iter()
+        .any(|folder| sources.has_test(&format!("{folder}/{file}.rs"), test))
 }
 
 const TABLE: &str = include_str!("../../docs/parity.md");
