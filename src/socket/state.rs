@@ -254,7 +254,7 @@ impl Namespaces {
         &self.answering
     }
 
-    /// Resolves when no handler of a socket runs.
+    /// Resolves when no handler runs, of a socket or a server event.
     pub(crate) async fn settled(&self) {
         self.place.runtime.ended().await;
     }

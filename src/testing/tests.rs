@@ -179,6 +179,68 @@ async fn who_is_killed_leaves_every_view_and_its_clients_reconnect_elsewhere() {
     assert!(seen.lock().is_empty(), "handlers of a killed node ran: {:?}", seen.lock());
 }
 
+/// Two nodes whose handler of the server event "work" takes a second, and a client to ask them.
+async fn working(done: &Arc<Mutex<u32>>) -> TestCluster {
+    let done = Arc::clone(done);
+    TestCluster::start(2, move |_| {
+        let done = Arc::clone(&done);
+        let slow = namespace("/").on_server_event("work", async move |()| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            *done.lock() += 1;
+            Ok(())
+        });
+        Node::builder().namespace(slow)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_has_handled_the_server_events_that_it_got() {
+    let done = Arc::default();
+    let mut cluster = working(&done).await;
+    cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
+    cluster.settled().await;
+    cluster.leave(1).await;
+    assert_eq!(*done.lock(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_node_handles_no_server_event_any_further() {
+    let done = Arc::default();
+    let mut cluster = working(&done).await;
+    cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
+    cluster.settled().await;
+    cluster.kill(1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(*done.lock(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn virtual_time_waits_for_blocking_work() {
+    let slow = namespace("/").on("read", async |_: Socket, (): ()| {
+        let before = Instant::now();
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await?;
+        Ok(before.elapsed() < Duration::from_millis(500))
+    });
+    let slow = Mutex::new(Some(slow));
+    let cluster =
+        TestCluster::start(1, move |_| Node::builder().namespace(slow.lock().take().unwrap())).await;
+    let ann = cluster.node(0).connect("/", &()).await.unwrap();
+    assert!(ann.call::<bool>("read", &()).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "was disconnected (transport close)")]
+async fn who_is_disconnected_is_not_merely_silent() {
+    let mut cluster = three().await;
+    let mut ann = member(&cluster, 0, "room").await;
+    let killing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.kill(0).await;
+    };
+    tokio::join!(ann.silent(), killing);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restarted_node_takes_part_again() {
     let mut cluster = three().await;
