@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster_tests::deadline::within;
 use tokio::runtime::Runtime;
 
-use crate::nodes::{Server, names, three};
+use crate::nodes::{Server, names, sorted, three_with_clients};
 
 /// Nodes a and b, and a third on a runtime of its own, which can end at any moment.
 async fn with_a_mortal() -> ([Server; 2], Server, Runtime) {
@@ -61,15 +61,16 @@ async fn a_node_that_dies_does_not_answer_a_server_event_and_is_not_asked_again(
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_in_good_order_is_not_waited_for() {
-    let [a, _b, c] = three().await;
+async fn a_node_that_leaves_in_good_order_answers_before_and_is_not_waited_for() {
+    let ([a, _b, c], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
-        let all = a.all();
-        async move { all.server_side_emit_with_ack::<String, _>("hang or name", &()).await.unwrap() }
+        let target = a.all().timeout(Duration::from_secs(3600));
+        async move { target.emit_with_ack::<i32, _>("ping", &()).await.unwrap() }
     });
-    tokio::task::yield_now().await;
-    assert!(a.all().fetch_sockets().await.missing.is_empty());
+    ann.acknowledges("ping", "1").await;
+    bob.acknowledges("ping", "2").await;
+    cat.asked("ping").await;
     c.node.shutdown().await;
-    let answers = asking.await.unwrap();
-    assert_eq!(answers.missing, ["c".parse().unwrap()]);
+    let acks = within("the acks", asking).await.unwrap();
+    assert_eq!((sorted(acks.replies), acks.missing, acks.missing_nodes), (vec![1, 2], 1, vec![]));
 }
