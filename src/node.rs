@@ -155,8 +155,8 @@ impl<A: Application> Node<A> {
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
-    /// node), waits until the handlers of their sockets have ended, `on_disconnect` among them (at most 5 s), says
-    /// goodbye to the cluster.
+    /// node), waits until the handlers of their sockets and of server events have ended, `on_disconnect` among them (at most
+    /// 5 s), says goodbye to the cluster.
     pub async fn shutdown(&self) {
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();

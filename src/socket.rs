@@ -11,6 +11,7 @@
 mod acks;
 mod answering;
 pub(crate) mod args;
+mod backlog;
 mod behaviour;
 pub(crate) mod broadcast;
 mod config;

@@ -91,8 +91,8 @@
 //! With `start_paused = true` the clock of tokio stands still while anything can run, and jumps to the next timer when
 //! everything waits: hours of heartbeats, or the three seconds after which a node is dead, take no time, and a slow machine
 //! changes nothing. That asks two things of the application: it takes its time from tokio (`tokio::time`, not
-//! [`std::time::Instant`]), and does not wait for other threads or the machine (a database, a file, a name lookup) in a
-//! test; tokio's clock does not know that it should stand still for them. Without `start_paused`, the same test runs in
+//! [`std::time::Instant`]), and does not wait for threads of its own or another process (a database) in a test; tokio's
+//! clock does not know that it should stand still for them. It does for `spawn_blocking`, and so for `tokio::fs`. Without `start_paused`, the same test runs in
 //! real time, on one thread or on several.
 //!
 //! # Chance

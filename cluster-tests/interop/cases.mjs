@@ -107,9 +107,11 @@ export async function binary_both_ways({ entry, nodes }) {
     assert.ok(data.equals(await emit(one, "echo", data)), `echo over ${transports}`);
     const nested = await emit(one, "echo", { a: [data.subarray(0, 1000), "text", { b: data.subarray(0, 7) }] });
     assert.ok(nested.a[0].equals(data.subarray(0, 1000)) && nested.a[2].b.equals(data.subarray(0, 7)));
-    await emit(other, "join", "binary");
+    // Others may use the same nodes.
+    const room = `binary of ${other.id}`;
+    await emit(other, "join", room);
     const received = event(other, "msg");
-    one.emit("msg", "binary", data);
+    one.emit("msg", room, data);
     assert.ok(data.equals(await deadline("the broadcast", received)), `broadcast over ${transports}`);
   }
 }

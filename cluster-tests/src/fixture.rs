@@ -23,9 +23,12 @@ pub enum Suite {
     Engine,
     /// The same for clients of Engine.IO 3 as well. The suite of version 4 wants those refused.
     EngineV3,
+    /// The same with default timings, for rules that are not about time: a client of version 3 that says nothing for half
+    /// a second is gone otherwise, however busy the machine is.
+    EngineV3Patient,
     /// The namespaces of the Socket.IO suite, at `/socket.io/`.
     Socket,
-    /// The same, and some more, for clients of Engine.IO 3 as well.
+    /// The same, and some more, for clients of Engine.IO 3 as well, with default timings.
     SocketV3,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
     /// timings.
@@ -37,7 +40,7 @@ impl Suite {
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
-            Self::Engine | Self::EngineV3 => "/engine.io/",
+            Self::Engine | Self::EngineV3 | Self::EngineV3Patient => "/engine.io/",
             Self::Socket | Self::SocketV3 | Self::Bench => "/socket.io/",
         }
     }
@@ -76,7 +79,9 @@ impl Fixture {
             None => builder,
         };
         Ok(match suite {
-            Suite::Engine | Suite::EngineV3 => Self::Engine(builder.start_engine(Echo).await?),
+            Suite::Engine | Suite::EngineV3 | Suite::EngineV3Patient => {
+                Self::Engine(builder.start_engine(Echo).await?)
+            }
             Suite::Socket => Self::Socket(greeted(builder).start().await?),
             Suite::SocketV3 => {
                 Self::Socket(greeted(builder).namespace(rooms("/rooms")).namespace(guarded()).start().await?)
@@ -146,13 +151,15 @@ fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) ->
         per_message_deflate,
         ..engine::Config::default()
     };
-    let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
     let allow_eio3 = true;
+    let patient = engine::Config { allow_eio3, per_message_deflate, ..engine::Config::default() };
+    let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
     let builder = match suite {
         Suite::Engine => Node::builder().engine(fast),
         Suite::EngineV3 => Node::builder().engine(engine::Config { allow_eio3, ..fast }),
+        Suite::EngineV3Patient => Node::builder().engine(patient),
         Suite::Socket => Node::builder().engine(fast).socket(join_soon),
-        Suite::SocketV3 => Node::builder().engine(engine::Config { allow_eio3, ..fast }).socket(join_soon),
+        Suite::SocketV3 => Node::builder().engine(patient).socket(join_soon),
         // A binary message of 1 MB is a third larger as base64 in a POST.
         Suite::Bench => Node::builder().engine(engine::Config {
             max_payload: 4_000_000,

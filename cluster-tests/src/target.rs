@@ -151,6 +151,7 @@ impl Target {
 struct PerSuite {
     engine: OnceLock<Target>,
     engine_v3: OnceLock<Target>,
+    engine_v3_patient: OnceLock<Target>,
     socket: OnceLock<Target>,
     socket_v3: OnceLock<Target>,
     bench: OnceLock<Target>,
@@ -161,6 +162,7 @@ impl PerSuite {
         Self {
             engine: OnceLock::new(),
             engine_v3: OnceLock::new(),
+            engine_v3_patient: OnceLock::new(),
             socket: OnceLock::new(),
             socket_v3: OnceLock::new(),
             bench: OnceLock::new(),
@@ -171,6 +173,7 @@ impl PerSuite {
         match suite {
             Suite::Engine => &self.engine,
             Suite::EngineV3 => &self.engine_v3,
+            Suite::EngineV3Patient => &self.engine_v3_patient,
             Suite::Socket => &self.socket,
             Suite::SocketV3 => &self.socket_v3,
             Suite::Bench => &self.bench,
@@ -183,6 +186,7 @@ fn elsewhere(suite: Suite) -> Option<SocketAddr> {
     let key = match suite {
         Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
         Suite::EngineV3 => "SOCKETMESH_TARGET_ENGINE_V3",
+        Suite::EngineV3Patient => "SOCKETMESH_TARGET_ENGINE_V3_PATIENT",
         Suite::Socket => "SOCKETMESH_TARGET_SOCKET",
         Suite::SocketV3 => "SOCKETMESH_TARGET_SOCKET_V3",
         Suite::Bench => "SOCKETMESH_TARGET_BENCH",

@@ -2,21 +2,29 @@
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::app::{App, connected, plain};
+use cluster_tests::app::{App, Guest, connected, plain};
 use cluster_tests::deadline::within;
 use cluster_tests::websocket::Received;
 use hyper::Method;
-use socketmesh::{Handshake, Node, NodeBuilder, Refusal, Socket, engine, namespace, socket};
+use socketmesh::{Handshake, Node, NodeBuilder, Refusal, Socket, engine, namespace, namespaces, socket};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 /// Nodes of one test, with two namespaces.
 async fn app(count: usize, configured: impl Fn(NodeBuilder) -> NodeBuilder) -> App {
     App::start(count, |seen| {
         let undecided =
             namespace("/undecided").auth(async |_: Handshake| pending::<Result<(), Refusal>>().await);
+        let decided = Arc::clone(seen);
+        let late = namespaces("^/late-").auth(async move |_: Handshake| {
+            decided.gate("late").await;
+            Ok::<(), Refusal>(())
+        });
         configured(Node::builder())
+            .namespace(late)
             .namespace(plain("/", seen))
             .namespace(plain("/other", seen))
             .namespace(undecided)
@@ -33,12 +41,7 @@ fn counter(node: &Node, name: &str) -> u64 {
 }
 
 /// Emits to a room until one member is disconnected, at the pace of another; gives how many it took.
-async fn emit_until_gone(
-    app: &App,
-    room: &str,
-    slow: &Socket,
-    witness: &mut cluster_tests::app::Guest,
-) -> usize {
+async fn emit_until_gone(app: &App, room: &str, slow: &Socket, witness: &mut Guest) -> usize {
     let load = "x".repeat(64 * 1024);
     for number in 0..2000 {
         app.of(0, "/").to(room).emit("load", &(number, &load)).expect("it encodes");
@@ -199,7 +202,7 @@ async fn a_flood_waits_outside_of_the_node_and_loses_nothing() {
             }
         };
         let mut flood = Box::pin(flood);
-        let stuck = tokio::time::timeout(STUCK, &mut flood).await;
+        let stuck = timeout(STUCK, &mut flood).await;
         assert!(stuck.is_err(), "the node took 20 MB that nobody handles");
         assert_eq!(app.seen.handled_of(id), ["waits"]);
         app.seen.open(&gate);
@@ -230,6 +233,45 @@ async fn a_flood_over_polling_is_answered_when_there_is_room() {
     assert_eq!(polling.packets(1).await, ["431[1]"]);
     let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     assert_eq!(app.seen.handled_of(id)[2..], expected);
+}
+
+/// Whether a question is not even read while the gate is shut, and answered when it is open.
+async fn waits_behind(app: &App, guest: &mut Guest, gate: &str) {
+    guest.emit(r#"1["echo",1]"#).await;
+    let answered = async { while guest.hears().await != "431[1]" {} };
+    let mut answered = std::pin::pin!(answered);
+    assert!(timeout(STUCK, &mut answered).await.is_err(), "the client is still read from");
+    app.seen.open(gate);
+    within("the answer", answered).await;
+}
+
+#[tokio::test]
+async fn more_namespaces_let_no_more_events_wait() {
+    for count in [1, 3] {
+        let app = app(count, |node| node).await;
+        let mut guest = app.guest(2).await;
+        for n in 0..10 {
+            guest.ws.send(&format!("40/late-{n},")).await;
+            for _ in 0..50 {
+                guest.ws.send(&format!(r#"42/late-{n},["early"]"#)).await;
+            }
+        }
+        waits_behind(&app, &mut guest, "late").await;
+    }
+}
+
+#[tokio::test]
+async fn leaving_and_coming_back_lets_no_more_events_wait() {
+    for count in [1, 3] {
+        let app = app(count, |node| node).await;
+        let mut guest = app.guest(1).await;
+        for _ in 0..300 {
+            guest.ws.send("40/other,").await;
+            guest.ws.send(r#"42/other,["wait","back"]"#).await;
+            guest.ws.send("41/other,").await;
+        }
+        waits_behind(&app, &mut guest, "back").await;
+    }
 }
 
 #[tokio::test]

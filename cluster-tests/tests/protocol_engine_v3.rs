@@ -399,10 +399,19 @@ async fn clients_of_version_4_may_use_scripts_too(target: Target) {
     assert_handshake(&argument(&reply, "0"), &json!(["websocket"]));
 }
 
+// What the handshake says of the heartbeat, and the heartbeat.
 on_every_target! {
     EngineV3:
     a_polling_handshake_is_a_packet_with_its_length,
     a_websocket_handshake_opens_a_session_without_upgrades,
+    clients_of_version_4_may_use_scripts_too,
+    with_j_a_payload_is_a_script,
+    a_silent_session_ends_after_interval_and_timeout,
+    any_packet_keeps_a_session_alive,
+}
+
+on_every_target! {
+    EngineV3Patient:
     whoever_does_not_say_4_means_3,
     clients_of_version_4_are_served_as_well,
     a_wrong_handshake_is_refused_as_in_version_4,
@@ -422,8 +431,6 @@ on_every_target! {
     an_invalid_packet_over_websocket_closes,
     a_ping_over_polling_is_answered,
     a_ping_over_websocket_is_answered_with_its_data,
-    a_silent_session_ends_after_interval_and_timeout,
-    any_packet_keeps_a_session_alive,
     a_pong_of_the_client_closes_the_session,
     one_pong_waits_however_often_a_client_pings,
     a_close_over_polling_releases_the_poll_with_a_noop,
@@ -433,12 +440,10 @@ on_every_target! {
     b64_counts_for_the_transport_that_asked,
     requests_after_the_upgrade_are_refused_and_harmless,
     three_nodes_take_part_in_one_session,
-    with_j_a_payload_is_a_script,
     a_script_is_escaped_and_a_form_unescaped,
     of_j_only_the_digits_count,
     scripts_get_bytes_as_base64_only_and_post_forms_only,
     scripts_release_polls_and_upgrade,
-    clients_of_version_4_may_use_scripts_too,
 }
 
 mod where_version_3_is_not_allowed {

@@ -154,6 +154,12 @@ impl PeerInterest {
         self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room)) || self.presumed.contains_key(&room)
     }
 
+    /// How many rooms are presumed.
+    #[cfg(test)]
+    pub(crate) fn presumptions(&self) -> usize {
+        self.presumed.len()
+    }
+
     /// The last version applied.
     pub(crate) fn version(&self) -> u64 {
         self.version

@@ -225,7 +225,12 @@ impl Peer {
 
     /// Drops what got too old.
     pub(crate) fn expire(&self, now: Instant) {
-        self.outbound.lock().log.expire(now);
+        let mut outbound = self.outbound.lock();
+        outbound.log.expire(now);
+        if outbound.link == 0 {
+            // Nobody joins a room by what it will not get, and what it did get the next link tells.
+            self.interest.lock().settle(outbound.log.dropped());
+        }
     }
 
     /// Nothing more is kept for this peer until it is linked again. Returns how many bodies it did not get.

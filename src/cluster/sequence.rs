@@ -130,6 +130,11 @@ impl SendLog {
         self.acked + 1
     }
 
+    /// Everything up to this number is not kept any more, acknowledged or not.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.first() - 1
+    }
+
     /// Whether there is something to write.
     pub(crate) fn has_more(&self) -> bool {
         self.cursor < self.next

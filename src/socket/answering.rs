@@ -47,8 +47,9 @@ impl Namespaces {
             return answering.failed();
         };
         let answer = namespace.answer(ask.question, &ask.selection, answering.clone());
-        // Ends at the deadline: by then nobody waits.
-        tokio::spawn(async move {
+        // Ends at the deadline: by then nobody waits. A node that stops ends its answers before it says goodbye.
+        let runtime = namespace.runtime().clone();
+        runtime.spawn(async move {
             if timeout(ask.timeout, run_to_end(answer)).await == Ok(false) {
                 tracing::error!(ns = %namespace.path, "an answer to another node panicked");
                 answering.failed();

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::backlog::Backlog;
 use super::behaviour::{Admission, Data};
 use super::broadcast::Flags;
 use super::error::{DisconnectReason, PacketError, Refusal};
@@ -46,6 +47,8 @@ pub struct Connection {
     session: Session,
     app: Arc<SocketIo>,
     decoder: Decoder,
+    /// What waits for the handlers of all of its sockets.
+    backlog: Arc<Backlog>,
     /// One entry for each namespace the client is in, is about to enter, or was put out of.
     sockets: Vec<(ByteString, Presence)>,
     /// Until when the client must have joined its first namespace.
@@ -71,6 +74,7 @@ impl Connection {
             session,
             app,
             decoder,
+            backlog: Arc::default(),
             sockets: Vec::new(),
             join_by,
             attachments_by: None,
@@ -179,7 +183,8 @@ impl Connection {
 
     fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
         let admission = namespace.admit(handshake.clone());
-        let socket = RawSocket::new(id, namespace, self.session.clone(), handshake);
+        let (session, backlog) = (self.session.clone(), Arc::clone(&self.backlog));
+        let socket = RawSocket::new(id, namespace, session, backlog, handshake);
         match admission {
             Admission::Open(data) => {
                 self.enter(ns, Presence::Connected(Arc::clone(&socket)));
@@ -345,10 +350,11 @@ impl engine::Client for Connection {
     }
 
     fn is_busy(&self) -> bool {
-        self.sockets.iter().any(|(_, presence)| match presence {
-            Presence::Connecting(socket, _) | Presence::Connected(socket) => socket.is_full(),
-            Presence::Left => false,
-        })
+        let awaits_acks = |(_, presence): &(_, Presence)| match presence {
+            Presence::Connected(socket) => socket.awaits_acks(),
+            Presence::Connecting(..) | Presence::Left => false,
+        };
+        self.backlog.is_brimming() || (self.backlog.is_full() && !self.sockets.iter().any(awaits_acks))
     }
 
     fn handle_close(mut self, reason: CloseReason) {

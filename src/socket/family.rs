@@ -36,7 +36,7 @@ impl Family {
         self.children.lock().get(path)?.upgrade()
     }
 
-    /// The same, or else a new one.
+    /// The same, or else a new one; `make` runs while the children are locked.
     pub(crate) fn child(
         &self,
         path: &Arc<str>,

@@ -170,7 +170,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// Runs for every event of a client before its handler, whether it has one or not; an error stops the event, and
     /// becomes the client's ack as one of the handler does. Node: `socket.use()`, which answers nothing.
     ///
-    /// Several run in the order in which they were given. Name and arguments are those the handler gets.
+    /// Several run in the order in which they were given. One that disconnects the socket stops the event as well. Name and arguments are those the handler gets.
     ///
     /// ```
     /// # use socketmesh::{EventError, Handshake, RawArgs, Refusal, Socket, namespace};

@@ -166,7 +166,9 @@ impl NamespaceState {
         while let Some(observation) = self.next_observation() {
             let told = match observation {
                 Observation::Room(event) => {
-                    run_to_end(self.behaviour().room(NamespaceRef(Arc::clone(&self)), event)).await
+                    let of = NamespaceRef(Arc::clone(&self));
+                    // Called in there, too: who is no `async` closure may panic before there is a future.
+                    run_to_end(async { self.behaviour().room(of, event).await }).await
                 }
                 Observation::Outgoing(sockets, event) => self.tell_outgoing(sockets, &event).await,
             };

@@ -2,7 +2,7 @@
 //!
 //! Events wait in the inbox, and one task drains it: it exists only while there is something to handle, so events of
 //! one client are handled in order, and a slow handler delays that client's next event and nothing else. Acks bypass
-//! the inbox; a client is read from for them, too, until far more waits than usual.
+//! the inbox; a client is read from for them, too, until far more waits than usual ([`Backlog`]).
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::acks::Acks;
 use super::args::RawArgs;
+use super::backlog::Backlog;
 use super::broadcast::Flags;
 use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
@@ -37,10 +38,8 @@ pub(crate) struct RawSocket {
     data: OnceLock<Arc<dyn Any + Send + Sync>>,
     connected: AtomicBool,
     inbox: Mutex<Inbox>,
-    /// The inbox is full: the client is not read from, unless an ack of it is awaited.
-    full: AtomicBool,
-    /// The inbox holds far more than that: the client is not read from at all.
-    brimming: AtomicBool,
+    /// Of its client: what waits in the inbox counts there.
+    backlog: Arc<Backlog>,
     acks: Mutex<Acks<Waiter>>,
 }
 
@@ -54,7 +53,6 @@ pub(crate) enum Waiter {
 /// What waits for the handlers of one socket.
 struct Inbox {
     queue: VecDeque<Work>,
-    bytes: usize,
     drain: Drain,
     /// The rooms the socket left when it was disconnected, until `on_disconnecting` has ended.
     left: Vec<Room>,
@@ -82,9 +80,10 @@ impl RawSocket {
         id: SocketId,
         namespace: Arc<NamespaceState>,
         session: Session,
+        backlog: Arc<Backlog>,
         handshake: Handshake,
     ) -> Arc<Self> {
-        let inbox = Inbox { queue: VecDeque::new(), bytes: 0, drain: Drain::Held, left: Vec::new() };
+        let inbox = Inbox { queue: VecDeque::new(), drain: Drain::Held, left: Vec::new() };
         Arc::new(Self {
             id,
             namespace,
@@ -93,8 +92,7 @@ impl RawSocket {
             data: OnceLock::new(),
             connected: AtomicBool::new(false),
             inbox: Mutex::new(inbox),
-            full: AtomicBool::new(false),
-            brimming: AtomicBool::new(false),
+            backlog,
             acks: Mutex::new(Acks::default()),
         })
     }
@@ -103,14 +101,19 @@ impl RawSocket {
         self.connected.load(Ordering::Acquire)
     }
 
-    /// Whether so much waits for the handlers that the client should not be read from.
-    pub(crate) fn is_full(&self) -> bool {
-        self.brimming.load(Ordering::Acquire)
-            || (self.full.load(Ordering::Acquire) && self.acks.lock().is_empty())
+    /// Whether an ack of the client is awaited.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        !self.acks.lock().is_empty()
     }
 
     pub(crate) fn data(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.data.get()
+    }
+
+    /// Whether the server disconnected it: nothing that its client sent is handled any further.
+    pub(crate) fn is_turned_out(&self) -> bool {
+        let of_the_server = |work: &Work| matches!(work, Work::Disconnected(why) if why.is_of_the_server());
+        !self.is_connected() && self.inbox.lock().queue.iter().any(of_the_server)
     }
 
     /// The rooms it left when it was disconnected, while they are kept.
@@ -127,7 +130,7 @@ impl RawSocket {
         self.write(&packet::connect(&self.namespace.path, self.id, protocol), Flags::default());
         self.namespace.insert(self);
         let mut inbox = self.inbox.lock();
-        inbox.queue.push_front(Work::Connected);
+        inbox.queue.push_front(self.counted(Work::Connected));
         inbox.drain = Drain::Idle;
         self.start(inbox);
     }
@@ -138,12 +141,14 @@ impl RawSocket {
         if inbox.drain != Drain::Held && !self.is_connected() {
             return;
         }
-        inbox.bytes += event.len();
-        inbox.queue.push_back(Work::Event(event));
-        let beyond = |times| inbox.queue.len() >= times * INBOX_EVENTS || inbox.bytes >= times * INBOX_BYTES;
-        self.full.fetch_or(beyond(1), Ordering::AcqRel);
-        self.brimming.fetch_or(beyond(BRIM), Ordering::AcqRel);
+        inbox.queue.push_back(self.counted(Work::Event(event)));
         self.start(inbox);
+    }
+
+    /// Whatever is queued waits from now on.
+    fn counted(&self, work: Work) -> Work {
+        self.backlog.add(work.bytes());
+        work
     }
 
     /// The answer to an [`RawSocket::call`]; one that nobody waits for is ignored.
@@ -164,7 +169,7 @@ impl RawSocket {
             self.forget_ack(id);
             return Err(AckError::Disconnected);
         }
-        if self.full.load(Ordering::Acquire) {
+        if self.backlog.is_full() {
             // The ack may wait behind what is not read.
             self.session.resume();
         }
@@ -186,16 +191,13 @@ impl RawSocket {
         drop(self.acks.lock().drain());
         let mut inbox = self.inbox.lock();
         if reason.is_of_the_server() {
-            inbox.queue.retain(|work| !matches!(work, Work::Event(_)));
-            inbox.bytes = 0;
+            inbox.forget(&self.backlog, |work| matches!(work, Work::Event(_)));
         }
         inbox.left = left;
         if self.namespace.behaviour().awaits_disconnecting() {
-            inbox.queue.push_back(Work::Disconnecting(reason));
+            inbox.queue.push_back(self.counted(Work::Disconnecting(reason)));
         }
-        inbox.queue.push_back(Work::Disconnected(reason));
-        self.full.store(false, Ordering::Release);
-        self.brimming.store(false, Ordering::Release);
+        inbox.queue.push_back(self.counted(Work::Disconnected(reason)));
         self.start(inbox);
         self.session.resume();
         true
@@ -266,12 +268,7 @@ impl RawSocket {
             inbox.queue = VecDeque::new();
             return None;
         };
-        if let Work::Event(event) = &work {
-            inbox.bytes = inbox.bytes.saturating_sub(event.len());
-        }
-        let has_room = inbox.queue.len() < INBOX_EVENTS / 2 && inbox.bytes < INBOX_BYTES / 2;
-        if has_room && self.full.swap(false, Ordering::AcqRel) {
-            self.brimming.store(false, Ordering::Release);
+        if self.backlog.remove(1, work.bytes()) {
             self.session.resume();
         }
         Some(work)
@@ -335,6 +332,38 @@ impl RawSocket {
     }
 }
 
+impl Inbox {
+    /// Drops what waits, as far as it is like that.
+    fn forget(&mut self, backlog: &Backlog, is_like: impl Fn(&Work) -> bool) {
+        let (mut calls, mut bytes) = (0, 0);
+        self.queue.retain(|work| {
+            let dropped = is_like(work);
+            if dropped {
+                (calls, bytes) = (calls + 1, bytes + work.bytes());
+            }
+            !dropped
+        });
+        // Whoever disconnects has the session look whether there is room again.
+        let _has_room = backlog.remove(calls, bytes);
+    }
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.len(),
+            Self::Connected | Self::Disconnecting(_) | Self::Disconnected(_) => 0,
+        }
+    }
+}
+
+impl Drop for RawSocket {
+    /// A client that was not admitted: what it sent waits for nobody.
+    fn drop(&mut self) {
+        self.inbox.get_mut().forget(&self.backlog, |_| true);
+    }
+}
+
 impl fmt::Debug for RawSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
@@ -373,12 +402,3 @@ pub(crate) async fn caught<T>(handler: impl Future<Output = T>) -> Option<T> {
     })
     .await
 }
-
-/// So many times more may wait while an ack is awaited.
-const BRIM: usize = 4;
-
-/// Events that may wait for one socket's handlers before its client is no longer read from.
-const INBOX_EVENTS: usize = 256;
-
-/// Bytes that may wait for one socket's handlers before its client is no longer read from.
-const INBOX_BYTES: usize = 1 << 20;

@@ -80,7 +80,7 @@ impl NamespaceState {
             return refused.refuse();
         }
         if !std::mem::replace(&mut events.draining, true) {
-            tokio::spawn(Arc::clone(self).drain_server_events());
+            self.runtime().spawn(Arc::clone(self).drain_server_events());
         }
     }
 

@@ -29,7 +29,7 @@ use crate::telemetry::Seldom;
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
-    /// Whose it is: nobody's yet, if a client has to be asked about first.
+    /// Whose it is: nobody's yet, if a client has to be asked about first. Its first client that is admitted decides.
     described: OnceLock<Arc<Described>>,
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
     place: Place,
@@ -77,9 +77,10 @@ impl NamespaceState {
             Some(described) => described,
             None => {
                 let parent = self.place.family.parent_for(&handshake).await.ok_or_else(invalid)?;
+                let data = parent.behaviour.admit(handshake.clone()).decided().await?;
                 let described = self.described.get_or_init(|| Arc::clone(&parent));
                 if Arc::ptr_eq(described, &parent) {
-                    return described.behaviour.admit(handshake).decided().await;
+                    return Ok(data);
                 }
                 // Another client was quicker, and is in the namespace of another parent.
                 described
@@ -266,7 +267,7 @@ impl Namespaces {
         &self.answering
     }
 
-    /// Resolves when no handler of a socket runs.
+    /// Resolves when no handler runs, of a socket or a server event.
     pub(crate) async fn settled(&self) {
         self.place.runtime.ended().await;
     }
@@ -297,8 +298,11 @@ impl Namespaces {
 
     fn child(&self, path: &Arc<str>) -> Arc<NamespaceState> {
         let Place { family, .. } = &self.place;
-        let make = || NamespaceState::new(Arc::clone(path), family.parent_of(path), self.place.clone());
-        family.child(path, make)
+        family.find(path).unwrap_or_else(|| {
+            // Patterns are matched here, before the children are locked.
+            let parent = family.parent_of(path);
+            family.child(path, || NamespaceState::new(Arc::clone(path), parent, self.place.clone()))
+        })
     }
 }
 

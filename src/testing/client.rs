@@ -164,10 +164,14 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// Something comes, or had come and was not asked for.
+    /// Something comes, or had come and was not asked for; or the client is disconnected, now or before: then it could
+    /// hear nothing.
     pub async fn silent(&mut self) {
-        if let Ok(Some(event)) = timeout(Self::SILENCE, self.events.recv()).await {
+        let heard = timeout(Self::SILENCE, self.events.recv()).await;
+        if let Ok(Some(event)) = heard {
             self.unread.push_back(event);
+        } else if let Some(why) = self.session.closed() {
+            self.was_disconnected("silence", &why);
         }
         assert!(self.unread.is_empty(), "{self} should have received nothing, but {}", self.received());
     }
@@ -280,10 +284,15 @@ impl Client {
             Ok(Some(event)) => event,
             Ok(None) => {
                 let why = self.session.closed().unwrap_or_default();
-                panic!("{self} waits for {name:?}, but was disconnected ({why}); {}", self.received())
+                self.was_disconnected(&format!("{name:?}"), &why)
             }
             Err(_) => panic!("{self} waits for {name:?}; {}", self.received()),
         }
+    }
+
+    #[expect(clippy::panic, reason = "a test fails by a panic")]
+    fn was_disconnected(&self, waits_for: &str, why: &str) -> ! {
+        panic!("{self} waits for {waits_for}, but was disconnected ({why}); {}", self.received())
     }
 
     /// What was received and not asked for, in words.

@@ -1,5 +1,6 @@
 //! The kit by its own means: a cluster of an application with rooms, and what befalls it, in virtual time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{CallError, Client, TestCluster};
 use crate::engine;
-use crate::socket::{Args, DisconnectReason, EventError, Handshake, Refusal, Socket, namespace};
+use crate::id::SocketId;
+use crate::socket::{
+    Args, DisconnectReason, EventError, Handshake, Refusal, Room, RoomEvent, Socket, namespace, namespaces,
+};
 use crate::{Node, NodeBuilder};
 
 /// Who left, why, and from which node.
@@ -177,6 +181,173 @@ async fn who_is_killed_leaves_every_view_and_its_clients_reconnect_elsewhere() {
     bob.silent().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(seen.lock().is_empty(), "handlers of a killed node ran: {:?}", seen.lock());
+}
+
+/// Two nodes whose handler of the server event "work" takes a second, and a client to ask them.
+async fn working(done: &Arc<Mutex<u32>>) -> TestCluster {
+    let done = Arc::clone(done);
+    TestCluster::start(2, move |_| {
+        let done = Arc::clone(&done);
+        let slow = namespace("/").on_server_event("work", async move |()| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            *done.lock() += 1;
+            Ok(())
+        });
+        Node::builder().namespace(slow)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_has_handled_the_server_events_that_it_got() {
+    let done = Arc::default();
+    let mut cluster = working(&done).await;
+    cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
+    cluster.settled().await;
+    cluster.leave(1).await;
+    assert_eq!(*done.lock(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_node_handles_no_server_event_any_further() {
+    let done = Arc::default();
+    let mut cluster = working(&done).await;
+    cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
+    cluster.settled().await;
+    cluster.kill(1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(*done.lock(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_comes_and_goes_misses_nothing_of_other_nodes() {
+    let rooms = || {
+        namespaces("^/room-").on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?))
+    };
+    let cluster = TestCluster::start(3, move |_| Node::builder().namespace(rooms())).await;
+    cluster.delay(Duration::from_millis(1)..=Duration::from_millis(30));
+    for round in 0..30 {
+        let (one, other) = (round % 3, (round + 1) % 3);
+        let mut ann = cluster.node(one).connect("/room-1", &()).await.unwrap();
+        ann.call::<()>("join", "red").await.unwrap();
+        let emitted = cluster.node(other).node().of("/room-1").to("red").emit("round", &round);
+        emitted.unwrap();
+        assert_eq!(ann.recv::<usize>("round").await, round);
+        if round % 2 == 0 { ann.disconnect().await } else { ann.drop_connection() }
+    }
+}
+
+/// What was told of the rooms of one node: which there are, and who is in them.
+#[derive(Default)]
+struct Told {
+    rooms: HashSet<Room>,
+    members: HashSet<(Room, SocketId)>,
+    changes: usize,
+    /// What cannot be.
+    faults: Vec<RoomEvent>,
+}
+
+impl Told {
+    fn change(&mut self, event: RoomEvent) {
+        self.changes += 1;
+        let right = match event.clone() {
+            RoomEvent::Created { room } => self.rooms.insert(room),
+            RoomEvent::Joined { room, socket } => {
+                self.rooms.contains(&room) && self.members.insert((room, socket))
+            }
+            RoomEvent::Left { room, socket } => self.members.remove(&(room, socket)),
+            RoomEvent::Deleted { room } => {
+                self.members.iter().all(|(of, _)| *of != room) && self.rooms.remove(&room)
+            }
+        };
+        if !right {
+            self.faults.push(event);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_told_of_rooms_is_balanced_whoever_changes_them_at_once() {
+    let told = [(); 3].map(|()| Arc::new(Mutex::new(Told::default())));
+    let seen = told.clone();
+    let cluster = TestCluster::start(3, move |number| {
+        let told = Arc::clone(&told[number]);
+        let watched = namespace("/")
+            .on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?))
+            .on_room(move |_, event| {
+                told.lock().change(event);
+                std::future::ready(())
+            });
+        Node::builder().namespace(watched)
+    })
+    .await;
+    let commands = (0..3).map(|number| {
+        let all = cluster.node(number).node().of("/");
+        tokio::spawn(async move {
+            for round in 0..50 {
+                let rooms = ["red", "blue", "green"];
+                let (room, other) = (rooms[round % 3], rooms[(round + number) % 3]);
+                all.sockets_join([room]);
+                all.to(room).sockets_leave([other]);
+                all.local().sockets_join([other]);
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let commands: Vec<_> = commands.collect();
+    for round in 0..20 {
+        let mut clients = Vec::new();
+        for number in 0..3 {
+            clients.push(member(&cluster, number, "red").await);
+        }
+        if round % 2 == 0 {
+            let gone = cluster.node(round % 3).node().of("/").disconnect_sockets(false);
+            drop(gone.await);
+        }
+        drop(clients);
+    }
+    for commanded in commands {
+        commanded.await.unwrap();
+    }
+    let balanced = async {
+        while !seen.iter().all(|told| told.lock().rooms.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Client::PATIENCE, balanced).await.unwrap();
+    for told in seen {
+        let Told { members, changes, faults, .. } = &*told.lock();
+        assert!(
+            faults.is_empty() && members.is_empty() && *changes > 100,
+            "{faults:?} {members:?} {changes}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn virtual_time_waits_for_blocking_work() {
+    let slow = namespace("/").on("read", async |_: Socket, (): ()| {
+        let before = Instant::now();
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await?;
+        Ok(before.elapsed() < Duration::from_millis(500))
+    });
+    let slow = Mutex::new(Some(slow));
+    let cluster =
+        TestCluster::start(1, move |_| Node::builder().namespace(slow.lock().take().unwrap())).await;
+    let ann = cluster.node(0).connect("/", &()).await.unwrap();
+    assert!(ann.call::<bool>("read", &()).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "was disconnected (transport close)")]
+async fn who_is_disconnected_is_not_merely_silent() {
+    let mut cluster = three().await;
+    let mut ann = member(&cluster, 0, "room").await;
+    let killing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.kill(0).await;
+    };
+    tokio::join!(ann.silent(), killing);
 }
 
 #[tokio::test(start_paused = true)]

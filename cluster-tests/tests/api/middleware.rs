@@ -5,10 +5,11 @@ use std::sync::Arc;
 use cluster_tests::app::{App, Guest, Seen, connected};
 use cluster_tests::on_one_and_three_nodes;
 use serde::Deserialize;
-use socketmesh::{EventError, Handshake, Namespace, RawArgs, Refusal, Socket, namespace};
+use socketmesh::id::SocketId;
+use socketmesh::{DisconnectReason, EventError, Handshake, Namespace, RawArgs, Refusal, Socket, namespace};
 
 pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'static> {
-    let [any, first, second, noting, left] = [(); 5].map(|()| Arc::clone(seen));
+    let [any, first, second, noting, out, left] = [(); 6].map(|()| Arc::clone(seen));
     let note = |seen: &Seen, socket: &Socket<String>, what: String| seen.handled.note((socket.id(), what));
     namespace("/checked")
         .admit(async |handshake: Handshake| admitted(&handshake, "first"))
@@ -27,6 +28,10 @@ pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'stati
                 "forbidden" => Err(EventError::new("forbidden", "not for you")),
                 "broken" => Ok("x".parse::<u8>().map(drop)?),
                 "panic" => panic!("a middleware of the tests panics"),
+                "out" => {
+                    socket.disconnect();
+                    Ok(())
+                }
                 _ => Ok(()),
             }
         })
@@ -37,6 +42,10 @@ pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'stati
         .on("do", async move |socket: Socket<String>, what: String| {
             note(&noting, &socket, format!("does {what}"));
             Ok(what)
+        })
+        .on("out", async move |socket: Socket<String>, ()| {
+            note(&out, &socket, "goes out".to_owned());
+            Ok(())
         })
         .on("forbidden", async |_: Socket<String>, (): ()| Ok("allowed"))
         .on_disconnect(async move |socket: Socket<String>, reason| {
@@ -76,6 +85,13 @@ async fn enter(app: &App) -> (Guest, String) {
 
 fn handled(app: &App, id: &str) -> Vec<String> {
     app.seen.handled.all(|(of, what)| (of.to_string() == id).then(|| what.clone()))
+}
+
+/// Why a socket left, as soon as its `on_disconnect` ran.
+async fn reason(app: &App, id: &str) -> &'static str {
+    let left =
+        |(left, reason): &(SocketId, DisconnectReason)| (left.to_string() == id).then(|| reason.as_str());
+    app.seen.left.find("on_disconnect", left).await
 }
 
 async fn middleware_runs_in_order_before_the_handler(app: &App) {
@@ -119,11 +135,16 @@ async fn a_panic_in_middleware_disconnects_its_socket(app: &App) {
     let (mut guest, id) = enter(app).await;
     guest.emit(r#"["panic"]"#).await;
     assert_eq!(guest.hears().await, "41/checked,");
-    let left = |(left, reason): &(socketmesh::id::SocketId, socketmesh::DisconnectReason)| {
-        (left.to_string() == id).then(|| reason.as_str())
-    };
-    assert_eq!(app.seen.left.find("on_disconnect", left).await, "server namespace disconnect");
+    assert_eq!(reason(app, &id).await, "server namespace disconnect");
     assert_eq!(handled(app, &id), ["any panic ", "first panic "]);
+}
+
+async fn an_event_whose_middleware_disconnects_the_socket_is_not_handled(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    guest.emit(r#"["out"]"#).await;
+    assert_eq!(guest.hears().await, "41/checked,");
+    assert_eq!(reason(app, &id).await, "server namespace disconnect");
+    assert_eq!(handled(app, &id), ["any out ", "first out "]);
 }
 
 async fn checks_run_in_order_before_auth_and_the_first_refusal_ends_it(app: &App) {
@@ -149,5 +170,6 @@ on_one_and_three_nodes! {
     an_error_of_a_middleware_stops_the_event_and_is_its_ack,
     what_nobody_handles_passes_observers_and_middleware_too,
     a_panic_in_middleware_disconnects_its_socket,
+    an_event_whose_middleware_disconnects_the_socket_is_not_handled,
     checks_run_in_order_before_auth_and_the_first_refusal_ends_it,
 }

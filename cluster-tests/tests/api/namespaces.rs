@@ -31,6 +31,8 @@ struct Wish {
     first: String,
     second: String,
     refuse: bool,
+    /// What the `auth` of the second waits for.
+    gate: Option<String>,
 }
 
 pub(crate) fn first_parent(seen: &Arc<Seen>) -> Namespace {
@@ -41,11 +43,17 @@ pub(crate) fn first_parent(seen: &Arc<Seen>) -> Namespace {
 }
 
 pub(crate) fn second_parent(seen: &Arc<Seen>) -> Namespace {
-    let seen = Arc::clone(seen);
+    let (seen, deciding) = (Arc::clone(seen), Arc::clone(seen));
     namespaces_where(async move |handshake: Handshake| answer(&seen, "second", &handshake).await)
-        .auth(async |handshake: Handshake| match wish(&handshake).refuse {
-            true => Err(Refusal::new("refused by auth")),
-            false => Ok(()),
+        .auth(async move |handshake: Handshake| {
+            let Wish { refuse, gate, .. } = wish(&handshake);
+            if let Some(gate) = gate {
+                deciding.gate(&gate).await;
+            }
+            match refuse {
+                true => Err(Refusal::new("refused by auth")),
+                false => Ok(()),
+            }
         })
         .on("which", async |_: Socket, ()| Ok("second"))
 }
@@ -272,6 +280,27 @@ async fn nothing_is_left_of_a_namespace_whose_only_client_was_refused(app: &App)
     becomes_the_firsts(&mut ws, path).await;
 }
 
+async fn who_is_not_admitted_yet_keeps_nobody_out(app: &App) {
+    let at = app.nodes.target.at(1);
+    for (path, refuse) in [("/asked-squat", true), ("/asked-slow", false)] {
+        let gate = format!("gate of {path}");
+        let (mut slow, mut quick) = (at.websocket().await, at.websocket().await);
+        slow.send(&format!(r#"40{path},{{"second":"yes","refuse":{refuse},"gate":"{gate}"}}"#)).await;
+        let taken = async {
+            while asked(app, "second", path) < 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the second to be asked", taken).await;
+        connected(&ask_for(&mut quick, path, r#"{"first":"yes"}"#).await, path);
+        assert_eq!(which(&mut quick, path).await, format!(r#"43{path},7["first"]"#));
+        app.seen.open(gate);
+        // Admitted or not, by now it is the namespace of another.
+        let told = if refuse { "refused by auth" } else { "Invalid namespace" };
+        assert_eq!(slow.packet_text().await, format!(r#"44{path},{{"message":"{told}"}}"#));
+    }
+}
+
 #[tokio::test]
 async fn a_client_may_be_in_so_many_namespaces() {
     let app = App::start(1, |seen| {
@@ -312,4 +341,5 @@ on_one_and_three_nodes! {
     every_client_is_asked_about_and_only_whose_namespace_it_is,
     nothing_is_left_of_a_namespace_that_everybody_left,
     nothing_is_left_of_a_namespace_whose_only_client_was_refused,
+    who_is_not_admitted_yet_keeps_nobody_out,
 }

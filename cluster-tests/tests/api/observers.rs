@@ -27,10 +27,13 @@ pub(crate) fn described(seen: &Arc<Seen>) -> Namespace {
         .on_any_outgoing(async move |socket: Socket, event: String, _: RawArgs| {
             again.handled.note((socket.id(), format!("again {event}")));
         })
-        .on_room(async move |of: NamespaceRef, event: RoomEvent| {
-            assert!(&**event.room() != "panic", "an observer of the tests panics");
-            assert_eq!(of.path(), "/observed");
-            rooms.open(told(&event));
+        .on_room(move |of: NamespaceRef, event: RoomEvent| {
+            assert!(&**event.room() != "panic at once", "an observer of the tests panics");
+            async move {
+                assert!(&**event.room() != "panic", "an observer of the tests panics");
+                assert_eq!(of.path(), "/observed");
+                rooms.open(told(&event));
+            }
         })
 }
 
@@ -146,6 +149,7 @@ async fn rooms_are_created_before_a_join_and_deleted_after_a_leave(app: &App) {
     second.socket.leave(&room);
     assert!(app.of(0, "/observed").to(&one).sockets_leave([&room]).await.missing.is_empty());
     first.socket.join("panic").await.expect("connected");
+    first.socket.join("panic at once").await.expect("connected");
     first.socket.join(&room).await.expect("connected");
     first.socket.disconnect();
     app.seen.gates.find("its own room to be deleted", |told| told.ends_with(&one).then_some(())).await;

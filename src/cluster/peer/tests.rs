@@ -255,3 +255,17 @@ fn the_control_actor_does_not_wait_for_a_delivery() {
     }
     assert_eq!(delivered, 1);
 }
+
+#[test]
+fn what_a_peer_never_got_leaves_no_presumption() {
+    let mut pair = Pair::new();
+    pair.a.detach(1);
+    for room in 0..100 {
+        pair.a.push_command(wire::encode_broadcast(&broadcast(1)).unwrap(), &[room], pair.now);
+    }
+    pair.a.expire(pair.now + Duration::from_secs(5));
+    assert_eq!(pair.a.interest.lock().presumptions(), 100, "it may still get them");
+    pair.now += crate::cluster::sequence::MAX_AGE;
+    pair.a.expire(pair.now);
+    assert_eq!(pair.a.interest.lock().presumptions(), 0);
+}

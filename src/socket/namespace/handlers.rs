@@ -140,6 +140,7 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
     }
 
     fn event(&self, socket: Arc<RawSocket>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
+        let raw = Arc::clone(&socket);
         let Some(socket) = Socket::of(socket) else { return unknown_event() };
         if self.on_any.is_empty() && self.middleware.is_empty() {
             return self.dispatch(socket, event);
@@ -149,8 +150,10 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
                 observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
             }
             for check in &self.middleware {
+                still_wanted(&raw)?;
                 check(socket.clone(), event.name.to_string(), event.args.clone()).await?;
             }
+            still_wanted(&raw)?;
             self.dispatch(socket, event).await
         })
     }
@@ -236,6 +239,14 @@ where
 
 fn nothing() -> Outcome<()> {
     Box::pin(future::ready(Ok(())))
+}
+
+/// Fails when the server disconnected the socket while its event was on the way to the handler.
+fn still_wanted(socket: &RawSocket) -> Result<(), EventError> {
+    match socket.is_turned_out() {
+        true => Err(EventError::new("disconnected", "the server disconnected the socket")),
+        false => Ok(()),
+    }
 }
 
 fn unknown_event() -> Outcome<RawArgs> {

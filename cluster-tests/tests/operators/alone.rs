@@ -1,0 +1,35 @@
+//! One node, in a cluster or not, does the same alone.
+
+use crate::nodes::{Server, names, sorted};
+
+#[tokio::test]
+async fn a_node_on_its_own_does_the_same_alone() {
+    does_the_same_alone(&Server::serve("a", None).await).await;
+}
+
+#[tokio::test]
+async fn a_node_alone_in_its_cluster_does_the_same_alone() {
+    let server = Server::start("a", None).await;
+    server.sees(1).await;
+    does_the_same_alone(&server).await;
+}
+
+async fn does_the_same_alone(server: &Server) {
+    let (mut ann, mut bob) = (server.connect("ann").await, server.connect("bob").await);
+    let all = server.all();
+    assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);
+    all.to(&ann.id).sockets_join(["red"]).await;
+    assert_eq!(all.all_rooms().await.found, ["red".into()]);
+    let asking = tokio::spawn({
+        let all = all.clone();
+        async move { all.emit_with_ack::<i32, _>("ping", &()).await.expect("it encodes") }
+    });
+    ann.acknowledges("ping", "1").await;
+    bob.acknowledges("ping", "2").await;
+    assert_eq!(sorted(asking.await.expect("no panic").replies), [1, 2]);
+    let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.expect("it encodes");
+    assert_eq!((answers.replies.len(), answers.missing.len()), (0, 0));
+    all.to("red").disconnect_sockets(false);
+    assert_eq!(ann.packet().await, "41");
+    assert_eq!(names(&all.fetch_sockets().await), ["bob"]);
+}

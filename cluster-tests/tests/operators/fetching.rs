@@ -1,0 +1,103 @@
+//! Sockets and rooms of all nodes: `fetch_sockets`, `all_rooms`.
+
+use serde_json::json;
+
+use crate::nodes::{Client, names, three, three_with_clients};
+
+#[tokio::test]
+async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
+    let (servers, _clients) = three_with_clients().await;
+    for server in &servers {
+        assert_eq!(names(&server.all().fetch_sockets().await), ["ann", "bob", "cat"]);
+    }
+}
+
+#[tokio::test]
+async fn a_fetched_socket_tells_who_it_is_here_as_elsewhere() {
+    let ([a, b, _c], [ann, mut bob, _cat]) = three_with_clients().await;
+    bob.joins("red").await;
+    let here = b.all().to("red").fetch_sockets().await.found.remove(0);
+    let there = a.all().to("red").fetch_sockets().await.found.remove(0);
+    for socket in [&here, &there] {
+        assert_eq!((socket.id.to_string(), socket.node.as_str()), (bob.id.clone(), "b"));
+        assert_eq!(socket.rooms, ["red".into()], "without its own");
+        assert_eq!(socket.data, json!({ "name": "bob", "padding": "" }));
+        assert_eq!(socket.handshake.query_value("tag"), Some("x"));
+        assert_eq!(socket.handshake.header("upgrade"), Some("websocket"));
+        assert_eq!(socket.handshake.auth, json!({ "name": "bob" }));
+        assert!(socket.handshake.address.is_some() && !socket.handshake.secure);
+    }
+    assert_eq!(here.handshake, there.handshake);
+    drop(ann);
+}
+
+#[tokio::test]
+async fn fetching_takes_the_union_of_rooms_minus_the_excepted() {
+    let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
+    ann.joins("red").await;
+    bob.joins("red").await;
+    bob.joins("blue").await;
+    cat.joins("blue").await;
+    let all = a.all();
+    assert_eq!(names(&all.to("red").to("blue").fetch_sockets().await), ["ann", "bob", "cat"]);
+    assert_eq!(names(&all.to("red").to("blue").except("blue").fetch_sockets().await), ["ann"]);
+    assert_eq!(names(&all.except("red").fetch_sockets().await), ["cat"]);
+    assert_eq!(names(&all.to(&bob.id).fetch_sockets().await), ["bob"], "by its own room");
+    assert!(names(&all.to("green").fetch_sockets().await).is_empty());
+    assert_eq!(ann.calls("who else", "null").await, "[2]", "a socket does not find itself");
+}
+
+#[tokio::test]
+async fn fetching_locally_asks_nobody() {
+    let ([a, b, _c], _clients) = three_with_clients().await;
+    assert_eq!(names(&a.all().local().fetch_sockets().await), ["ann"]);
+    assert_eq!(names(&b.all().local().fetch_sockets().await), ["bob"]);
+}
+
+#[tokio::test]
+async fn an_answer_of_any_size_arrives_whole() {
+    let [a, b, _c] = three().await;
+    let mut clients = Vec::new();
+    for n in 0..12 {
+        let auth = json!({ "name": format!("{n:02}"), "padding": 300_000 });
+        clients.push(Client::connect(b.http, "", &auth).await);
+    }
+    let sockets = a.all().fetch_sockets().await;
+    assert_eq!(names(&sockets).len(), 12);
+    let whole =
+        |socket: &socketmesh::RemoteSocket| socket.data["padding"].as_str().map(str::len) == Some(300_000);
+    assert!(sockets.found.iter().all(whole));
+}
+
+#[tokio::test]
+async fn the_rooms_of_all_nodes_are_listed_once() {
+    let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
+    ann.joins("red").await;
+    bob.joins("red").await;
+    bob.joins("blue").await;
+    cat.joins("green").await;
+    let rooms = a.all().all_rooms().await;
+    assert_eq!(rooms.found, ["blue".into(), "green".into(), "red".into()]);
+    assert!(rooms.missing.is_empty());
+    assert_eq!(a.all().local().all_rooms().await.found, ["red".into()]);
+    assert_eq!(a.all().to("red").all_rooms().await.found, ["blue".into(), "red".into()], "of its members");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_serve_a_namespace_has_no_sockets_in_it() {
+    let [a, b, c] = three().await;
+    let mut client = Client::connect(a.http, "/only-a,", &json!({})).await;
+    for server in [&a, &b, &c] {
+        let sockets = server.node.of("/only-a").fetch_sockets().await;
+        assert_eq!((sockets.found.len(), sockets.missing.len()), (1, 0));
+    }
+    let asking = tokio::spawn({
+        let target = c.node.of("/only-a");
+        async move { target.emit_with_ack::<u8, _>("ping", &()).await }
+    });
+    let packet = client.packet().await;
+    let id = packet.trim_start_matches("42/only-a,").trim_end_matches(r#"["ping"]"#);
+    client.ws.send(&format!("43/only-a,{id}[7]")).await;
+    let acks = asking.await.unwrap().unwrap();
+    assert_eq!((acks.replies, acks.missing, acks.missing_nodes.len()), (vec![7], 0, 0));
+}

@@ -1,0 +1,12 @@
+//! What can be done with many sockets wherever they are (Socket.IO server API: `fetchSockets`, `socketsJoin`,
+//! `socketsLeave`, `disconnectSockets`, `emitWithAck`, `serverSideEmit`), on three nodes in one process.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod acks;
+mod alone;
+mod commands;
+mod deaths;
+mod fetching;
+mod nodes;
+mod remote;
+mod server_events;
