@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use socketmesh::engine::{self, Transport};
-use socketmesh::http::{Certificate, WebTransportListener};
+use socketmesh::http::{Certificate, Tls, WebTransportListener};
 
 use crate::process::{BoxError, say};
 
@@ -31,18 +31,16 @@ impl WebTransport {
         config
     }
 
-    /// Listens, if that is asked for, with `certificate` or one of its own, and says where.
-    pub(crate) async fn listener(
-        &self,
-        certificate: Option<Certificate>,
-    ) -> Result<Option<WebTransportListener>, BoxError> {
+    /// Listens, if that is asked for, with `tls` and what renews it or a certificate of its own, and says where.
+    pub(crate) async fn listener(&self, tls: Option<&Tls>) -> Result<Option<WebTransportListener>, BoxError> {
         let Some(address) = self.webtransport else { return Ok(None) };
-        let certificate = match certificate.filter(|_| !self.webtransport_self_signed) {
-            Some(certificate) => certificate,
-            None if self.webtransport_self_signed => self_signed(address)?,
+        let listener = match tls.filter(|_| !self.webtransport_self_signed) {
+            Some(tls) => WebTransportListener::bind_with(address, tls).await?,
+            None if self.webtransport_self_signed => {
+                WebTransportListener::bind(address, &self_signed(address)?).await?
+            }
             None => return Err("--webtransport needs --tls-cert or --webtransport-self-signed".into()),
         };
-        let listener = WebTransportListener::bind(address, &certificate).await?;
         say(format_args!("webtransport={}", listener.local_addr()))?;
         Ok(Some(listener))
     }
