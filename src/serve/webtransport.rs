@@ -13,8 +13,8 @@ use crate::process::{BoxError, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct WebTransport {
-    /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, or a self-signed
-    /// certificate.
+    /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, which is
+    /// read again on SIGHUP here too, or a self-signed certificate.
     #[arg(long, env = "SOCKETMESH_WEBTRANSPORT")]
     webtransport: Option<SocketAddr>,
     /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
