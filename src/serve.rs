@@ -25,9 +25,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     if let Some(cluster) = options.cluster(id)? {
         builder = builder.cluster(cluster);
     }
-    let certificate = options.certificate()?;
-    let tls = certificate.as_ref().map(Tls::new).transpose()?;
-    let webtransport = options.webtransport.listener(certificate).await?;
+    let tls = options.certificate()?.as_ref().map(Tls::new).transpose()?;
+    let webtransport = options.webtransport.listener(tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
     let renewing = tls.clone().map(|tls| Ok::<_, BoxError>((tls, Hangups::new()?))).transpose()?;
     let listener = TcpListener::bind(options.http).await?;

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::deadline::within;
 use crate::process::{self, Log};
+use crate::webtransport::Entrance;
 
 /// A running server.
 #[derive(Debug)]
@@ -46,6 +47,21 @@ impl Server {
         let line = self.line("listening ").await;
         let field = |name| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse().ok());
         (field("http=").expect("an address for clients"), field("mesh="))
+    }
+
+    /// Waits until it says where it takes WebTransport sessions, and with what certificate of its own.
+    ///
+    /// # Panics
+    /// It ends before, or says it wrongly.
+    pub async fn entrance(&mut self) -> Entrance {
+        let hashes = self.line("certificate sha256 hex=").await;
+        let mut sha256 = [0; 32];
+        for (n, byte) in sha256.iter_mut().enumerate() {
+            let digits = hashes.get(2 * n..2 * n + 2).expect("two digits a byte");
+            *byte = u8::from_str_radix(digits, 16).expect("hexadecimal digits");
+        }
+        let addr = self.line("webtransport=").await.parse().expect("an address");
+        Entrance { addr, sha256 }
     }
 
     /// Waits until it is ready for clients.

@@ -67,6 +67,27 @@ async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken
 }
 
 #[tokio::test]
+async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_names() {
+    let arguments = ["--webtransport", "127.0.0.1:0", "--webtransport-self-signed", "--path", "/realtime"];
+    let mut server = Server::start(arguments, &[]).await;
+    let entrance = server.entrance().await;
+    let (addr, _) = server.listening().await;
+    let offered = get(addr, &format!("/realtime/?{POLLING}")).send().await;
+    assert!(offered.text().contains(r#""upgrades":["websocket","webtransport"]"#), "{offered:?}");
+    entrance.connect("/socket.io/").await.expect_err("another path");
+    let mut stream = entrance.connect("/realtime/").await.expect("its path").stream().await;
+    stream.send("0").await;
+    assert!(stream.recv_text().await.starts_with("0{"));
+}
+
+#[tokio::test]
+async fn webtransport_without_a_certificate_is_no_configuration() {
+    let mut server = Server::start(["--webtransport", "127.0.0.1:0"], &[]).await;
+    server.says("--webtransport needs --tls-cert or --webtransport-self-signed").await;
+    assert!(!server.ended().await.success());
+}
+
+#[tokio::test]
 async fn flags_and_variables_shape_the_sessions() {
     let arguments = [
         "--path",

@@ -12,11 +12,15 @@ use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::polling::Polling;
 use cluster_tests::websocket::Received;
 use cluster_tests::webtransport::{Entrance, ORIGIN, WebTransport};
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 use socketmesh::engine::{self, Transport};
-use socketmesh::http::{self, AllowRequest};
+use socketmesh::http::{
+    self, AllowRequest, Certificate, Middleware, OnConnectionError, Parts, Rejection, Tls,
+    WebTransportListener,
+};
 use socketmesh::{DisconnectReason, Node, NodeBuilder, Socket};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 
 on_one_and_three_nodes!(super::shared:
     a_session_opens_over_webtransport_alone,
@@ -476,6 +480,68 @@ async fn allow_request_is_asked_with_what_the_client_said() {
     taken.send("0").await;
     assert!(taken.recv_text().await.starts_with("0{"));
     assert_eq!(served.app.node(0).sessions(), 1);
+}
+
+#[tokio::test]
+async fn middleware_lets_pass_or_refuses_a_session_and_refusals_are_heard_of() {
+    let keyed = Middleware::new(async |request: Arc<Parts>| {
+        assert_eq!(request.method, Method::CONNECT);
+        assert_eq!(request.headers.get("origin").and_then(|value| value.to_str().ok()), Some(ORIGIN));
+        assert!(request.extensions.get::<http::RemoteAddr>().is_some());
+        match request.uri.query() {
+            Some("key") => Ok(HeaderMap::new()),
+            _ => Err(Rejection::new("no key")),
+        }
+    });
+    let decide = AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
+        if handshake.query_value("key").is_some() { Err("full".to_owned()) } else { Ok(()) }
+    });
+    let (tell, mut heard) = mpsc::channel(8);
+    let config = http::Config {
+        middleware: vec![keyed],
+        allow_request: Some(decide),
+        on_connection_error: Some(OnConnectionError::new(move |error| {
+            tell.try_send((error.code(), error.context())).expect("the test listens");
+        })),
+        ..http::Config::default()
+    };
+    let served = Served::start(1, all(), config).await;
+    served.at(0).connect("/socket.io/").await.expect_err("no key");
+    let refused = within("the refusal", heard.recv()).await.expect("it is heard of");
+    assert_eq!(refused, (3, ("name", "MIDDLEWARE_FAILURE".to_owned())));
+
+    let mut stream = served.at(0).connect("/socket.io/?key").await.expect("a key").stream().await;
+    stream.send("0").await;
+    assert_eq!(stream.recv().await, Received::Closed(Some(0)));
+    let refused = within("the refusal", heard.recv()).await.expect("it is heard of");
+    assert_eq!(refused, (4, ("message", "full".to_owned())));
+}
+
+#[tokio::test]
+async fn a_question_that_is_never_answered_ends_the_session_with_its_time_to_begin() {
+    let never = AllowRequest::new(async |_: Arc<engine::Handshake>| std::future::pending().await);
+    let config = http::Config { allow_request: Some(never), ..http::Config::default() };
+    let engine = engine::Config { upgrade_timeout: Duration::from_millis(300), ..all() };
+    let served = Served::start(1, engine, config).await;
+    let mut stream = served.at(0).stream().await;
+    stream.send("0").await;
+    assert_eq!(stream.recv().await, Received::Closed(Some(0)));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_the_next_session() {
+    let [old, new] = [(); 2].map(|()| Certificate::self_signed(["localhost"]).expect("a certificate"));
+    let tls = Tls::new(&old).expect("a key of its own");
+    let listener = WebTransportListener::bind_with("127.0.0.1:0", &tls).await.expect("a port");
+    let addr = listener.local_addr();
+    let app = App::start(1, |seen| Node::builder().engine(all()).namespace(plain("/", seen))).await;
+    let node = app.node(0).clone();
+    tokio::spawn(async move { node.serve_webtransport(listener).await });
+    let [trusts_old, trusts_new] = [old, new.clone()].map(|known| Entrance { addr, sha256: known.sha256() });
+    let _stays = trusts_old.open().await;
+    tls.renew(&new).expect("a key of its own");
+    let _opened = trusts_new.open().await;
+    trusts_old.connect("/socket.io/").await.expect_err("another is shown");
 }
 
 #[tokio::test]

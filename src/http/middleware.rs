@@ -21,6 +21,9 @@ use crate::engine::HandshakeError;
 /// CORS comes before it, so refusals can be read by pages; the files of the browser client are not asked about. It may
 /// take its time: nothing but this request waits. A panic is answered 500.
 ///
+/// A WebTransport session is asked about once, by its CONNECT, within `upgrade_timeout`; refused, it is answered 404, 429
+/// or else 403. Node asks no middleware there.
+///
 /// ```
 /// use std::sync::Arc;
 ///
@@ -122,8 +125,12 @@ impl OnConnectionError {
     /// Passes on what `response` refuses, if it refuses anything.
     pub(crate) fn hear(&self, request: &Parts, response: &Response<Body>) {
         if let Some(Refused(error)) = response.extensions().get() {
-            told("a hearer of refusals", || (self.0)(&ConnectionError { request, error }));
+            self.tell(request, error);
         }
+    }
+
+    pub(crate) fn tell(&self, request: &Parts, error: &HandshakeError) {
+        told("a hearer of refusals", || (self.0)(&ConnectionError { request, error }));
     }
 }
 

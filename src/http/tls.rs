@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::{Certificate, CertificateError};
@@ -46,12 +47,7 @@ impl Tls {
     /// The key is of no kind that can sign, or is not the certificate's.
     pub fn new(certificate: &Certificate) -> Result<Self, CertificateError> {
         let presented = Arc::new(Presented(RwLock::new(signing(certificate)?)));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| CertificateError::new("TLS", error))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Presented>::clone(&presented));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let config = configure(&presented, DEFAULT_VERSIONS, &[b"h2", b"http/1.1"])?;
         Ok(Self { presented, config: Arc::new(config) })
     }
 
@@ -68,6 +64,11 @@ impl Tls {
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// TLS 1.3 for HTTP/3, presenting the same.
+    pub(crate) fn http3(&self) -> Result<ServerConfig, CertificateError> {
+        configure(&self.presented, &[&TLS13], &[b"h3"])
     }
 }
 
@@ -90,6 +91,20 @@ impl fmt::Debug for Presented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Presented(..)")
     }
+}
+
+fn configure(
+    presented: &Arc<Presented>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&[u8]],
+) -> Result<ServerConfig, CertificateError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
+        .map_err(|error| CertificateError::new("TLS", error))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::<Presented>::clone(presented));
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
 }
 
 fn signing(certificate: &Certificate) -> Result<Arc<CertifiedKey>, CertificateError> {

@@ -2,9 +2,9 @@
 //! node or another (engine.io protocol v4, "WebTransport").
 //!
 //! ```text
-//!   CONNECT ──► path ──► stream ──► first packet ── 0 ──► allow_request ──► engine
-//!                                        └── 0{"sid"} ──► whose? ── ours ──► engine
-//!                                                            └── another node's ──► carried there, byte by byte
+//!   CONNECT ──► path ──► middleware ──► stream ──► first packet ── 0 ──► allow_request ──► engine
+//!                                                       └── 0{"sid"} ──► whose? ── ours ──► engine
+//!                                                                           └── another node's ──► carried there
 //! ```
 
 mod carried;
@@ -16,10 +16,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use quinn::{TransportConfig, VarInt};
-use rustls::crypto::ring::default_provider;
 use tokio::net::{ToSocketAddrs, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -29,10 +28,11 @@ use wtransport::{Endpoint, ServerConfig};
 
 use self::stream::ClientStream;
 use super::certificate::Certificate;
-use super::{Service, Shared};
+use super::tls::Tls;
+use super::{Parts, RemoteAddr, Secure, Service, Shared, middleware};
 use crate::cluster::Owner;
 use crate::engine::webtransport::{self, Wish};
-use crate::engine::{Application, Handshake, Query, Transport};
+use crate::engine::{Application, Handshake, HandshakeError, Query, Transport};
 use crate::id::SessionId;
 
 pub(crate) use carried::{adopt, disown, is_carried};
@@ -73,11 +73,20 @@ impl WebTransportListener {
     ///
     /// The address cannot be bound, or the certificate and its key do not fit: use others.
     pub async fn bind(address: impl ToSocketAddrs, certificate: &Certificate) -> io::Result<Self> {
+        Self::bind_with(address, &Tls::new(certificate).map_err(io::Error::other)?).await
+    }
+
+    /// The same with the certificate of `tls`, and with each it is renewed by.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be bound: use another.
+    pub async fn bind_with(address: impl ToSocketAddrs, tls: &Tls) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?.into_std()?;
         let address = socket.local_addr()?;
         let mut config = ServerConfig::builder()
             .with_bind_socket(socket)
-            .with_custom_tls_and_transport(tls(certificate).map_err(io::Error::other)?, quic())
+            .with_custom_tls_and_transport(tls.http3().map_err(io::Error::other)?, quic())
             .build();
         config.quic_config_mut().max_incoming(MAX_INCOMING);
         let endpoint = Endpoint::server(config)?;
@@ -180,54 +189,87 @@ impl<A: Application> Server<A> {
     /// What comes before the session of Engine.IO is known. Dropping it ends the WebTransport session.
     async fn open(&self, incoming: IncomingSession) -> Option<(Asked, Wish, ClientStream)> {
         let request = incoming.await.ok()?;
-        let path = request.path().split('?').next().unwrap_or_default();
-        let enabled = self.service.shared.engine.config().transports.contains(&Transport::WebTransport);
-        if !enabled || !path.starts_with(&self.path) {
+        let shared = &self.service.shared;
+        let Some(asked) = Asked::of(&request).filter(|asked| asked.0.uri.path().starts_with(&self.path))
+        else {
+            request.not_found().await;
+            return None;
+        };
+        if !shared.engine.config().transports.contains(&Transport::WebTransport) {
+            shared.hear(&asked, &HandshakeError::UnknownTransport { given: "webtransport".to_owned() });
             request.not_found().await;
             return None;
         }
-        let asked = Asked::of(&request);
-        let connection = request.accept().await.ok()?;
+        let mut added = HeaderMap::new();
+        if let Some(refusal) = middleware::run(&shared.config.middleware, &asked.0, &mut added).await {
+            if let Some(hearer) = &shared.config.on_connection_error {
+                hearer.hear(&asked.0, &refusal);
+            }
+            refuse(request, refusal.status()).await;
+            return None;
+        }
+        let added = added.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let connection = request.accept_with_headers(added).await.ok()?;
         let mut stream = ClientStream::new(connection.accept_bi().await.ok()?, connection);
-        match Wish::read(&mut stream).await {
-            Some(wish) => Some((asked, wish, stream)),
-            None => {
-                stream.close("no first packet");
+        let admitted = match Wish::read(&mut stream).await {
+            Some(Wish::Open) => shared.admit(&asked).await.map(|()| Wish::Open),
+            Some(upgrade) => Ok(upgrade),
+            None => Err("no first packet"),
+        };
+        match admitted {
+            Ok(wish) => Some((asked, wish, stream)),
+            Err(reason) => {
+                tracing::debug!(reason, "a WebTransport session was refused");
+                stream.close(reason);
                 None
             }
         }
     }
 }
 
-/// What a CONNECT request says of its client.
-struct Asked {
-    headers: HeaderMap,
-    url: String,
-    address: SocketAddr,
+/// Answers a CONNECT with a status, or with 403 where QUIC's library knows none such.
+async fn refuse(request: SessionRequest, status: StatusCode) {
+    match status {
+        StatusCode::NOT_FOUND => request.not_found().await,
+        StatusCode::TOO_MANY_REQUESTS => request.too_many_requests().await,
+        _ => request.forbidden().await,
+    }
 }
 
+/// What a CONNECT request says of its client, as middleware sees it.
+struct Asked(Arc<Parts>);
+
 impl Asked {
-    fn of(request: &SessionRequest) -> Self {
+    /// `None` if its path is none.
+    fn of(request: &SessionRequest) -> Option<Self> {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::CONNECT;
+        parts.uri = request.path().parse().ok()?;
+        parts.version = Version::HTTP_3;
+        parts.extensions.insert(RemoteAddr(request.remote_address()));
+        parts.extensions.insert(Secure(true));
         let pairs = request.headers().iter().filter(|(name, _)| !name.starts_with(':'));
         let host = (HOST.as_str(), request.authority());
-        let headers = pairs
+        parts.headers = pairs
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .chain([host])
             .filter_map(|(name, value)| {
                 Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value).ok()?))
             })
             .collect();
-        Self { headers, url: request.path().to_owned(), address: request.remote_address() }
+        Some(Self(Arc::new(parts)))
     }
 
-    fn handshake(self) -> Handshake {
-        let query = Query::of_webtransport(self.url.split_once('?').map_or("", |(_, query)| query));
+    fn handshake(&self) -> Handshake {
+        let Parts { headers, uri, extensions, .. } = &*self.0;
+        let query = Query::of_webtransport(uri.query().unwrap_or_default());
+        let address = extensions.get::<RemoteAddr>().map(|address| address.0);
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that dates a handshake over WebTransport"
         )]
         let issued = SystemTime::now();
-        Handshake::new(self.headers, self.url, query, Some(self.address), true, issued)
+        Handshake::new(headers.clone(), uri.to_string(), query, address, true, issued)
     }
 }
 
@@ -235,18 +277,32 @@ impl Asked {
 type Refused = (ClientStream, &'static str);
 
 impl<A: Application> Shared<A> {
+    /// Whether the client may open a session here, and why not.
+    async fn admit(&self, asked: &Asked) -> Result<(), &'static str> {
+        if self.cluster.as_ref().is_some_and(|cluster| !cluster.is_ready()) {
+            return Err("this node is joining its cluster");
+        }
+        let Some(allow) = &self.config.allow_request else { return Ok(()) };
+        match allow.ask(Arc::new(asked.handshake())).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(message)) => {
+                self.hear(asked, &HandshakeError::Forbidden { message });
+                Err("forbidden")
+            }
+            None => Err("forbidden"),
+        }
+    }
+
+    /// Tells whoever wants to hear of refusals.
+    fn hear(&self, asked: &Asked, error: &HandshakeError) {
+        if let Some(hearer) = &self.config.on_connection_error {
+            hearer.tell(&asked.0, error);
+        }
+    }
+
     /// A new session of this node; returns when it has left the stream.
     async fn begin(&self, asked: Asked, stream: ClientStream) -> Result<(), Refused> {
-        if self.cluster.as_ref().is_some_and(|cluster| !cluster.is_ready()) {
-            return Err((stream, "this node is joining its cluster"));
-        }
-        let handshake = Arc::new(asked.handshake());
-        if let Some(allow) = &self.config.allow_request
-            && allow.ask(Arc::clone(&handshake)).await != Some(Ok(()))
-        {
-            return Err((stream, "forbidden"));
-        }
-        match self.engine.open(handshake, Transport::WebTransport).await {
+        match self.engine.open(Arc::new(asked.handshake()), Transport::WebTransport).await {
             Ok(opened) => {
                 if let Some((conn, line)) = opened.socket {
                     webtransport::serve(Box::new(stream), opened.session, conn, line).await;
@@ -272,17 +328,6 @@ impl<A: Application> Shared<A> {
         webtransport::serve(Box::new(stream), session, conn, line).await;
         Ok(())
     }
-}
-
-/// TLS 1.3 for HTTP/3.
-fn tls(certificate: &Certificate) -> Result<rustls::ServerConfig, rustls::Error> {
-    let Certificate { chain, key } = certificate.clone();
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    Ok(tls)
 }
 
 /// The heartbeat of Engine.IO decides who is gone, so QUIC never does; it only keeps the ways to clients open, whose

@@ -7,14 +7,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use socketmesh::engine::{self, Transport};
-use socketmesh::http::{Certificate, WebTransportListener};
+use socketmesh::http::{Certificate, Tls, WebTransportListener};
 
 use crate::process::{BoxError, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct WebTransport {
-    /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, or a self-signed
-    /// certificate.
+    /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, which is
+    /// read again on SIGHUP here too, or a self-signed certificate.
     #[arg(long, env = "SOCKETMESH_WEBTRANSPORT")]
     webtransport: Option<SocketAddr>,
     /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
@@ -31,18 +31,16 @@ impl WebTransport {
         config
     }
 
-    /// Listens, if that is asked for, with `certificate` or one of its own, and says where.
-    pub(crate) async fn listener(
-        &self,
-        certificate: Option<Certificate>,
-    ) -> Result<Option<WebTransportListener>, BoxError> {
+    /// Listens, if that is asked for, with `tls` and what renews it or a certificate of its own, and says where.
+    pub(crate) async fn listener(&self, tls: Option<&Tls>) -> Result<Option<WebTransportListener>, BoxError> {
         let Some(address) = self.webtransport else { return Ok(None) };
-        let certificate = match certificate.filter(|_| !self.webtransport_self_signed) {
-            Some(certificate) => certificate,
-            None if self.webtransport_self_signed => self_signed(address)?,
+        let listener = match tls.filter(|_| !self.webtransport_self_signed) {
+            Some(tls) => WebTransportListener::bind_with(address, tls).await?,
+            None if self.webtransport_self_signed => {
+                WebTransportListener::bind(address, &self_signed(address)?).await?
+            }
             None => return Err("--webtransport needs --tls-cert or --webtransport-self-signed".into()),
         };
-        let listener = WebTransportListener::bind(address, &certificate).await?;
         say(format_args!("webtransport={}", listener.local_addr()))?;
         Ok(Some(listener))
     }
