@@ -176,7 +176,10 @@ impl<A: Application> Server<A> {
                     if streams.stalled(now, write) {
                         return Err("answers are not taken".into());
                     }
-                    if !leaving && streams.idle(now, head) {
+                    if streams.idle(now, head) {
+                        if leaving {
+                            return Err("it was told to leave, and stays".into());
+                        }
                         leaving = true;
                         connection.as_mut().graceful_shutdown();
                     }
