@@ -32,7 +32,8 @@ impl Deflated {
     pub(crate) fn advance(&self, opcode: Opcode, message: [&[u8]; 2]) -> bool {
         // Whoever finds another thread at work comes again.
         let Some(mut progress) = self.0.try_lock() else { return false };
-        let mut deflating = match mem::take(&mut *progress) {
+        // Should the compressor panic, it does so for one receiver: the others get the plain frame.
+        let mut deflating = match mem::replace(&mut *progress, Progress::Done(None)) {
             Progress::Untouched => Box::new(Deflating::new()),
             Progress::Running(deflating) => deflating,
             Progress::Done(frame) => {
