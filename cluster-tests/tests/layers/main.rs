@@ -1,0 +1,327 @@
+//! The layers of the architecture, held against the imports of every source file.
+//!
+//! An import is a file's need of a name that another file defines, wherever the name was re-exported on the way. A
+//! facade that only re-exports imports nothing, and `mod name;` is no import of the child.
+
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails by a panic")]
+
+mod graph;
+mod made_up;
+mod names;
+mod source;
+mod workspace;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use cluster_tests::sources::root;
+
+use crate::graph::Graph;
+use crate::names::Import;
+use crate::source::Kind;
+use crate::workspace::{imports, modules};
+
+/// A layer, and the layers it may import from. What happens within a layer, `FLOORS` says.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("telemetry", &[]),
+    ("engine", &["id"]),
+    ("socket", &["id", "engine", "telemetry"]),
+    ("cluster", &["id", "socket", "telemetry"]),
+    ("http", &["id", "engine", "cluster"]),
+    ("balancer", &["http"]),
+    ("node", &["id", "engine", "socket", "cluster", "http"]),
+    ("testing", &["id", "engine", "socket", "cluster", "http", "node"]),
+    ("fuzzing", &["engine", "socket", "cluster"]),
+    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket", "telemetry", "testing"]),
+    // The binary uses the library as any other program does.
+    ("main", &["demo", "process", "serve"]),
+    ("serve", &["demo", "process"]),
+    ("demo", &["process"]),
+    ("process", &[]),
+];
+
+/// The floors of a layer, and the floors that each may import from. A floor is a file or a folder right below the layer.
+const FLOORS: &[(&str, Floors)] = &[];
+
+type Floors = &'static [(&'static str, &'static [&'static str])];
+
+/// Of the layer below, `cluster` may know the values that travel and the port it implements, but no session.
+const CLUSTER_SEES: &[&str] = &[
+    "src/socket/args.rs",
+    "src/socket/broadcast.rs",
+    "src/socket/exchange.rs",
+    "src/socket/peers.rs",
+    // For the description of a socket, which does not stand apart from the handle yet.
+    "src/socket/remote.rs",
+    "src/socket/rooms.rs",
+];
+
+/// Files without clock, randomness, tasks or actors: they take `now` and a seed.
+const SANS_IO: &[&str] = &[
+    "engine/packet.rs",
+    "engine/payload.rs",
+    "engine/payload/v3.rs",
+    "engine/payload/v4.rs",
+    "engine/frame.rs",
+    "engine/handshake.rs",
+    "engine/session.rs",
+    "engine/outbox.rs",
+    "engine/line.rs",
+    "engine/websocket/codec.rs",
+    "engine/websocket/codec/client_header.rs",
+    "engine/websocket/codec/decoder.rs",
+    "engine/webtransport/codec.rs",
+    "engine/websocket/codec/deflate.rs",
+    "engine/websocket/codec/extension.rs",
+    "http/compression.rs",
+    "http/jsonp.rs",
+    "socket/packet.rs",
+    "socket/packet/encode.rs",
+    "socket/packet/msgpack.rs",
+    "socket/packet/msgpack/date.rs",
+    "socket/packet/msgpack/read.rs",
+    "socket/packet/msgpack/write.rs",
+    "socket/args.rs",
+    "socket/rooms.rs",
+    "socket/acks.rs",
+    "socket/exchange.rs",
+    "cluster/asks.rs",
+    "cluster/ring.rs",
+    "cluster/interest.rs",
+    "cluster/sequence.rs",
+    "cluster/liveness.rs",
+    "cluster/wire.rs",
+    "cluster/hello.rs",
+    "cluster/wire/exchange.rs",
+    "testing/frames.rs",
+    "testing/packet.rs",
+    "testing/random.rs",
+];
+
+/// What a sans-IO file does not name.
+const IO: &[&str] = &[
+    "getrandom",
+    "hyper_util",
+    "quinn",
+    "ractor",
+    "std::fs",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+    "std::sync::mpsc",
+    "std::thread",
+    "tokio::fs",
+    "tokio::io",
+    "tokio::net",
+    "tokio::runtime",
+    "tokio::select",
+    "tokio::spawn",
+    "tokio::sync",
+    "tokio::task",
+    "tokio::time::interval",
+    "tokio::time::sleep",
+    "tokio::time::timeout",
+];
+
+/// What it does not call, wherever it was imported from.
+const CLOCKS: &[&str] = &["Instant::now", "SystemTime::now"];
+
+/// Import cycles that wait to be taken apart. The list only shrinks.
+const CYCLES: &[&[&str]] = &[
+    &[
+        "src/socket.rs",
+        "src/socket/answering.rs",
+        "src/socket/behaviour.rs",
+        "src/socket/broadcast.rs",
+        "src/socket/connection.rs",
+        "src/socket/exchange.rs",
+        "src/socket/family.rs",
+        "src/socket/gathering.rs",
+        "src/socket/handle.rs",
+        "src/socket/namespace.rs",
+        "src/socket/namespace/handlers.rs",
+        "src/socket/observers.rs",
+        "src/socket/operators.rs",
+        "src/socket/peers.rs",
+        "src/socket/raw.rs",
+        "src/socket/remote.rs",
+        "src/socket/server_events.rs",
+        "src/socket/state.rs",
+    ],
+    &[
+        "src/cluster/config.rs",
+        "src/cluster/connection.rs",
+        "src/cluster/control.rs",
+        "src/cluster/control/dialling.rs",
+        "src/cluster/endpoint.rs",
+        "src/cluster/ground.rs",
+        "src/cluster/link.rs",
+        "src/cluster/membership.rs",
+        "src/cluster/shared.rs",
+    ],
+    &[
+        "src/http.rs",
+        "src/http/exchange.rs",
+        "src/http/forward.rs",
+        "src/http/webtransport.rs",
+        "src/http/webtransport/carried.rs",
+        "src/http/webtransport/stream.rs",
+    ],
+    &[
+        "src/socket/packet.rs",
+        "src/socket/packet/encode.rs",
+        "src/socket/packet/msgpack.rs",
+        "src/socket/packet/msgpack/read.rs",
+        "src/socket/packet/msgpack/write.rs",
+    ],
+    &[
+        "cluster-tests/src/fixture.rs",
+        "cluster-tests/src/nodes.rs",
+        "cluster-tests/src/polling.rs",
+        "cluster-tests/src/target.rs",
+    ],
+    &["src/engine.rs", "src/engine/actor.rs", "src/engine/registry.rs", "src/engine/session_ref.rs"],
+    &["src/socket/args.rs", "src/socket/args/decode.rs", "src/socket/args/encode.rs", "src/socket/error.rs"],
+    &["src/engine/payload.rs", "src/engine/payload/v3.rs", "src/engine/payload/v4.rs"],
+    &["src/http/middleware.rs", "src/http/reply.rs", "src/http/upgrade.rs"],
+    &["src/cluster/hello.rs", "src/cluster/view.rs"],
+    &["src/cluster/wire.rs", "src/cluster/wire/exchange.rs"],
+    &["src/engine/config.rs", "src/engine/handshake.rs"],
+    &["src/http/body.rs", "src/http/compression.rs"],
+    &["src/testing/client.rs", "src/testing/entrance.rs"],
+];
+
+#[test]
+fn no_import_points_up() {
+    let mut breaches = Vec::new();
+    for Import { from, line, to, .. } in imports().iter().filter(|import| import.from.starts_with("src/")) {
+        let (layer, imported) = (layer(from), layer(to));
+        match LAYERS.iter().find(|(name, _)| *name == layer) {
+            None => breaches.push(format!("{from}: no layer is called {layer:?}")),
+            Some((_, allowed)) if imported == layer || allowed.contains(&imported) => {}
+            Some(_) => breaches.push(format!("{from}:{line}: {layer} imports {imported} ({to})")),
+        }
+    }
+    assert!(breaches.is_empty(), "arrows that point up:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn floors_hold_inside_the_layers() {
+    let breaches: Vec<_> =
+        FLOORS.iter().flat_map(|(layer, floors)| breaches_of_floors(layer, floors, imports())).collect();
+    assert!(breaches.is_empty(), "imports from a higher floor:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_cluster_knows_values_of_socket_io_and_no_session() {
+    let crossing = |import: &&Import| layer(&import.from) == "cluster" && layer(&import.to) == "socket";
+    let breaches: Vec<_> = imports()
+        .iter()
+        .filter(crossing)
+        .filter(|import| !CLUSTER_SEES.contains(&import.to.as_str()))
+        .map(|Import { from, line, to, .. }| format!("{from}:{line} imports {to}"))
+        .collect();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_cycle() {
+    let mut graph = Graph::default();
+    for import in imports().iter().filter(|import| import.kind != Kind::ReExport) {
+        graph.add(&import.from, import.line, &import.to);
+    }
+    let cycles = graph.cycles();
+    list(&cycles);
+    let new: Vec<_> = cycles
+        .iter()
+        .filter(|cycle| !CYCLES.iter().any(|known| cycle.iter().all(|file| known.contains(file))))
+        .map(|cycle| format!("{} files: {cycle:#?}\n{}", cycle.len(), graph.describe(cycle)))
+        .collect();
+    assert!(new.is_empty(), "import cycles that are new or have grown:\n{}", new.join("\n"));
+    let cyclic: BTreeSet<_> = cycles.iter().flatten().copied().collect();
+    let gone: Vec<_> = CYCLES.iter().copied().flatten().filter(|file| !cyclic.contains(*file)).collect();
+    assert!(gone.is_empty(), "no longer in a cycle, so take them off CYCLES: {gone:#?}");
+}
+
+#[test]
+fn sans_io_files_have_no_tasks_clock_or_randomness() {
+    let mut breaches = Vec::new();
+    for name in SANS_IO {
+        let file = format!("src/{name}");
+        let mut modules = modules().filter(|module| module.file == file).peekable();
+        assert!(modules.peek().is_some(), "{file} is on the list, and no module is there");
+        for module in modules {
+            breaches.extend(module.asynchronous.iter().map(|line| format!("{file}:{line} is asynchronous")));
+            let mentions = module.mentions.iter().map(|mention| (mention.line, mention.path.join("::")));
+            let io = mentions.filter(|(_, path)| is_io(path));
+            breaches.extend(io.map(|(line, path)| format!("{file}:{line} names {path}")));
+        }
+    }
+    assert!(breaches.is_empty(), "sans-IO files:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn only_one_file_names_chitchat() {
+    assert_eq!(files_that_name("chitchat"), BTreeSet::from(["src/cluster/membership.rs".to_owned()]));
+}
+
+#[test]
+fn only_one_file_and_its_parts_name_wtransport() {
+    let mut files = files_that_name("wtransport");
+    files.retain(|file| !file.starts_with("src/http/webtransport/"));
+    assert_eq!(files, BTreeSet::from(["src/http/webtransport.rs".to_owned()]));
+}
+
+/// Prints the cycles with the size of their files: `cargo test --test layers cycle -- --nocapture`.
+#[expect(clippy::print_stdout, reason = "it is shown on demand")]
+fn list(cycles: &[BTreeSet<&str>]) {
+    let lines = |file: &str| fs::read_to_string(root().join(file)).map_or(0, |text| text.lines().count());
+    for cycle in cycles {
+        println!("{} files, {} lines:", cycle.len(), cycle.iter().map(|file| lines(file)).sum::<usize>());
+        cycle.iter().for_each(|file| println!("{:>6}  {file}", lines(file)));
+    }
+}
+
+/// The imports of `layer` that its floors forbid. The file of the layer itself stands above all floors.
+fn breaches_of_floors(layer: &str, floors: Floors, imports: &[Import]) -> Vec<String> {
+    let below = format!("src/{layer}/");
+    let floor = |file: &str| -> Option<String> {
+        let inside = file.strip_prefix(&below)?;
+        Some(inside.split('/').next()?.trim_end_matches(".rs").to_owned())
+    };
+    let own = format!("src/{layer}.rs");
+    let mut breaches = Vec::new();
+    for Import { from, line, to, .. } in imports {
+        let Some(upper) = floor(from) else { continue };
+        let lower = if *to == own { Some(layer.to_owned()) } else { floor(to) };
+        let Some(lower) = lower.filter(|lower| *lower != upper) else { continue };
+        match floors.iter().find(|(name, _)| *name == upper) {
+            None => breaches.push(format!("{from}: no floor of {layer} is called {upper:?}")),
+            Some((_, allowed)) if allowed.contains(&lower.as_str()) => {}
+            Some(_) => breaches.push(format!("{from}:{line}: {upper} imports {lower} ({to})")),
+        }
+    }
+    breaches
+}
+
+/// `src/engine/session.rs` and `src/engine.rs` are both of the layer `engine`.
+fn layer(file: &str) -> &str {
+    let inside = file.strip_prefix("src/").unwrap_or_default();
+    inside.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+fn is_io(path: &str) -> bool {
+    let below =
+        |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    IO.iter().any(|name| below(name)) || CLOCKS.iter().any(|clock| path.ends_with(clock))
+}
+
+/// The files of the library that mention something of another crate.
+fn files_that_name(name: &str) -> BTreeSet<String> {
+    modules()
+        .filter(|module| module.mentions.iter().any(|mention| mention.path[0] == name))
+        .filter(|module| module.file.starts_with("src/"))
+        .map(|module| module.file.clone())
+        .collect()
+}
