@@ -32,8 +32,6 @@
 //! - [`id`]: names of nodes, sessions and sockets.
 //! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.
 
-#[cfg(feature = "server")]
-pub mod balancer;
 pub mod cluster;
 pub mod engine;
 #[cfg(feature = "fuzzing")]

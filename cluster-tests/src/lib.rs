@@ -1,7 +1,8 @@
-//! Harness of the cluster tests: nodes, a balancer without memory, and clients that speak the protocols by hand.
+//! Harness of the cluster tests: nodes, a stateless load balancer, and clients that speak the protocols by hand.
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
 pub mod app;
+pub mod browser;
 pub mod chaos;
 pub mod client;
 pub mod deadline;

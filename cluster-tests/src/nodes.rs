@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{OnceLock, mpsc};
 use std::{future, thread};
 
-use socketmesh::balancer::Balancer;
+use balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::{Node, NodeBuilder};
 use tokio::net::TcpListener;

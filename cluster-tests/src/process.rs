@@ -8,13 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use balancer::Balancer;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, ChildStdout, Command},
     task::JoinSet,
 };
-
-use socketmesh::balancer::Balancer;
 
 use crate::{deadline::within, fixture::Suite, target::Target};
 

@@ -1,11 +1,9 @@
-//! The server binary, `socketmesh serve`, as a process.
+//! The program, `socketmesh serve`, as a process.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -25,12 +23,13 @@ impl Server {
     /// Starts `socketmesh serve` on a free port, with these arguments and variables.
     ///
     /// # Panics
-    /// It cannot be built or executed.
-    pub async fn start(
+    /// The program cannot be executed.
+    pub fn start(
+        program: &str,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         variables: &[(&str, &str)],
     ) -> Self {
-        let mut command = Command::new(build().await);
+        let mut command = Command::new(program);
         command.args(["serve", "--http", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the server can be executed");
@@ -107,30 +106,4 @@ impl Server {
         };
         within(format!("the server to say {prefix:?}"), line).await
     }
-}
-
-/// Builds the server binary, which belongs to another package than the tests, and says where it is.
-///
-/// # Panics
-/// It cannot be built.
-pub async fn build() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "socketmesh",
-        "--bin",
-        "socketmesh",
-        "--message-format",
-        "json",
-    ]);
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.expect("cargo can be executed");
-    assert!(output.status.success(), "building the server: {}", String::from_utf8_lossy(&output.stderr));
-    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message.get("executable")?.as_str().map(PathBuf::from)
-    });
-    executable.expect("cargo names the executable")
 }

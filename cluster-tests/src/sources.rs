@@ -12,7 +12,7 @@ impl Sources {
     /// Reads them.
     pub fn read() -> Self {
         let mut files = Vec::new();
-        for folder in ["src", "cluster-tests/src", "cluster-tests/tests", "docs/examples"] {
+        for folder in ["src", "cluster-tests/src", "cluster-tests/tests", "deploy", "docs/examples"] {
             collect(&root().join(folder), &mut files);
         }
         Self(files.iter().map(|file| (relative(file), tests(&read(file)))).collect())

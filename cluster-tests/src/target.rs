@@ -7,10 +7,9 @@ use std::{
     thread,
 };
 
+use balancer::Balancer;
 use hyper::Method;
 use tokio::runtime;
-
-use socketmesh::balancer::Balancer;
 
 use crate::{
     fixture::{self, Suite},

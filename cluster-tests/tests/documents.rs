@@ -48,7 +48,7 @@ fn every_link_between_the_documents_leads_somewhere() {
 #[test]
 fn every_file_of_tests_and_every_fuzz_target_is_described() {
     let testing = fs::read_to_string(root().join("docs/testing.md")).expect("the page about tests");
-    for folder in ["cluster-tests/tests", "docs/examples/tests"] {
+    for folder in ["cluster-tests/tests", "deploy/server/tests", "docs/examples/tests"] {
         for name in rust_files(folder) {
             assert!(testing.contains(&format!("| `{folder}/{name}")), "{folder}/{name} is not described");
         }
@@ -62,9 +62,10 @@ fn every_file_of_tests_and_every_fuzz_target_is_described() {
 fn every_variable_of_the_server_is_in_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
     let mut count = 0;
-    for name in rust_files("src/serve") {
+    for name in rust_files("deploy/server/src/serve") {
         let source =
-            fs::read_to_string(root().join("src/serve").join(name).with_extension("rs")).expect("a file");
+            fs::read_to_string(root().join("deploy/server/src/serve").join(name).with_extension("rs"))
+                .expect("a file");
         for variable in source.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(readme.contains(&format!("`{variable}`")), "{variable} is not described");
             count += 1;

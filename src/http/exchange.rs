@@ -1,4 +1,4 @@
-//! One request carried over a stream of its own: by an edge to the owner of a session, by a balancer to a node.
+//! One request carried over a stream of its own, by an edge to the owner of a session.
 //!
 //! Whoever carries it interprets nothing: bodies are streamed both ways, an abort on either side is an abort on the
 //! other, and after a 101 bytes are copied without knowing what they mean.

@@ -4,13 +4,17 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use balancer::Balancer;
 use clap::Parser;
 use cluster_tests::fixture::{self, Fixture, Suite};
-use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::engine::Compression;
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Serves the fixture of a protocol suite, or of the bench, on one node or as a member of a cluster.
 #[derive(Debug, Parser)]
@@ -51,12 +55,10 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
+    let targets = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     let options = Options::parse();
     if let Some(nodes) = options.nodes {
         return balanced(&options, nodes).await;

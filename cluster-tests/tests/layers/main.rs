@@ -29,16 +29,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("socket", &["id", "engine", "telemetry"]),
     ("cluster", &["id", "socket", "telemetry"]),
     ("http", &["id", "engine", "cluster"]),
-    ("balancer", &["http"]),
     ("node", &["id", "engine", "socket", "cluster", "http"]),
     ("testing", &["id", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["balancer", "cluster", "engine", "http", "id", "node", "socket", "telemetry", "testing"]),
-    // The binary uses the library as any other program does.
-    ("main", &["demo", "process", "serve"]),
-    ("serve", &["demo", "process"]),
-    ("demo", &["process"]),
-    ("process", &[]),
+    ("lib", &["cluster", "engine", "http", "id", "node", "socket", "telemetry", "testing"]),
 ];
 
 /// The floors of a layer, and the floors that each may import from. A floor is a file or a folder right below the layer.

@@ -9,6 +9,8 @@ use cluster_tests::server::Server;
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_socketmesh");
+
 /// Files of a test, removed with it.
 struct Files(PathBuf);
 
@@ -41,7 +43,7 @@ async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken
     let (files, old, new) = (Files::new("renewal"), Trust::new(), Trust::new());
     let chain = files.write("chain.pem", &old.chain);
     let key = files.write("key.pem", &old.key);
-    let mut server = Server::start(["--tls-cert", &chain, "--tls-key", &key], &[]).await;
+    let mut server = Server::start(PROGRAM, ["--tls-cert", &chain, "--tls-key", &key], &[]);
     let (addr, _) = server.listening().await;
     let mut stream = old.connect(addr, &[]).await.expect("trusted");
 
@@ -69,7 +71,7 @@ async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken
 #[tokio::test]
 async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_names() {
     let arguments = ["--webtransport", "127.0.0.1:0", "--webtransport-self-signed", "--path", "/realtime"];
-    let mut server = Server::start(arguments, &[]).await;
+    let mut server = Server::start(PROGRAM, arguments, &[]);
     let entrance = server.entrance().await;
     let (addr, _) = server.listening().await;
     let offered = get(addr, &format!("/realtime/?{POLLING}")).send().await;
@@ -82,7 +84,7 @@ async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_
 
 #[tokio::test]
 async fn webtransport_without_a_certificate_is_no_configuration() {
-    let mut server = Server::start(["--webtransport", "127.0.0.1:0"], &[]).await;
+    let mut server = Server::start(PROGRAM, ["--webtransport", "127.0.0.1:0"], &[]);
     server.says("--webtransport needs --tls-cert or --webtransport-self-signed").await;
     assert!(!server.ended().await.success());
 }
@@ -103,7 +105,7 @@ async fn flags_and_variables_shape_the_sessions() {
         ("SOCKETMESH_TRANSPORTS", "polling"),
         ("SOCKETMESH_ALLOW_EIO3", "true"),
     ];
-    let mut server = Server::start(arguments, &variables).await;
+    let mut server = Server::start(PROGRAM, arguments, &variables);
     let (addr, _) = server.listening().await;
     for (query, start) in [(POLLING, "0{"), ("transport=polling&EIO=3", "")] {
         let reply =
@@ -120,7 +122,7 @@ async fn flags_and_variables_shape_the_sessions() {
 
 #[tokio::test]
 async fn a_value_outside_its_range_is_named() {
-    let mut server = Server::start(["--max-payload", "0"], &[]).await;
+    let mut server = Server::start(PROGRAM, ["--max-payload", "0"], &[]);
     server.says("max_payload = 0: expected").await;
     assert!(!server.ended().await.success());
 }
@@ -137,7 +139,7 @@ async fn nodes_with_certificates_of_their_own_form_a_cluster() {
         arguments.extend(["--mesh-ca", &ca, "--mesh-cert", &chain, "--mesh-key", &key]);
         let seed = seed.map(|seed| seed.to_string());
         arguments.extend(seed.iter().flat_map(|seed| ["--seed", seed]));
-        Server::start(arguments, &[]).await
+        Server::start(PROGRAM, arguments, &[])
     };
     let mut first = start("one", None).await;
     let (_, mesh) = first.listening().await;

@@ -1,4 +1,4 @@
-//! The server binary: `socketmesh demo` and `socketmesh serve`.
+//! The program: `socketmesh demo` and `socketmesh serve`.
 
 mod demo;
 mod process;
@@ -8,7 +8,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A clustered Socket.IO server: no Redis, no sticky load balancer.
 ///
@@ -32,8 +36,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    log();
     let result = match cli.command {
         Command::Demo(options) => demo::run(options).await,
         Command::Serve(options) => serve::run(&options).await,
@@ -48,5 +51,11 @@ async fn main() -> ExitCode {
     }
 }
 
-/// A span of ractor for each actor, so for each session, is noise.
-const LOG: &str = "info,ractor=warn";
+/// Writes log lines to standard error, those that `RUST_LOG` asks for.
+fn log() {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
+    // A span of ractor for each actor, so for each session, is noise.
+    let default = || Targets::new().with_default(Level::INFO).with_target("ractor", Level::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(asked.unwrap_or_else(default))).init();
+}

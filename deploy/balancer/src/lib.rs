@@ -1,8 +1,8 @@
-//! A balancer without memory: every HTTP request goes to the next node, whoever sent it and whatever it asks.
+//! A stateless round-robin load balancer: every HTTP request goes to the next node, whoever sent it and whatever it asks.
 //!
-//! It is what a cluster has to stand: requests of one session on every node, and never the same one twice in a row.
-//! It keeps to a reverse proxy's duties and adds nothing: bodies stream both ways, an abort on either side is an abort
-//! on the other, an upgraded connection is a pair of byte streams.
+//! It is the hardest case for a cluster: the requests of one session reach all nodes in turn. It does what every reverse
+//! proxy does and nothing more: bodies are streamed both ways, an abort on either side is an abort on the other, and an
+//! upgraded connection is a pair of byte streams. The demo and the tests use it; in production, any load balancer does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,25 +10,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::client::conn::http1 as client;
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::http::Body;
-use crate::http::exchange::{Splice, exchange};
-
 /// A running balancer; dropping it closes its port and every connection that goes through it.
 ///
 /// ```
 /// # async fn f() -> std::io::Result<()> {
-/// use socketmesh::balancer::Balancer;
+/// use balancer::Balancer;
 ///
 /// let nodes = vec![([127, 0, 0, 1], 3001).into(), ([127, 0, 0, 1], 3002).into()];
 /// let balancer = Balancer::start(([0, 0, 0, 0], 3000).into(), nodes).await?;
@@ -119,27 +122,71 @@ async fn serve(stream: TcpStream, from: SocketAddr, rotation: Arc<Rotation>) {
     }
 }
 
-/// Carries one request to the next node and its answer back. An error closes the client's connection without an answer.
+/// The body of an answer: the node's, or none at all.
+type Body = Either<Incoming, Empty<Bytes>>;
+
+/// Sends one request to the next node, over a connection of its own, and returns the answer. An error closes the client's
+/// connection without an answer.
 async fn forward(
     mut request: Request<Incoming>,
     from: SocketAddr,
     rotation: &Rotation,
-    upgraded: &mpsc::Sender<Splice>,
+    upgraded: &mpsc::Sender<Upgrade>,
 ) -> hyper::Result<Response<Body>> {
-    let Some(stream) = rotation.connect().await else { return Ok(no_node()) };
+    let Some(stream) = rotation.connect().await else { return Ok(empty(StatusCode::SERVICE_UNAVAILABLE)) };
+    let (mut node, connection) = client::handshake(TokioIo::new(stream)).await?;
+    // It ends by itself: when its answer was read, and when the future of the request or the body of the answer is dropped.
+    tokio::spawn(connection.with_upgrades());
+    let asks_to_upgrade = request.headers().contains_key(UPGRADE);
+    let client = asks_to_upgrade.then(|| hyper::upgrade::on(&mut request));
+    strip_hop_by_hop(request.headers_mut(), asks_to_upgrade);
     add_forwarded_for(request.headers_mut(), from);
-    let (response, splice) = exchange(stream, request).await?;
-    if let Some(splice) = splice {
+    *request.version_mut() = Version::HTTP_11;
+    let mut response = node.send_request(request).await?;
+    let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    strip_hop_by_hop(response.headers_mut(), upgrades);
+    if let Some(client) = client.filter(|_| upgrades) {
+        let node = hyper::upgrade::on(&mut response);
         // The channel holds the one upgrade that a connection can have.
-        drop(upgraded.try_send(splice));
+        drop(upgraded.try_send(Upgrade { client, node }));
     }
-    Ok(response)
+    Ok(response.map(Either::Left))
 }
 
-fn no_node() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+/// Both ends of a connection that changes its protocol.
+#[derive(Debug)]
+struct Upgrade {
+    client: OnUpgrade,
+    node: OnUpgrade,
+}
+
+impl Upgrade {
+    /// Copies bytes both ways until both sides have ended, or one of them breaks off.
+    async fn run(self) {
+        if let (Ok(client), Ok(node)) = tokio::join!(self.client, self.node) {
+            let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+            // How it ended concerns nobody: both connections are closed now.
+            let _ended = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+        }
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Either::Right(Empty::new()));
+    *response.status_mut() = status;
     response
+}
+
+/// Removes the headers that belong to one connection only (RFC 9110, section 7.6.1); hyper writes its own.
+fn strip_hop_by_hop(headers: &mut HeaderMap, upgrades: bool) {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if upgrades {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(UPGRADE);
+    }
 }
 
 fn add_forwarded_for(headers: &mut HeaderMap, from: SocketAddr) {
@@ -150,17 +197,24 @@ fn add_forwarded_for(headers: &mut HeaderMap, from: SocketAddr) {
     }
 }
 
-/// A node that is down refuses at once; this is for one that is cut off.
+/// How long a node may take to accept a connection. One that is down refuses at once; this is for one that is cut off.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    TE,
+    TRANSFER_ENCODING,
+];
 
 #[cfg(test)]
 mod tests {
     use std::future::pending;
 
-    use bytes::Bytes;
     use http_body_util::combinators::UnsyncBoxBody;
     use http_body_util::{BodyExt, Full, StreamBody};
     use hyper::body::Frame;

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use balancer::Balancer;
 use bytes::Bytes;
 use clap::Args as ClapArgs;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use socketmesh::balancer::Balancer;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, Body, ClientFiles};
 use socketmesh::id::NodeId;
@@ -246,7 +246,7 @@ impl Served {
     }
 }
 
-const PAGE: &str = include_str!("../deploy/demo/index.html");
+const PAGE: &str = include_str!("demo/index.html");
 const COLORS: [&str; 8] =
     ["#c2410c", "#0f766e", "#7c3aed", "#b91c1c", "#1d4ed8", "#4d7c0f", "#be185d", "#a16207"];
 const NAME_LENGTH: usize = 24;
