@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Method, Request, Version};
-use sha1::{Digest as _, Sha1};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 /// Checks that a request opens a WebSocket, and returns the value of `Sec-WebSocket-Accept` for the answer 101.
 pub(crate) fn check_upgrade<B>(request: &Request<B>) -> Result<String, UpgradeError> {
@@ -23,8 +23,10 @@ pub(crate) fn check_upgrade<B>(request: &Request<B>) -> Result<String, UpgradeEr
 
 /// The proof that the server read the client's key (§4.2.2, step 5.4).
 pub(crate) fn accept_key(sec_websocket_key: &str) -> String {
-    let hash = Sha1::new().chain_update(sec_websocket_key).chain_update(GUID).finalize();
-    STANDARD.encode(hash)
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(sec_websocket_key.as_bytes());
+    hash.update(GUID.as_bytes());
+    STANDARD.encode(hash.finish())
 }
 
 /// Why a request opens no WebSocket. Nothing was created; it is answered with an HTTP error.
