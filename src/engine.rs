@@ -34,6 +34,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::id::{Key, SessionId};
+use crate::random::{self, RandomError};
 
 pub use config::{Compression, Config, ConfigError};
 pub use error::{CloseReason, HandshakeError};
@@ -219,9 +220,7 @@ impl<A: Application> Engine<A> {
 
     /// A fresh id on a ring key of this node.
     fn mint_id(&self) -> Result<SessionId, OpenError> {
-        let mut random = [0; 10];
-        getrandom::fill(&mut random).map_err(OpenError::Random)?;
-        Ok(SessionId::new((self.mint)(), random))
+        Ok(SessionId::new((self.mint)(), random::bytes()?))
     }
 
     /// Opens no further session, closes every one at once and waits until all are gone.
@@ -269,8 +268,8 @@ pub(crate) struct Opened<A: Application> {
 /// Why no session could be opened. Nothing was created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    #[error("the operating system's random generator failed")]
-    Random(getrandom::Error),
+    #[error(transparent)]
+    Random(#[from] RandomError),
     #[error("two sessions drew the same id")]
     Taken,
     #[error("the node is shutting down")]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::random::{self, RandomError};
+
 /// A position on the ring: 40 bits.
 ///
 /// ```
@@ -152,9 +154,9 @@ impl NodeId {
     ///
     /// # Errors
     ///
-    /// If the operating system's random generator fails.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        Ok(Self(format!("node-{:012x}", getrandom::u64()? >> 16).into()))
+    /// [`RandomError`]: the operating system's random generator failed.
+    pub fn random() -> Result<Self, RandomError> {
+        Ok(Self(format!("node-{:012x}", random::number()? >> 16).into()))
     }
 
     /// The name as text.

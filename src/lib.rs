@@ -40,12 +40,14 @@ pub mod fuzzing;
 pub mod http;
 pub mod id;
 mod node;
+mod random;
 pub mod socket;
 mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use node::{Node, NodeBuilder, StartError};
+pub use random::RandomError;
 pub use socket::{
     AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
     Refusal, RemoteSocket, Result, RoomEvent, Socket, Sockets, Target, namespace, namespaces,

@@ -16,6 +16,7 @@ use crate::http::server::{self, Server};
 use crate::http::webtransport::{self, WebTransportListener};
 use crate::http::{self, Body, Listener, Service};
 use crate::id::{Key, NodeId};
+use crate::random::{self, RandomError};
 use crate::socket::exchange::Inbound;
 use crate::socket::peers::{Peers, Solo};
 use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
@@ -306,8 +307,8 @@ impl NodeBuilder {
             None => NodeId::random()?,
         };
         let app = Arc::new(make(&id, cluster.as_ref()));
-        let engine =
-            Arc::new(Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await?);
+        let engine = Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await;
+        let engine = Arc::new(engine.map_err(|_shutting_down| StartError::Runtime)?);
         let service = Service::new(id.clone(), Arc::clone(&engine), cluster.clone(), self.http);
         // Set once, here: what arrived from other nodes until now found no sockets.
         let _set_before = above.set(Above { app: Arc::downgrade(&app), service: service.downgrade() });
@@ -368,7 +369,7 @@ fn mint(cluster: Option<&Arc<Mesh>>) -> Box<dyn Fn() -> Key + Send + Sync> {
             let cluster = Arc::downgrade(cluster);
             Box::new(move || cluster.upgrade().map_or(Key::from_hash(0), |cluster| cluster.mint_key()))
         }
-        None => Box::new(|| Key::from_hash(getrandom::u64().unwrap_or_default())),
+        None => Box::new(|| Key::from_hash(random::number().unwrap_or_default())),
     }
 }
 
@@ -419,8 +420,8 @@ pub enum StartError {
     Cluster(#[from] cluster::StartError),
     /// The runtime is shutting down.
     #[error("the runtime is shutting down")]
-    Runtime(#[from] ractor::SpawnErr),
+    Runtime,
     /// The operating system's random generator failed.
-    #[error("no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Random(#[from] RandomError),
 }

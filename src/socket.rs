@@ -43,6 +43,7 @@ use tokio::time::{Instant, timeout};
 use self::state::Namespaces;
 use crate::engine::{self, SessionRef};
 use crate::id::{Key, NodeId, SocketId};
+use crate::random::{self, RandomError};
 
 pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs, reply};
 pub use broadcast::Target;
@@ -108,10 +109,8 @@ impl SocketIo {
         }
     }
 
-    fn mint(&self) -> std::result::Result<SocketId, getrandom::Error> {
-        let mut random = [0; 10];
-        getrandom::fill(&mut random)?;
-        Ok(SocketId::new((self.mint)(), random))
+    fn mint(&self) -> std::result::Result<SocketId, RandomError> {
+        Ok(SocketId::new((self.mint)(), random::bytes()?))
     }
 }
 

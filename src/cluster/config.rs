@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::ground::{Network, Socket};
 use crate::cluster::identity::{Certificates, Identity, IdentityError, Secret};
 use crate::id::NodeId;
+use crate::random::RandomError;
 
 /// How a node takes part in a cluster.
 ///
@@ -221,8 +222,8 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The operating system gives no random numbers.
-    #[error("no random numbers")]
-    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Random(#[from] RandomError),
     /// A thread or an actor could not be started.
     #[error("cannot start the mesh: {0}")]
     Mesh(String),

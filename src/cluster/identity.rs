@@ -22,6 +22,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::id::NodeId;
+use crate::random::{self, RandomError};
 
 /// The secret that the nodes of a cluster share: at least 32 random bytes, never printed.
 ///
@@ -56,10 +57,8 @@ impl Secret {
     ///
     /// # Errors
     /// When the operating system's random generator fails.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; MIN_SECRET];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.as_slice().into()))
+    pub fn random() -> Result<Self, RandomError> {
+        Ok(Self(random::bytes::<MIN_SECRET>()?.as_slice().into()))
     }
 
     /// The secret in `SOCKETMESH_SECRET`, or in the file that `SOCKETMESH_SECRET_FILE` names; none if neither is set.

@@ -30,6 +30,7 @@ use crate::cluster::stream::BiStream;
 use crate::cluster::view::{NodeState, View};
 use crate::cluster::wire::{encode_ask, encode_broadcast, encode_command, pb};
 use crate::id::{Incarnation, Key, NodeId, SocketId};
+use crate::random;
 use crate::socket::broadcast::{Broadcast, Room, Selection};
 use crate::socket::exchange::{Answer, Answers, Ask, Asker, Change, Command};
 use crate::socket::peers::Peers;
@@ -148,7 +149,7 @@ impl Mesh {
 
     /// A key for a new id: one of this node's tokens that it owns.
     pub(crate) fn mint_key(&self) -> Key {
-        let random = getrandom::u64().unwrap_or_default();
+        let random = random::number().unwrap_or_default();
         let start = usize::try_from(random).unwrap_or_default() % self.tokens.len().max(1);
         let view = self.shared.view.borrow();
         let candidates = || self.tokens.iter().cycle().skip(start).take(self.tokens.len()).copied();

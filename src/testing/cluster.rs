@@ -56,7 +56,7 @@ impl TestCluster {
     /// A node does not start.
     pub async fn start(count: usize, app: impl Fn(usize) -> NodeBuilder + Send + Sync + 'static) -> Self {
         let given = std::env::var("SOCKETMESH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
+        let seed = given.unwrap_or_else(|| crate::random::number().unwrap_or_default());
         Self::start_seeded(seed, count, app).await
     }
 

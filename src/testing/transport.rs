@@ -251,10 +251,8 @@ async fn refused(response: Response<Incoming>) -> String {
 
 /// Keys and masks: nobody's secret.
 fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
     // Without random numbers they are all zero, which the protocol permits.
-    let _zeros = getrandom::fill(&mut bytes);
-    bytes
+    crate::random::bytes().unwrap_or([0; N])
 }
 
 /// What waits on its way, in packets.

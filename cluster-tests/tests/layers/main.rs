@@ -23,16 +23,17 @@ use crate::workspace::{imports, modules};
 
 /// A layer, and the layers it may import from. What happens within a layer, `FLOORS` says.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("id", &[]),
+    ("random", &[]),
+    ("id", &["random"]),
     ("telemetry", &[]),
-    ("engine", &["id"]),
-    ("socket", &["id", "engine", "telemetry"]),
-    ("cluster", &["id", "socket", "telemetry"]),
+    ("engine", &["id", "random"]),
+    ("socket", &["id", "engine", "random", "telemetry"]),
+    ("cluster", &["id", "random", "socket", "telemetry"]),
     ("http", &["id", "engine", "cluster"]),
-    ("node", &["id", "engine", "socket", "cluster", "http"]),
-    ("testing", &["id", "engine", "socket", "cluster", "http", "node"]),
+    ("node", &["id", "random", "engine", "socket", "cluster", "http"]),
+    ("testing", &["id", "random", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["cluster", "engine", "http", "id", "node", "socket", "telemetry", "testing"]),
+    ("lib", &["cluster", "engine", "http", "id", "node", "random", "socket", "telemetry", "testing"]),
 ];
 
 /// The floors of a layer, and the floors that each may import from. A floor is a file or a folder right below the layer.

@@ -218,7 +218,6 @@ mod tests {
     use http_body_util::combinators::UnsyncBoxBody;
     use http_body_util::{BodyExt, Full, StreamBody};
     use hyper::body::Frame;
-    use hyper::header;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
 
@@ -294,8 +293,8 @@ mod tests {
                 });
                 let mut response = full(String::new());
                 *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("echo"));
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                response.headers_mut().insert(UPGRADE, HeaderValue::from_static("echo"));
                 Ok(response)
             }
             _ => Ok(full(number.to_string())),

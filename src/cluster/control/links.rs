@@ -21,6 +21,7 @@ use crate::cluster::stream::Halves;
 use crate::cluster::view::NodeState;
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
+use crate::random;
 use pb::refusal::Reason;
 
 /// A link that could be.
@@ -298,7 +299,7 @@ fn retire(connection: Option<Arc<PeerConnection>>, link: impl Send + 'static) {
 /// Names a sequence; never the same twice.
 fn log_id() -> u64 {
     // Without a random generator there is no TLS either, so this node would not run.
-    getrandom::u64().map_or(1, |id| id.max(1))
+    random::number().map_or(1, |id| id.max(1))
 }
 
 /// Longer than a dial takes: after it a second connection is no crossing of dials, but the answer to a loss.
