@@ -41,7 +41,7 @@ pub use view::{LinkState, MemberView, NodeState, View};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use ground::Network;
-pub(crate) use mesh::{Mesh, OpenError, Owner};
+pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use stream::BiStream;
 
 /// The decoders of the layer, for fuzzing.

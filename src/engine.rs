@@ -42,7 +42,7 @@ pub use handshake::{Handshake, Protocol, Transport};
 pub use packet::Message;
 pub use session_ref::SessionRef;
 
-pub(crate) use counters::{Counters, count};
+pub(crate) use counters::Counters;
 pub(crate) use frame::Frame;
 pub(crate) use handshake::{Opening, Query, Request, Verified, verify};
 pub(crate) use payload::Payload;
@@ -214,7 +214,7 @@ impl<A: Application> Engine<A> {
             // `shutdown` may have looked before this session could hear of it.
             session.tell(actor::Message::Shutdown(CloseReason::ServerShuttingDown));
         }
-        count(&self.counters.opened);
+        self.counters.opened.increment();
         Ok(Opened { session, socket })
     }
 

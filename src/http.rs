@@ -44,7 +44,7 @@ use hyper::body::Body as HttpBody;
 use hyper::header::{COOKIE, HOST, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
-use crate::cluster::{Mesh, Owner};
+use crate::cluster::{Mesh, SessionOwner};
 use crate::engine::{
     self, Application, Engine, Handshake, HandshakeError, Opening, Query, SessionRef, Transport, Verified,
     verify,
@@ -220,7 +220,7 @@ impl<A: Application> Shared<A> {
         if let Some(cluster) = &self.cluster {
             match query.sid() {
                 Ok(Some(sid)) => {
-                    if let Owner::There(owner) = cluster.owner(sid.key()) {
+                    if let SessionOwner::There(owner) = cluster.owner(sid.key()) {
                         if self.is_too_large(&request) {
                             return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
                         }

@@ -33,16 +33,17 @@
 //! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.
 
 pub mod cluster;
+mod counter;
 pub mod engine;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
 pub mod id;
+mod log_limit;
 mod node;
 mod random;
 pub mod socket;
-mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

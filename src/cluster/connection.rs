@@ -17,13 +17,13 @@ use tracing::{debug, warn};
 use crate::cluster::control::{Knock, Message};
 use crate::cluster::endpoint::{Closing, DialError, Endpoint, MAX_HANDSHAKES};
 use crate::cluster::hello::Greeting;
-use crate::cluster::shared::{Shared, count};
+use crate::cluster::shared::Shared;
 use crate::cluster::stream::{BiStream, Halves, StreamError, abort, read_prelude};
 use crate::cluster::streams::Streams;
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
+use crate::log_limit::LogLimit;
 use crate::socket::exchange::Inbound;
-use crate::telemetry::Seldom;
 use pb::stream_header::Kind;
 
 /// Serves an HTTP/1.1 connection that another node's edge opened.
@@ -40,13 +40,13 @@ pub(crate) struct Ports {
     pub app: Handle,
     pub serve: Serve,
     pub deliver: Deliver,
-    pub warned: Seldom,
+    pub warned: LogLimit,
 }
 
 impl Ports {
     /// Whether to warn about strangers and refusals now: they could fill the log otherwise.
     pub(crate) fn may_warn(&self) -> bool {
-        self.warned.may(NAG, Instant::now())
+        self.warned.allows(NAG, Instant::now())
     }
 }
 
@@ -315,7 +315,7 @@ impl PeerConnection {
     fn hand_over_gossip(&self, message: Bytes, ports: &Ports) {
         let Some(admission) = self.admitted.get() else { return };
         if ports.gossip.try_send((admission.address, message)).is_err() {
-            count(&ports.shared.counters.gossip_dropped, 1);
+            ports.shared.counters.gossip_dropped.increment();
         }
     }
 }
@@ -408,7 +408,7 @@ async fn handle_relay(from: Arc<PeerConnection>, relay: pb::Relay, halves: Halve
     let header = pb::StreamHeader { kind: Some(kind), origin: from.peer.to_string() };
     let (in_use, used_there) = (from.streams.enter(), to.streams.enter());
     let Ok(Ok(onward)) = timeout(DIAL, to.open(&header)).await else { return abort(halves) };
-    count(&ports.shared.counters.relayed, 1);
+    ports.shared.counters.relayed.increment();
     let (mut here, mut there) = (BiStream::new(halves, in_use), BiStream::new(onward, used_there));
     if let Err(error) = copy_bidirectional(&mut here, &mut there).await {
         debug!(from = %from.peer, to = %to.peer, %error, "a relayed stream broke");

@@ -29,7 +29,7 @@ use crate::cluster::shared::Shared;
 use crate::cluster::stream::Halves;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
-use crate::telemetry::Seldom;
+use crate::log_limit::LogLimit;
 
 /// The handler.
 pub(crate) struct Control;
@@ -161,7 +161,7 @@ impl Actor for Control {
             app: start.app,
             serve: start.serve,
             deliver: start.deliver,
-            warned: Seldom::default(),
+            warned: LogLimit::default(),
         });
         tokio::spawn(accept(start.endpoint.clone(), Arc::clone(&ports)));
         me.cast(Message::Tick)?;

@@ -13,7 +13,6 @@ use tracing::{debug, warn};
 use crate::cluster::connection::Ports;
 use crate::cluster::control::Message;
 use crate::cluster::peer::{Batch, Fill, Peer, ProtocolError, Received};
-use crate::cluster::shared::count;
 use crate::cluster::stream::Halves;
 use crate::cluster::wire::{Frame, Message as WireMessage};
 use crate::socket::exchange::{Answer, Asker, Inbound};
@@ -104,7 +103,7 @@ impl End {
         let lost = self.peer.lost();
         if lost > *known {
             let by = lost - std::mem::replace(known, lost);
-            count(&self.ports.shared.counters.given_up, by);
+            self.ports.shared.counters.given_up.add(by);
             warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, lost = by, "gave up messages for the peer");
         }
     }
@@ -145,14 +144,14 @@ impl End {
         match self.peer.receive(self.number, frame, Instant::now(), &deliver)? {
             Received::Nothing => {}
             Received::Started => self.tell(Message::Started { id: self.peer.id.clone(), link: self.number }),
-            Received::Delivered => count(&counters.received, 1),
-            Received::Duplicate => count(&counters.duplicates, 1),
+            Received::Delivered => counters.received.increment(),
+            Received::Duplicate => counters.duplicates.increment(),
             Received::Malformed => {
-                count(&counters.malformed, 1);
+                counters.malformed.increment();
                 warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, "skipped a message that makes no sense");
             }
             Received::Lost(lost) => {
-                count(&counters.lost, lost);
+                counters.lost.add(lost);
                 warn!(node = %self.ports.shared.me.id, peer = %self.peer.id, lost, "the peer gave up messages");
             }
             // Nobody may be waiting.

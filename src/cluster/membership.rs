@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::cluster::hello::Me;
-use crate::cluster::shared::{Shared, count};
+use crate::cluster::shared::Shared;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
 
@@ -159,7 +159,7 @@ impl Socket for MeshSocket {
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let sent = self.shared.gossips_at(to).is_some_and(|to| to.gossip(message.serialize_to_vec().into()));
         if !sent {
-            count(&self.shared.counters.gossip_dropped, 1);
+            self.shared.counters.gossip_dropped.increment();
         }
         Ok(())
     }

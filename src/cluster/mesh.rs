@@ -25,7 +25,7 @@ use crate::cluster::hello::Me;
 use crate::cluster::interest::room_hash;
 use crate::cluster::peer::Peer;
 use crate::cluster::ring::tokens;
-use crate::cluster::shared::{Counters, Route, Shared, count};
+use crate::cluster::shared::{Counters, Route, Shared};
 use crate::cluster::stream::BiStream;
 use crate::cluster::view::{NodeState, View};
 use crate::cluster::wire::{encode_ask, encode_broadcast, encode_command, pb};
@@ -48,7 +48,7 @@ pub(crate) struct Mesh {
 
 /// Where a session lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum SessionOwner {
     Here,
     There(NodeId),
     /// The key belongs to no living node: the session is gone.
@@ -161,11 +161,11 @@ impl Mesh {
     }
 
     /// Which node owns the id with this key. Only an exact token counts: nobody else minted it.
-    pub(crate) fn owner(&self, key: Key) -> Owner {
+    pub(crate) fn owner(&self, key: Key) -> SessionOwner {
         match self.shared.view.borrow().ring.holder(key) {
-            Some(id) if id == self.id() => Owner::Here,
-            Some(id) => Owner::There(id.clone()),
-            None => Owner::Nobody,
+            Some(id) if id == self.id() => SessionOwner::Here,
+            Some(id) => SessionOwner::There(id.clone()),
+            None => SessionOwner::Nobody,
         }
     }
 
@@ -306,7 +306,7 @@ impl Peers for Mesh {
                 None => match encode_broadcast(broadcast) {
                     Ok(body) => encoded.insert(body).clone(),
                     Err(error) => {
-                        count(&self.shared.counters.oversized, 1);
+                        self.shared.counters.oversized.increment();
                         warn!(node = %self.id(), ns = %broadcast.namespace, %error, "a broadcast stays on this node");
                         return;
                     }
@@ -388,7 +388,7 @@ impl Peers for Mesh {
             let mut behind = self.behind(version);
             behind.sort_unstable();
             debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
-            count(&self.shared.counters.unconfirmed, u64::from(!behind.is_empty()));
+            self.shared.counters.unconfirmed.add(u64::from(!behind.is_empty()));
             behind
         })
     }

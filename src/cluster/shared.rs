@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -18,6 +17,7 @@ use crate::cluster::interest::LocalInterest;
 use crate::cluster::peer::{Peer, Pushed};
 use crate::cluster::view::{NodeState, View};
 use crate::cluster::wire::{WireError, encode_answer, pb};
+use crate::counter::Counter;
 use crate::id::NodeId;
 use crate::socket::exchange::{Answer, Asker};
 
@@ -56,29 +56,29 @@ pub(crate) enum Route {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Bodies queued for a peer.
-    pub sent: AtomicU64,
+    pub sent: Counter,
     /// Bodies delivered here.
-    pub received: AtomicU64,
+    pub received: Counter,
     /// Bodies that came again after a reconnect.
-    pub duplicates: AtomicU64,
+    pub duplicates: Counter,
     /// Bodies that peers gave up before they came here.
-    pub lost: AtomicU64,
+    pub lost: Counter,
     /// Bodies that peers were told they will not get.
-    pub given_up: AtomicU64,
+    pub given_up: Counter,
     /// Bodies that a peer may have wanted, dropped because it was away for too long.
-    pub abandoned: AtomicU64,
+    pub abandoned: Counter,
     /// Frames skipped because they made no sense.
-    pub malformed: AtomicU64,
+    pub malformed: Counter,
     /// Bodies too large for a frame.
-    pub oversized: AtomicU64,
+    pub oversized: Counter,
     /// Awaited joins and commands that a member did not confirm in time.
-    pub unconfirmed: AtomicU64,
+    pub unconfirmed: Counter,
     /// Volatile bodies dropped because a link was down or behind.
-    pub volatile_dropped: AtomicU64,
+    pub volatile_dropped: Counter,
     /// Gossip messages dropped because there was no link or the inbox was full.
-    pub gossip_dropped: AtomicU64,
+    pub gossip_dropped: Counter,
     /// Streams carried from one node to another.
-    pub relayed: AtomicU64,
+    pub relayed: Counter,
 }
 
 impl Counters {
@@ -89,7 +89,7 @@ impl Counters {
             Pushed::Dropped => &self.volatile_dropped,
             Pushed::Abandoned => &self.abandoned,
         };
-        count(counter, 1);
+        counter.increment();
     }
 
     /// Each with the name of its metric.
@@ -108,7 +108,7 @@ impl Counters {
             ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
             ("socketmesh_cluster_streams_relayed_total", &self.relayed),
         ]
-        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+        .map(|(name, counter)| (name, counter.get()))
     }
 }
 
@@ -156,7 +156,7 @@ impl Shared {
 
     /// Something could not be encoded.
     pub(crate) fn refuse(&self, error: &WireError) {
-        count(&self.counters.oversized, 1);
+        self.counters.oversized.increment();
         warn!(node = %self.me.id, %error, "too large for other nodes: it stays on this one");
     }
 
@@ -224,9 +224,4 @@ impl Shared {
     pub(crate) fn denies(&self, _id: &NodeId) -> bool {
         false
     }
-}
-
-/// Adds to a counter.
-pub(crate) fn count(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -13,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::endpoint::Closing;
 use super::streams::{FIRST, STREAM_WINDOW};
-use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Owner, Secret, View};
+use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::broadcast::{Broadcast, Flags, Selection};
 use crate::socket::exchange::{Answer, Answers, Ask, Change, Command, Inbound, Part, Question};
@@ -150,12 +149,12 @@ async fn three_nodes_form_one_view_and_one_ring() {
     assert!(views.iter().all(|view| view.ring == views[0].ring));
     for node in &nodes {
         let key = node.mesh.mint_key();
-        assert_eq!(node.mesh.owner(key), Owner::Here);
+        assert_eq!(node.mesh.owner(key), SessionOwner::Here);
         for other in nodes.iter().filter(|other| other.id() != node.id()) {
-            assert_eq!(other.mesh.owner(key), Owner::There(node.id()));
+            assert_eq!(other.mesh.owner(key), SessionOwner::There(node.id()));
         }
     }
-    assert_eq!(nodes[0].mesh.owner(crate::id::Key::from_hash(0)), Owner::Nobody);
+    assert_eq!(nodes[0].mesh.owner(crate::id::Key::from_hash(0)), SessionOwner::Nobody);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +164,7 @@ async fn a_node_without_seeds_is_ready_alone() {
     timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     assert!(alone.mesh.is_ready());
-    assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), Owner::Here);
+    assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), SessionOwner::Here);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,8 +173,8 @@ async fn a_ready_node_is_in_everybodys_ring() {
     let c = Node::start(config("c", &[a.address()])).await;
     timeout(DEADLINE, c.mesh.ready()).await.unwrap();
     let key = c.mesh.mint_key();
-    assert_eq!(a.mesh.owner(key), Owner::There(c.id()));
-    assert_eq!(b.mesh.owner(key), Owner::There(c.id()));
+    assert_eq!(a.mesh.owner(key), SessionOwner::There(c.id()));
+    assert_eq!(b.mesh.owner(key), SessionOwner::There(c.id()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,7 +193,7 @@ async fn a_broadcast_reaches_exactly_the_interested() {
             [own, "to both", "to all"]
         );
     }
-    assert_eq!(a.mesh.counters().sent.load(Ordering::Relaxed), 6);
+    assert_eq!(a.mesh.counters().sent.get(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,7 +234,7 @@ async fn an_awaited_join_says_who_did_not_confirm_it() {
     .await;
     b.mesh.interest("/", "red", true);
     assert_eq!(b.mesh.confirmed(b.mesh.version()).await, [a.id(), c.id()]);
-    assert_eq!(b.mesh.counters().unconfirmed.load(Ordering::Relaxed), 1);
+    assert_eq!(b.mesh.counters().unconfirmed.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +296,7 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     for node in [&a, &b] {
         let newer = |view: &View| view.member(&id("c")).is_some_and(|c| c.incarnation == incarnation);
         node.sees("the new c", newer).await;
-        assert_eq!(node.mesh.owner(old), Owner::Nobody);
+        assert_eq!(node.mesh.owner(old), SessionOwner::Nobody);
         node.sees_link(&id("c"), LinkState::Up).await;
     }
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
@@ -317,7 +316,7 @@ async fn a_restarted_node_without_seeds_is_found_by_the_others_before_it_is_read
     let a = Node::start(Cluster { bind: address.to_string(), ..config("a", &[]) }).await;
     timeout(DEADLINE, a.mesh.ready()).await.unwrap();
     assert_eq!(a.mesh.view().borrow().members.len(), 2);
-    assert_eq!(b.mesh.owner(a.mesh.mint_key()), Owner::There(a.id()));
+    assert_eq!(b.mesh.owner(a.mesh.mint_key()), SessionOwner::There(a.id()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -356,7 +355,7 @@ async fn a_killed_node_leaves_every_ring() {
     c.mesh.kill().await;
     for node in [&a, &b] {
         node.sees("c gone", |view| view.members.len() == 2).await;
-        assert_eq!(node.mesh.owner(key), Owner::Nobody);
+        assert_eq!(node.mesh.owner(key), SessionOwner::Nobody);
         assert_eq!(node.mesh.open(&id("c")).await.unwrap_err(), OpenError::Unreachable);
     }
 }
@@ -479,7 +478,7 @@ async fn where_the_direct_way_is_cut_one_hop_carries_everything() {
     assert_eq!(a.receives().await, "and back");
     shouts(&a, &b.id()).await;
     shouts(&b, &a.id()).await;
-    assert!(c.mesh.counters().relayed.load(Ordering::Relaxed) >= 3);
+    assert!(c.mesh.counters().relayed.get() >= 3);
     deny(&a, &b, false);
     a.sees_link(&b.id(), LinkState::Up).await;
     b.sees_link(&a.id(), LinkState::Up).await;
@@ -511,7 +510,7 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
         assert_eq!(b.receives().await, number.to_string());
     }
     emitter.await.unwrap();
-    assert_eq!(b.mesh.counters().lost.load(Ordering::Relaxed), 0);
+    assert_eq!(b.mesh.counters().lost.get(), 0);
 }
 
 /// Asks the nodes with sockets in these rooms, and does not give up.

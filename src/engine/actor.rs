@@ -13,7 +13,6 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::config::Config;
-use super::counters::count;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
 use super::line::{Director, Line, Stage};
@@ -289,7 +288,7 @@ impl<A: Application> State<A> {
             _ => self.this.outbox().push_control(&frame),
         };
         if pushed == Pushed::Overflow {
-            count(&self.this.counters().slow_clients);
+            self.this.counters().slow_clients.increment();
             self.overflow();
         }
     }

@@ -1,18 +1,18 @@
 //! What happened to the sessions of a node; all of it only grows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::counter::Counter;
 
 /// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Sessions opened.
-    pub(crate) opened: AtomicU64,
+    pub(crate) opened: Counter,
     /// Sessions closed because their clients did not take what they were sent.
-    pub(crate) slow_clients: AtomicU64,
+    pub(crate) slow_clients: Counter,
     /// Volatile packets dropped because their client could not take them at once.
-    pub(crate) volatile_dropped: AtomicU64,
+    pub(crate) volatile_dropped: Counter,
     /// Packets dropped because their session was over.
-    pub(crate) late_dropped: AtomicU64,
+    pub(crate) late_dropped: Counter,
 }
 
 impl Counters {
@@ -24,10 +24,6 @@ impl Counters {
             ("socketmesh_engine_volatile_packets_dropped_total", &self.volatile_dropped),
             ("socketmesh_engine_late_packets_dropped_total", &self.late_dropped),
         ]
-        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+        .map(|(name, counter)| (name, counter.get()))
     }
-}
-
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

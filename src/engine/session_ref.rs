@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::actor::Message;
 use super::config::Config;
-use super::counters::{Counters, count};
+use super::counters::Counters;
 use super::frame::{Dialect, Frame};
 use super::handshake::{Handshake, Known, Transport};
 use super::line::{Director, Line, Stage};
@@ -128,11 +128,11 @@ impl<K: Send + 'static> SessionRef<K> {
         match self.0.outbox.push(frames, volatile) {
             Pushed::TellActor => self.tell(Message::Queued),
             Pushed::Overflow => {
-                count(&self.0.counters.slow_clients);
+                self.0.counters.slow_clients.increment();
                 self.tell(Message::Overflow);
             }
-            Pushed::Dropped if volatile => count(&self.0.counters.volatile_dropped),
-            Pushed::Dropped => count(&self.0.counters.late_dropped),
+            Pushed::Dropped if volatile => self.0.counters.volatile_dropped.increment(),
+            Pushed::Dropped => self.0.counters.late_dropped.increment(),
             Pushed::Queued => {}
         }
     }

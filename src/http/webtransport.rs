@@ -30,7 +30,7 @@ use self::stream::ClientStream;
 use super::certificate::Certificate;
 use super::tls::Tls;
 use super::{Parts, RemoteAddr, Secure, Service, Shared, middleware};
-use crate::cluster::Owner;
+use crate::cluster::SessionOwner;
 use crate::engine::webtransport::{self, Wish};
 use crate::engine::{Application, Handshake, HandshakeError, Query, Transport};
 use crate::id::SessionId;
@@ -319,7 +319,7 @@ impl<A: Application> Shared<A> {
     /// A stream for a session that exists somewhere: the probe of an upgrade.
     async fn upgrade(&self, sid: SessionId, stream: ClientStream) -> Result<(), Refused> {
         if let Some(cluster) = &self.cluster
-            && let Owner::There(owner) = cluster.owner(sid.key())
+            && let SessionOwner::There(owner) = cluster.owner(sid.key())
         {
             return carried::carry(cluster, &owner, sid, stream).await;
         }

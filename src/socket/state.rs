@@ -24,7 +24,7 @@ use super::rooms::{Room, Rooms, Selection};
 use super::runtime::Runtime;
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
-use crate::telemetry::Seldom;
+use crate::log_limit::LogLimit;
 
 /// One namespace on this node.
 pub(crate) struct NamespaceState {
@@ -34,7 +34,7 @@ pub(crate) struct NamespaceState {
     pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
     place: Place,
     ack_ids: AtomicU64,
-    warned: Seldom,
+    warned: LogLimit,
     server_events: Mutex<ServerEvents>,
     observations: Mutex<Observations>,
 }
@@ -47,7 +47,7 @@ impl NamespaceState {
             rooms: RwLock::new(Rooms::new()),
             place,
             ack_ids: AtomicU64::new(0),
-            warned: Seldom::default(),
+            warned: LogLimit::default(),
             server_events: Mutex::default(),
             observations: Mutex::default(),
         })
@@ -121,7 +121,7 @@ impl NamespaceState {
 
     /// Whether to warn of a handler that failed: clients could fill the log otherwise.
     pub(crate) fn may_warn(&self) -> bool {
-        self.warned.may(WARNINGS, Instant::now())
+        self.warned.allows(WARNINGS, Instant::now())
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {

@@ -25,15 +25,16 @@ use crate::workspace::{imports, modules};
 const LAYERS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("id", &["random"]),
-    ("telemetry", &[]),
-    ("engine", &["id", "random"]),
-    ("socket", &["id", "engine", "random", "telemetry"]),
-    ("cluster", &["id", "random", "socket", "telemetry"]),
+    ("counter", &[]),
+    ("log_limit", &[]),
+    ("engine", &["counter", "id", "random"]),
+    ("socket", &["id", "engine", "log_limit", "random"]),
+    ("cluster", &["counter", "id", "log_limit", "random", "socket"]),
     ("http", &["id", "engine", "cluster"]),
     ("node", &["id", "random", "engine", "socket", "cluster", "http"]),
     ("testing", &["id", "random", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["cluster", "engine", "http", "id", "node", "random", "socket", "telemetry", "testing"]),
+    ("lib", &["cluster", "engine", "http", "id", "node", "random", "socket", "testing"]),
 ];
 
 /// The floors of a layer, and the floors that each may import from. A floor is a file or a folder right below the layer.

@@ -14,7 +14,7 @@ use crate::cluster::membership::Rumour;
 use crate::cluster::peer::Peer;
 use crate::cluster::ring::Ring;
 use crate::cluster::sequence::MAX_AGE;
-use crate::cluster::shared::{Route, count};
+use crate::cluster::shared::Route;
 use crate::cluster::view::{LinkState, MemberView, NodeState, View};
 use crate::id::NodeId;
 
@@ -121,7 +121,7 @@ impl State {
                 node.lingers = None;
                 self.changed = true;
                 let given_up = node.peer.as_ref().map_or(0, |peer| peer.abandon());
-                count(&self.shared.counters.abandoned, given_up);
+                self.shared.counters.abandoned.add(given_up);
                 warn!(node = %self.shared.me.id, peer = %id, given_up, "keeps nothing more for it");
             }
             let member = self.liveness.incarnation(id).is_some();
@@ -133,7 +133,7 @@ impl State {
     }
 
     pub(super) fn abandon(&self, peer: &Peer) {
-        count(&self.shared.counters.abandoned, peer.abandon());
+        self.shared.counters.abandoned.add(peer.abandon());
     }
 
     /// Ready is a node that found its cluster and is in the ring of every member.

@@ -1,0 +1,24 @@
+//! The counter type of all layers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts something that happened, for [`Node::counters`](crate::Node::counters). It only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub(crate) fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `count`.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
