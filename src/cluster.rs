@@ -8,9 +8,8 @@
 //!                                   connection          membership (gossip)   liveness
 //! ```
 //!
-//! Without any I/O, and tested as such: `asks`, `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
+//! Without any I/O, and tested as such: `requests`, `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
 
-mod asks;
 mod config;
 mod connection;
 mod control;
@@ -24,6 +23,7 @@ mod liveness;
 mod membership;
 mod mesh;
 mod peer;
+mod requests;
 mod ring;
 mod sequence;
 mod shared;

@@ -17,8 +17,8 @@ use crate::http::webtransport::{self, WebTransportListener};
 use crate::http::{self, Body, Listener, Service};
 use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
-use crate::socket::exchange::Inbound;
-use crate::socket::peers::{Peers, Solo};
+use crate::socket::messages::Inbound;
+use crate::socket::peers::{NoPeers, Peers};
 use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
 
 /// One node: serves clients, alone or as a member of a cluster. Node: `Server`.
@@ -268,7 +268,7 @@ impl NodeBuilder {
         let make = |id: &NodeId, cluster: Option<&Arc<Mesh>>| {
             let peers: Arc<dyn Peers> = match cluster {
                 Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
-                None => Arc::new(Solo),
+                None => Arc::new(NoPeers),
             };
             SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
         };
@@ -341,13 +341,13 @@ async fn join<A: Application>(
                 deliver(&app, inbound);
             }
         }
-        // Somebody waits for the answer, so the question waits for this node.
-        (None, Inbound::Ask(asker, ask)) => {
+        // The requesting node waits for the response, so the request waits until this node is ready to handle it.
+        (None, Inbound::Request(requester, request)) => {
             let above = Arc::clone(&for_peers);
             tokio::spawn(async move {
-                let Ok(above) = timeout(ask.timeout, above.wait()).await else { return };
+                let Ok(above) = timeout(request.timeout, above.wait()).await else { return };
                 if let Some(app) = above.app.upgrade() {
-                    deliver(&app, Inbound::Ask(asker, ask));
+                    deliver(&app, Inbound::Request(requester, request));
                 }
             });
         }

@@ -3,8 +3,8 @@
 //! ```text
 //!   engine ──► Connection ──► RawSocket ──► inbox ──► handlers of the Namespace
 //!                                 ▲
-//!   Socket::emit, Target::emit ───┤ fan-out by Rooms ◄── Broadcast, Command, Ask ◄── Peers (the other nodes)
-//!                                 ▼                                        Answer ──►
+//!   Socket::emit, Target::emit ───┤ fan-out by Rooms ◄── Broadcast, Command, Request ◄── Peers (the other nodes)
+//!                                 ▼                                        Response ──►
 //!                         the session's outbox
 //! ```
 
@@ -13,15 +13,15 @@ mod answering;
 pub(crate) mod args;
 mod backlog;
 mod behaviour;
-pub(crate) mod broadcast;
+mod broadcast;
 mod config;
 mod connection;
 mod error;
-pub(crate) mod exchange;
 mod family;
 mod gathering;
 mod handle;
 mod handshake;
+pub(crate) mod messages;
 mod namespace;
 mod observers;
 mod operators;
@@ -29,7 +29,8 @@ mod packet;
 pub(crate) mod peers;
 mod raw;
 mod remote;
-mod rooms;
+mod room;
+mod room_index;
 mod runtime;
 mod server_events;
 mod state;
@@ -55,12 +56,13 @@ pub use error::{
 };
 pub use handle::{Emitter, Joining, NamespaceRef, Socket};
 pub use handshake::Handshake;
+pub use messages::RemoteHandshake;
 pub(crate) use namespace::Described;
 pub use namespace::{Namespace, namespace, namespaces, namespaces_where};
 pub use observers::RoomEvent;
 pub use operators::{Acks, Applied, Applying, Replies, Rooms, Sockets};
-pub use remote::{RemoteEmitter, RemoteHandshake, RemoteSocket};
-pub use rooms::Room;
+pub use remote::{RemoteEmitter, RemoteSocket};
+pub use room::Room;
 
 /// Socket.IO as the application of an engine.
 ///
@@ -98,7 +100,7 @@ impl SocketIo {
     }
 
     /// Does what another node wants of the sockets of this one.
-    pub(crate) fn handle(&self, inbound: exchange::Inbound) {
+    pub(crate) fn handle(&self, inbound: messages::Inbound) {
         self.namespaces.handle(inbound);
     }
 

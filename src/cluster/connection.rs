@@ -23,7 +23,7 @@ use crate::cluster::streams::Streams;
 use crate::cluster::wire::{encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
 use crate::log_limit::LogLimit;
-use crate::socket::exchange::Inbound;
+use crate::socket::messages::Inbound;
 use pb::stream_header::Kind;
 
 /// Serves an HTTP/1.1 connection that another node's edge opened.

@@ -15,7 +15,7 @@ use crate::cluster::control::Message;
 use crate::cluster::peer::{Batch, Fill, Peer, ProtocolError, Received};
 use crate::cluster::stream::Halves;
 use crate::cluster::wire::{Frame, Message as WireMessage};
-use crate::socket::exchange::{Answer, Asker, Inbound};
+use crate::socket::messages::{Inbound, Requester, Response};
 
 /// The two tasks of a link; they end with it.
 #[derive(Debug)]
@@ -167,15 +167,17 @@ impl End {
     /// Takes a sequenced message to whom it concerns.
     fn deliver(&self, message: WireMessage) {
         let (shared, peer) = (&self.ports.shared, &self.peer);
-        let asker = |ask| Asker { node: peer.id.clone(), incarnation: peer.incarnation, ask };
+        let requester = |request| Requester { node: peer.id.clone(), incarnation: peer.incarnation, request };
         match message {
             WireMessage::Broadcast(broadcast) => (self.ports.deliver)(Inbound::Broadcast(broadcast)),
             WireMessage::Command(command) => (self.ports.deliver)(Inbound::Command(command)),
-            WireMessage::Ask(id, ask) => (self.ports.deliver)(Inbound::Ask(asker(id), ask)),
-            WireMessage::Puzzle(id) => shared.answer(&asker(id), Answer::failed()),
-            WireMessage::Answer(id, answer) => {
-                let mut asks = shared.asks.lock();
-                if let Some(waiter) = asks.handle_answer(id, &peer.id, peer.incarnation, answer) {
+            WireMessage::Request(id, request) => {
+                (self.ports.deliver)(Inbound::Request(requester(id), request));
+            }
+            WireMessage::UnknownRequest(id) => shared.respond(&requester(id), Response::failed()),
+            WireMessage::Response(id, response) => {
+                let mut requests = shared.requests.lock();
+                if let Some(waiter) = requests.handle_response(id, &peer.id, peer.incarnation, response) {
                     waiter.notify_one();
                 }
             }

@@ -28,11 +28,12 @@ use crate::cluster::ring::tokens;
 use crate::cluster::shared::{Counters, Route, Shared};
 use crate::cluster::stream::BiStream;
 use crate::cluster::view::{NodeState, View};
-use crate::cluster::wire::{encode_ask, encode_broadcast, encode_command, pb};
+use crate::cluster::wire::{encode_broadcast, encode_command, encode_request, pb};
 use crate::id::{Incarnation, Key, NodeId, SocketId};
 use crate::random;
-use crate::socket::broadcast::{Broadcast, Room, Selection};
-use crate::socket::exchange::{Answer, Answers, Ask, Asker, Change, Command};
+use crate::socket::messages::{
+    Broadcast, Command, CommandKind, Request, Requester, Response, Responses, Room, Selection,
+};
 use crate::socket::peers::Peers;
 use pb::stream_header::Kind;
 
@@ -277,21 +278,21 @@ impl Mesh {
         roster.iter().filter(may_have).cloned().collect()
     }
 
-    /// Sends an ask to those of its recipients who are members.
-    fn open_ask(&self, ask: &Ask, view: &View) -> OpenAsk<'_> {
-        let mut asked = self.recipients(&ask.namespace, &ask.selection);
+    /// Sends a request to those of its recipients that are members.
+    fn open_request(&self, request: &Request, view: &View) -> OpenRequest<'_> {
+        let mut asked = self.recipients(&request.namespace, &request.selection);
         asked.retain(|peer| has(view, &peer.id, peer.incarnation));
         let (shared, woken) = (&*self.shared, Arc::new(Notify::new()));
         let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
-        let id = shared.asks.lock().open(lives, Arc::clone(&woken));
-        match encode_ask(id, ask) {
+        let id = shared.requests.lock().open(lives, Arc::clone(&woken));
+        match encode_request(id, request) {
             Ok(body) => asked.iter().for_each(|peer| shared.push(peer, body.clone())),
             Err(error) => {
                 shared.refuse(&error);
-                shared.asks.lock().handle_members(id, |_, _| false);
+                shared.requests.lock().handle_members(id, |_, _| false);
             }
         }
-        OpenAsk { shared, id, woken }
+        OpenRequest { shared, id, woken }
     }
 }
 
@@ -325,9 +326,14 @@ impl Peers for Mesh {
             Ok(body) => body,
             Err(error) => return self.shared.refuse(&error),
         };
-        let joined: Vec<u64> = match &command.change {
-            Change::Join(rooms) => rooms.iter().map(|room| room_hash(&command.namespace, room)).collect(),
-            Change::Leave(_) | Change::Disconnect { .. } | Change::Update(_) | Change::Event(_) => Vec::new(),
+        let joined: Vec<u64> = match &command.kind {
+            CommandKind::Join(rooms) => {
+                rooms.iter().map(|room| room_hash(&command.namespace, room)).collect()
+            }
+            CommandKind::Leave(_)
+            | CommandKind::Disconnect { .. }
+            | CommandKind::Update(_)
+            | CommandKind::ServerEvent(_) => Vec::new(),
         };
         let now = Instant::now();
         for peer in &recipients {
@@ -335,13 +341,13 @@ impl Peers for Mesh {
         }
     }
 
-    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+    fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
         let mut view = self.shared.view.subscribe();
         let members = Arc::clone(&view.borrow_and_update());
-        let open = self.open_ask(&ask, &members);
+        let open = self.open_request(&request, &members);
         Box::pin(async move {
-            let answered = async {
-                while !open.is_answered(&Arc::clone(&view.borrow_and_update())) {
+            let complete = async {
+                while !open.is_complete(&Arc::clone(&view.borrow_and_update())) {
                     tokio::select! {
                         () = open.woken.notified() => {}
                         // The sender lives in `shared`.
@@ -349,16 +355,17 @@ impl Peers for Mesh {
                     }
                 }
             };
-            let _in_time = timeout(ask.timeout, answered).await;
+            let _in_time = timeout(request.timeout, complete).await;
             open.close()
         })
     }
 
-    fn answer(&self, to: &Asker, answer: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.shared.answer(to, answer);
-        let (peer, mut news) = (self.shared.asker(to), self.shared.confirmations.subscribe());
+    fn respond(&self, to: &Requester, response: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.shared.respond(to, response);
+        let (peer, mut news) = (self.shared.requester(to), self.shared.confirmations.subscribe());
         Box::pin(async move {
-            while peer.as_ref().is_some_and(|peer| peer.backlog() > ANSWERS) && news.changed().await.is_ok() {
+            while peer.as_ref().is_some_and(|peer| peer.backlog() > RESPONSES) && news.changed().await.is_ok()
+            {
             }
         })
     }
@@ -394,26 +401,26 @@ impl Peers for Mesh {
     }
 }
 
-/// An ask that is waited for; dropped, it is not any more.
-struct OpenAsk<'a> {
+/// A request that a task waits for. Dropping it ends the waiting.
+struct OpenRequest<'a> {
     shared: &'a Shared,
     id: u64,
     woken: Arc<Notify>,
 }
 
-impl OpenAsk<'_> {
-    /// Whether every node that was asked has answered, or is not among the members any more.
-    fn is_answered(&self, view: &View) -> bool {
+impl OpenRequest<'_> {
+    /// Whether every node that was asked has responded, or is not a member any more.
+    fn is_complete(&self, view: &View) -> bool {
         let is_member = |id: &NodeId, incarnation| has(view, id, incarnation);
-        self.shared.asks.lock().handle_members(self.id, is_member)
+        self.shared.requests.lock().handle_members(self.id, is_member)
     }
 
-    fn close(&self) -> Answers {
-        self.shared.asks.lock().close(self.id)
+    fn close(&self) -> Responses {
+        self.shared.requests.lock().close(self.id)
     }
 }
 
-impl Drop for OpenAsk<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         self.close();
     }
@@ -470,8 +477,8 @@ fn now() -> Incarnation {
 
 /// The bound of an awaited join.
 const CONFIRMATION: Duration = Duration::from_millis(500);
-/// Answers wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out
+/// Responses wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out
 /// a broadcast.
-const ANSWERS: usize = 1 << 20;
+const RESPONSES: usize = 1 << 20;
 const OPEN: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(1);

@@ -347,9 +347,9 @@ impl Peer {
             Ok(
                 message @ (Message::Broadcast(_)
                 | Message::Command(_)
-                | Message::Ask(..)
-                | Message::Puzzle(_)
-                | Message::Answer(..)),
+                | Message::Request(..)
+                | Message::UnknownRequest(_)
+                | Message::Response(..)),
             ) => {
                 deliver(message);
                 Received::Delivered
@@ -395,9 +395,9 @@ impl Peer {
             Message::Goodbye => return Ok(Received::Goodbye),
             Message::Broadcast(_)
             | Message::Command(_)
-            | Message::Ask(..)
-            | Message::Puzzle(_)
-            | Message::Answer(..)
+            | Message::Request(..)
+            | Message::UnknownRequest(_)
+            | Message::Response(..)
             | Message::Unknown => {}
         }
         Ok(Received::Nothing)

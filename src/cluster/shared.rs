@@ -10,16 +10,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::cluster::asks::Asks;
 use crate::cluster::connection::PeerConnection;
 use crate::cluster::hello::{Hint, Me, Resume};
 use crate::cluster::interest::LocalInterest;
 use crate::cluster::peer::{Peer, Pushed};
+use crate::cluster::requests::PendingRequests;
 use crate::cluster::view::{NodeState, View};
-use crate::cluster::wire::{WireError, encode_answer, pb};
+use crate::cluster::wire::{WireError, encode_response, pb};
 use crate::counter::Counter;
 use crate::id::NodeId;
-use crate::socket::exchange::{Answer, Asker};
+use crate::socket::messages::{Requester, Response};
 
 /// The state of one node's mesh that more than one task sees.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     /// Ticks when a peer has applied our interest.
     pub confirmations: watch::Sender<()>,
     /// What this node has asked the others.
-    pub asks: Mutex<Asks<Arc<Notify>>>,
+    pub requests: Mutex<PendingRequests<Arc<Notify>>>,
     pub counters: Counters,
     /// Every life of a node that a sequence is kept for.
     pub peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
@@ -120,7 +120,7 @@ impl Shared {
             view: watch::Sender::default(),
             state: watch::Sender::new(NodeState::Joining),
             confirmations: watch::Sender::new(()),
-            asks: Mutex::new(Asks::new()),
+            requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
             peers: RwLock::default(),
             roster: RwLock::new(Arc::from([])),
@@ -132,17 +132,17 @@ impl Shared {
     }
 
     /// The life of a node that asked, if it is not over.
-    pub(crate) fn asker(&self, asker: &Asker) -> Option<Arc<Peer>> {
+    pub(crate) fn requester(&self, requester: &Requester) -> Option<Arc<Peer>> {
         let peers = self.peers.read();
-        peers.get(&asker.node).filter(|peer| peer.incarnation == asker.incarnation).cloned()
+        peers.get(&requester.node).filter(|peer| peer.incarnation == requester.incarnation).cloned()
     }
 
     /// Queues a part of an answer. One that is too large ends the answer.
-    pub(crate) fn answer(&self, to: &Asker, answer: Answer) {
-        let Some(peer) = self.asker(to) else { return };
-        let body = encode_answer(to.ask, answer).or_else(|error| {
+    pub(crate) fn respond(&self, to: &Requester, response: Response) {
+        let Some(peer) = self.requester(to) else { return };
+        let body = encode_response(to.request, response).or_else(|error| {
             self.refuse(&error);
-            encode_answer(to.ask, Answer::failed())
+            encode_response(to.request, Response::failed())
         });
         if let Ok(body) = body {
             self.push(&peer, body);

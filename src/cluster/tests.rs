@@ -14,8 +14,10 @@ use super::endpoint::Closing;
 use super::streams::{FIRST, STREAM_WINDOW};
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, View};
 use crate::id::{NodeId, SocketId};
-use crate::socket::broadcast::{Broadcast, Flags, Selection};
-use crate::socket::exchange::{Answer, Answers, Ask, Change, Command, Inbound, Part, Question};
+use crate::socket::messages::{
+    Broadcast, Command, CommandKind, Flags, Inbound, Request, RequestKind, Response, ResponsePart, Responses,
+    Selection,
+};
 use crate::socket::peers::Peers as _;
 
 /// One node of a test cluster.
@@ -66,11 +68,11 @@ impl Node {
         inbound.unwrap_or_else(|_| panic!("{} receives nothing", self.mesh.id())).unwrap()
     }
 
-    /// Receives an ask and ends it with this answer.
-    async fn answers(&mut self, count: u64) {
+    /// Receives a request and completes the response with this count.
+    async fn responds(&mut self, count: u64) {
         match self.receives_something().await {
-            Inbound::Ask(asker, _) => {
-                self.mesh.answer(&asker, Answer::done(Some(Part::Expected(count)))).await;
+            Inbound::Request(requester, _) => {
+                self.mesh.respond(&requester, Response::done(Some(ResponsePart::ExpectedAcks(count)))).await;
             }
             other => panic!("an ask, not {other:?}"),
         }
@@ -514,27 +516,27 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
 }
 
 /// Asks the nodes with sockets in these rooms, and does not give up.
-fn asks(from: &Node, rooms: &[&str]) -> tokio::task::JoinHandle<Answers> {
+fn requests(from: &Node, rooms: &[&str]) -> tokio::task::JoinHandle<Responses> {
     let selection = broadcast(rooms, "").selection;
     let timeout = Duration::from_secs(3600);
-    let ask = Ask { namespace: "/".into(), selection, question: Question::Rooms, timeout };
+    let request = Request { namespace: "/".into(), selection, kind: RequestKind::Rooms, timeout };
     let mesh = Arc::clone(&from.mesh);
-    tokio::spawn(async move { mesh.ask(ask).await })
+    tokio::spawn(async move { mesh.request(request).await })
 }
 
-async fn answered(asking: tokio::task::JoinHandle<Answers>) -> Answers {
-    timeout(DEADLINE, asking).await.expect("all have answered or are gone").unwrap()
+async fn result_of(requesting: tokio::task::JoinHandle<Responses>) -> Responses {
+    timeout(DEADLINE, requesting).await.expect("all have responded or are gone").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ask_goes_to_those_concerned_and_ends_when_all_have_answered() {
+async fn a_request_goes_to_the_nodes_concerned_and_ends_when_all_have_responded() {
     let [a, mut b, mut c] = cluster::<3>().await;
     b.joins("red").await;
-    let asking = asks(&a, &["red"]);
-    b.answers(2).await;
-    let answers = Answers { parts: vec![(b.id(), Part::Expected(2))], ..Answers::default() };
-    assert_eq!(answered(asking).await, answers);
-    assert_eq!(answered(asks(&a, &["nobody's"])).await, Answers::default());
+    let requesting = requests(&a, &["red"]);
+    b.responds(2).await;
+    let expected = Responses { parts: vec![(b.id(), ResponsePart::ExpectedAcks(2))], ..Responses::default() };
+    assert_eq!(result_of(requesting).await, expected);
+    assert_eq!(result_of(requests(&a, &["nobody's"])).await, Responses::default());
     a.emits(&[], "end");
     assert_eq!(c.receives().await, "end", "and nothing before it");
 }
@@ -542,24 +544,24 @@ async fn an_ask_goes_to_those_concerned_and_ends_when_all_have_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_is_not_waited_for() {
     let [a, mut b, mut c] = cluster::<3>().await;
-    let asking = asks(&a, &[]);
-    b.answers(1).await;
-    assert!(matches!(c.receives_something().await, Inbound::Ask(..)));
+    let requesting = requests(&a, &[]);
+    b.responds(1).await;
+    assert!(matches!(c.receives_something().await, Inbound::Request(..)));
     c.mesh.kill().await;
-    let answers = answered(asking).await;
-    assert_eq!(answers.parts, [(b.id(), Part::Expected(1))]);
-    assert_eq!((answers.lost, answers.late), (vec![c.id()], vec![]));
+    let responses = result_of(requesting).await;
+    assert_eq!(responses.parts, [(b.id(), ResponsePart::ExpectedAcks(1))]);
+    assert_eq!((responses.lost, responses.late), (vec![c.id()], vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ask_and_its_answer_survive_a_lost_connection() {
+async fn a_request_and_its_response_survive_a_lost_connection() {
     let [a, mut b] = cluster::<2>().await;
     a.mesh.direct(&b.id()).unwrap().close(Closing::Silent);
-    let asking = asks(&a, &[]);
-    let Inbound::Ask(asker, _) = b.receives_something().await else { panic!("an ask") };
+    let requesting = requests(&a, &[]);
+    let Inbound::Request(requester, _) = b.receives_something().await else { panic!("a request") };
     b.mesh.direct(&a.id()).unwrap().close(Closing::Silent);
-    b.mesh.answer(&asker, Answer::done(Some(Part::Expected(1)))).await;
-    assert_eq!(answered(asking).await.parts, [(b.id(), Part::Expected(1))]);
+    b.mesh.respond(&requester, Response::done(Some(ResponsePart::ExpectedAcks(1)))).await;
+    assert_eq!(result_of(requesting).await.parts, [(b.id(), ResponsePart::ExpectedAcks(1))]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -568,28 +570,26 @@ async fn a_broadcast_behind_a_join_by_command_follows_it() {
     b.joins("red").await;
     for round in 0..200 {
         let (room, selection) = (format!("room-{round}"), broadcast(&["red"], "").selection);
-        let change = Change::Join(vec![Arc::from(room.as_str())]);
-        a.mesh.command(&Command { namespace: "/".into(), selection, change: change.clone() });
+        let kind = CommandKind::Join(vec![Arc::from(room.as_str())]);
+        a.mesh.command(&Command { namespace: "/".into(), selection, kind: kind.clone() });
         a.emits(&[&room], &room);
-        assert!(
-            matches!(b.receives_something().await, Inbound::Command(command) if command.change == change)
-        );
+        assert!(matches!(b.receives_something().await, Inbound::Command(command) if command.kind == kind));
         assert_eq!(b.receives().await, room);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_wait_for_room_on_the_link() {
+async fn responses_wait_for_room_on_the_link() {
     let [a, mut b] = cluster::<2>().await;
-    let asking = asks(&a, &[]);
-    let Inbound::Ask(asker, _) = b.receives_something().await else { panic!("an ask") };
+    let requesting = requests(&a, &[]);
+    let Inbound::Request(requester, _) = b.receives_something().await else { panic!("a request") };
     let name: Arc<str> = "x".repeat(200 << 10).into();
     for _ in 0..200 {
-        let part = Part::Rooms(vec![Arc::clone(&name)]);
-        timeout(DEADLINE, b.mesh.answer(&asker, Answer::more(part))).await.unwrap();
+        let part = ResponsePart::Rooms(vec![Arc::clone(&name)]);
+        timeout(DEADLINE, b.mesh.respond(&requester, Response::more(part))).await.unwrap();
     }
-    b.mesh.answer(&asker, Answer::done(None)).await;
-    assert_eq!(answered(asking).await.parts.len(), 200, "forty megabytes, where a link keeps sixteen");
+    b.mesh.respond(&requester, Response::done(None)).await;
+    assert_eq!(result_of(requesting).await.parts.len(), 200, "forty megabytes, where a link keeps sixteen");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

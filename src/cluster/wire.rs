@@ -9,9 +9,8 @@ use bytestring::ByteString;
 use prost::Message as _;
 
 use crate::cluster::interest::Update;
-use crate::socket::broadcast::{Broadcast, Flags, Room, Selection};
-use crate::socket::exchange::{Answer, Ask, Command};
-pub(crate) use exchange::{encode_answer, encode_ask, encode_command};
+use crate::socket::messages::{Broadcast, Command, Flags, Request, Response, Room, Selection};
+pub(crate) use exchange::{encode_command, encode_request, encode_response};
 use pb::envelope::Kind;
 
 /// The generated types of `proto/mesh.proto`.
@@ -88,12 +87,12 @@ pub(crate) enum Message {
     Goodbye,
     Broadcast(Broadcast),
     Command(Command),
-    /// With its id among those of the sender.
-    Ask(u64, Ask),
-    /// An ask with this id, whose question is of a later version.
-    Puzzle(u64),
-    /// To the ask of the receiver with this id.
-    Answer(u64, Answer),
+    /// A request, with its id among those of the sender.
+    Request(u64, Request),
+    /// A request of a kind that this version does not know, with its id.
+    UnknownRequest(u64),
+    /// A response to the receiver's request with this id.
+    Response(u64, Response),
     /// Of a kind that this version does not know: ignored, but counted in the sequence.
     Unknown,
 }
@@ -113,11 +112,12 @@ impl Message {
             Some(Kind::Command(command)) => {
                 exchange::decode_command(command)?.map_or(Self::Unknown, Self::Command)
             }
-            Some(Kind::Ask(ask)) => {
-                let id = ask.id;
-                exchange::decode_ask(ask)?.map_or(Self::Puzzle(id), |ask| Self::Ask(id, ask))
+            Some(Kind::Ask(request)) => {
+                let id = request.id;
+                exchange::decode_request(request)?
+                    .map_or(Self::UnknownRequest(id), |request| Self::Request(id, request))
             }
-            Some(Kind::Answer(answer)) => Self::Answer(answer.id, Answer::try_from(answer)?),
+            Some(Kind::Answer(response)) => Self::Response(response.id, Response::try_from(response)?),
         })
     }
 }

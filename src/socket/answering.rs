@@ -8,11 +8,13 @@ use tokio::time::timeout;
 
 use super::args::RawArgs;
 use super::behaviour::BoxFuture;
-use super::exchange::{Answer, Ask, Asker, Change, Command, Inbound, Part, Question, SocketSummary};
 use super::gathering::Gathering;
+use super::messages::{
+    Command, CommandKind, Inbound, Request, RequestKind, Requester, Response, ResponsePart, Room, Selection,
+    SocketSummary,
+};
 use super::peers::Peers;
 use super::raw::{RawSocket, run_to_end};
-use super::rooms::{Room, Selection};
 use super::server_events::Handling;
 use super::state::{NamespaceState, Namespaces};
 
@@ -27,7 +29,7 @@ impl Namespaces {
                 }
             }
             // It is for the node, whoever is here.
-            Inbound::Command(command @ Command { change: Change::Event(_), .. }) => {
+            Inbound::Command(command @ Command { kind: CommandKind::ServerEvent(_), .. }) => {
                 self.of(&command.namespace).apply(&command);
             }
             Inbound::Command(command) => {
@@ -35,22 +37,22 @@ impl Namespaces {
                     namespace.apply(&command);
                 }
             }
-            Inbound::Ask(asker, ask) => self.handle_ask(asker, ask),
+            Inbound::Request(requester, request) => self.handle_request(requester, request),
         }
     }
 
-    fn handle_ask(&self, asker: Asker, ask: Ask) {
-        let namespace = self.of(&ask.namespace);
-        let answering = Answering { peers: Arc::clone(namespace.peers()), asker };
+    fn handle_request(&self, requester: Requester, request: Request) {
+        let namespace = self.of(&request.namespace);
+        let answering = Answering { peers: Arc::clone(namespace.peers()), requester };
         let Ok(permit) = Arc::clone(self.answering()).try_acquire_owned() else {
             tracing::warn!(ns = %namespace.path, "too many questions of other nodes at once: one stays unanswered");
             return answering.failed();
         };
-        let answer = namespace.answer(ask.question, &ask.selection, answering.clone());
+        let answer = namespace.answer(request.kind, &request.selection, answering.clone());
         // Ends at the deadline: by then nobody waits. A node that stops ends its answers before it says goodbye.
         let runtime = namespace.runtime().clone();
         runtime.spawn(async move {
-            if timeout(ask.timeout, run_to_end(answer)).await == Ok(false) {
+            if timeout(request.timeout, run_to_end(answer)).await == Ok(false) {
                 tracing::error!(ns = %namespace.path, "an answer to another node panicked");
                 answering.failed();
             }
@@ -62,15 +64,15 @@ impl Namespaces {
 impl NamespaceState {
     /// Changes the selected sockets of this node.
     pub(crate) fn apply(self: &Arc<Self>, command: &Command) {
-        match &command.change {
-            Change::Join(names) => self.join_selected(&command.selection, names),
-            Change::Leave(names) => self.leave_selected(&command.selection, names),
-            Change::Disconnect { close } => {
+        match &command.kind {
+            CommandKind::Join(names) => self.join_selected(&command.selection, names),
+            CommandKind::Leave(names) => self.leave_selected(&command.selection, names),
+            CommandKind::Disconnect { close } => {
                 let selected = self.select(&command.selection);
                 selected.iter().for_each(|Selected { socket, .. }| socket.leave(*close));
             }
-            Change::Update(update) => self.update(&self.select(&command.selection), update),
-            Change::Event(event) => self.receive_server_event(Handling::told(event.clone())),
+            CommandKind::Update(update) => self.update(&self.select(&command.selection), update),
+            CommandKind::ServerEvent(event) => self.receive_server_event(Handling::told(event.clone())),
         }
     }
 
@@ -115,25 +117,25 @@ impl NamespaceState {
     /// Looks at what is asked for now; the future puts it into words and sends it.
     fn answer(
         self: &Arc<Self>,
-        question: Question,
+        kind: RequestKind,
         selection: &Selection,
         answering: Answering,
     ) -> BoxFuture<'static, ()> {
-        match question {
-            Question::Sockets => {
+        match kind {
+            RequestKind::Sockets => {
                 let (namespace, selected) = (Arc::clone(self), self.select(selection));
                 Box::pin(async move { answering.sockets(&namespace, selected).await })
             }
-            Question::Rooms => {
+            RequestKind::Rooms => {
                 let rooms = self.selected_rooms(selection);
                 Box::pin(async move { answering.rooms(rooms).await })
             }
-            Question::Acks { event, compress } => match self.gather(selection, &event, compress) {
+            RequestKind::Acks { event, compress } => match self.gather(selection, &event, compress) {
                 Ok(gathering) => Box::pin(async move { answering.acks(gathering).await }),
                 // The asking node has encoded it before; only another version could disagree.
                 Err(_) => Box::pin(async move { answering.failed() }),
             },
-            Question::Settled => {
+            RequestKind::RoomsConfirmed => {
                 let version = self.peers().version();
                 Box::pin(async move {
                     // Who asked is told of its own doubts only: whom this node does not reach, it may.
@@ -142,7 +144,7 @@ impl NamespaceState {
                 })
             }
             // In the order of events, which may take longer than this future.
-            Question::Event(event) => {
+            RequestKind::ServerEvent(event) => {
                 self.receive_server_event(Handling::asked(event, answering));
                 Box::pin(std::future::ready(()))
             }
@@ -174,24 +176,24 @@ impl Selected {
 #[derive(Debug, Clone)]
 pub(crate) struct Answering {
     peers: Arc<dyn Peers>,
-    asker: Asker,
+    requester: Requester,
 }
 
 impl Answering {
     /// A part of the answer; waits until the link has room for another.
-    async fn more(&self, part: Part) {
-        self.peers.answer(&self.asker, Answer::more(part)).await;
+    async fn more(&self, part: ResponsePart) {
+        self.peers.respond(&self.requester, Response::more(part)).await;
     }
 
     /// The end of the answer.
-    pub(crate) fn done(&self, part: Option<Part>) {
+    pub(crate) fn done(&self, part: Option<ResponsePart>) {
         // Nothing follows, so nothing has to wait for room.
-        drop(self.peers.answer(&self.asker, Answer::done(part)));
+        drop(self.peers.respond(&self.requester, Response::done(part)));
     }
 
     /// There is no answer, or not the rest of it.
     pub(crate) fn failed(&self) {
-        drop(self.peers.answer(&self.asker, Answer::failed()));
+        drop(self.peers.respond(&self.requester, Response::failed()));
     }
 
     async fn sockets(&self, namespace: &NamespaceState, selected: Vec<Selected>) {
@@ -200,12 +202,12 @@ impl Answering {
             let summary = selected.summary(namespace);
             let size = size_of_summary(&summary);
             if let Some(full) = chunk.push(summary, size) {
-                self.more(Part::Sockets(full)).await;
+                self.more(ResponsePart::Sockets(full)).await;
                 // Putting sockets into words is work, in part the user's.
                 tokio::task::yield_now().await;
             }
         }
-        self.done(Some(Part::Sockets(chunk.items)));
+        self.done(Some(ResponsePart::Sockets(chunk.items)));
     }
 
     async fn rooms(&self, rooms: Vec<Room>) {
@@ -213,25 +215,25 @@ impl Answering {
         for room in rooms {
             let size = room.len();
             if let Some(full) = chunk.push(room, size) {
-                self.more(Part::Rooms(full)).await;
+                self.more(ResponsePart::Rooms(full)).await;
             }
         }
-        self.done(Some(Part::Rooms(chunk.items)));
+        self.done(Some(ResponsePart::Rooms(chunk.items)));
     }
 
     async fn acks(&self, gathering: Gathering) {
-        self.more(Part::Expected(gathering.expected() as u64)).await;
+        self.more(ResponsePart::ExpectedAcks(gathering.expected() as u64)).await;
         while let Some(replies) = gathering.next().await {
             let mut chunk = Chunk::default();
             for reply in replies {
                 let attachments: usize = reply.attachments().iter().map(bytes::Bytes::len).sum();
                 let size = reply.json().len() + attachments;
                 if let Some(full) = chunk.push(reply, size) {
-                    self.more(Part::Replies(full)).await;
+                    self.more(ResponsePart::Replies(full)).await;
                 }
             }
             if !chunk.items.is_empty() {
-                self.more(Part::Replies(chunk.items)).await;
+                self.more(ResponsePart::Replies(chunk.items)).await;
             }
         }
         self.done(None);
@@ -291,7 +293,7 @@ const OVERHEAD: usize = 8;
 pub(crate) const MAX_ANSWERING: usize = 1024;
 
 /// How long an ask waits unless said otherwise; Node's adapters wait as long.
-pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

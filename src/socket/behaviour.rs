@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::args::RawArgs;
 use super::error::{ArgsError, DisconnectReason, EventError, Refusal};
-use super::exchange::Emitted;
 use super::handle::NamespaceRef;
 use super::handshake::Handshake;
+use super::messages::EmittedEvent;
 use super::observers::RoomEvent;
 use super::packet::Event;
 use super::raw::RawSocket;
@@ -42,7 +42,7 @@ pub(crate) trait Behaviour: Send + Sync {
     fn watches_outgoing(&self) -> bool {
         false
     }
-    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a Emitted) -> BoxFuture<'a, ()>;
+    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a EmittedEvent) -> BoxFuture<'a, ()>;
     /// Whether `room` does anything.
     fn watches_rooms(&self) -> bool {
         false
@@ -52,7 +52,7 @@ pub(crate) trait Behaviour: Send + Sync {
     fn server_event(
         &self,
         namespace: NamespaceRef,
-        event: &Emitted,
+        event: &EmittedEvent,
     ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>>;
     /// What others may know of a socket's data.
     fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value;
@@ -112,7 +112,7 @@ impl Behaviour for Nobody {
         Box::pin(future::ready(Ok(())))
     }
 
-    fn outgoing<'a>(&'a self, _: Arc<RawSocket>, _: &'a Emitted) -> BoxFuture<'a, ()> {
+    fn outgoing<'a>(&'a self, _: Arc<RawSocket>, _: &'a EmittedEvent) -> BoxFuture<'a, ()> {
         Box::pin(future::ready(()))
     }
 
@@ -123,7 +123,7 @@ impl Behaviour for Nobody {
     fn server_event(
         &self,
         _: NamespaceRef,
-        _: &Emitted,
+        _: &EmittedEvent,
     ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>> {
         None
     }

@@ -1,42 +1,14 @@
-//! A packet for many sockets: the value that travels between nodes, and the operators that make one.
+//! Many sockets to emit to, on every node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use bytestring::ByteString;
-
-use super::answering::ASK_TIMEOUT;
+use super::answering::REQUEST_TIMEOUT;
 use super::args::{IntoArgs, RawArgs, encode_event};
 use super::error::EncodeError;
+use super::messages::{Broadcast, Flags, Room, Selection};
 use super::packet::{self, Encoded};
-pub(crate) use super::rooms::{Room, Selection};
 use super::state::NamespaceState;
-
-/// One encoded packet and whom it is for. Encoded once; every node that has members fans it out as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Broadcast {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) selection: Selection,
-    pub(crate) text: ByteString,
-    pub(crate) attachments: Vec<Bytes>,
-    pub(crate) flags: Flags,
-}
-
-/// How a packet travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flags {
-    /// It may be dropped where it cannot be sent at once.
-    pub(crate) volatile: bool,
-    /// It may be compressed.
-    pub(crate) compress: bool,
-}
-
-impl Default for Flags {
-    fn default() -> Self {
-        Self { volatile: false, compress: true }
-    }
-}
 
 /// Sockets of a namespace, by room, on every node: what [`Socket::to`](super::Socket::to) and
 /// [`NamespaceRef::to`](super::NamespaceRef::to) return. Node: `BroadcastOperator`.
@@ -65,7 +37,7 @@ pub struct Target {
 impl Target {
     pub(crate) fn new(namespace: Arc<NamespaceState>) -> Self {
         let selection = Selection::default();
-        Self { namespace, selection, flags: Flags::default(), local: false, timeout: ASK_TIMEOUT }
+        Self { namespace, selection, flags: Flags::default(), local: false, timeout: REQUEST_TIMEOUT }
     }
 
     /// Adds the members of a room. A socket's id is the name of a room that only it is in.

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::backlog::Backlog;
 use super::behaviour::{Admission, Data};
-use super::broadcast::Flags;
 use super::error::{DisconnectReason, PacketError, Refusal};
 use super::handshake::Handshake;
+use super::messages::Flags;
 use super::packet::{self, Decoder, Packet};
 use super::raw::{RawSocket, caught};
 use super::state::NamespaceState;

@@ -7,10 +7,10 @@ use tokio::sync::Notify;
 
 use super::args::RawArgs;
 use super::error::EncodeError;
-use super::exchange::Emitted;
+use super::messages::EmittedEvent;
+use super::messages::Selection;
 use super::packet;
 use super::raw::{RawSocket, Waiter};
-use super::rooms::Selection;
 use super::state::NamespaceState;
 
 /// Acks that are awaited, all under one id. Dropping it forgets those that have not come.
@@ -26,7 +26,7 @@ impl NamespaceState {
     pub(crate) fn gather(
         self: &Arc<Self>,
         selection: &Selection,
-        event: &Emitted,
+        event: &EmittedEvent,
         compress: bool,
     ) -> Result<Gathering, EncodeError> {
         let id = self.next_ack_id();

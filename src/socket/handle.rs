@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
-use super::broadcast::{Flags, Target};
+use super::broadcast::Target;
 use super::error::{AckError, Disconnected, EncodeError};
 use super::handshake::Handshake;
+use super::messages::Flags;
 use super::operators::Applied;
 use super::packet;
 use super::raw::RawSocket;
-use super::rooms::Room;
+use super::room::Room;
 use super::state::NamespaceState;
 use crate::id::SocketId;
 

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::config::Parser;
-use super::exchange::Emitted;
 use super::handle::NamespaceRef;
+use super::messages::EmittedEvent;
+use super::messages::Room;
 use super::packet::{Decoder, Limits, Packet};
 use super::raw::{RawSocket, run_to_end};
-use super::rooms::{Room, Rooms, Standing};
+use super::room_index::{RoomIndex, Standing};
 use super::state::NamespaceState;
 use crate::id::SocketId;
 
@@ -63,7 +64,7 @@ pub(crate) struct Observations {
 enum Observation {
     Room(RoomEvent),
     /// One event, and everybody here that it went to.
-    Outgoing(Vec<Arc<RawSocket>>, Emitted),
+    Outgoing(Vec<Arc<RawSocket>>, EmittedEvent),
 }
 
 impl Observation {
@@ -130,14 +131,14 @@ impl NamespaceState {
     /// changes.
     pub(crate) fn observe_rooms<T>(
         self: &Arc<Self>,
-        rooms: &mut Rooms<Arc<RawSocket>>,
-        concerned: impl FnOnce(&Rooms<Arc<RawSocket>>) -> Vec<(SocketId, Room)>,
-        change: impl FnOnce(&mut Rooms<Arc<RawSocket>>) -> T,
+        rooms: &mut RoomIndex<Arc<RawSocket>>,
+        concerned: impl FnOnce(&RoomIndex<Arc<RawSocket>>) -> Vec<(SocketId, Room)>,
+        change: impl FnOnce(&mut RoomIndex<Arc<RawSocket>>) -> T,
     ) -> T {
         if !self.behaviour().watches_rooms() {
             return change(rooms);
         }
-        let standing = |rooms: &Rooms<_>, (id, room): &(SocketId, Room)| rooms.standing(id, room);
+        let standing = |rooms: &RoomIndex<_>, (id, room): &(SocketId, Room)| rooms.standing(id, room);
         let concerned = concerned(rooms);
         let before: Vec<_> = concerned.iter().map(|pair| standing(rooms, pair)).collect();
         let outcome = change(rooms);
@@ -182,7 +183,7 @@ impl NamespaceState {
         self.observations().lock().next()
     }
 
-    async fn tell_outgoing(&self, sockets: Vec<Arc<RawSocket>>, event: &Emitted) -> bool {
+    async fn tell_outgoing(&self, sockets: Vec<Arc<RawSocket>>, event: &EmittedEvent) -> bool {
         let mut told = true;
         for socket in sockets {
             told &= run_to_end(self.behaviour().outgoing(socket, event)).await;
@@ -210,7 +211,7 @@ fn events(before: Standing, after: Standing, (socket, room): (SocketId, Room)) -
 }
 
 /// The event that a packet of ours carries.
-fn decode(text: &ByteString, attachments: &[Bytes]) -> Option<Emitted> {
+fn decode(text: &ByteString, attachments: &[Bytes]) -> Option<EmittedEvent> {
     let limits = Limits { max_attachments: attachments.len(), max_pending_bytes: usize::MAX };
     let mut decoder = Decoder::new(Parser::Json, limits);
     let mut packet = decoder.text(text).ok()?;
@@ -218,7 +219,7 @@ fn decode(text: &ByteString, attachments: &[Bytes]) -> Option<Emitted> {
         packet = decoder.binary(attachment.clone()).ok()?;
     }
     match packet? {
-        Packet::Event { event, .. } => Some(Emitted { name: event.name, args: event.args }),
+        Packet::Event { event, .. } => Some(EmittedEvent { name: event.name, args: event.args }),
         _ => None,
     }
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::answering::ASK_TIMEOUT;
+use super::answering::REQUEST_TIMEOUT;
 use super::args::{FromArgs, IntoArgs, RawArgs, encode_event};
 use super::broadcast::Target;
 use super::error::EncodeError;
-use super::exchange::{Answers, Ask, Change, Command, Emitted, Part, Question};
 use super::handle::NamespaceRef;
+use super::messages::{
+    Command, CommandKind, EmittedEvent, Request, RequestKind, ResponsePart, Responses, Room, Selection,
+};
 use super::remote::RemoteSocket;
-use super::rooms::{Room, Selection};
 use super::state::NamespaceState;
 use crate::id::NodeId;
 
@@ -30,7 +31,7 @@ impl Target {
     /// most 5 seconds ([`Target::timeout`] says otherwise); a node that leaves meanwhile is reported at once.
     pub async fn fetch_sockets(self) -> Sockets {
         let here = self.namespace.select(&self.selection);
-        let remote = self.ask(Question::Sockets);
+        let remote = self.request(RequestKind::Sockets);
         let Self { namespace, .. } = &self;
         let here = here.into_iter().map(|selected| selected.summary(namespace));
         let mut found: Vec<_> =
@@ -38,7 +39,7 @@ impl Target {
         let answers = remote.await;
         let missing = answers.missing();
         for (node, part) in answers.parts {
-            if let Part::Sockets(sockets) = part {
+            if let ResponsePart::Sockets(sockets) = part {
                 let remote = |summary| RemoteSocket::new(namespace, node.clone(), summary);
                 found.extend(sockets.into_iter().map(remote));
             }
@@ -50,10 +51,10 @@ impl Target {
     /// [`Target::fetch_sockets`] does.
     pub async fn all_rooms(self) -> Rooms {
         let mut found: BTreeSet<Room> = self.namespace.selected_rooms(&self.selection).into_iter().collect();
-        let answers = self.ask(Question::Rooms).await;
+        let answers = self.request(RequestKind::Rooms).await;
         let missing = answers.missing();
         for (_, part) in answers.parts {
-            if let Part::Rooms(rooms) = part {
+            if let ResponsePart::Rooms(rooms) = part {
                 found.extend(rooms);
             }
         }
@@ -72,19 +73,19 @@ impl Target {
     /// # Ok(()) }
     /// ```
     pub fn sockets_join<N: AsRef<str>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.apply(Change::Join(names(rooms)))
+        self.apply(CommandKind::Join(names(rooms)))
     }
 
     /// Has the selected sockets leave rooms: at once on this node, in the order of emits on the others. A socket's own
     /// room is not left. Node: `socketsLeave(rooms)`.
     pub fn sockets_leave<N: AsRef<str>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.apply(Change::Leave(names(rooms)))
+        self.apply(CommandKind::Leave(names(rooms)))
     }
 
     /// Disconnects the selected clients from the namespace, or with `close` from every namespace together with their
     /// connections; what was emitted to them before still reaches them. Node: `disconnectSockets(close)`.
     pub fn disconnect_sockets(self, close: bool) -> Applying {
-        self.apply(Change::Disconnect { close })
+        self.apply(CommandKind::Disconnect { close })
     }
 
     /// Changes the data of the selected sockets, as [`on_update`](super::Namespace::on_update) of the namespace says: at
@@ -96,7 +97,7 @@ impl Target {
     /// [`EncodeError`] if `update` cannot be written as JSON or has more than 10 attachments; nothing was sent then.
     pub fn sockets_update<U: IntoArgs + ?Sized>(self, update: &U) -> Result<Applying, EncodeError> {
         let update = RawArgs::encode(update)?;
-        Ok(self.apply(Change::Update(update)))
+        Ok(self.apply(CommandKind::Update(update)))
     }
 
     /// Sends an event to the selected sockets and waits for the acks of all of them, at most 5 seconds
@@ -156,10 +157,10 @@ impl Target {
 
     /// Collects the undecoded acks.
     pub(super) async fn call(self, event: &str, args: RawArgs) -> Result<Called, EncodeError> {
-        let event = Emitted { name: event.into(), args };
+        let event = EmittedEvent { name: event.into(), args };
         let compress = self.flags.compress;
         let gathering = self.namespace.gather(&self.selection, &event, compress)?;
-        let remote = self.ask(Question::Acks { event, compress });
+        let remote = self.request(RequestKind::Acks { event, compress });
         let mut replies = Vec::new();
         let here = async {
             while let Some(more) = gathering.next().await {
@@ -172,9 +173,9 @@ impl Target {
         Ok(Called::new(replies, expected, answers, timed_out))
     }
 
-    fn apply(self, change: Change) -> Applying {
+    fn apply(self, kind: CommandKind) -> Applying {
         let Self { namespace, selection, local, timeout, .. } = self;
-        let command = Command { namespace: Arc::clone(&namespace.path), selection, change };
+        let command = Command { namespace: Arc::clone(&namespace.path), selection, kind };
         namespace.apply(&command);
         if !local {
             namespace.peers().command(&command);
@@ -184,14 +185,14 @@ impl Target {
     }
 
     /// Asks the other nodes; asked when this returns.
-    fn ask(&self, question: Question) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+    fn request(&self, kind: RequestKind) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
         if self.local {
-            return Box::pin(std::future::ready(Answers::default()));
+            return Box::pin(std::future::ready(Responses::default()));
         }
-        self.namespace.peers().ask(Ask {
+        self.namespace.peers().request(Request {
             namespace: Arc::clone(&self.namespace.path),
             selection: self.selection.clone(),
-            question,
+            kind,
             timeout: self.timeout,
         })
     }
@@ -252,9 +253,10 @@ impl NamespaceRef {
     ///
     /// [`EncodeError`] if `args` cannot be written as JSON or has more than 10 attachments.
     pub fn server_side_emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let change = Change::Event(Emitted { name: event.into(), args: RawArgs::encode(args)? });
+        let kind =
+            CommandKind::ServerEvent(EmittedEvent { name: event.into(), args: RawArgs::encode(args)? });
         let namespace = Arc::clone(&self.0.path);
-        self.0.peers().command(&Command { namespace, selection: Selection::default(), change });
+        self.0.peers().command(&Command { namespace, selection: Selection::default(), kind });
         Ok(())
     }
 
@@ -280,12 +282,13 @@ impl NamespaceRef {
         event: &str,
         args: &A,
     ) -> Result<Replies<R>, EncodeError> {
-        let question = Question::Event(Emitted { name: event.into(), args: RawArgs::encode(args)? });
-        let answers = self.all().timeout(ASK_TIMEOUT).ask(question).await;
+        let kind =
+            RequestKind::ServerEvent(EmittedEvent { name: event.into(), args: RawArgs::encode(args)? });
+        let answers = self.all().timeout(REQUEST_TIMEOUT).request(kind).await;
         let mut missing = answers.missing();
         let mut replies = Vec::new();
         for (node, part) in answers.parts {
-            let Part::Replies(given) = part else { continue };
+            let ResponsePart::Replies(given) = part else { continue };
             match given.first().map(R::from_args) {
                 Some(Ok(reply)) => replies.push((node, reply)),
                 Some(Err(error)) => {
@@ -372,18 +375,18 @@ pub(super) struct Called {
 
 impl Called {
     /// Adds what the other nodes collected to the acks of this one, which expected that many.
-    fn new(mut replies: Vec<RawArgs>, expected: usize, answers: Answers, timed_out: bool) -> Self {
-        let Answers { parts, lost: mut missing_nodes, late } = answers;
+    fn new(mut replies: Vec<RawArgs>, expected: usize, answers: Responses, timed_out: bool) -> Self {
+        let Responses { parts, lost: mut missing_nodes, late } = answers;
         let mut expected = expected;
         let mut told = BTreeSet::new();
         for (node, part) in parts {
             match part {
-                Part::Expected(count) => {
+                ResponsePart::ExpectedAcks(count) => {
                     expected = expected.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
                     told.insert(node);
                 }
-                Part::Replies(more) => replies.extend(more),
-                Part::Sockets(_) | Part::Rooms(_) => {}
+                ResponsePart::Replies(more) => replies.extend(more),
+                ResponsePart::Sockets(_) | ResponsePart::Rooms(_) => {}
             }
         }
         // Of a node that said how many it still waits for, only those are missing.
@@ -431,8 +434,10 @@ impl IntoFuture for Applying {
             let Self { namespace, version, local, timeout } = self;
             let mut target = Target::new(Arc::clone(&namespace)).timeout(timeout);
             target.local = local;
-            let (mut missing, answers) =
-                tokio::join!(namespace.peers().confirmed(version), target.ask(Question::Settled));
+            let (mut missing, answers) = tokio::join!(
+                namespace.peers().confirmed(version),
+                target.request(RequestKind::RoomsConfirmed)
+            );
             missing.extend(answers.missing());
             missing.sort_unstable();
             missing.dedup();
@@ -460,8 +465,8 @@ mod tests {
     /// Of two sockets here one answered. What other nodes said, and what comes of it: replies, missing, missing nodes.
     #[test]
     fn who_is_missing_is_told_apart_by_what_its_node_said() {
-        let expects = |name: &str, count| (node(name), Part::Expected(count));
-        let replied = |name: &str, count| (node(name), Part::Replies(replies(count)));
+        let expects = |name: &str, count| (node(name), ResponsePart::ExpectedAcks(count));
+        let replied = |name: &str, count| (node(name), ResponsePart::Replies(replies(count)));
         for (parts, lost, late, expected) in [
             (vec![], vec![], vec![], (1, 1, vec![])),
             (vec![expects("b", 2), replied("b", 2)], vec![], vec![], (3, 1, vec![])),
@@ -471,7 +476,7 @@ mod tests {
             (vec![expects("b", u64::MAX)], vec![], vec![], (1, usize::MAX - 1, vec![])),
         ] {
             let nodes = |names: &[&str]| names.iter().map(|name| node(name)).collect::<Vec<_>>();
-            let answers = Answers { parts, lost: nodes(&lost), late: nodes(&late) };
+            let answers = Responses { parts, lost: nodes(&lost), late: nodes(&late) };
             let called = Called::new(replies(1), 2, answers, false);
             let (count, missing, missing_nodes) = expected;
             assert_eq!((called.replies.len(), called.missing), (count, missing));

@@ -1,53 +1,55 @@
-//! The port to the other nodes, and its one-node implementation.
+//! The port to the other nodes, and its implementation for a node without a cluster.
 
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
 
-use super::broadcast::Broadcast;
-use super::exchange::{Answer, Answers, Ask, Asker, Command};
+use super::messages::{Broadcast, Command, Request, Requester, Response, Responses};
 use crate::id::NodeId;
 
-/// What Socket.IO needs of the other nodes. None of these block.
+/// What Socket.IO needs of the other nodes. No method blocks.
+///
+/// Broadcasts, commands and requests reach another node in the order of the calls.
 pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
-    /// Carries a broadcast to every other node that may have a socket it selects.
+    /// Sends a broadcast to every other node that may have a selected socket.
     fn broadcast(&self, broadcast: &Broadcast);
 
-    /// Carries a command to every other node that may have a socket it selects, in order with broadcasts.
+    /// Sends a command to every other node that may have a selected socket.
     fn command(&self, command: &Command);
 
-    /// Asks every other member that may have a socket it selects, in order with broadcasts and commands; asked when
-    /// this returns. Resolves when all have answered or left, at the ask's timeout at the latest.
-    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>>;
+    /// Sends a request to every other member of the cluster that may have a selected socket, before it returns. The
+    /// future resolves when all have responded or left, and at the request's timeout at the latest.
+    fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>>;
 
-    /// Answers an ask of another node; said when this returns. Resolves when there is room for more.
-    fn answer(&self, to: &Asker, answer: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Sends one message of a response, before it returns. The future resolves when there is room for the next one.
+    fn respond(&self, to: &Requester, response: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
-    /// A room has its first member on this node, or lost its last. Each call makes a new version of this node's
-    /// interest.
+    /// Says that a room has its first member on this node (`present`), or lost its last. Each call makes a new version
+    /// of this node's interest.
     fn interest(&self, namespace: &str, room: &str, present: bool);
 
     /// The newest version of this node's interest.
     fn version(&self) -> u64;
 
-    /// Resolves when every member has applied this node's interest up to `version`, with those that did not in time.
+    /// Resolves when every member of the cluster has applied this node's interest up to `version`, or after a bounded
+    /// time, with the nodes that have not.
     fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
 }
 
-/// A node on its own.
+/// The peers of a node without a cluster: there are none.
 #[derive(Debug)]
-pub(crate) struct Solo;
+pub(crate) struct NoPeers;
 
-impl Peers for Solo {
+impl Peers for NoPeers {
     fn broadcast(&self, _: &Broadcast) {}
 
     fn command(&self, _: &Command) {}
 
-    fn ask(&self, _: Ask) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
-        Box::pin(future::ready(Answers::default()))
+    fn request(&self, _: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        Box::pin(future::ready(Responses::default()))
     }
 
-    fn answer(&self, _: &Asker, _: Answer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn respond(&self, _: &Requester, _: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(future::ready(()))
     }
 

@@ -19,13 +19,13 @@ use tokio::sync::oneshot;
 use super::acks::Acks;
 use super::args::RawArgs;
 use super::backlog::Backlog;
-use super::broadcast::Flags;
 use super::connection::{Command, Order, Session};
 use super::error::{AckError, DisconnectReason, EventError};
 use super::gathering::Share;
 use super::handshake::Handshake;
+use super::messages::Flags;
 use super::packet::{self, Encoded, Event};
-use super::rooms::Room;
+use super::room::Room;
 use super::state::NamespaceState;
 use crate::id::SocketId;
 

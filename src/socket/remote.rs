@@ -1,20 +1,18 @@
 //! One socket as another node describes it (Node: `RemoteSocket` of `fetchSockets`).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::args::{FromArgs, IntoArgs, RawArgs};
 use super::broadcast::Target;
 use super::error::{AckError, EncodeError};
-use super::exchange::SocketSummary;
 use super::handle::ACK_TIMEOUT;
 use super::handshake::Handshake;
+use super::messages::{RemoteHandshake, SocketSummary};
 use super::operators::Applying;
-use super::rooms::Room;
+use super::room::Room;
 use super::state::NamespaceState;
 use crate::id::{NodeId, SocketId};
 
@@ -146,57 +144,6 @@ impl RemoteEmitter<'_> {
             None if outcome.timed_out => Err(AckError::Timeout),
             None => Err(AckError::Disconnected),
         }
-    }
-}
-
-/// The request that opened the session of a [`RemoteSocket`], and its auth payload: a copy that can be kept and sent.
-///
-/// It holds all headers, cookies among them: mind who gets to see it.
-///
-/// ```
-/// # fn f(socket: socketmesh::RemoteSocket) {
-/// let browser = socket.handshake.header("user-agent").unwrap_or("unknown");
-/// println!("{} is {browser}", socket.id);
-/// # }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RemoteHandshake {
-    /// The headers of the request, in their order; bytes that are not UTF-8 have become U+FFFD.
-    pub headers: Vec<(String, String)>,
-    /// The pairs of the query, decoded, in their order.
-    pub query: Vec<(String, String)>,
-    /// Path and query as requested.
-    pub url: String,
-    /// Where the connection came from: of a proxy, if there is one.
-    pub address: Option<SocketAddr>,
-    /// Whether the client came over TLS.
-    pub secure: bool,
-    /// When the session was opened, in whole milliseconds, by the wall clock of the socket's node.
-    pub issued: SystemTime,
-    /// The auth payload; `{}` if the client sent none.
-    pub auth: Value,
-}
-
-impl RemoteHandshake {
-    /// The first value of a header; `name` in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The first value of a key of the query.
-    pub fn query_value(&self, key: &str) -> Option<&str> {
-        self.query.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
-    }
-
-    /// The wire's form of `issued`; also what makes it the same for sockets here and elsewhere.
-    pub(crate) fn issued_millis(issued: SystemTime) -> u64 {
-        let since = issued.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(crate) fn issued_at(millis: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::answering::Answering;
-use super::exchange::{Emitted, Part};
 use super::handle::NamespaceRef;
+use super::messages::{EmittedEvent, ResponsePart};
 use super::raw::run_to_end;
 use super::state::NamespaceState;
 
@@ -23,16 +23,16 @@ pub(crate) struct ServerEvents {
 /// One event, and the node that waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Handling {
-    event: Emitted,
+    event: EmittedEvent,
     answering: Option<Answering>,
 }
 
 impl Handling {
-    pub(crate) fn told(event: Emitted) -> Self {
+    pub(crate) fn told(event: EmittedEvent) -> Self {
         Self { event, answering: None }
     }
 
-    pub(crate) fn asked(event: Emitted, answering: Answering) -> Self {
+    pub(crate) fn asked(event: EmittedEvent, answering: Answering) -> Self {
         Self { event, answering: Some(answering) }
     }
 
@@ -101,7 +101,7 @@ impl NamespaceState {
             return handling.refuse();
         };
         match (result.await, &handling.answering) {
-            (Ok(reply), Some(answering)) => answering.done(Some(Part::Replies(vec![reply]))),
+            (Ok(reply), Some(answering)) => answering.done(Some(ResponsePart::Replies(vec![reply]))),
             (Ok(_), None) => {}
             (Err(error), _) => {
                 tracing::warn!(ns = %self.path, event = %event.name, ?error, "the handler of a server event failed");
@@ -126,7 +126,7 @@ mod tests {
     use crate::socket::args::RawArgs;
 
     fn event(size: usize) -> Handling {
-        Handling::told(Emitted { name: "e".into(), args: RawArgs::encode(&"x".repeat(size)).unwrap() })
+        Handling::told(EmittedEvent { name: "e".into(), args: RawArgs::encode(&"x".repeat(size)).unwrap() })
     }
 
     #[test]

@@ -16,11 +16,12 @@ use super::config::Parser;
 use super::error::Refusal;
 use super::family::{Family, Paths};
 use super::handshake::Handshake;
+use super::messages::{Room, Selection};
 use super::namespace::Described;
 use super::observers::Observations;
 use super::peers::Peers;
 use super::raw::RawSocket;
-use super::rooms::{Room, Rooms, Selection};
+use super::room_index::RoomIndex;
 use super::runtime::Runtime;
 use super::server_events::ServerEvents;
 use crate::id::{NodeId, SocketId};
@@ -31,7 +32,7 @@ pub(crate) struct NamespaceState {
     pub(crate) path: Arc<str>,
     /// Whose it is: nobody's yet, if a client has to be asked about first. Its first client that is admitted decides.
     described: OnceLock<Arc<Described>>,
-    pub(crate) rooms: RwLock<Rooms<Arc<RawSocket>>>,
+    pub(crate) rooms: RwLock<RoomIndex<Arc<RawSocket>>>,
     place: Place,
     ack_ids: AtomicU64,
     warned: LogLimit,
@@ -44,7 +45,7 @@ impl NamespaceState {
         Arc::new(Self {
             path,
             described: described.map(OnceLock::from).unwrap_or_default(),
-            rooms: RwLock::new(Rooms::new()),
+            rooms: RwLock::new(RoomIndex::new()),
             place,
             ack_ids: AtomicU64::new(0),
             warned: LogLimit::default(),
@@ -146,9 +147,9 @@ impl NamespaceState {
     /// know what they were.
     pub(crate) fn remove(self: &Arc<Self>, id: SocketId) -> Vec<Room> {
         let mut rooms = self.rooms.write();
-        let joined = |rooms: &Rooms<Arc<RawSocket>>| rooms.rooms_of(&id).cloned().collect::<Vec<_>>();
+        let joined = |rooms: &RoomIndex<Arc<RawSocket>>| rooms.rooms_of(&id).cloned().collect::<Vec<_>>();
         let kept = if self.behaviour().awaits_disconnecting() { joined(&rooms) } else { Vec::new() };
-        let concerned = |rooms: &Rooms<_>| {
+        let concerned = |rooms: &RoomIndex<_>| {
             let own = Room::from(id.to_string());
             std::iter::once(own).chain(joined(rooms)).map(|room| (id, room)).collect()
         };
@@ -186,15 +187,15 @@ impl NamespaceState {
         }
     }
 
-    fn join_locked(self: &Arc<Self>, rooms: &mut Rooms<Arc<RawSocket>>, id: SocketId, room: &Room) {
-        let concerned = |_: &Rooms<_>| vec![(id, Arc::clone(room))];
+    fn join_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<RawSocket>>, id: SocketId, room: &Room) {
+        let concerned = |_: &RoomIndex<_>| vec![(id, Arc::clone(room))];
         if self.observe_rooms(rooms, concerned, |rooms| rooms.join(&id, room)) {
             self.peers().interest(&self.path, room, true);
         }
     }
 
-    fn leave_locked(self: &Arc<Self>, rooms: &mut Rooms<Arc<RawSocket>>, id: SocketId, room: &Room) {
-        let concerned = |_: &Rooms<_>| vec![(id, Arc::clone(room))];
+    fn leave_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<RawSocket>>, id: SocketId, room: &Room) {
+        let concerned = |_: &RoomIndex<_>| vec![(id, Arc::clone(room))];
         if self.observe_rooms(rooms, concerned, |rooms| rooms.leave(&id, room)) {
             self.peers().interest(&self.path, room, false);
         }
@@ -317,7 +318,7 @@ pub(crate) fn normalize(path: &str) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::super::namespace::{namespace, namespaces, namespaces_where};
-    use super::super::peers::Solo;
+    use super::super::peers::NoPeers;
     use super::*;
 
     /// `/fixed`, a predicate that is never asked here unless `asking`, and `/room-…`.
@@ -327,7 +328,7 @@ mod tests {
         if asking {
             described.insert(0, predicate.described());
         }
-        Namespaces::new(described, NodeId::random().unwrap(), Arc::new(Solo), Parser::Json)
+        Namespaces::new(described, NodeId::random().unwrap(), Arc::new(NoPeers), Parser::Json)
     }
 
     fn is_served(namespace: &NamespaceState) -> bool {

@@ -43,15 +43,8 @@ const FLOORS: &[(&str, Floors)] = &[];
 type Floors = &'static [(&'static str, &'static [&'static str])];
 
 /// Of the layer below, `cluster` may know the values that travel and the port it implements, but no session.
-const CLUSTER_SEES: &[&str] = &[
-    "src/socket/args.rs",
-    "src/socket/broadcast.rs",
-    "src/socket/exchange.rs",
-    "src/socket/peers.rs",
-    // For the description of a socket, which does not stand apart from the handle yet.
-    "src/socket/remote.rs",
-    "src/socket/rooms.rs",
-];
+const CLUSTER_SEES: &[&str] =
+    &["src/socket/args.rs", "src/socket/messages.rs", "src/socket/peers.rs", "src/socket/room.rs"];
 
 /// Files without clock, randomness, tasks or actors: they take `now` and a seed.
 const SANS_IO: &[&str] = &[
@@ -79,10 +72,11 @@ const SANS_IO: &[&str] = &[
     "socket/packet/msgpack/read.rs",
     "socket/packet/msgpack/write.rs",
     "socket/args.rs",
-    "socket/rooms.rs",
+    "socket/room.rs",
+    "socket/room_index.rs",
     "socket/acks.rs",
-    "socket/exchange.rs",
-    "cluster/asks.rs",
+    "socket/messages.rs",
+    "cluster/requests.rs",
     "cluster/ring.rs",
     "cluster/interest.rs",
     "cluster/sequence.rs",
@@ -131,7 +125,6 @@ const CYCLES: &[&[&str]] = &[
         "src/socket/behaviour.rs",
         "src/socket/broadcast.rs",
         "src/socket/connection.rs",
-        "src/socket/exchange.rs",
         "src/socket/family.rs",
         "src/socket/gathering.rs",
         "src/socket/handle.rs",
@@ -139,7 +132,6 @@ const CYCLES: &[&[&str]] = &[
         "src/socket/namespace/handlers.rs",
         "src/socket/observers.rs",
         "src/socket/operators.rs",
-        "src/socket/peers.rs",
         "src/socket/raw.rs",
         "src/socket/remote.rs",
         "src/socket/server_events.rs",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::socket::broadcast::{Broadcast, Flags, Selection};
+use crate::socket::messages::{Broadcast, Flags, Selection};
 
 /// What `a` says to `b`, both being peers of each other in memory.
 struct Pair {

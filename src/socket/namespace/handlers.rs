@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::super::args::{IntoArgs, RawArgs};
 use super::super::behaviour::{Admission, Behaviour, BoxFuture, Data};
 use super::super::error::{ArgsError, DisconnectReason, EventError, Refusal};
-use super::super::exchange::Emitted;
 use super::super::handle::{NamespaceRef, Socket};
 use super::super::handshake::Handshake;
+use super::super::messages::EmittedEvent;
 use super::super::observers::RoomEvent;
 use super::super::packet::Event;
 use super::super::raw::RawSocket;
@@ -27,7 +27,7 @@ pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, String, RawArgs) -> Outc
 pub(super) type ObserveFn<S> =
     Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
-pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &Emitted) -> Outcome<RawArgs> + Send + Sync>;
+pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &EmittedEvent) -> Outcome<RawArgs> + Send + Sync>;
 pub(super) type RoomFn = Box<dyn Fn(NamespaceRef, RoomEvent) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(super) type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
 pub(super) type UpdateFn<S> = Box<dyn Fn(&S, &RawArgs) -> Result<(), ArgsError> + Send + Sync>;
@@ -180,7 +180,7 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
         !self.on_any_outgoing.is_empty()
     }
 
-    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a Emitted) -> BoxFuture<'a, ()> {
+    fn outgoing<'a>(&'a self, socket: Arc<RawSocket>, event: &'a EmittedEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Some(socket) = Socket::of(socket) else { return };
             for observe in &self.on_any_outgoing {
@@ -200,7 +200,7 @@ impl<S: Send + Sync + 'static> Behaviour for Handlers<S> {
         }
     }
 
-    fn server_event(&self, namespace: NamespaceRef, event: &Emitted) -> Option<Outcome<RawArgs>> {
+    fn server_event(&self, namespace: NamespaceRef, event: &EmittedEvent) -> Option<Outcome<RawArgs>> {
         Some(self.on_server_event.get(&*event.name)?(namespace, event))
     }
 

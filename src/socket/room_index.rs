@@ -8,30 +8,22 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::messages::{Room, Selection};
 use crate::id::SocketId;
-
-/// The name of a room: any text.
-///
-/// ```
-/// use socketmesh::socket::Room;
-///
-/// let room: Room = "lobby".into();
-/// ```
-pub type Room = Arc<str>;
 
 /// The sockets of one namespace on one node, each with a value, and their rooms.
 ///
 /// Joining, leaving and removing cost the same for rooms of any size: each membership is a pair of entries that know
 /// each other's index. Everything is visited in the order of slots, never of hashes, so runs repeat.
 #[derive(Debug)]
-pub(crate) struct Rooms<T> {
+pub(crate) struct RoomIndex<T> {
     members: Slab<Member<T>>,
     ids: HashMap<SocketId, usize>,
     rooms: Slab<Entry>,
     names: HashMap<Room, usize>,
 }
 
-impl<T> Rooms<T> {
+impl<T> RoomIndex<T> {
     /// Starts without members.
     pub(crate) fn new() -> Self {
         Self { members: Slab::new(), ids: HashMap::new(), rooms: Slab::new(), names: HashMap::new() }
@@ -228,14 +220,6 @@ impl<T> Rooms<T> {
     }
 }
 
-/// Whom a broadcast is for: everybody who is in one of the rooms (in the namespace, if there are none) and in none of
-/// the excepted ones. The rooms are looked up at delivery, on each node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Selection {
-    pub(crate) rooms: Vec<Room>,
-    pub(crate) except: Vec<Room>,
-}
-
 /// What a room is to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -322,7 +306,7 @@ mod tests {
         Selection { rooms: names(rooms), except: names(except) }
     }
 
-    fn selected(rooms: &Rooms<u8>, selection: &Selection) -> Vec<u8> {
+    fn selected(rooms: &RoomIndex<u8>, selection: &Selection) -> Vec<u8> {
         let mut found = Vec::new();
         rooms.for_each(selection, |at, value| {
             assert_eq!(*at, id(*value));
@@ -333,8 +317,8 @@ mod tests {
     }
 
     /// 1 and 2 are in a, 2 and 3 in b, 4 in none.
-    fn four() -> Rooms<u8> {
-        let mut rooms = Rooms::new();
+    fn four() -> RoomIndex<u8> {
+        let mut rooms = RoomIndex::new();
         (1..=4).for_each(|n| assert_eq!(rooms.insert(id(n), n), None));
         for (n, name) in [(1, "a"), (2, "a"), (2, "b"), (3, "b")] {
             rooms.join(&id(n), &room(name));
@@ -450,7 +434,7 @@ mod tests {
         ]
     }
 
-    fn run(rooms: &mut Rooms<u8>, model: &mut Model, step: Step) {
+    fn run(rooms: &mut RoomIndex<u8>, model: &mut Model, step: Step) {
         match step {
             Step::Insert(n) => {
                 assert_eq!(rooms.insert(id(n), n), model.0.insert(n, BTreeSet::new()).map(|_| n));
@@ -486,7 +470,7 @@ mod tests {
             to in proptest::collection::vec(name(), 0..4),
             except in proptest::collection::vec(name(), 0..3),
         ) {
-            let (mut rooms, mut model) = (Rooms::new(), Model::default());
+            let (mut rooms, mut model) = (RoomIndex::new(), Model::default());
             let selection = Selection {
                 rooms: to.iter().map(|name| room(name)).collect(),
                 except: except.iter().map(|name| room(name)).collect(),

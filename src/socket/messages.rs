@@ -1,0 +1,251 @@
+//! The values that nodes send each other about sockets (Socket.IO server API: broadcasts, `socketsJoin`, `socketsLeave`,
+//! `disconnectSockets`, `fetchSockets`, `emitWithAck`, `serverSideEmit`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(crate) use super::args::RawArgs;
+pub(crate) use super::room::Room;
+use crate::id::{Incarnation, NodeId, SocketId};
+
+/// What arrives from another node, in the order in which that node sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Inbound {
+    Broadcast(Broadcast),
+    Command(Command),
+    Request(Requester, Request),
+}
+
+/// One encoded packet and the sockets that get it. It is encoded once; every node that has such sockets fans it out as
+/// it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broadcast {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) text: ByteString,
+    pub(crate) attachments: Vec<Bytes>,
+    pub(crate) flags: Flags,
+}
+
+/// How a packet is sent to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// The packet may be dropped for a client that cannot take it at once.
+    pub(crate) volatile: bool,
+    /// The packet may be compressed.
+    pub(crate) compress: bool,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self { volatile: false, compress: true }
+    }
+}
+
+/// Sockets of a namespace: those in any of the rooms (all, if no room is named), minus those in an excepted room. Each
+/// node looks the rooms up when the message arrives there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Selection {
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) except: Vec<Room>,
+}
+
+/// Something to do to the selected sockets. Nothing is sent back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) kind: CommandKind,
+}
+
+/// What a [`Command`] does to the selected sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CommandKind {
+    Join(Vec<Room>),
+    Leave(Vec<Room>),
+    /// Disconnects from the namespace; with `close`, closes the whole connection.
+    Disconnect {
+        close: bool,
+    },
+    /// Hands these arguments to the `on_update` of the namespace, which changes the data of the sockets.
+    Update(RawArgs),
+    /// An event for the receiving nodes themselves: the selection does not matter.
+    ServerEvent(EmittedEvent),
+}
+
+/// The name and the arguments of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EmittedEvent {
+    pub(crate) name: ByteString,
+    pub(crate) args: RawArgs,
+}
+
+impl EmittedEvent {
+    /// The memory that the event holds, in bytes: what queues count.
+    pub(crate) fn bytes(&self) -> usize {
+        let attachments: usize = self.args.attachments().iter().map(Bytes::len).sum();
+        self.name.len() + self.args.json().len() + attachments
+    }
+}
+
+/// A question to other nodes, each of which sends a [`Response`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) kind: RequestKind,
+    /// How long the requesting node waits.
+    pub(crate) timeout: Duration,
+}
+
+/// What a [`Request`] asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RequestKind {
+    /// A [`SocketSummary`] of each selected socket.
+    Sockets,
+    /// The rooms that the selected sockets are in.
+    Rooms,
+    /// The acks of the selected sockets to this event. `compress` says whether the event may be compressed on its way
+    /// to them.
+    Acks { event: EmittedEvent, compress: bool },
+    /// The reply of the node's own handler to this event: the selection does not matter.
+    ServerEvent(EmittedEvent),
+    /// A confirmation that all nodes know the rooms which the responding node has at this moment.
+    RoomsConfirmed,
+}
+
+/// Where a response goes: one request of one life of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Requester {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    /// The id of the request, unique within that life.
+    pub(crate) request: u64,
+}
+
+/// One message of the response to a request. A response may take several.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Response {
+    pub(crate) part: Option<ResponsePart>,
+    pub(crate) end: ResponseEnd,
+}
+
+impl Response {
+    /// A part after which more follows.
+    pub(crate) fn more(part: ResponsePart) -> Self {
+        Self { part: Some(part), end: ResponseEnd::More }
+    }
+
+    /// The last message of a complete response.
+    pub(crate) fn done(part: Option<ResponsePart>) -> Self {
+        Self { part, end: ResponseEnd::Done }
+    }
+
+    /// The last message of a response that is not complete.
+    pub(crate) fn failed() -> Self {
+        Self { part: None, end: ResponseEnd::Failed }
+    }
+}
+
+/// Whether more messages of a response follow, and if not, whether the response is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResponseEnd {
+    More,
+    Done,
+    Failed,
+}
+
+/// What one message of a [`Response`] carries.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ResponsePart {
+    Sockets(Vec<SocketSummary>),
+    Rooms(Vec<Room>),
+    /// How many sockets were sent the event of [`RequestKind::Acks`]. It is the first part of such a response.
+    ExpectedAcks(u64),
+    Replies(Vec<RawArgs>),
+}
+
+/// All responses to one request that came before the timeout.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Responses {
+    pub(crate) parts: Vec<(NodeId, ResponsePart)>,
+    /// Nodes that died, or whose response failed.
+    pub(crate) lost: Vec<NodeId>,
+    /// Nodes whose response was not complete at the timeout.
+    pub(crate) late: Vec<NodeId>,
+}
+
+impl Responses {
+    /// Every node whose response is not complete, sorted.
+    pub(crate) fn missing(&self) -> Vec<NodeId> {
+        let mut missing: Vec<_> = self.lost.iter().chain(&self.late).cloned().collect();
+        missing.sort_unstable();
+        missing
+    }
+}
+
+/// What one node tells others about a socket.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SocketSummary {
+    pub(crate) id: SocketId,
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) data: Value,
+    pub(crate) handshake: RemoteHandshake,
+}
+
+/// The request that opened the session of a [`RemoteSocket`](super::RemoteSocket), and its auth payload: a copy that can be kept and sent.
+///
+/// It holds all headers, cookies among them: mind who gets to see it.
+///
+/// ```
+/// # fn f(socket: socketmesh::RemoteSocket) {
+/// let browser = socket.handshake.header("user-agent").unwrap_or("unknown");
+/// println!("{} is {browser}", socket.id);
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RemoteHandshake {
+    /// The headers of the request, in their order; bytes that are not UTF-8 have become U+FFFD.
+    pub headers: Vec<(String, String)>,
+    /// The pairs of the query, decoded, in their order.
+    pub query: Vec<(String, String)>,
+    /// Path and query as requested.
+    pub url: String,
+    /// Where the connection came from: of a proxy, if there is one.
+    pub address: Option<SocketAddr>,
+    /// Whether the client came over TLS.
+    pub secure: bool,
+    /// When the session was opened, in whole milliseconds, by the wall clock of the socket's node.
+    pub issued: SystemTime,
+    /// The auth payload; `{}` if the client sent none.
+    pub auth: Value,
+}
+
+impl RemoteHandshake {
+    /// The first value of a header; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a key of the query.
+    pub fn query_value(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The wire's form of `issued`; also what makes it the same for sockets here and elsewhere.
+    pub(crate) fn issued_millis(issued: SystemTime) -> u64 {
+        let since = issued.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn issued_at(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
