@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod polling;
 pub mod process;
 pub mod python;
+pub mod rules;
 pub mod secure;
 pub mod server;
 pub mod sources;

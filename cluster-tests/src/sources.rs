@@ -18,6 +18,15 @@ impl Sources {
         Self(files.iter().map(|file| (relative(file), tests(&read(file)))).collect())
     }
 
+    /// The Rust files in these folders, as their paths and texts.
+    pub fn texts(folders: &[&str]) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        for folder in folders {
+            collect(&root().join(folder), &mut files);
+        }
+        files.iter().map(|file| (relative(file), read(file))).collect()
+    }
+
     /// Whether there is a file whose path ends so.
     pub fn has_file(&self, path: &str) -> bool {
         self.ending(path).next().is_some()

@@ -1,11 +1,14 @@
 //! The server binary: what its flags and variables do, and what it does on signals.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use cluster_tests::http::Call;
 use cluster_tests::secure::{Authority, Trust};
 use cluster_tests::server::Server;
+use cluster_tests::sources::root;
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -147,6 +150,32 @@ async fn nodes_with_certificates_of_their_own_form_a_cluster() {
     let mut second = start("two", mesh).await;
     second.ready().await;
     first.ready().await;
+}
+
+#[test]
+fn every_flag_and_variable_is_in_the_reference_and_the_reference_invents_none() {
+    let page = root().join("docs/reference/configuration.md");
+    let page = std::fs::read_to_string(page).expect("the page about configuration");
+    for command in ["serve", "demo"] {
+        let help =
+            Command::new(PROGRAM).args([command, "--help"]).output().expect("it can be executed").stdout;
+        let help = String::from_utf8(help).expect("help in UTF-8");
+        let said: BTreeSet<&str> = help.lines().flat_map(flags_and_variables).collect();
+        let section = page
+            .split("\n## ")
+            .find(|section| section.starts_with(&format!("The program: socketmesh {command}")));
+        let section = section.expect("a section for each command");
+        let rows = section.lines().filter(|line| line.starts_with("| "));
+        let told: BTreeSet<&str> = rows.flat_map(flags_and_variables).collect();
+        assert_eq!(said, told, "left: what the program says of itself, right: the section of {command}");
+    }
+}
+
+/// Flags of a row or of a line of help, and variables of the server; what clap itself adds is not counted.
+fn flags_and_variables(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+    let is_one = |word: &&str| word.starts_with("--") && word.len() > 2 || word.starts_with("SOCKETMESH_");
+    words.filter(is_one).filter(|word| !["--help", "--version"].contains(word))
 }
 
 const POLLING: &str = "EIO=4&transport=polling";

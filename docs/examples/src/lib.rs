@@ -1,8 +1,8 @@
-//! What the examples share: membership of a cluster from the environment, an address, and an end on Ctrl-C.
+//! What the examples share: membership of a cluster from the environment, an address, and an end on Ctrl-C or SIGTERM.
 
 use std::env;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use axum::Router;
 use socketmesh::cluster::{Cluster, Secret};
@@ -55,14 +55,16 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
     Ok(axum::serve(listener, app).with_graceful_shutdown(stopped).await?)
 }
 
-/// Listens on this machine, at the port that is the first argument or `PORT`: 0 takes a free one, and none is 3000.
+/// Listens at the IP address in `ADDRESS`, without it on this machine only, and at the port that is the first argument or
+/// `PORT`: 0 takes a free one, and the default is 3000.
 ///
 /// # Errors
-/// It is not a port, or it is taken.
+/// It is no address or no port, or it is taken.
 pub async fn listen() -> Result<TcpListener, BoxError> {
     let port = env::args().nth(1).or_else(|| env::var("PORT").ok());
     let port: u16 = port.as_deref().unwrap_or("3000").parse()?;
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
+    let address: IpAddr = env::var("ADDRESS").as_deref().unwrap_or("127.0.0.1").parse()?;
+    Ok(TcpListener::bind((address, port)).await?)
 }
 
 /// Says where the clients of a node connect, and the other nodes: `http://127.0.0.1:3000 (mesh 127.0.0.1:7946)`.
@@ -76,24 +78,57 @@ pub fn announce(listener: &TcpListener, node: &Node) -> io::Result<()> {
     out.flush()
 }
 
-/// Resolves after Ctrl-C, when the node has said goodbye to its clients and to the other nodes. Ctrl-C is waited for from
-/// the call on.
+/// Resolves after Ctrl-C or SIGTERM, when the node has said goodbye to its clients and to the other nodes. The signals are
+/// waited for from the call on.
 ///
 /// # Errors
-/// The operating system does not tell of Ctrl-C.
+/// The operating system does not tell of them.
 pub fn stopped(node: &Node) -> io::Result<impl Future<Output = ()> + use<>> {
-    #[cfg(unix)]
-    let mut pressed = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    #[cfg(windows)]
-    let mut pressed = tokio::signal::windows::ctrl_c()?;
-    let node = node.clone();
+    let (node, asked) = (node.clone(), asked_to_stop()?);
     Ok(async move {
-        pressed.recv().await;
+        asked.await;
         node.shutdown().await;
     })
 }
 
-/// The programs of the README, compiled.
+#[cfg(unix)]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupted, mut terminated) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}
+
+#[cfg(windows)]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut pressed = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        pressed.recv().await;
+    })
+}
+
+/// The programs of the documents, compiled; those that start nothing run.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/guides/getting-started.md")]
+    struct GettingStarted;
+    #[doc = include_str!("../../../docs/guides/from-node.md")]
+    struct FromNode;
+    #[doc = include_str!("../../../docs/guides/from-socketioxide.md")]
+    struct FromSocketioxide;
+    #[doc = include_str!("../../../docs/guides/testing-an-application.md")]
+    struct TestingAnApplication;
+    #[doc = include_str!("../../../docs/guides/security.md")]
+    struct Security;
+    #[doc = include_str!("../../../docs/reference/configuration.md")]
+    struct Configuration;
+    #[doc = include_str!("../../../docs/reference/counters.md")]
+    struct Counters;
+}

@@ -53,10 +53,10 @@ async fn the_ticker_of_each_node_tells_the_clients_of_that_node() {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_every_example_in_good_order() {
-    for binary in ALL {
+async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
+    for (binary, signal) in ALL.iter().flat_map(|binary| [(binary, "INT"), (binary, "TERM")]) {
         let mut node = Example::start(binary, &[("JWT_SECRET", "a secret of the tests, for tokens")]).await;
-        node.interrupt().await;
+        node.signal(signal).await;
         let ended =
             within(format!("{binary} to end"), node.child.wait()).await.expect("a child can be awaited");
         assert!(ended.success(), "{binary}: {ended}");
@@ -136,11 +136,11 @@ impl Example {
         Self { url: url.to_owned(), mesh, child, _stdout: stdout }
     }
 
-    async fn interrupt(&self) {
+    async fn signal(&self, signal: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent =
-            Command::new("kill").args(["-s", "INT", &pid]).status().await.expect("kill can be executed");
-        assert!(sent.success(), "kill -s INT {pid}: {sent}");
+            Command::new("kill").args(["-s", signal, &pid]).status().await.expect("kill can be executed");
+        assert!(sent.success(), "kill -s {signal} {pid}: {sent}");
     }
 }
 
