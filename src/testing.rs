@@ -1,7 +1,7 @@
-//! Tests of an application on a whole cluster: nodes, clients, partitions and deaths in one process, in virtual time.
+//! A test kit for applications: a whole cluster with clients, partitions and crashes in one process, in virtual time.
 //!
-//! Nodes are real, and so is everything between them (QUIC, gossip, the links) and between them and their clients (HTTP,
-//! WebSocket, polling). Only the network is in memory. Enable the feature `testing` where tests are built:
+//! The nodes are real, and so are QUIC and gossip between them and HTTP, WebSocket and polling between them and their
+//! clients. Only the network is simulated, in memory. Enable the feature `testing` for tests:
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -52,7 +52,7 @@
 //! # /*
 //! #[tokio::test(start_paused = true)]
 //! # */
-//! async fn nobody_enters_without_a_name() {
+//! async fn a_client_without_a_name_is_refused() {
 //!     let cluster = TestCluster::start(1, |_| app()).await;
 //!     let refusal = cluster.node(0).connect("/chat", &json!({})).await.unwrap_err();
 //!     assert_eq!(refusal.message(), "who are you?");
@@ -61,18 +61,18 @@
 //! # /*
 //! #[tokio::test(start_paused = true)]
 //! # */
-//! async fn what_is_said_in_a_partition_arrives_afterwards_and_a_client_survives_its_node() {
+//! async fn an_event_emitted_in_a_partition_arrives_afterwards_and_a_client_reconnects_after_a_crash() {
 //!     let mut cluster = TestCluster::start(3, |_| app()).await;
 //!     let mut ann = cluster.node(0).connect("/chat", &json!({ "name": "ann" })).await.unwrap();
 //!     let mut bob = cluster.node(2).connect("/chat", &json!({ "name": "bob" })).await.unwrap();
 //!
 //!     cluster.partition(&[0], &[1, 2]);
 //!     ann.emit("say", "can you hear me?").await;
-//!     bob.silent().await; // two seconds, that take no time
+//!     bob.silent().await; // two seconds of virtual time
 //!     cluster.heal();
 //!     assert_eq!(bob.recv::<Args<(String, String)>>("said").await.0.1, "can you hear me?");
 //!
-//!     cluster.kill(0).await; // as `kill -9`
+//!     cluster.kill(0).await; // like `kill -9`
 //!     assert_eq!(ann.disconnected().await, "transport close");
 //!     ann.reconnect(cluster.node(1)).await.unwrap();
 //!     ann.emit("say", "I am back").await;
@@ -81,42 +81,43 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
 //! #     the_lobby_spans_the_nodes().await;
-//! #     nobody_enters_without_a_name().await;
-//! #     what_is_said_in_a_partition_arrives_afterwards_and_a_client_survives_its_node().await;
+//! #     a_client_without_a_name_is_refused().await;
+//! #     an_event_emitted_in_a_partition_arrives_afterwards_and_a_client_reconnects_after_a_crash().await;
 //! # }
 //! ```
 //!
 //! # Time
 //!
-//! With `start_paused = true` the clock of tokio stands still while anything can run, and jumps to the next timer when
-//! everything waits: hours of heartbeats, or the three seconds after which a node is dead, take no time, and a slow machine
-//! changes nothing. That asks two things of the application: it takes its time from tokio (`tokio::time`, not
-//! [`std::time::Instant`]), and does not wait for threads of its own or another process (a database) in a test; tokio's
-//! clock does not know that it should stand still for them. It does for `spawn_blocking`, and so for `tokio::fs`. Without `start_paused`, the same test runs in
-//! real time, on one thread or on several.
+//! With `start_paused = true` the clock of tokio stands still while a task can run, and jumps to the next timer when all
+//! tasks wait. Hours of heartbeats, or the three seconds until a node is declared dead, take no time, and a slow machine
+//! changes nothing. The application has to take its time from `tokio::time` (not [`std::time::Instant`]), and a test must
+//! not wait for threads of its own or for another process such as a database, because tokio's clock does not stop for
+//! those. It does stop for `spawn_blocking`, and so for `tokio::fs`. Without `start_paused` the same test runs in real
+//! time, on one thread or on several.
 //!
-//! # Chance
+//! # Randomness
 //!
-//! What the network loses and delays follows from [`TestCluster::seed`], which is printed when a test fails; set it in
-//! `SOCKETMESH_TEST_SEED`, or give it to [`TestCluster::start_seeded`]. The seed determines those decisions and what QUIC
-//! lets itself be told, not every step: keys, ids and the choice of gossip partners come from the operating system, and
-//! maps are in an order of their own. So a seed repeats the faults, and mostly the failure; a test without losses, and with
-//! the usual delay, does not depend on it at all.
+//! The losses and delays of the network follow from [`TestCluster::seed`], which is printed when a test fails. Set it in
+//! `SOCKETMESH_TEST_SEED`, or pass it to [`TestCluster::start_seeded`]. The seed also determines the random choices of
+//! QUIC, but not every step of a run: keys, ids and gossip partners come from the operating system, and hash maps have an
+//! order of their own. So a seed repeats the faults, and in most cases the failure. A test without losses and with the
+//! default delay does not depend on it.
 //!
 //! # Limits
 //!
-//! A client is in one namespace, over a WebSocket or polling; it does not change from one to the other. The network has no
-//! bandwidth: only delay, loss, and a queue of 2048 packets to each node. Clients reach their nodes without delay. The
-//! application's own tasks survive [`TestCluster::kill`], as they are its own.
+//! - A client is in one namespace, and uses a WebSocket or polling; it does not upgrade.
+//! - The network has delay, loss, and a queue of 2048 packets per node, but no bandwidth. The connections between clients
+//!   and nodes have no delay.
+//! - Tasks that the application spawned itself survive [`TestCluster::kill`].
 
 mod client;
 mod cluster;
-mod door;
-mod entrance;
 mod frames;
+mod listener;
 mod network;
 mod packet;
 mod random;
+mod route;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -124,4 +125,4 @@ mod transport;
 
 pub use client::{Call, CallError, Client};
 pub use cluster::{TestCluster, TestNode};
-pub use entrance::Entrance;
+pub use route::Route;

@@ -13,6 +13,7 @@ use socketmesh::{
 };
 
 use crate::journal::Journal;
+use crate::messages::Messages;
 use crate::nodes::Nodes;
 use crate::polling::Polling;
 use crate::websocket::WebSocket;

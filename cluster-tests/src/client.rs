@@ -10,8 +10,9 @@ use tokio::{
 
 use crate::{
     deadline::within,
+    messages::{Messages, Received},
     target::Target,
-    websocket::{Received, WebSocket},
+    websocket::WebSocket,
 };
 
 /// A connected client; dropping it drops its connection.

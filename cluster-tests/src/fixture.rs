@@ -14,7 +14,7 @@ use socketmesh::{
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::nodes::member;
+use crate::member::member;
 
 /// Which fixture a node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

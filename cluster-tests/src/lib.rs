@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
 pub mod app;
+pub mod background;
 pub mod browser;
 pub mod chaos;
 pub mod client;
@@ -12,6 +13,8 @@ pub mod http;
 pub mod interop;
 pub mod journal;
 pub mod load;
+pub mod member;
+pub mod messages;
 pub mod nodes;
 pub mod polling;
 pub mod process;

@@ -1,16 +1,15 @@
 //! Nodes of one application in this process: alone, or a cluster over real QUIC behind a balancer without memory.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{OnceLock, mpsc};
-use std::{future, thread};
+use std::sync::OnceLock;
 
 use balancer::Balancer;
-use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::{Node, NodeBuilder};
 use tokio::net::TcpListener;
-use tokio::runtime;
 
+use crate::background;
 use crate::fixture::Suite;
+use crate::member::member;
 use crate::target::Target;
 
 /// Ready nodes, each with an HTTP listener of its own.
@@ -51,8 +50,7 @@ impl Nodes {
         Self { nodes, target, _balancer: balancer }
     }
 
-    /// Starts nodes that all tests of a process share, on a thread of their own: every test has a runtime that ends
-    /// with it.
+    /// Starts nodes that all tests of a process share; they keep running in the [background](background::run).
     ///
     /// # Panics
     /// They do not start.
@@ -61,18 +59,7 @@ impl Nodes {
         T: Send + Sync + 'static,
         F: Future<Output = T>,
     {
-        cell.get_or_init(|| {
-            let (started, nodes) = mpsc::channel();
-            let run = move || {
-                let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                runtime.expect("threads for the nodes").block_on(async {
-                    started.send(start().await).expect("the test waits for its nodes");
-                    future::pending::<()>().await;
-                });
-            };
-            thread::Builder::new().name("nodes".to_owned()).spawn(run).expect("a thread for the nodes");
-            nodes.recv().expect("the nodes start")
-        })
+        cell.get_or_init(|| background::run("nodes", start))
     }
 }
 
@@ -86,27 +73,6 @@ pub async fn serve(node: &Node) -> SocketAddr {
     let node = node.clone();
     tokio::spawn(async move { node.serve(listener).await });
     addr
-}
-
-/// How the `number`th node takes part in the cluster of a test.
-///
-/// # Panics
-/// Its name is none.
-#[must_use]
-pub fn member(number: usize, seed: Option<SocketAddr>) -> Cluster {
-    member_at(LOOPBACK, number, seed)
-}
-
-/// The same at an address between nodes that others know already.
-///
-/// # Panics
-/// Its name is none.
-#[must_use]
-pub fn member_at(bind: SocketAddr, number: usize, seed: Option<SocketAddr>) -> Cluster {
-    let cluster = Cluster::bind(bind.to_string())
-        .secret(Secret::new("a secret of the tests, at least 32 bytes").expect("long enough"))
-        .node_id(format!("node-{number}").parse().expect("a node id"));
-    cluster.seeds(seed.map(|seed| seed.to_string()))
 }
 
 /// Makes two tests of every rule, an `async fn(&T)`, with `T` as `start(count)` gives it: `rule::on_one_node` and

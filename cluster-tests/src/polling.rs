@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     deadline::within,
     http::{Call, InFlight, Reply, SlowBody},
+    messages::Messages,
     target::Target,
     websocket::WebSocket,
 };
@@ -17,6 +18,13 @@ pub struct Polling {
     target: Target,
     version: u8,
     sid: String,
+}
+
+impl Target {
+    /// Opens a session over HTTP long-polling.
+    pub async fn polling(&self) -> Polling {
+        Polling::open(self).await
+    }
 }
 
 impl Polling {

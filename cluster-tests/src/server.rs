@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::deadline::within;
 use crate::process::{self, Log};
-use crate::webtransport::Entrance;
+use crate::webtransport::WebTransportTarget;
 
 /// A running server.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Server {
     ///
     /// # Panics
     /// It ends before, or says it wrongly.
-    pub async fn entrance(&mut self) -> Entrance {
+    pub async fn webtransport(&mut self) -> WebTransportTarget {
         let hashes = self.line("certificate sha256 hex=").await;
         let mut sha256 = [0; 32];
         for (n, byte) in sha256.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ impl Server {
             *byte = u8::from_str_radix(digits, 16).expect("hexadecimal digits");
         }
         let addr = self.line("webtransport=").await.parse().expect("an address");
-        Entrance { addr, sha256 }
+        WebTransportTarget { addr, sha256 }
     }
 
     /// Waits until it is ready for clients.

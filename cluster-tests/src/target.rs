@@ -3,18 +3,17 @@
 use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, OnceLock, mpsc},
-    thread,
+    sync::{Arc, OnceLock},
 };
 
 use balancer::Balancer;
 use hyper::Method;
-use tokio::runtime;
 
 use crate::{
+    background,
     fixture::{self, Suite},
     http::{self, Call, Reply},
-    polling::Polling,
+    messages::Messages,
     websocket::WebSocket,
 };
 
@@ -31,38 +30,20 @@ impl Target {
     #[must_use]
     pub fn one_node(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
-        TARGETS.of(suite).get_or_init(|| Self::start(suite, 1)).clone()
+        TARGETS.of(suite, 1)
     }
 
     /// Three nodes behind the balancer: no two requests in a row reach the same node.
     #[must_use]
     pub fn three_nodes(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
-        TARGETS.of(suite).get_or_init(|| Self::start(suite, 3)).clone()
+        TARGETS.of(suite, 3)
     }
 
     /// A server started elsewhere: where to ask, and the nodes behind it.
     #[must_use]
     pub fn of(suite: Suite, addr: SocketAddr, nodes: &[SocketAddr]) -> Self {
         Self { addr, nodes: nodes.into(), path: suite.path() }
-    }
-
-    /// The nodes run on a thread of their own, because every test has a runtime that ends with it.
-    fn start(suite: Suite, nodes: usize) -> Self {
-        let (started, target) = mpsc::channel();
-        let run = move || {
-            let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("threads for the nodes").block_on(async {
-                let running = Running::start(suite, nodes).await;
-                let target =
-                    Self { addr: running.addr, nodes: Arc::clone(&running.nodes), path: suite.path() };
-                started.send(target).expect("the test waits for its target");
-                std::future::pending::<()>().await;
-                drop(running);
-            });
-        };
-        thread::Builder::new().name(format!("{nodes} nodes")).spawn(run).expect("a thread for the nodes");
-        target.recv().unwrap_or_else(|_| panic!("{nodes} node(s) of suite {suite:?} did not start"))
     }
 
     /// The same server, asked at its `n`th node only; nodes are counted round.
@@ -127,11 +108,6 @@ impl Target {
         }
     }
 
-    /// Opens a session over HTTP long-polling.
-    pub async fn polling(&self) -> Polling {
-        Polling::open(self).await
-    }
-
     /// Opens a session over WebSocket; its handshake is read.
     ///
     /// # Panics
@@ -148,12 +124,12 @@ impl Target {
 /// The targets that all tests of a process share, started by the first that needs them.
 #[derive(Debug)]
 struct PerSuite {
-    engine: OnceLock<Target>,
-    engine_v3: OnceLock<Target>,
-    engine_v3_patient: OnceLock<Target>,
-    socket: OnceLock<Target>,
-    socket_v3: OnceLock<Target>,
-    bench: OnceLock<Target>,
+    engine: OnceLock<Running>,
+    engine_v3: OnceLock<Running>,
+    engine_v3_patient: OnceLock<Running>,
+    socket: OnceLock<Running>,
+    socket_v3: OnceLock<Running>,
+    bench: OnceLock<Running>,
 }
 
 impl PerSuite {
@@ -168,15 +144,17 @@ impl PerSuite {
         }
     }
 
-    fn of(&self, suite: Suite) -> &OnceLock<Target> {
-        match suite {
+    fn of(&self, suite: Suite, nodes: usize) -> Target {
+        let running = match suite {
             Suite::Engine => &self.engine,
             Suite::EngineV3 => &self.engine_v3,
             Suite::EngineV3Patient => &self.engine_v3_patient,
             Suite::Socket => &self.socket,
             Suite::SocketV3 => &self.socket_v3,
             Suite::Bench => &self.bench,
-        }
+        };
+        let name = format!("{nodes} node(s) of suite {suite:?}");
+        running.get_or_init(|| background::run(&name, move || Running::start(suite, nodes))).target.clone()
     }
 }
 
@@ -194,29 +172,29 @@ fn elsewhere(suite: Suite) -> Option<SocketAddr> {
     Some(addr.parse().unwrap_or_else(|_| panic!("{key}={addr}: expected an address like 127.0.0.1:3000")))
 }
 
-/// Keeps what a target needs alive.
+/// A target, and what it needs to stay alive.
 #[derive(Debug)]
 struct Running {
-    addr: SocketAddr,
-    nodes: Arc<[SocketAddr]>,
+    target: Target,
     _fixture: Option<fixture::Nodes>,
     _balancer: Option<Balancer>,
 }
 
 impl Running {
     async fn start(suite: Suite, count: usize) -> Self {
-        let (nodes, fixture): (Arc<[SocketAddr]>, _) = if let Some(addr) = elsewhere(suite) {
-            (vec![addr; count].into(), None)
+        let (nodes, fixture) = if let Some(addr) = elsewhere(suite) {
+            (vec![addr; count], None)
         } else {
             let fixture = fixture::start(suite, count).await;
-            (fixture.http.clone().into(), Some(fixture))
+            (fixture.http.clone(), Some(fixture))
         };
         if let [only] = *nodes {
-            return Self { addr: only, nodes, _fixture: fixture, _balancer: None };
+            return Self { target: Target::of(suite, only, &nodes), _fixture: fixture, _balancer: None };
         }
-        let balancer = Balancer::start((Ipv4Addr::LOCALHOST, 0).into(), nodes.to_vec()).await;
+        let balancer = Balancer::start((Ipv4Addr::LOCALHOST, 0).into(), nodes.clone()).await;
         let balancer = balancer.expect("a free port on loopback");
-        Self { addr: balancer.addr(), nodes, _fixture: fixture, _balancer: Some(balancer) }
+        let target = Target::of(suite, balancer.addr(), &nodes);
+        Self { target, _fixture: fixture, _balancer: Some(balancer) }
     }
 }
 

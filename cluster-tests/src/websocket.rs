@@ -22,6 +22,7 @@ use tokio_tungstenite::{
 use crate::{
     deadline::within,
     http::{Call, Reply},
+    messages::{Messages, Received},
 };
 
 /// An open WebSocket; dropping it closes the TCP connection without a word.
@@ -115,15 +116,7 @@ impl WebSocket {
         sent.unwrap_or_else(|error| panic!("sending on a WebSocket: {error}"));
     }
 
-    /// The next thing the server sends, pings included.
-    ///
-    /// # Panics
-    /// Nothing comes in time.
-    pub async fn recv(&mut self) -> Received {
-        within("a WebSocket message", self.next()).await
-    }
-
-    /// As [`recv`](Self::recv), however long it takes. Dropping the future loses nothing.
+    /// Waits for the next message without a deadline. Dropping the future loses nothing.
     ///
     /// # Panics
     /// The server breaks the rules of WebSocket.
@@ -137,7 +130,6 @@ impl WebSocket {
                     return Received::Closed(frame.map(|frame| frame.code.into()));
                 }
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
-                // What a browser calls 1006: the connection ended and nobody said why.
                 Some(Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
                     return ABNORMAL;
                 }
@@ -146,78 +138,18 @@ impl WebSocket {
             }
         }
     }
+}
 
-    /// The next message, which must be text.
-    ///
-    /// # Panics
-    /// Something else comes, or nothing.
-    pub async fn recv_text(&mut self) -> String {
-        match self.recv().await {
-            Received::Text(text) => text,
-            other => panic!("waited for text, got {other:?}"),
-        }
+impl Messages for WebSocket {
+    async fn recv(&mut self) -> Received {
+        within("a WebSocket message", self.next()).await
     }
 
-    /// The next message that is no heartbeat; heartbeats are answered.
-    ///
-    /// # Panics
-    /// Nothing comes in time.
-    pub async fn packet(&mut self) -> Received {
-        loop {
-            match self.recv().await {
-                Received::Text(ping) if ping == "2" => {
-                    self.try_send("3").await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// The next message that is no heartbeat, which must be text.
-    ///
-    /// # Panics
-    /// Something else comes, or nothing.
-    pub async fn packet_text(&mut self) -> String {
-        match self.packet().await {
-            Received::Text(text) => text,
-            other => panic!("waited for text, got {other:?}"),
-        }
-    }
-
-    /// Waits until the server closes, whatever it says before, and gives the close code (`None`: a close without one).
-    /// Heartbeats are not answered.
-    ///
-    /// # Panics
-    /// It does not close in time.
-    pub async fn closed(&mut self) -> Option<u16> {
-        within("the server to close the WebSocket", async {
-            loop {
-                if let Received::Closed(code) = self.recv().await {
-                    return code;
-                }
-            }
-        })
-        .await
+    async fn pong(&mut self) {
+        // The server may just have closed.
+        self.try_send("3").await;
     }
 }
 
-/// What a server sends on a WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A text message.
-    Text(String),
-    /// A binary message.
-    Binary(Vec<u8>),
-    /// The answer to a WebSocket ping.
-    Pong(Vec<u8>),
-    /// The end, with the code of the close frame; 1006 when there was no close frame.
-    Closed(Option<u16>),
-}
-
-impl From<&str> for Received {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
+/// What a browser calls 1006: the connection ended without a close frame.
 const ABNORMAL: Received = Received::Closed(Some(1006));

@@ -1,4 +1,4 @@
-//! WebTransport: where nodes take it, and a client that shows every frame as it came, and every close with its code.
+//! A WebTransport client that returns every frame as it arrived, and every close with its code.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,19 +11,19 @@ use wtransport::tls::Sha256Digest;
 use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 
 use crate::deadline::within;
-use crate::websocket::Received;
+use crate::messages::{Messages, Received};
 
-/// Where a node takes WebTransport sessions, and the certificate it shows.
+/// The WebTransport listener of a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Entrance {
+pub struct WebTransportTarget {
     /// The UDP address.
     pub addr: SocketAddr,
-    /// The certificate's hash.
+    /// The SHA-256 hash of its certificate.
     pub sha256: [u8; 32],
 }
 
-impl Entrance {
-    /// Opens one at a free port until the node shuts down.
+impl WebTransportTarget {
+    /// Serves WebTransport at a free port until the node shuts down.
     ///
     /// # Panics
     /// There is no free port.
@@ -31,7 +31,7 @@ impl Entrance {
         Self::limited(node, |listener| listener).await
     }
 
-    /// Opens one at this address until the node shuts down.
+    /// Serves WebTransport at this address until the node shuts down.
     ///
     /// # Panics
     /// The address is taken.
@@ -39,7 +39,7 @@ impl Entrance {
         Self::bind(node, addr, |listener| listener).await
     }
 
-    /// The same with limits.
+    /// Serves WebTransport at a free port, with the limits that `limit` sets.
     ///
     /// # Panics
     /// There is no free port.
@@ -57,10 +57,10 @@ impl Entrance {
     ) -> Self {
         let certificate = Certificate::self_signed(["localhost"]).expect("a certificate");
         let listener = WebTransportListener::bind(addr, &certificate).await.expect("a port");
-        let entrance = Self { addr: listener.local_addr(), sha256: certificate.sha256() };
+        let target = Self { addr: listener.local_addr(), sha256: certificate.sha256() };
         let (node, listener) = (node.clone(), limit(listener));
         tokio::spawn(async move { node.serve_webtransport(listener).await });
-        entrance
+        target
     }
 
     /// A WebTransport session, without any stream yet.
@@ -175,21 +175,6 @@ impl WebTransport {
         within("room to send", self.send.write_all(bytes)).await.expect("the session is open");
     }
 
-    /// The next thing the server sends, pings included.
-    ///
-    /// # Panics
-    /// Nothing comes in time.
-    pub async fn recv(&mut self) -> Received {
-        within("a frame", async {
-            match self.frame().await {
-                Some((payload, false)) => Received::Text(String::from_utf8(payload).expect("text is UTF-8")),
-                Some((payload, true)) => Received::Binary(payload),
-                None => Received::Closed(code(&self.session.connection.closed().await)),
-            }
-        })
-        .await
-    }
-
     async fn frame(&mut self) -> Option<(Vec<u8>, bool)> {
         let mut first = [0];
         self.recv.read_exact(&mut first).await.ok()?;
@@ -208,56 +193,6 @@ impl WebTransport {
         let mut bytes = [0; N];
         self.recv.read_exact(&mut bytes).await.ok()?;
         Some(bytes)
-    }
-
-    /// The next frame, which must be text.
-    ///
-    /// # Panics
-    /// Something else comes, or nothing.
-    pub async fn recv_text(&mut self) -> String {
-        match self.recv().await {
-            Received::Text(text) => text,
-            other => panic!("waited for text, got {other:?}"),
-        }
-    }
-
-    /// The next frame that is no heartbeat; heartbeats are answered.
-    ///
-    /// # Panics
-    /// Nothing comes in time.
-    pub async fn packet(&mut self) -> Received {
-        loop {
-            match self.recv().await {
-                Received::Text(ping) if ping == "2" => self.send("3").await,
-                other => return other,
-            }
-        }
-    }
-
-    /// The next frame that is no heartbeat, which must be text.
-    ///
-    /// # Panics
-    /// Something else comes, or nothing.
-    pub async fn packet_text(&mut self) -> String {
-        match self.packet().await {
-            Received::Text(text) => text,
-            other => panic!("waited for text, got {other:?}"),
-        }
-    }
-
-    /// Waits until the server closes, whatever it says before, and gives the code. Heartbeats are not answered.
-    ///
-    /// # Panics
-    /// It does not close in time.
-    pub async fn closed(&mut self) -> Option<u16> {
-        within("the server to close the session", async {
-            loop {
-                if let Received::Closed(code) = self.recv().await {
-                    return code;
-                }
-            }
-        })
-        .await
     }
 
     /// Closes the session, as a page that goes away does.
@@ -280,6 +215,23 @@ impl WebTransport {
     /// It has ended.
     pub fn reset(&mut self) {
         self.send.reset(VarInt::from_u32(7)).expect("the stream is open");
+    }
+}
+
+impl Messages for WebTransport {
+    async fn recv(&mut self) -> Received {
+        within("a frame", async {
+            match self.frame().await {
+                Some((payload, false)) => Received::Text(String::from_utf8(payload).expect("text is UTF-8")),
+                Some((payload, true)) => Received::Binary(payload),
+                None => Received::Closed(code(&self.session.connection.closed().await)),
+            }
+        })
+        .await
+    }
+
+    async fn pong(&mut self) {
+        self.send("3").await;
     }
 }
 

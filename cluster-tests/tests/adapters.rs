@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_tests::app::{App, Guest, plain};
 use cluster_tests::deadline::within;
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::nodes::Nodes;
-use cluster_tests::websocket::Received;
 use serde_json::json;
 use socketmesh::{Args, DisconnectReason, Node};
 

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use cluster_tests::app::{App, plain};
-use cluster_tests::webtransport::Entrance;
+use cluster_tests::webtransport::WebTransportTarget;
 use cluster_tests::{browser, interop};
 use socketmesh::Node;
 use socketmesh::engine::{self, Transport};
@@ -14,9 +14,9 @@ async fn the_official_client_speaks_webtransport_alone_and_by_upgrade() {
     let config = engine::Config { transports, ..engine::Config::default() };
     let app = App::start(3, |seen| Node::builder().engine(config.clone()).namespace(plain("/", seen))).await;
     // The client goes to the port it polls: sessions that any node opened come to the last one.
-    let entrance = Entrance::at(app.node(2), app.nodes.target.addr()).await;
-    let (chromium, url) = (browser::chromium(), format!("http://{}/", entrance.addr));
-    let hash = BASE64_STANDARD.encode(entrance.sha256);
+    let target = WebTransportTarget::at(app.node(2), app.nodes.target.addr()).await;
+    let (chromium, url) = (browser::chromium(), format!("http://{}/", target.addr));
+    let hash = BASE64_STANDARD.encode(target.sha256);
     let bundle = interop::installed().await.join("node_modules/socket.io-client/dist/socket.io.min.js");
     let arguments = [chromium.as_os_str(), url.as_ref(), hash.as_ref(), bundle.as_os_str()];
     // Whoever asks for it is closed, one after the other, and at last its node stopped.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cluster_tests::deadline::within;
 use cluster_tests::fixture::Suite;
 use cluster_tests::http::Call;
-use cluster_tests::nodes::member;
+use cluster_tests::member::member;
 use cluster_tests::polling::{self, Polling};
 use cluster_tests::secure::{Multiplexed, Trust, multiplexed};
 use cluster_tests::target::Target;

@@ -1,7 +1,7 @@
 //! The official Socket.IO client in its versions against three node processes behind a balancer without memory.
 
 use cluster_tests::fixture::{Fixture, Suite};
-use cluster_tests::nodes::member;
+use cluster_tests::member::member;
 use cluster_tests::secure::Trust;
 use cluster_tests::{interop, process::Nodes};
 use socketmesh::http::{Listener, Tls};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_tests::app::{App, Guest, connected, plain};
 use cluster_tests::deadline::within;
-use cluster_tests::websocket::Received;
+use cluster_tests::messages::{Messages, Received};
 use hyper::Method;
 use socketmesh::{Handshake, Node, NodeBuilder, Refusal, Socket, engine, namespace, namespaces, socket};
 use tokio::task::yield_now;

@@ -9,10 +9,11 @@ use std::time::Duration;
 use cluster_tests::{
     deadline::within,
     http::{InFlight, Reply},
+    messages::{Messages, Received},
     on_every_target,
     polling::{Polling, handshake},
     target::Target,
-    websocket::{Received, WebSocket},
+    websocket::WebSocket,
 };
 use hyper::Method;
 use serde_json::{Value, json};

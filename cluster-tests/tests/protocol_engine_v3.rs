@@ -10,10 +10,11 @@ use std::time::Duration;
 use cluster_tests::{
     deadline::within,
     http::Reply,
+    messages::{Messages, Received},
     on_every_target,
     polling::{Polling, handshake},
     target::Target,
-    websocket::{Received, WebSocket},
+    websocket::WebSocket,
 };
 use hyper::Method;
 use serde_json::{Value, json};

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use cluster_tests::{
     deadline::within,
+    messages::{Messages, Received},
     on_every_target,
     polling::{Polling, handshake},
     target::Target,
-    websocket::{Received, WebSocket},
+    websocket::WebSocket,
 };
 use serde_json::Value;
 use tokio::time::Instant;

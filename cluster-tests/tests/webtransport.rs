@@ -7,11 +7,11 @@ use std::time::Duration;
 use cluster_tests::app::{App, connected, plain};
 use cluster_tests::deadline::within;
 use cluster_tests::http::Call;
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::nodes::Nodes;
 use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::polling::Polling;
-use cluster_tests::websocket::Received;
-use cluster_tests::webtransport::{Entrance, ORIGIN, WebTransport};
+use cluster_tests::webtransport::{ORIGIN, WebTransport, WebTransportTarget};
 use hyper::{HeaderMap, Method};
 use socketmesh::engine::{self, Transport};
 use socketmesh::http::{
@@ -51,26 +51,26 @@ on_one_and_three_nodes!(super::hurried:
     an_upgrade_that_takes_too_long_closes_only_the_probe,
 );
 
-/// An application with its entrances for WebTransport.
+/// An application that serves WebTransport on every node.
 struct Served {
     app: App,
-    entrances: Vec<Entrance>,
+    targets: Vec<WebTransportTarget>,
 }
 
 impl Served {
     async fn start(count: usize, config: engine::Config, http: http::Config) -> Self {
         let described = |node: NodeBuilder| node.engine(config.clone()).http(http.clone());
         let app = App::start(count, |seen| described(Node::builder()).namespace(plain("/", seen))).await;
-        let mut entrances = Vec::new();
+        let mut targets = Vec::new();
         for node in &app.nodes.nodes {
-            entrances.push(Entrance::of(node).await);
+            targets.push(WebTransportTarget::of(node).await);
         }
-        Self { app, entrances }
+        Self { app, targets }
     }
 
-    /// The entrance of the `n`th node, counted round.
-    fn at(&self, n: usize) -> &Entrance {
-        &self.entrances[n % self.entrances.len()]
+    /// The target of the `n`th node, counted round.
+    fn at(&self, n: usize) -> &WebTransportTarget {
+        &self.targets[n % self.targets.len()]
     }
 
     /// Somebody in the main namespace over WebTransport alone.
@@ -156,13 +156,13 @@ async fn any_other_first_packet_closes_the_session(served: &Served) {
 }
 
 async fn an_unknown_session_is_closed_at_once(served: &Served) {
-    // One that never was, and one that was, on the first node, at each entrance.
+    // One that never was, and one that was, on the first node, at each target.
     let polling = served.polling().await;
     assert_eq!(polling.post("1").await.outcome(), (200, "ok"));
     polling.gone().await;
     for sid in ["AAAAAAAAAAAAAAAAAAAA", polling.sid()] {
-        for entrance in &served.entrances {
-            let mut stream = entrance.stream().await;
+        for target in &served.targets {
+            let mut stream = target.stream().await;
             stream.send(&format!(r#"0{{"sid":"{sid}"}}"#)).await;
             assert_eq!(stream.closed().await, Some(0), "{sid}");
         }
@@ -243,7 +243,7 @@ trait ProbeWhenFree {
     async fn probe_when_free(&self, polling: &Polling) -> WebTransport;
 }
 
-impl ProbeWhenFree for Entrance {
+impl ProbeWhenFree for WebTransportTarget {
     async fn probe_when_free(&self, polling: &Polling) -> WebTransport {
         loop {
             let mut stream = self.stream().await;
@@ -426,17 +426,18 @@ async fn a_node_that_stops_closes_its_sessions_and_those_it_carries() {
 #[tokio::test]
 async fn sessions_that_begin_and_sessions_at_all_are_bounded() {
     let app = App::start(1, |seen| Node::builder().engine(all()).namespace(plain("/", seen))).await;
-    let entrance = Entrance::limited(app.node(0), |listener| listener.max_opening(2).max_sessions(3)).await;
-    let (mut one, mut two) = (entrance.stream().await, entrance.stream().await);
-    entrance.connect("/socket.io/").await.expect_err("two begin already");
+    let target =
+        WebTransportTarget::limited(app.node(0), |listener| listener.max_opening(2).max_sessions(3)).await;
+    let (mut one, mut two) = (target.stream().await, target.stream().await);
+    target.connect("/socket.io/").await.expect_err("two begin already");
     one.send("0").await;
     two.send("0").await;
     assert!(one.recv_text().await.starts_with("0{") && two.recv_text().await.starts_with("0{"));
-    let (three, _) = entrance.open().await;
-    entrance.connect("/socket.io/").await.expect_err("there are three already");
+    let (three, _) = target.open().await;
+    target.connect("/socket.io/").await.expect_err("there are three already");
     three.close().await;
     // The node learns of that in its own time.
-    let again = async { while entrance.connect("/socket.io/").await.is_err() {} };
+    let again = async { while target.connect("/socket.io/").await.is_err() {} };
     within("room for another", again).await;
 }
 
@@ -537,7 +538,8 @@ async fn a_renewed_certificate_is_shown_to_the_next_session() {
     let app = App::start(1, |seen| Node::builder().engine(all()).namespace(plain("/", seen))).await;
     let node = app.node(0).clone();
     tokio::spawn(async move { node.serve_webtransport(listener).await });
-    let [trusts_old, trusts_new] = [old, new.clone()].map(|known| Entrance { addr, sha256: known.sha256() });
+    let [trusts_old, trusts_new] =
+        [old, new.clone()].map(|known| WebTransportTarget { addr, sha256: known.sha256() });
     let _stays = trusts_old.open().await;
     tls.renew(&new).expect("a key of its own");
     let _opened = trusts_new.open().await;

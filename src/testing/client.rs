@@ -1,4 +1,4 @@
-//! A client of a test: it speaks Engine.IO and Socket.IO over connections in memory, and tells what it received.
+//! The client of a test. It speaks Engine.IO and Socket.IO over connections in memory and keeps what it receives.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,80 +11,90 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::entrance::{Entrance, Way};
 use super::packet::Event;
-use super::session::{Answers, Session, State};
-use super::transport::Transport;
+use super::route::{Route, RouteTransport};
+use super::session::{AckHandlers, ClientSession, ClientState};
+use super::transport::ClientTransport;
 use crate::socket::{ArgsError, EventError, FromArgs, IntoArgs, RawArgs, Refusal};
 
-/// A client in one namespace. It answers pings by itself; dropped, its connection is cut.
+impl Route {
+    /// Opens a session and connects to the namespace `path`. `auth` is sent as the client's `auth`; `&()` sends none. Node:
+    /// `io(path, { auth })`.
+    ///
+    /// # Errors
+    ///
+    /// What a client sees as `connect_error`: the refusal of the namespace's `auth`, or the reason why no session could be
+    /// opened (`503 Service Unavailable: …`).
+    pub async fn connect(&self, path: &str, auth: &impl Serialize) -> Result<Client, Refusal> {
+        let ns = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let auth = serde_json::to_value(auth)?;
+        Client::connect(self.for_one_client(), ns, auth, Arc::default()).await
+    }
+}
+
+/// A client in one namespace. It answers pings by itself. Dropping it cuts its connection.
 ///
-/// Whatever it sends and receives takes the way of a real client: through the HTTP service of a node, its WebSocket or
-/// polling, and both codecs.
+/// Everything it sends and receives passes through the HTTP service of a node, a WebSocket or polling, and the codecs of
+/// both sides, as with a real client.
 ///
-/// Events it receives are kept until they are asked for, up to 10 000; then it reads no more, like a slow client.
+/// It keeps the events that it receives until the test asks for them, up to 10 000. After that it stops reading, as a
+/// slow client does.
 ///
 /// # Panics
 ///
-/// Methods that wait panic after [`Client::PATIENCE`], and say what the client received instead.
+/// Methods that wait panic after [`Client::PATIENCE`]. The message says what the client received instead.
 pub struct Client {
     ns: String,
     auth: Value,
     id: String,
-    way: Way,
-    session: Arc<Session>,
+    route: Route,
+    session: Arc<ClientSession>,
     events: mpsc::Receiver<Event>,
-    /// Received, and not asked for yet.
+    /// Events that the test has not asked for yet.
     unread: VecDeque<Event>,
     driving: JoinSet<()>,
 }
 
 impl Client {
-    /// How long a client waits for what should happen: far above every bound that a node promises.
+    /// How long a client waits before it panics: 30 seconds, far above every bound that a node promises.
     pub const PATIENCE: Duration = Duration::from_secs(30);
-    /// How long [`Client::silent`] listens.
+    /// How long [`Client::silent`] listens: 2 seconds.
     pub const SILENCE: Duration = Duration::from_secs(2);
 
-    pub(super) async fn connect(way: Way, ns: &str, auth: &impl Serialize) -> Result<Self, Refusal> {
-        let auth = serde_json::to_value(auth)?;
-        Self::enter(way, ns.to_owned(), auth, Arc::default()).await
-    }
-
-    async fn enter(way: Way, ns: String, auth: Value, answers: Arc<Answers>) -> Result<Self, Refusal> {
-        let ns = if ns.starts_with('/') { ns } else { format!("/{ns}") };
-        let opening = async {
-            match &way {
-                Way::WebSocket(doors) => Transport::websocket(doors).await,
-                Way::Polling(doors) => Transport::polling(doors).await,
-            }
-        };
-        let opened = timeout(Self::PATIENCE, opening).await;
+    /// Connects to the namespace `ns` and waits for the decision of the server.
+    async fn connect(
+        route: Route,
+        ns: String,
+        auth: Value,
+        ack_handlers: Arc<AckHandlers>,
+    ) -> Result<Self, Refusal> {
+        let opened = timeout(Self::PATIENCE, ClientTransport::open(&route)).await;
         let (transport, opened) =
             opened.unwrap_or_else(|_| Err("no answer".to_owned())).map_err(Refusal::new)?;
-        let session = Session::new(&ns, &transport, answers);
+        let session = ClientSession::new(&ns, &transport, ack_handlers);
         let (received, events) = mpsc::channel(MAX_UNREAD);
         let mut driving = JoinSet::new();
         driving.spawn(Arc::clone(&session).run(transport, opened, received));
-        session.enter(&auth).await;
-        let id = admitted(&session).await?;
-        Ok(Self { ns, auth, id, way, session, events, unread: VecDeque::new(), driving })
+        session.connect(&auth).await;
+        let id = connected(&session).await?;
+        Ok(Self { ns, auth, id, route, session, events, unread: VecDeque::new(), driving })
     }
 
-    /// The id of its socket. A client that reconnected has another one.
+    /// The id of the socket. It changes when the client reconnects.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether it is connected, as far as it knows.
+    /// Whether the client is connected, as far as it knows. Node: `socket.connected`.
     pub fn is_connected(&self) -> bool {
         self.session.closed().is_none()
     }
 
-    /// Sends an event. Node: `socket.emit(event, ...args)`. Dropped when the connection is gone.
+    /// Sends an event. Node: `socket.emit(event, ...args)`. The event is dropped when the client is disconnected.
     ///
     /// # Panics
     ///
-    /// The arguments do not encode.
+    /// The arguments cannot be encoded.
     pub async fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) {
         self.session.send(self.session.event(event, &encode(event, args))).await;
     }
@@ -93,11 +103,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// What came instead of an `R`: an error of the handler, or nothing.
+    /// The handler's error, an ack that is no `R`, or no ack: see [`CallError`].
     ///
     /// # Panics
     ///
-    /// The arguments do not encode.
+    /// The arguments cannot be encoded.
     pub async fn call<R: FromArgs>(
         &self,
         event: &str,
@@ -114,11 +124,11 @@ impl Client {
         }
     }
 
-    /// The arguments of the next event of that name. Events of other names stay where they are.
+    /// Waits for the next event of this name and returns its arguments. Events of other names stay unread.
     ///
     /// # Panics
     ///
-    /// It does not come, or its arguments are no `T`.
+    /// No such event arrives in time, or its arguments are no `T`.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
     pub async fn recv<T: FromArgs>(&mut self, event: &str) -> T {
         let received = self.next_of(event).await;
@@ -128,47 +138,47 @@ impl Client {
         }
     }
 
-    /// The next event of that name, which wants an ack.
+    /// Waits for the next event of this name that wants an ack. Node: `socket.on(event, (arg, ack) => …)`.
     ///
     /// # Panics
     ///
-    /// It does not come, wants no ack, or its arguments are no `T`.
+    /// No such event arrives in time, it wants no ack, or its arguments are no `T`.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
     pub async fn recv_call<T: FromArgs>(&mut self, event: &str) -> Call<T> {
         let received = self.next_of(event).await;
         match (received.args.decode(), received.id) {
             (Ok(args), Some(id)) => Call { args, id, session: Arc::clone(&self.session) },
-            (Ok(_), None) => panic!("{self} received {event:?}, and nobody wants an ack"),
+            (Ok(_), None) => panic!("{self} received {event:?}, which wants no ack"),
             (Err(error), _) => panic!("{self} received {event:?} with {:?}: {error}", received.args),
         }
     }
 
-    /// From now on answers every event of that name that wants an ack; they are not received otherwise. Node:
-    /// `socket.on(event, (arg, ack) => ack(answer(arg)))`.
+    /// Acks every following event of this name with what `handler` returns. Those events are not kept for
+    /// [`recv`](Self::recv). Events of this name that want no ack are. Node:
+    /// `socket.on(event, (arg, ack) => ack(handler(arg)))`.
     ///
     /// # Panics
     ///
-    /// Where such an event comes whose arguments are no `T`, and where the answer does not encode: then it ends the
-    /// connection.
+    /// The task that serves the connection panics, which closes the connection, when the arguments of such an event are
+    /// no `T` or the returned value cannot be encoded.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
-    pub fn answers<T: FromArgs, R: IntoArgs>(&self, event: &str, answer: impl Fn(T) -> R + Send + 'static) {
+    pub fn on_call<T: FromArgs, R: IntoArgs>(&self, event: &str, handler: impl Fn(T) -> R + Send + 'static) {
         let name = event.to_owned();
-        let answer = Box::new(move |args: &RawArgs| match args.decode() {
-            Ok(payload) => encode(&name, &answer(payload)),
-            Err(error) => panic!("an answer for {name:?} with {args:?}: {error}"),
+        let handler = Box::new(move |args: &RawArgs| match args.decode() {
+            Ok(payload) => encode(&name, &handler(payload)),
+            Err(error) => panic!("the handler of {name:?} was called with {args:?}: {error}"),
         });
-        self.session.answers.lock().insert(event.to_owned(), answer);
+        self.session.ack_handlers.lock().insert(event.to_owned(), handler);
     }
 
-    /// Listens for [`Client::SILENCE`].
+    /// Asserts that the client has no unread events and receives none for [`Client::SILENCE`].
     ///
     /// # Panics
     ///
-    /// Something comes, or had come and was not asked for; or the client is disconnected, now or before: then it could
-    /// hear nothing.
+    /// There is an unread event, an event arrives, or the client is disconnected: then it could not receive anything.
     pub async fn silent(&mut self) {
-        let heard = timeout(Self::SILENCE, self.events.recv()).await;
-        if let Ok(Some(event)) = heard {
+        let received = timeout(Self::SILENCE, self.events.recv()).await;
+        if let Ok(Some(event)) = received {
             self.unread.push_back(event);
         } else if let Some(why) = self.session.closed() {
             self.was_disconnected("silence", &why);
@@ -176,7 +186,7 @@ impl Client {
         assert!(self.unread.is_empty(), "{self} should have received nothing, but {}", self.received());
     }
 
-    /// The arguments of all events of that name that have arrived, without waiting.
+    /// Takes all unread events of this name and returns their arguments, without waiting.
     ///
     /// # Panics
     ///
@@ -193,7 +203,7 @@ impl Client {
         Vec::from(taken).into_iter().map(decoded).collect()
     }
 
-    /// The names of the events that were received and not asked for.
+    /// The names of the unread events, in the order of their arrival.
     pub fn unread(&mut self) -> Vec<String> {
         while let Ok(event) = self.events.try_recv() {
             self.unread.push_back(event);
@@ -201,67 +211,68 @@ impl Client {
         self.unread.iter().map(|event| event.name.clone()).collect()
     }
 
-    /// Leaves, and waits until the server has closed the session. Node: `socket.disconnect()`; the server's reason is
-    /// `client namespace disconnect`.
+    /// Leaves the namespace and waits until the server has closed the session, at most [`Client::SILENCE`]. Node:
+    /// `socket.disconnect()`. The reason on the server is `client namespace disconnect`.
     pub async fn disconnect(&mut self) {
         self.session.leave().await;
-        // A node that is gone or cut off does not answer.
+        // A node that was killed or partitioned does not answer.
         let _late = timeout(Self::SILENCE, self.driving.join_next()).await;
         self.driving.abort_all();
     }
 
-    /// Cuts the connection, without a word: the network of a phone that is gone. Over a WebSocket the server sees it at
-    /// once.
+    /// Cuts the connection without telling the server, as a phone that loses its network. A server notices a cut
+    /// WebSocket at once, and a client that stopped polling when its ping times out.
     pub fn drop_connection(&mut self) {
         self.session.close("transport close");
         self.driving.abort_all();
     }
 
-    /// Waits until the client is not connected any more, and says why, in the words of `socket.io-client`:
+    /// Waits until the client is disconnected and returns the reason, in the words of `socket.io-client`:
     /// `io server disconnect`, `transport close`, `transport error` (a request of polling failed), `ping timeout`, …
     ///
     /// # Panics
     ///
-    /// It stays connected.
+    /// The client stays connected for twice [`Client::PATIENCE`].
     #[expect(clippy::panic, reason = "a test fails by a panic")]
     pub async fn disconnected(&mut self) -> String {
         let mut state = self.session.state();
-        let over = state.wait_for(|state| matches!(state, State::Closed(_)));
-        // Longer than a client takes to miss its pings.
-        if timeout(2 * Self::PATIENCE, over).await.is_err() {
+        let closed = state.wait_for(|state| matches!(state, ClientState::Closed(_)));
+        // With the default settings a client misses its ping after 45 seconds.
+        if timeout(2 * Self::PATIENCE, closed).await.is_err() {
             panic!("{self} is still connected; {}", self.received());
         }
         self.session.closed().unwrap_or_default()
     }
 
-    /// Connects again, with the same `auth`: at a node, or as an [`Entrance`] says. It has a new id and is in no room.
-    /// Events that were received before stay; answers given to [`Client::answers`] stay, too.
+    /// Connects again with the same `auth`: to a node, or over a [`Route`]. The client gets a new id and is in no room. Its
+    /// unread events and the handlers of [`on_call`](Self::on_call) stay.
     ///
     /// # Errors
     ///
-    /// As [`TestNode::connect`](super::TestNode::connect).
-    pub async fn reconnect(&mut self, at: impl Into<Entrance>) -> Result<(), Refusal> {
+    /// As [`Route::connect`].
+    pub async fn reconnect(&mut self, route: impl Into<Route>) -> Result<(), Refusal> {
         self.drop_connection();
-        let Entrance(way) = at.into();
-        let answers = Arc::clone(&self.session.answers);
-        let again = Self::enter(way, self.ns.clone(), self.auth.clone(), answers).await?;
+        let route = route.into().for_one_client();
+        let ack_handlers = Arc::clone(&self.session.ack_handlers);
+        let again = Self::connect(route, self.ns.clone(), self.auth.clone(), ack_handlers).await?;
         self.unread();
         let unread = std::mem::take(&mut self.unread);
         *self = Self { unread, ..again };
         Ok(())
     }
 
-    /// From now on its requests go to other nodes, as behind a balancer without memory: the session stays, and with it
-    /// the id and the rooms. A GET that waits is not moved.
+    /// Sends the following polling requests over another route, as a stateless load balancer may do. The session, the id
+    /// and the rooms stay. A GET that waits for packets stays where it is.
     ///
     /// # Panics
     ///
-    /// One of both is a WebSocket: that stays where it was opened.
+    /// The client or the route uses a WebSocket, which stays with the node that it was opened to.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
-    pub fn goes_through(&self, entrance: impl Into<Entrance>) {
-        match (&self.way, entrance.into().0) {
-            (Way::Polling(doors), Way::Polling(others)) => doors.replace(&others),
-            _ => panic!("{self}: only requests of a client that polls take another way, use `reconnect`"),
+    pub fn reroute(&self, route: impl Into<Route>) {
+        let route = route.into();
+        match (self.route.transport, route.transport) {
+            (RouteTransport::Polling, RouteTransport::Polling) => self.route.nodes.replace(&route.nodes),
+            _ => panic!("{self}: only a client that polls can be rerouted; a WebSocket needs `reconnect`"),
         }
     }
 
@@ -295,7 +306,7 @@ impl Client {
         panic!("{self} waits for {waits_for}, but was disconnected ({why}); {}", self.received())
     }
 
-    /// What was received and not asked for, in words.
+    /// The unread events, for the message of a failure.
     fn received(&self) -> String {
         if self.unread.is_empty() {
             return "it received nothing else".to_owned();
@@ -323,22 +334,22 @@ impl fmt::Debug for Client {
     }
 }
 
-/// An event that wants an ack. Dropped, it is not answered.
-#[must_use = "nobody is answered before `answer` is called"]
+/// An event that wants an ack. Dropping it sends no ack.
+#[must_use = "the server gets no ack before `ack` is called"]
 pub struct Call<T> {
-    /// What came with it.
+    /// The arguments of the event.
     pub args: T,
     id: u64,
-    session: Arc<Session>,
+    session: Arc<ClientSession>,
 }
 
 impl<T> Call<T> {
-    /// Answers it. Node: `ack(...args)`.
+    /// AckHandlers it. Node: `ack(...args)`.
     ///
     /// # Panics
     ///
-    /// The answer does not encode.
-    pub async fn answer(self, args: &(impl IntoArgs + ?Sized)) {
+    /// The arguments cannot be encoded.
+    pub async fn ack(self, args: &(impl IntoArgs + ?Sized)) {
         self.session.send(self.session.ack(self.id, &encode("an ack", args))).await;
     }
 }
@@ -349,11 +360,11 @@ impl<T: fmt::Debug> fmt::Debug for Call<T> {
     }
 }
 
-/// Why a [`Client::call`] has no value.
+/// Why [`Client::call`] returned no value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The handler failed: this is what the client sees of it.
+    /// The handler of the server failed, with the code, message and data that a client sees.
     #[error("the handler failed: {0}")]
     Handler(EventError),
     /// No ack came within [`Client::PATIENCE`].
@@ -362,13 +373,13 @@ pub enum CallError {
     /// The connection ended before the ack.
     #[error("disconnected before the ack")]
     Disconnected,
-    /// The ack is of another type.
+    /// The arguments of the ack are of another type.
     #[error("the ack does not decode")]
     Decode(#[from] ArgsError),
 }
 
 impl CallError {
-    /// The code of the handler's error, if it was one.
+    /// The code of the handler's error; `None` for every other reason.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Handler(error) => Some(error.code()),
@@ -377,22 +388,24 @@ impl CallError {
     }
 }
 
-/// Waits for the answer to CONNECT: the id of the socket.
-async fn admitted(session: &Session) -> Result<String, Refusal> {
+/// Waits for the answer to CONNECT and returns the id of the socket.
+async fn connected(session: &ClientSession) -> Result<String, Refusal> {
     let mut state = session.state();
-    let decided = state.wait_for(|state| !matches!(state, State::Connecting));
+    let decided = state.wait_for(|state| !matches!(state, ClientState::Connecting));
     let decided = timeout(Client::PATIENCE, decided).await;
-    // It may have been disconnected since.
+    // The client may already be disconnected again.
     if let Some(id) = session.id.get() {
         return Ok(id.clone());
     }
     Err(match decided {
         Ok(Ok(state)) => match &*state {
-            State::Refused(refusal) => copied(refusal),
-            State::Closed(reason) => Refusal::new(reason.clone()),
-            State::Connecting | State::Connected => Refusal::new("no id"),
+            ClientState::Refused(refusal) => copied(refusal),
+            ClientState::Closed(reason) => Refusal::new(reason.clone()),
+            ClientState::Connecting | ClientState::Connected => {
+                Refusal::new("CONNECT was answered without an id")
+            }
         },
-        // The sender lives in the session.
+        // `Err` inside `Ok` cannot happen: the session holds the sender.
         Ok(Err(_)) | Err(_) => Refusal::new("no answer to CONNECT"),
     })
 }
@@ -409,28 +422,33 @@ fn copied(refusal: &Refusal) -> Refusal {
 fn encode(event: &str, args: &(impl IntoArgs + ?Sized)) -> RawArgs {
     match RawArgs::encode(args) {
         Ok(args) => args,
-        Err(error) => panic!("the arguments of {event:?} do not encode: {error}"),
+        Err(error) => panic!("the arguments of {event:?} cannot be encoded: {error}"),
     }
 }
 
-/// What an ack says of a handler that failed.
+/// The error of a handler, if the ack carries one.
 fn handler_error(args: &RawArgs) -> Option<EventError> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Failed {
-        error: Described,
+    struct Failure {
+        error: Description,
     }
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Described {
+    struct Description {
         code: String,
         message: String,
+        data: Option<Value>,
     }
-    let Failed { error } = args.decode().ok()?;
-    Some(EventError::new(error.code, error.message))
+    let Failure { error: Description { code, message, data } } = args.decode().ok()?;
+    let error = EventError::new(code, message);
+    Some(match data {
+        Some(data) => error.with_data(data),
+        None => error,
+    })
 }
 
-/// More than a test lets wait.
+/// How many events a client keeps before it stops reading.
 const MAX_UNREAD: usize = 10_000;
-/// How many events a failure lists.
+/// How many unread events the message of a failure lists.
 const MAX_NAMED: usize = 10;

@@ -1,4 +1,4 @@
-//! A cluster of one process: its nodes, the network between them, and what befalls both.
+//! A cluster in one process: its nodes, the simulated network between them, and the faults of both.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,10 +10,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::client::Client;
-use super::door::Door;
-use super::entrance::{Entrance, Way};
-use super::network::{Link, Network};
-use super::transport::Doors;
+use super::listener::MemoryListener;
+use super::network::{LinkRule, SimulatedNetwork};
+use super::route::{Route, RouteTransport};
 use crate::cluster::{Cluster, LinkState, NodeState, Secret, View};
 use crate::id::NodeId;
 use crate::node::{Node, NodeBuilder};
@@ -21,50 +20,50 @@ use crate::socket::Refusal;
 
 /// Nodes of one application in this process, on a network in memory.
 ///
-/// Nodes are counted from 0 and called `node-0`, `node-1`, … Everything runs on the runtime of the test. With
-/// `#[tokio::test(start_paused = true)]` time is virtual: it moves only when every task waits, so a node is found dead
-/// after three seconds that take no time. Without it, and on a runtime of several threads, the same test takes real time.
+/// Nodes are numbered from 0 and named `node-0`, `node-1`, … Everything runs on the runtime of the test. With
+/// `#[tokio::test(start_paused = true)]` time is virtual: it advances only while every task waits, so the three seconds
+/// after which a node is declared dead take no time. Otherwise, and on a runtime of several threads, the same test runs in
+/// real time.
 ///
-/// When a test panics while it holds a cluster, the [seed](Self::seed) is printed.
+/// The [seed](Self::seed) is printed when a test panics while it holds a cluster.
 ///
 /// # Panics
 ///
-/// Its methods panic where a node has a number that is none, and where what they wait for does not come within a minute.
+/// Methods panic when there is no node of the given number, and when what they wait for does not happen within a minute.
 pub struct TestCluster {
     seed: u64,
     secret: Secret,
-    network: Network,
+    network: SimulatedNetwork,
     app: Box<dyn Fn(usize) -> NodeBuilder + Send + Sync>,
-    /// By number; `None` while it does not run.
-    lives: Vec<Option<Life>>,
+    /// The nodes by number; `None` for a node that does not run.
+    nodes: Vec<Option<RunningNode>>,
 }
 
-/// A node that runs.
-struct Life {
+struct RunningNode {
     node: Node,
-    door: Door,
+    listener: MemoryListener,
 }
 
 impl TestCluster {
-    /// Starts `count` nodes and waits until all of them are [settled](Self::settled). `app` describes the node with that
-    /// number, and does so again when it is restarted; the kit makes it a member of the cluster.
+    /// Starts `count` nodes and waits until they are [settled](Self::settled). `app` builds the node of a number, and builds
+    /// it again when the node is restarted. The kit adds the settings of the cluster.
     ///
-    /// The seed is random, or what the environment says in `SOCKETMESH_TEST_SEED`.
+    /// The seed is taken from the environment variable `SOCKETMESH_TEST_SEED`, and is random without it.
     ///
     /// # Panics
     ///
-    /// A node does not start.
+    /// A node does not start, or the cluster does not settle.
     pub async fn start(count: usize, app: impl Fn(usize) -> NodeBuilder + Send + Sync + 'static) -> Self {
         let given = std::env::var("SOCKETMESH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| crate::random::number().unwrap_or_default());
         Self::start_seeded(seed, count, app).await
     }
 
-    /// Starts with this seed: the same losses and delays, as far as the traffic is the same.
+    /// Starts a cluster with this seed. The same traffic meets the same losses and delays.
     ///
     /// # Panics
     ///
-    /// A node does not start.
+    /// As [`start`](Self::start).
     pub async fn start_seeded(
         seed: u64,
         count: usize,
@@ -73,153 +72,158 @@ impl TestCluster {
         let mut cluster = Self {
             seed,
             secret: Secret::random().expect("the operating system's random generator"),
-            network: Network::new(seed),
+            network: SimulatedNetwork::new(seed),
             app: Box::new(app),
-            lives: (0..count).map(|_| None).collect(),
+            nodes: (0..count).map(|_| None).collect(),
         };
         for number in 0..count {
             let others = (0..count).filter(|other| *other != number).collect();
-            cluster.begin(number, others).await;
+            cluster.start_node(number, others).await;
         }
         cluster.settled().await;
         cluster
     }
 
-    /// The number that the losses and delays of the network come from.
+    /// The number from which the losses and delays of the network follow.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// How many nodes there are, running or not.
+    /// How many nodes the cluster has, running or not.
     pub fn len(&self) -> usize {
-        self.lives.len()
+        self.nodes.len()
     }
 
     /// Whether there is no node at all.
     pub fn is_empty(&self) -> bool {
-        self.lives.is_empty()
+        self.nodes.is_empty()
     }
 
-    /// A node that runs.
+    /// A running node.
     ///
     /// # Panics
     ///
-    /// It does not.
+    /// The node does not run.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
     pub fn node(&self, number: usize) -> TestNode<'_> {
-        match self.lives.get(number) {
-            Some(Some(life)) => TestNode { cluster: self, number, life },
+        match self.nodes.get(number) {
+            Some(Some(running)) => TestNode { cluster: self, number, running },
             Some(None) => panic!("node {number} does not run"),
             None => panic!("there is no node {number}"),
         }
     }
 
-    /// The way of clients that poll: one request after another goes to the next of these nodes, as through a balancer
-    /// without memory. The first one gets the session.
+    /// A route for clients that poll: each request of a client goes to the next of these nodes, as through a stateless
+    /// round-robin load balancer. The first node gets the session.
     ///
     /// # Panics
     ///
-    /// One of them does not run.
-    pub fn polling(&self, nodes: &[usize]) -> Entrance {
-        let door = |number: &usize| self.node(*number).life.door.clone();
-        Entrance(Way::Polling(Doors::new(nodes.iter().map(door).collect())))
+    /// One of the nodes does not run.
+    pub fn polling(&self, nodes: &[usize]) -> Route {
+        let listener = |number: &usize| self.node(*number).running.listener.clone();
+        Route::new(RouteTransport::Polling, nodes.iter().map(listener).collect())
     }
 
-    /// Cuts every connection between nodes of different groups, both ways. Nodes that are in no group reach, and are
-    /// reached by, all.
+    /// Drops everything between the nodes of `one` and those of `other`, in both directions. Nodes of neither group still
+    /// reach both.
     pub fn partition(&self, one: &[usize], other: &[usize]) {
         self.between(one, other, |link| link.cut = true);
     }
 
-    /// Loses everything that one node of `from` sends to one of `to`; the other direction stays.
+    /// Drops everything that the nodes of `from` send to those of `to`. The other direction stays.
     pub fn cut(&self, from: &[usize], to: &[usize]) {
         self.check(from);
         self.check(to);
         self.network.change(from, to, |link| link.cut = true);
     }
 
-    /// Loses a share of all packets between nodes, from 0 to 1, each by chance.
+    /// Drops packets between all nodes at random. `share` is the probability, from 0 to 1.
     pub fn loss(&self, share: f64) {
         self.network.change_all(|link| link.loss = share);
     }
 
-    /// The same between these and those only, both ways.
+    /// Drops packets at random between the nodes of `one` and those of `other` only, in both directions.
     pub fn loss_between(&self, one: &[usize], other: &[usize], share: f64) {
         self.between(one, other, |link| link.loss = share);
     }
 
-    /// Lets every packet between nodes take that long, each by chance; so they overtake each other. 1 ms in the beginning.
+    /// Delays each packet between nodes by a random time of this range, so that packets overtake each other. It is 1 ms
+    /// at the start.
     pub fn delay(&self, delay: RangeInclusive<Duration>) {
         self.network.change_all(|link| link.delay = delay.clone());
     }
 
-    /// The same between these and those only, both ways.
+    /// Delays packets between the nodes of `one` and those of `other` only, in both directions.
     pub fn delay_between(&self, one: &[usize], other: &[usize], delay: RangeInclusive<Duration>) {
         self.between(one, other, |link| link.delay = delay.clone());
     }
 
-    /// Ends every partition, cut, loss and delay.
+    /// Ends every partition, cut, loss and delay of this cluster.
     pub fn heal(&self) {
         self.network.heal();
     }
 
-    /// Ends a node as `kill -9` does: its clients see the end of their connections, the other nodes see nothing, and its
-    /// handlers go no further than to their next `await`. Tasks that the application itself started go on: nobody but
-    /// the application can stop those.
+    /// Ends a node as `kill -9` does. Its clients see the end of their connections, the other nodes see nothing, and its
+    /// handlers stop at their next `await`. Tasks that the application spawned itself continue, because only the
+    /// application can stop them.
     ///
     /// # Panics
     ///
-    /// It does not run.
+    /// The node does not run.
     pub async fn kill(&mut self, number: usize) {
-        let life = self.end(number);
-        self.network.unplug(number);
-        life.door.tear_down();
-        life.node.kill().await;
+        let running = self.take(number);
+        self.network.disconnect(number);
+        running.listener.abort();
+        running.node.kill().await;
     }
 
-    /// Ends a node in good order ([`Node::shutdown`]): its clients are told, and so are the other nodes.
+    /// Shuts a node down gracefully ([`Node::shutdown`]): its clients and the other nodes are told.
     ///
     /// # Panics
     ///
-    /// It does not run.
-    pub async fn leave(&mut self, number: usize) {
-        let life = self.end(number);
-        life.door.close();
-        life.node.shutdown().await;
-        self.network.unplug(number);
+    /// The node does not run.
+    pub async fn shutdown(&mut self, number: usize) {
+        let running = self.take(number);
+        running.listener.close();
+        running.node.shutdown().await;
+        self.network.disconnect(number);
     }
 
-    /// Starts a node again, at its address and under its name, and waits until it takes clients. One that runs is killed
-    /// before.
+    /// Starts a node again with its name and address, and waits until it is ready. A node that runs is killed before.
     ///
     /// # Panics
     ///
-    /// It does not get ready: the nodes that run cannot be reached.
+    /// The node does not become ready, for example because it reaches no other running node.
     pub async fn restart(&mut self, number: usize) {
         self.check(&[number]);
         if self.running().contains(&number) {
             self.kill(number).await;
         }
         let others = self.running();
-        self.begin(number, others).await;
-        let ready = self.node(number).life.node.clone();
-        self.until("ready", || (!ready.is_ready()).then(|| format!("node {number} is not ready"))).await;
+        self.start_node(number, others).await;
+        let ready = self.node(number).running.node.clone();
+        self.wait_until("ready", || (!ready.is_ready()).then(|| format!("node {number} is not ready"))).await;
     }
 
-    /// Waits until the cluster is at rest, as far as the network lets it: every node that runs sees exactly those it can
-    /// reach, however many lie between them; all of them are ready, linked directly or through one other where that is
-    /// possible, and have everything that was sent to them.
+    /// Waits until the cluster is settled, as far as the network permits:
     ///
-    /// In a partition it waits until every part is at rest.
+    /// - every running node sees exactly the nodes that it reaches, directly or through others,
+    /// - all of them are ready, and linked directly or through one relay where that is possible,
+    /// - nothing that was sent between them is still on its way.
+    ///
+    /// In a partition, each part settles on its own.
     ///
     /// # Panics
     ///
-    /// It does not come to rest, and why.
+    /// The cluster does not settle. The message says why.
     pub async fn settled(&self) {
-        self.until("settled", || self.running().into_iter().find_map(|number| self.unrest(number))).await;
+        self.wait_until("settled", || {
+            self.running().into_iter().find_map(|number| self.why_unsettled(number))
+        })
+        .await;
     }
 
-    fn between(&self, one: &[usize], other: &[usize], change: impl Fn(&mut Link)) {
+    fn between(&self, one: &[usize], other: &[usize], change: impl Fn(&mut LinkRule)) {
         self.check(one);
         self.check(other);
         self.network.change(one, other, &change);
@@ -228,57 +232,57 @@ impl TestCluster {
 
     fn check(&self, numbers: &[usize]) {
         for number in numbers {
-            assert!(*number < self.lives.len(), "there is no node {number}");
+            assert!(*number < self.nodes.len(), "there is no node {number}");
         }
     }
 
     fn running(&self) -> Vec<usize> {
-        let running = |(number, life): (usize, &Option<Life>)| life.is_some().then_some(number);
-        self.lives.iter().enumerate().filter_map(running).collect()
+        let running = |(number, node): (usize, &Option<RunningNode>)| node.is_some().then_some(number);
+        self.nodes.iter().enumerate().filter_map(running).collect()
     }
 
     #[expect(clippy::panic, reason = "a test fails by a panic")]
-    async fn begin(&mut self, number: usize, others: Vec<usize>) {
-        let cluster = Cluster::bind(Network::address(number).to_string())
+    async fn start_node(&mut self, number: usize, others: Vec<usize>) {
+        let cluster = Cluster::bind(SimulatedNetwork::address(number).to_string())
             .node_id(name(number))
             .secret(self.secret.clone())
-            .seeds(others.into_iter().map(|other| Network::address(other).to_string()))
+            .seeds(others.into_iter().map(|other| SimulatedNetwork::address(other).to_string()))
             .on(Arc::new(self.network.clone()));
         let node = match (self.app)(number).cluster(cluster).start().await {
             Ok(node) => node,
             Err(error) => panic!("node {number} does not start: {error}"),
         };
-        let door = Door::new(node.service());
-        if let Some(life) = self.lives.get_mut(number) {
-            *life = Some(Life { node, door });
+        let listener = MemoryListener::new(node.service());
+        if let Some(slot) = self.nodes.get_mut(number) {
+            *slot = Some(RunningNode { node, listener });
         }
     }
 
     #[expect(clippy::panic, reason = "a test fails by a panic")]
-    fn end(&mut self, number: usize) -> Life {
-        match self.lives.get_mut(number).map(Option::take) {
-            Some(Some(life)) => life,
+    fn take(&mut self, number: usize) -> RunningNode {
+        match self.nodes.get_mut(number).map(Option::take) {
+            Some(Some(running)) => running,
             Some(None) => panic!("node {number} does not run"),
             None => panic!("there is no node {number}"),
         }
     }
 
-    /// Waits until nothing is in the way any more.
+    /// Waits until `obstacle` returns `None`.
     #[expect(clippy::panic, reason = "a test fails by a panic")]
-    async fn until(&self, what: &str, mut obstacle: impl FnMut() -> Option<String>) {
+    async fn wait_until(&self, what: &str, mut obstacle: impl FnMut() -> Option<String>) {
         let deadline = Instant::now() + PATIENCE;
         while let Some(why) = obstacle() {
             if Instant::now() >= deadline {
                 panic!("not {what} after {PATIENCE:?}: {why}");
             }
-            sleep(GLANCE).await;
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
-    /// Why a node is not at rest.
-    fn unrest(&self, number: usize) -> Option<String> {
-        let life = self.lives.get(number)?.as_ref()?;
-        let view = life.node.view()?.borrow().clone();
+    /// Why a running node is not settled; `None` when it is.
+    fn why_unsettled(&self, number: usize) -> Option<String> {
+        let running = self.nodes.get(number)?.as_ref()?;
+        let view = running.node.view()?.borrow().clone();
         let all = self.running();
         let both = |a: &usize, b: &usize| self.network.reaches(*a, *b) && self.network.reaches(*b, *a);
         let seen: BTreeSet<NodeId> = view.members.iter().map(|member| member.id.clone()).collect();
@@ -292,24 +296,24 @@ impl TestCluster {
             Some(other) if common(other) => LinkState::Relayed,
             _ => LinkState::Down,
         };
-        let restless = view
+        let unsettled = view
             .members
             .iter()
             .find(|member| member.state != NodeState::Ready || member.link != link(&member.id));
-        if let Some(member) = restless {
+        if let Some(member) = unsettled {
             return Some(format!("node {number} sees {member:?}"));
         }
         if !self.is_latest(&view) {
             return Some(format!("node {number} sees a node that was restarted since: {view:?}"));
         }
-        (!life.node.is_quiet()).then(|| format!("node {number} has still something to send"))
+        (!running.node.is_quiet()).then(|| format!("node {number} still has something to send"))
     }
 
-    /// Whether it shows every node in its present life.
+    /// Whether a view shows the present incarnation of every running node.
     fn is_latest(&self, view: &View) -> bool {
         let incarnation = |number: usize| {
-            let life = self.lives.get(number)?.as_ref()?;
-            let own = life.node.view()?.borrow().clone();
+            let running = self.nodes.get(number)?.as_ref()?;
+            let own = running.node.view()?.borrow().clone();
             own.member(&name(number)).map(|member| member.incarnation)
         };
         let is_latest = |number: &usize| {
@@ -342,47 +346,47 @@ impl fmt::Debug for TestCluster {
 pub struct TestNode<'a> {
     cluster: &'a TestCluster,
     number: usize,
-    life: &'a Life,
+    running: &'a RunningNode,
 }
 
 impl TestNode<'_> {
-    /// The node itself, to emit from outside of handlers and to look at it.
+    /// The node itself, for emits outside of handlers and for its view and counters.
     pub fn node(&self) -> &Node {
-        &self.life.node
+        &self.running.node
     }
 
-    /// Connects a client over a WebSocket; as [`Entrance::connect`].
+    /// Connects a client over a WebSocket; the same as `self.websocket().connect(path, auth)`.
     ///
     /// # Errors
     ///
-    /// What a client would see as `connect_error`.
+    /// As [`Route::connect`].
     pub async fn connect(&self, path: &str, auth: &impl Serialize) -> Result<Client, Refusal> {
         self.websocket().connect(path, auth).await
     }
 
-    /// The way of clients with a WebSocket.
-    pub fn websocket(&self) -> Entrance {
-        Entrance(Way::WebSocket(Doors::new(vec![self.life.door.clone()])))
+    /// The route for clients that use a WebSocket to this node.
+    pub fn websocket(&self) -> Route {
+        Route::new(RouteTransport::WebSocket, vec![self.running.listener.clone()])
     }
 
-    /// The way of clients that poll this node only; see [`TestCluster::polling`].
-    pub fn polling(&self) -> Entrance {
-        Entrance(Way::Polling(Doors::new(vec![self.life.door.clone()])))
+    /// The route for clients that poll this node; see [`TestCluster::polling`] for several nodes.
+    pub fn polling(&self) -> Route {
+        Route::new(RouteTransport::Polling, vec![self.running.listener.clone()])
     }
 
-    /// Waits until this node sees exactly these, itself included.
+    /// Waits until this node sees exactly these nodes, itself included.
     ///
     /// # Panics
     ///
-    /// It does not.
+    /// It sees others for a minute.
     pub async fn sees(&self, numbers: &[usize]) {
         let expected: BTreeSet<NodeId> = numbers.iter().copied().map(name).collect();
         let obstacle = || {
-            let view = self.life.node.view()?.borrow().clone();
+            let view = self.running.node.view()?.borrow().clone();
             let seen: BTreeSet<NodeId> = view.members.iter().map(|member| member.id.clone()).collect();
             (seen != expected).then(|| format!("node {} sees {seen:?}", self.number))
         };
-        self.cluster.until(&format!("{expected:?} alone"), obstacle).await;
+        self.cluster.wait_until(&format!("{expected:?} alone"), obstacle).await;
     }
 }
 
@@ -392,14 +396,14 @@ impl fmt::Debug for TestNode<'_> {
     }
 }
 
-impl From<TestNode<'_>> for Entrance {
-    /// Over a WebSocket.
+impl From<TestNode<'_>> for Route {
+    /// The route over a WebSocket.
     fn from(node: TestNode<'_>) -> Self {
         node.websocket()
     }
 }
 
-/// Those who reach each other, however many lie between them.
+/// All nodes that `start` reaches, directly or through others, and `start` itself.
 fn component(start: usize, all: &[usize], reach: impl Fn(&usize, &usize) -> bool) -> BTreeSet<usize> {
     let mut found = BTreeSet::from([start]);
     loop {
@@ -415,8 +419,7 @@ fn name(number: usize) -> NodeId {
     format!("node-{number}").parse().expect("a name of letters, digits and a dash")
 }
 
-/// How long a cluster may take to come to rest: a death takes 5 s at most, and a link that was lost is dialled again
-/// within one second.
+/// How long a cluster may take to settle. A node is declared dead within 5 s, and a lost link is dialled again within 1 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked at.
-const GLANCE: Duration = Duration::from_millis(20);
+/// The time between two checks of a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What a frame carries.
+/// The opcode of a frame that carries a whole message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
     Text,
@@ -12,9 +12,9 @@ pub(super) enum Opcode {
     Pong,
 }
 
-/// A frame of the server, whole.
+/// A complete frame of the server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct ServerFrame {
     pub(super) opcode: Opcode,
     pub(super) payload: Bytes,
 }
@@ -50,11 +50,11 @@ pub(super) fn write(opcode: Opcode, payload: &[u8], mask: [u8; 4], to: &mut Byte
     to.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-/// Takes the next frame of the server out of what was read; `None` while it is not whole.
+/// Takes the next frame of the server out of the buffer; `None` while it is incomplete.
 ///
 /// # Errors
-/// What a server of ours never sends: a fragment, a mask, a reserved bit or opcode.
-pub(super) fn read(from: &mut BytesMut) -> Result<Option<Frame>, &'static str> {
+/// The frame is one that our server never sends: a fragment, a masked frame, or one with a reserved bit or opcode.
+pub(super) fn read(from: &mut BytesMut) -> Result<Option<ServerFrame>, &'static str> {
     let mut head = &from[..];
     let Ok(first) = head.try_get_u8() else { return Ok(None) };
     let opcode = match first & !FIN {
@@ -77,12 +77,12 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Frame>, &'static str> {
         return Ok(None);
     }
     from.advance(used);
-    Ok(Some(Frame { opcode, payload: from.split_to(length).freeze() }))
+    Ok(Some(ServerFrame { opcode, payload: from.split_to(length).freeze() }))
 }
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// Far above every limit of a node.
+/// The largest payload that is read, far above every limit of a node.
 const MAX_FRAME: u64 = 64 << 20;
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_our_server_never_sends_is_refused() {
+    fn frames_that_our_server_never_sends_are_refused() {
         for (bytes, why) in [
             (&[0x01, 0][..], "a fragment"),
             (&[0x80, 0], "a reserved bit or opcode"),
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_frame_or_refused(bytes: Vec<u8>) {
+        fn any_bytes_are_read_as_frames_or_refused(bytes: Vec<u8>) {
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Ok(Some(frame)) = read(&mut buffer) {
                 prop_assert!(frame.payload.len() < bytes.len());
@@ -130,7 +130,7 @@ mod tests {
         }
 
         #[test]
-        fn the_server_reads_what_is_written(text: String, mask: [u8; 4]) {
+        fn the_server_reads_every_written_frame(text: String, mask: [u8; 4]) {
             let mut written = BytesMut::new();
             write(Opcode::Text, text.as_bytes(), mask, &mut written);
             let read: Vec<_> = Decoder::new(1 << 20).feed(&mut written).collect();
@@ -138,13 +138,13 @@ mod tests {
         }
 
         #[test]
-        fn what_the_server_writes_is_read_however_it_is_split(payload: Vec<u8>, at: proptest::sample::Index) {
+        fn a_frame_of_the_server_is_read_from_two_parts(payload: Vec<u8>, at: proptest::sample::Index) {
             let whole = frame(crate::engine::websocket::codec::Opcode::Binary, &payload);
             let (head, tail) = whole.split_at(at.index(whole.len()));
             let mut buffer = BytesMut::from(head);
             prop_assert_eq!(read(&mut buffer), Ok(None));
             buffer.extend_from_slice(tail);
-            prop_assert_eq!(read(&mut buffer), Ok(Some(Frame { opcode: Opcode::Binary, payload: payload.into() })));
+            prop_assert_eq!(read(&mut buffer), Ok(Some(ServerFrame { opcode: Opcode::Binary, payload: payload.into() })));
         }
     }
 }

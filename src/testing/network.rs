@@ -1,4 +1,5 @@
-//! The network between the nodes of a test: datagrams in memory that are delayed, lost and cut off by rule and seed.
+//! The simulated network between the nodes of a test. Datagrams stay in memory; rules and a seed decide which of them
+//! are lost and how long the others take.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -20,99 +21,100 @@ use super::random::Random;
 use crate::cluster;
 use crate::id::Incarnation;
 
-/// The addresses of nodes, and what happens to a datagram from one to another.
+/// The network. Clones share their state.
 ///
-/// Node `n` lives at one address, over all its lives. Rules hold for datagrams that are sent from now on.
+/// Node `n` keeps its address when it is restarted. A changed rule holds for the datagrams that are sent afterwards.
 #[derive(Debug, Clone)]
-pub(super) struct Network(Arc<Mutex<State>>);
+pub(super) struct SimulatedNetwork(Arc<Mutex<NetworkState>>);
 
 #[derive(Debug)]
-struct State {
+struct NetworkState {
     random: Random,
-    /// The living, by number.
-    ports: HashMap<usize, Weak<Port>>,
-    /// Links whose rule is not the usual one, by sender and receiver.
-    links: HashMap<(usize, usize), Link>,
-    usual: Link,
-    born: Instant,
-    lives: u64,
+    /// The sockets of the running nodes, by number.
+    sockets: HashMap<usize, Weak<NodeSocket>>,
+    /// The rules that are not the default, by sender and receiver.
+    rules: HashMap<(usize, usize), LinkRule>,
+    default_rule: LinkRule,
+    started_at: Instant,
+    last_incarnation: u64,
+    /// How many datagrams were sent. It orders datagrams that are due at the same time.
     sent: u64,
 }
 
-/// What happens between a sender and a receiver.
+/// What happens to the datagrams from one node to another.
 #[derive(Debug, Clone)]
-pub(super) struct Link {
+pub(super) struct LinkRule {
     pub(super) cut: bool,
-    /// From 0, nothing is lost, to 1.
+    /// The probability that a datagram is lost, from 0 to 1.
     pub(super) loss: f64,
     pub(super) delay: RangeInclusive<Duration>,
 }
 
-impl Default for Link {
+impl Default for LinkRule {
     fn default() -> Self {
-        Self { cut: false, loss: 0.0, delay: USUAL_DELAY..=USUAL_DELAY }
+        Self { cut: false, loss: 0.0, delay: DEFAULT_DELAY..=DEFAULT_DELAY }
     }
 }
 
-impl Network {
+impl SimulatedNetwork {
     pub(super) fn new(seed: u64) -> Self {
-        let state = State {
+        let state = NetworkState {
             random: Random::new(seed),
-            ports: HashMap::new(),
-            links: HashMap::new(),
-            usual: Link::default(),
-            born: Instant::now(),
-            lives: 0,
+            sockets: HashMap::new(),
+            rules: HashMap::new(),
+            default_rule: LinkRule::default(),
+            started_at: Instant::now(),
+            last_incarnation: 0,
             sent: 0,
         };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Where node `number` lives.
+    /// The address of node `number`.
     pub(super) fn address(number: usize) -> SocketAddr {
         let [.., high, low] = (number + 1).to_be_bytes();
         SocketAddr::from(([10, 0, high, low], PORT))
     }
 
-    /// Changes the rule from each of these to each of those.
-    pub(super) fn change(&self, from: &[usize], to: &[usize], change: impl Fn(&mut Link)) {
+    /// Changes the rules from each node of `from` to each node of `to`.
+    pub(super) fn change(&self, from: &[usize], to: &[usize], change: impl Fn(&mut LinkRule)) {
         let mut state = self.0.lock();
         for pair in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
-            let usual = state.usual.clone();
-            change(state.links.entry(pair).or_insert(usual));
+            let default_rule = state.default_rule.clone();
+            change(state.rules.entry(pair).or_insert(default_rule));
         }
     }
 
     /// Changes every rule.
-    pub(super) fn change_all(&self, change: impl Fn(&mut Link)) {
+    pub(super) fn change_all(&self, change: impl Fn(&mut LinkRule)) {
         let mut state = self.0.lock();
-        state.links.values_mut().for_each(&change);
-        change(&mut state.usual);
+        state.rules.values_mut().for_each(&change);
+        change(&mut state.default_rule);
     }
 
-    /// Every link is as it was in the beginning.
+    /// Resets every rule to the default.
     pub(super) fn heal(&self) {
         let mut state = self.0.lock();
-        state.links.clear();
-        state.usual = Link::default();
+        state.rules.clear();
+        state.default_rule = LinkRule::default();
     }
 
-    /// Whether datagrams get through from one node to another, now and then at least.
+    /// Whether at least some datagrams arrive from one node at another.
     pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
         let state = self.0.lock();
-        let link = state.links.get(&(from, to)).unwrap_or(&state.usual);
-        !link.cut && link.loss < 1.0
+        let rule = state.rule(from, to);
+        !rule.cut && rule.loss < 1.0
     }
 
-    /// From now on nothing gets in or out of this life of a node.
-    pub(super) fn unplug(&self, number: usize) {
-        self.0.lock().ports.remove(&number);
+    /// Disconnects the present socket of a node: it neither sends nor receives any more.
+    pub(super) fn disconnect(&self, number: usize) {
+        self.0.lock().sockets.remove(&number);
     }
 
-    fn send(&self, from: &Port, transmit: &Transmit<'_>) {
+    fn send(&self, from: &NodeSocket, transmit: &Transmit<'_>) {
         let Some(to) = number(transmit.destination) else { return };
         let mut state = self.0.lock();
-        let Some(port) = state.route(from, to) else { return };
+        let Some(socket) = state.receiver(from, to) else { return };
         let Some(delay) = state.delay(from.number, to) else { return };
         let datagram = Datagram {
             due: Reverse((Instant::now() + delay, state.sent)),
@@ -122,50 +124,55 @@ impl Network {
         };
         state.sent += 1;
         drop(state);
-        port.push(datagram);
+        socket.push(datagram);
     }
 }
 
-impl State {
-    /// Where a datagram goes, if both ends are alive.
-    fn route(&self, from: &Port, to: usize) -> Option<Arc<Port>> {
-        let sender = self.ports.get(&from.number)?;
+impl NetworkState {
+    fn rule(&self, from: usize, to: usize) -> &LinkRule {
+        self.rules.get(&(from, to)).unwrap_or(&self.default_rule)
+    }
+
+    /// The socket that receives a datagram; `None` when one of the two nodes is disconnected.
+    fn receiver(&self, from: &NodeSocket, to: usize) -> Option<Arc<NodeSocket>> {
+        let sender = self.sockets.get(&from.number)?;
+        // A node that was restarted has another socket.
         if !std::ptr::eq(sender.as_ptr(), from) {
             return None;
         }
-        self.ports.get(&to)?.upgrade()
+        self.sockets.get(&to)?.upgrade()
     }
 
-    /// How long a datagram takes; `None` when it is lost.
+    /// Decides how long a datagram takes; `None` when it is lost.
     fn delay(&mut self, from: usize, to: usize) -> Option<Duration> {
-        let link = self.links.get(&(from, to)).unwrap_or(&self.usual);
-        if link.cut {
+        let rule = self.rule(from, to);
+        if rule.cut {
             return None;
         }
-        let (loss, shortest) = (link.loss, *link.delay.start());
-        let spread = link.delay.end().saturating_sub(shortest);
-        if loss > 0.0 && self.random.share() < loss {
+        let (loss, shortest) = (rule.loss, *rule.delay.start());
+        let spread = rule.delay.end().saturating_sub(shortest);
+        if loss > 0.0 && self.random.fraction() < loss {
             return None;
         }
-        let more = if spread.is_zero() { spread } else { spread.mul_f64(self.random.share()) };
+        let more = if spread.is_zero() { spread } else { spread.mul_f64(self.random.fraction()) };
         Some(shortest + more)
     }
 }
 
-impl cluster::Network for Network {
+impl cluster::Network for SimulatedNetwork {
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let number = number(address).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let port = Arc::new(Port { number, network: self.clone(), inbox: Mutex::default() });
-        // A life that was not unplugged is: two nodes at one address are one too many.
-        self.0.lock().ports.insert(number, Arc::downgrade(&port));
-        Ok(port)
+        let socket = Arc::new(NodeSocket { number, network: self.clone(), arrivals: Mutex::default() });
+        // It replaces, and so disconnects, an earlier socket at this address.
+        self.0.lock().sockets.insert(number, Arc::downgrade(&socket));
+        Ok(socket)
     }
 
     fn next_life(&self) -> Incarnation {
         let mut state = self.0.lock();
-        let age = u64::try_from(state.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        state.lives = age.max(state.lives + 1);
-        Incarnation(state.lives)
+        let age = u64::try_from(state.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.last_incarnation = age.max(state.last_incarnation + 1);
+        Incarnation(state.last_incarnation)
     }
 
     fn seed(&self) -> [u8; 32] {
@@ -173,72 +180,72 @@ impl cluster::Network for Network {
     }
 }
 
-/// Which node lives at an address.
+/// The number of the node with this address.
 fn number(address: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(address) = address else { return None };
     let [_, _, high, low] = address.ip().octets();
     usize::from(u16::from_be_bytes([high, low])).checked_sub(1)
 }
 
-/// One life of a node, as the network sees it.
-struct Port {
+/// The UDP socket of a node, from its start to its end.
+struct NodeSocket {
     number: usize,
-    network: Network,
-    inbox: Mutex<Inbox>,
+    network: SimulatedNetwork,
+    arrivals: Mutex<Arrivals>,
 }
 
-/// What is on its way to a node.
+/// The datagrams on their way to a node.
 #[derive(Default)]
-struct Inbox {
+struct Arrivals {
     queue: BinaryHeap<Datagram>,
     /// Wakes the reader when the next datagram is due.
-    alarm: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
     reader: Option<Waker>,
 }
 
 struct Datagram {
-    /// The earliest first, of two at once the one that was sent first.
+    /// The time of arrival, and the number of the datagram. A heap pops the earliest one first.
     due: Reverse<(Instant, u64)>,
     from: SocketAddr,
     ecn: Option<EcnCodepoint>,
     bytes: Box<[u8]>,
 }
 
-impl Port {
+impl NodeSocket {
     fn push(&self, datagram: Datagram) {
-        let mut inbox = self.inbox.lock();
-        if inbox.queue.len() < MAX_QUEUED {
-            inbox.queue.push(datagram);
-            if let Some(reader) = inbox.reader.take() {
+        let mut arrivals = self.arrivals.lock();
+        if arrivals.queue.len() < MAX_QUEUED {
+            arrivals.queue.push(datagram);
+            if let Some(reader) = arrivals.reader.take() {
                 reader.wake();
             }
         }
     }
 }
 
-impl Inbox {
-    /// What has arrived by now.
+impl Arrivals {
+    /// Takes a datagram that has arrived by now.
     fn pop(&mut self, now: Instant) -> Option<Datagram> {
         let Reverse((due, _)) = self.queue.peek()?.due;
         if due <= now { self.queue.pop() } else { None }
     }
 
-    /// Registers the reader, and the time of the next arrival.
+    /// Registers the reader to be woken at the next arrival.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.reader = Some(cx.waker().clone());
         let Some(Reverse((due, _))) = self.queue.peek().map(|datagram| datagram.due) else {
-            self.alarm = None;
+            self.timer = None;
             return Poll::Pending;
         };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.deadline() != due {
-            alarm.as_mut().reset(due);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
         }
-        alarm.as_mut().poll(cx)
+        timer.as_mut().poll(cx)
     }
 }
 
-impl AsyncUdpSocket for Port {
+impl AsyncUdpSocket for NodeSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(AlwaysWritable)
     }
@@ -254,25 +261,25 @@ impl AsyncUdpSocket for Port {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut inbox = self.inbox.lock();
+        let mut arrivals = self.arrivals.lock();
         loop {
             let mut received = 0;
             for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()) {
-                let Some(datagram) = inbox.pop(Instant::now()) else { break };
+                let Some(datagram) = arrivals.pop(Instant::now()) else { break };
                 *meta = datagram.read_into(buffer);
                 received += 1;
             }
             if received > 0 {
                 return Poll::Ready(Ok(received));
             }
-            if inbox.wait(cx).is_pending() {
+            if arrivals.wait(cx).is_pending() {
                 return Poll::Pending;
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(Network::address(self.number))
+        Ok(SimulatedNetwork::address(self.number))
     }
 
     fn may_fragment(&self) -> bool {
@@ -281,7 +288,7 @@ impl AsyncUdpSocket for Port {
 }
 
 impl Datagram {
-    /// Whatever does not fit is cut off, as by a socket.
+    /// Copies the datagram. What does not fit into the buffer is cut off, as by a socket of the operating system.
     fn read_into(&self, buffer: &mut [u8]) -> RecvMeta {
         let length = self.bytes.len().min(buffer.len());
         buffer.iter_mut().zip(self.bytes.iter()).for_each(|(to, from)| *to = *from);
@@ -309,13 +316,13 @@ impl Ord for Datagram {
     }
 }
 
-impl fmt::Debug for Port {
+impl fmt::Debug for NodeSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("NodeSocket").field("number", &self.number).finish_non_exhaustive()
     }
 }
 
-/// What does not fit a receiver's queue is lost, so no sender ever waits.
+/// Sockets of the simulation are always writable: a full queue of a receiver loses datagrams instead.
 #[derive(Debug)]
 struct AlwaysWritable;
 
@@ -325,18 +332,18 @@ impl UdpPoller for AlwaysWritable {
     }
 }
 
-/// About that of one data centre.
-const USUAL_DELAY: Duration = Duration::from_millis(1);
+/// A round trip of 2 ms, as within one region of a data centre.
+const DEFAULT_DELAY: Duration = Duration::from_millis(1);
 const PORT: u16 = 7946;
-/// About what a socket of the system buffers: 3 MB of full datagrams.
+/// How many datagrams wait for a node, about 3 MB: as many as a socket of the operating system buffers.
 const MAX_QUEUED: usize = 2048;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chances(seed: u64, change: impl Fn(&mut Link)) -> Vec<Option<Duration>> {
-        let network = Network::new(seed);
+    fn delays(seed: u64, change: impl Fn(&mut LinkRule)) -> Vec<Option<Duration>> {
+        let network = SimulatedNetwork::new(seed);
         network.change(&[0], &[1], change);
         let mut state = network.0.lock();
         (0..100).map(|_| state.delay(0, 1)).collect()
@@ -344,20 +351,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_seed_gives_the_same_losses_and_delays() {
-        let rough = |link: &mut Link| {
+        let rough = |link: &mut LinkRule| {
             link.loss = 0.5;
             link.delay = Duration::from_millis(1)..=Duration::from_millis(100);
         };
-        let chances = |seed| chances(seed, rough);
-        assert_eq!(chances(1), chances(1));
-        assert_ne!(chances(1), chances(2));
-        let lost = chances(1).iter().filter(|delay| delay.is_none()).count();
+        let delays = |seed| delays(seed, rough);
+        assert_eq!(delays(1), delays(1));
+        assert_ne!(delays(1), delays(2));
+        let lost = delays(1).iter().filter(|delay| delay.is_none()).count();
         assert!((30..70).contains(&lost), "{lost}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_cut_has_one_direction_and_heals() {
-        let network = Network::new(0);
+        let network = SimulatedNetwork::new(0);
         network.change(&[0], &[1], |link| link.cut = true);
         assert!(!network.reaches(0, 1) && network.reaches(1, 0) && network.reaches(0, 2));
         network.change_all(|link| link.loss = 1.0);
@@ -367,16 +374,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_later_life_is_a_larger_incarnation_even_at_once() {
-        let network = Network::new(0);
-        let lives = [(); 3].map(|()| cluster::Network::next_life(&network).0);
-        assert!(lives.is_sorted_by(|a, b| a < b), "{lives:?}");
+    async fn a_later_incarnation_is_larger_even_at_the_same_time() {
+        let network = SimulatedNetwork::new(0);
+        let incarnations = [(); 3].map(|()| cluster::Network::next_life(&network).0);
+        assert!(incarnations.is_sorted_by(|a, b| a < b), "{incarnations:?}");
     }
 
     #[test]
     fn every_node_has_an_address_of_its_own() {
         for known in [0, 1, 254, 255, 256, 65_534] {
-            assert_eq!(number(Network::address(known)), Some(known));
+            assert_eq!(number(SimulatedNetwork::address(known)), Some(known));
         }
         assert_eq!(number(SocketAddr::from(([10, 0, 0, 0], PORT))), None);
     }

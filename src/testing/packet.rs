@@ -1,7 +1,7 @@
 //! The packets of Engine.IO 4 and Socket.IO 5 as a client writes and reads them (engine.io protocol v4, "Packet encoding";
 //! Socket.IO v5, §Packet encoding).
 //!
-//! Written apart from the server's codec, so that neither excuses a mistake of the other.
+//! It is independent of the server's codec, so that a mistake in one of them shows as a failure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::socket::{RawArgs, Refusal};
 
-/// A packet of Engine.IO.
+/// A packet of Engine.IO, in either direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Engine {
+pub(super) enum EnginePacket {
     Open(ByteString),
     Close,
     Ping(ByteString),
@@ -27,18 +27,18 @@ pub(super) enum Engine {
 /// The data of an open packet, as far as a client needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Opened {
+pub(super) struct OpenPacket {
     pub(super) sid: String,
-    /// In milliseconds, as the next.
+    /// Both times are in milliseconds.
     pub(super) ping_interval: u64,
     pub(super) ping_timeout: u64,
 }
 
-impl Engine {
+impl EnginePacket {
     /// Reads a text frame, or one packet of a payload.
     ///
     /// # Errors
-    /// What it is not.
+    /// What is wrong with the text, in words.
     pub(super) fn read(text: &ByteString) -> Result<Self, String> {
         let rest = text.get(1..).unwrap_or_default();
         let data = || text.slice_ref(rest);
@@ -51,19 +51,19 @@ impl Engine {
             Some(b'6') => Self::Noop,
             Some(b'b') => match STANDARD.decode(rest) {
                 Ok(bytes) => Self::Binary(bytes.into()),
-                Err(error) => return Err(format!("bytes that are no base64: {error}")),
+                Err(error) => return Err(format!("invalid base64: {error}")),
             },
-            _ => return Err(format!("no packet of a server: {text:?}")),
+            _ => return Err(format!("not an Engine.IO packet of a server: {text:?}")),
         })
     }
 
-    /// Reads the body of a poll.
+    /// Reads the body of the response to a poll.
     ///
     /// # Errors
-    /// What one of its packets is not.
+    /// What is wrong with the first bad packet, in words.
     pub(super) fn read_payload(body: &[u8]) -> Result<Vec<Self>, String> {
         let text =
-            std::str::from_utf8(body).map_err(|error| format!("a payload that is no text: {error}"))?;
+            std::str::from_utf8(body).map_err(|error| format!("a payload that is not UTF-8: {error}"))?;
         text.split(SEPARATOR).map(|packet| Self::read(&packet.into())).collect()
     }
 
@@ -86,9 +86,9 @@ impl Engine {
     }
 }
 
-/// A packet of Socket.IO, as a server sends it.
+/// A packet of Socket.IO that a server sends.
 #[derive(Debug)]
-pub(super) enum Packet {
+pub(super) enum ServerPacket {
     Connect(String),
     Disconnect,
     Event(Event),
@@ -104,26 +104,26 @@ pub(super) struct Event {
     pub(super) id: Option<u64>,
 }
 
-/// CONNECT; without `auth` if it is null.
-pub(super) fn connect(ns: &str, auth: &Value) -> Vec<Engine> {
+/// Writes a CONNECT packet. `Null` sends no `auth`.
+pub(super) fn connect(ns: &str, auth: &Value) -> Vec<EnginePacket> {
     let auth = if auth.is_null() { String::new() } else { auth.to_string() };
-    vec![Engine::Text(format!("0{}{auth}", prefix(ns)).into())]
+    vec![EnginePacket::Text(format!("0{}{auth}", prefix(ns)).into())]
 }
 
-/// DISCONNECT.
-pub(super) fn disconnect(ns: &str) -> Vec<Engine> {
-    vec![Engine::Text(format!("1{}", prefix(ns)).into())]
+/// Writes a DISCONNECT packet.
+pub(super) fn disconnect(ns: &str) -> Vec<EnginePacket> {
+    vec![EnginePacket::Text(format!("1{}", prefix(ns)).into())]
 }
 
-/// EVENT or BINARY_EVENT.
-pub(super) fn event(ns: &str, id: Option<u64>, name: &str, args: &RawArgs) -> Vec<Engine> {
+/// Writes an EVENT packet, or a BINARY_EVENT packet where the arguments have attachments.
+pub(super) fn event(ns: &str, id: Option<u64>, name: &str, args: &RawArgs) -> Vec<EnginePacket> {
     let name = Value::from(name);
     let comma = if args.json().is_empty() { "" } else { "," };
     with_attachments('2', '5', ns, id, &format!("[{name}{comma}{}]", args.json()), args)
 }
 
-/// ACK or BINARY_ACK.
-pub(super) fn ack(ns: &str, id: u64, args: &RawArgs) -> Vec<Engine> {
+/// Writes an ACK packet, or a BINARY_ACK packet where the arguments have attachments.
+pub(super) fn ack(ns: &str, id: u64, args: &RawArgs) -> Vec<EnginePacket> {
     with_attachments('3', '6', ns, Some(id), &format!("[{}]", args.json()), args)
 }
 
@@ -134,14 +134,14 @@ fn with_attachments(
     id: Option<u64>,
     json: &str,
     args: &RawArgs,
-) -> Vec<Engine> {
+) -> Vec<EnginePacket> {
     let kind = match args.attachments().len() {
         0 => plain.to_string(),
         count => format!("{binary}{count}-"),
     };
     let id = id.map_or_else(String::new, |id| id.to_string());
-    let text = Engine::Text(format!("{kind}{}{id}{json}", prefix(ns)).into());
-    std::iter::once(text).chain(args.attachments().iter().cloned().map(Engine::Binary)).collect()
+    let text = EnginePacket::Text(format!("{kind}{}{id}{json}", prefix(ns)).into());
+    std::iter::once(text).chain(args.attachments().iter().cloned().map(EnginePacket::Binary)).collect()
 }
 
 fn prefix(ns: &str) -> String {
@@ -150,39 +150,39 @@ fn prefix(ns: &str) -> String {
 
 /// Puts packets together from text and attachments.
 #[derive(Debug, Default)]
-pub(super) struct Decoder(Option<Pending>);
+pub(super) struct PacketDecoder(Option<IncompletePacket>);
 
 /// A packet that waits for its attachments.
 #[derive(Debug)]
-struct Pending {
+struct IncompletePacket {
     head: Head,
     missing: usize,
     attachments: Vec<Bytes>,
 }
 
-impl Decoder {
-    /// Takes the text of a packet; returns it, and its namespace, unless attachments are to follow.
+impl PacketDecoder {
+    /// Takes the text of a packet. Returns its namespace and the packet, unless attachments have to follow.
     ///
     /// # Errors
-    /// What it is not.
-    pub(super) fn text(&mut self, text: &str) -> Result<Option<(String, Packet)>, String> {
+    /// What is wrong with the text, in words.
+    pub(super) fn text(&mut self, text: &str) -> Result<Option<(String, ServerPacket)>, String> {
         if self.0.is_some() {
-            return Err(format!("text where an attachment was to come: {text}"));
+            return Err(format!("expected an attachment, received the text {text}"));
         }
-        let (head, missing) = Head::read(text).ok_or_else(|| format!("no packet: {text}"))?;
+        let (head, missing) = Head::read(text).ok_or_else(|| format!("not a Socket.IO packet: {text}"))?;
         if missing == 0 {
             return head.finish(Vec::new()).map(Some);
         }
-        self.0 = Some(Pending { head, missing, attachments: Vec::new() });
+        self.0 = Some(IncompletePacket { head, missing, attachments: Vec::new() });
         Ok(None)
     }
 
-    /// Takes an attachment; returns the packet whose last one it is.
+    /// Takes an attachment. Returns the namespace and the packet when it was the last one.
     ///
     /// # Errors
-    /// When none was to come.
-    pub(super) fn binary(&mut self, bytes: Bytes) -> Result<Option<(String, Packet)>, String> {
-        let mut pending = self.0.take().ok_or("an attachment of no packet")?;
+    /// No packet waits for an attachment.
+    pub(super) fn binary(&mut self, bytes: Bytes) -> Result<Option<(String, ServerPacket)>, String> {
+        let mut pending = self.0.take().ok_or("an attachment without a packet")?;
         pending.attachments.push(bytes);
         if pending.attachments.len() < pending.missing {
             self.0 = Some(pending);
@@ -192,7 +192,7 @@ impl Decoder {
     }
 }
 
-/// The text of a packet, taken apart.
+/// The parts of a packet's text.
 #[derive(Debug)]
 struct Head {
     kind: char,
@@ -202,7 +202,7 @@ struct Head {
 }
 
 impl Head {
-    /// Also returns how many attachments follow.
+    /// Reads the text of a packet, and returns also how many attachments follow.
     fn read(text: &str) -> Option<(Self, usize)> {
         let mut chars = text.chars();
         let kind = chars.next()?;
@@ -222,43 +222,43 @@ impl Head {
         Some((Self { kind, ns: ns.to_owned(), id, json: json.to_owned() }, missing))
     }
 
-    fn finish(self, attachments: Vec<Bytes>) -> Result<(String, Packet), String> {
+    fn finish(self, attachments: Vec<Bytes>) -> Result<(String, ServerPacket), String> {
         let packet = match (self.kind, self.id) {
             ('0', None) => self.connected(),
-            ('1', None) => Some(Packet::Disconnect),
+            ('1', None) => Some(ServerPacket::Disconnect),
             ('2' | '5', id) => self.event(id, attachments),
-            ('3' | '6', Some(id)) => self.args(attachments).map(|args| Packet::Ack(id, args)),
+            ('3' | '6', Some(id)) => self.args(attachments).map(|args| ServerPacket::Ack(id, args)),
             ('4', None) => self.refusal(),
             _ => None,
         };
         match packet {
             Some(packet) => Ok((self.ns, packet)),
-            None => Err(format!("no packet of a server: {self:?}")),
+            None => Err(format!("not a Socket.IO packet of a server: {self:?}")),
         }
     }
 
-    fn connected(&self) -> Option<Packet> {
+    fn connected(&self) -> Option<ServerPacket> {
         let data: Value = serde_json::from_str(&self.json).ok()?;
-        Some(Packet::Connect(data.get("sid")?.as_str()?.to_owned()))
+        Some(ServerPacket::Connect(data.get("sid")?.as_str()?.to_owned()))
     }
 
-    fn refusal(&self) -> Option<Packet> {
+    fn refusal(&self) -> Option<ServerPacket> {
         let error: Value = serde_json::from_str(&self.json).ok()?;
         let refusal = Refusal::new(error.get("message")?.as_str()?.to_owned());
-        Some(Packet::ConnectError(match error.get("data") {
+        Some(ServerPacket::ConnectError(match error.get("data") {
             Some(data) => refusal.with_data(data),
             None => refusal,
         }))
     }
 
-    fn event(&self, id: Option<u64>, attachments: Vec<Bytes>) -> Option<Packet> {
+    fn event(&self, id: Option<u64>, attachments: Vec<Bytes>) -> Option<ServerPacket> {
         let elements = self.json.strip_prefix('[')?.strip_suffix(']')?;
         let mut first = serde_json::Deserializer::from_str(elements).into_iter::<String>();
         let name = first.next()?.ok()?;
         let rest = elements.get(first.byte_offset()..)?.trim_start();
         let rest = if rest.is_empty() { rest } else { rest.strip_prefix(',')? };
         let args = RawArgs::from_array(&format!("[{rest}]").into(), attachments).ok()?;
-        Some(Packet::Event(Event { name, args, id }))
+        Some(ServerPacket::Event(Event { name, args, id }))
     }
 
     fn args(&self, attachments: Vec<Bytes>) -> Option<RawArgs> {
@@ -275,12 +275,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn read(text: &str) -> (String, Packet) {
-        Decoder::default().text(text).unwrap().unwrap()
+    fn read(text: &str) -> (String, ServerPacket) {
+        PacketDecoder::default().text(text).unwrap().unwrap()
     }
 
     #[test]
-    fn packets_are_written_as_the_protocol_has_them() {
+    fn packets_are_written_in_the_form_of_the_protocol() {
         let args = RawArgs::encode(&Args((1, "b"))).unwrap();
         let none = RawArgs::encode(&()).unwrap();
         for (packets, wire) in [
@@ -292,55 +292,57 @@ mod tests {
             (ack("/chat", 7, &args), r#"43/chat,7[1,"b"]"#),
             (ack("/", 0, &none), "430[]"),
         ] {
-            assert_eq!(Engine::write_payload(&packets), wire);
+            assert_eq!(EnginePacket::write_payload(&packets), wire);
         }
     }
 
     #[test]
-    fn bytes_follow_their_packet() {
+    fn attachments_follow_their_packet() {
         let args = RawArgs::encode(&Bytes::from_static(&[1, 2])).unwrap();
         let packets = event("/", None, "a", &args);
         let wire = "451-[\"a\",{\"_placeholder\":true,\"num\":0}]\x1ebAQI=";
-        assert_eq!(Engine::write_payload(&packets), wire);
-        assert_eq!(Engine::read_payload(wire.as_bytes()), Ok(packets.clone()));
-        let mut decoder = Decoder::default();
-        let [Engine::Text(text), Engine::Binary(bytes)] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(EnginePacket::write_payload(&packets), wire);
+        assert_eq!(EnginePacket::read_payload(wire.as_bytes()), Ok(packets.clone()));
+        let mut decoder = PacketDecoder::default();
+        let [EnginePacket::Text(text), EnginePacket::Binary(bytes)] = &packets[..] else {
+            panic!("{packets:?}")
+        };
         assert!(decoder.text(text).unwrap().is_none());
-        let Some((_, Packet::Event(event))) = decoder.binary(bytes.clone()).unwrap() else {
+        let Some((_, ServerPacket::Event(event))) = decoder.binary(bytes.clone()).unwrap() else {
             panic!("an event")
         };
         assert_eq!(event.args.decode::<Bytes>().unwrap(), bytes);
     }
 
     #[test]
-    fn what_a_server_says_is_read() {
-        let (ns, Packet::Connect(sid)) = read(r#"0/chat,{"sid":"x"}"#) else { panic!("CONNECT") };
+    fn every_packet_of_a_server_is_read() {
+        let (ns, ServerPacket::Connect(sid)) = read(r#"0/chat,{"sid":"x"}"#) else { panic!("CONNECT") };
         assert_eq!((ns.as_str(), sid.as_str()), ("/chat", "x"));
-        let (_, Packet::ConnectError(refusal)) = read(r#"4{"message":"no","data":[1]}"#) else {
+        let (_, ServerPacket::ConnectError(refusal)) = read(r#"4{"message":"no","data":[1]}"#) else {
             panic!("refused")
         };
         assert_eq!((refusal.message(), refusal.data()), ("no", Some(&json!([1]))));
-        let (_, Packet::Event(event)) = read(r#"27["a,b",1,{"c":[]}]"#) else { panic!("an event") };
+        let (_, ServerPacket::Event(event)) = read(r#"27["a,b",1,{"c":[]}]"#) else { panic!("an event") };
         assert_eq!((event.name.as_str(), event.args.json(), event.id), ("a,b", r#"1,{"c":[]}"#, Some(7)));
-        let (_, Packet::Event(event)) = read(r#"2["a"]"#) else { panic!("an event") };
+        let (_, ServerPacket::Event(event)) = read(r#"2["a"]"#) else { panic!("an event") };
         assert_eq!((event.args.json(), event.id), ("", None));
-        let (ns, Packet::Ack(12, args)) = read(r#"3/chat,12[true]"#) else { panic!("an ack") };
+        let (ns, ServerPacket::Ack(12, args)) = read(r#"3/chat,12[true]"#) else { panic!("an ack") };
         assert_eq!((ns.as_str(), args.json()), ("/chat", "true"));
-        assert!(matches!(read("1/chat,"), (ns, Packet::Disconnect) if ns == "/chat"));
+        assert!(matches!(read("1/chat,"), (ns, ServerPacket::Disconnect) if ns == "/chat"));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_a_packet_or_refused(kind in "[0-7]", text: String) {
-            drop(Engine::read(&text.as_str().into()));
-            drop(Decoder::default().text(&text));
-            drop(Decoder::default().text(&format!("{kind}{text}")));
-            drop(Decoder::default().text(&format!("{kind}[\"a\"{text}]")));
+        fn any_text_is_read_as_a_packet_or_refused(kind in "[0-7]", text: String) {
+            drop(EnginePacket::read(&text.as_str().into()));
+            drop(PacketDecoder::default().text(&text));
+            drop(PacketDecoder::default().text(&format!("{kind}{text}")));
+            drop(PacketDecoder::default().text(&format!("{kind}[\"a\"{text}]")));
         }
 
         #[test]
-        fn any_body_is_a_payload_or_refused(body: Vec<u8>) {
-            drop(Engine::read_payload(&body));
+        fn any_body_is_read_as_a_payload_or_refused(body: Vec<u8>) {
+            drop(EnginePacket::read_payload(&body));
         }
     }
 }

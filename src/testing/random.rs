@@ -1,6 +1,6 @@
-//! Random numbers from a seed (SplitMix64): the same seed, the same numbers.
+//! Pseudo-random numbers (SplitMix64): the same seed gives the same numbers.
 
-/// A sequence of random numbers.
+/// A sequence of pseudo-random numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -16,13 +16,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to 1, exclusively.
+    /// A number from 0 to 1, without 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds exactly")]
-    pub(super) fn share(&mut self) -> f64 {
+    pub(super) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// 32 bytes.
+    /// 32 random bytes.
     pub(super) fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for chunk in bytes.chunks_mut(8) {
@@ -47,11 +47,11 @@ mod tests {
     }
 
     #[test]
-    fn shares_lie_between_nothing_and_all_and_are_spread() {
+    fn fractions_are_spread_between_0_and_1() {
         let mut random = Random::new(7);
-        let shares: Vec<f64> = (0..1000).map(|_| random.share()).collect();
-        assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
-        let low = shares.iter().filter(|share| **share < 0.2).count();
+        let fractions: Vec<f64> = (0..1000).map(|_| random.fraction()).collect();
+        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
+        let low = fractions.iter().filter(|fraction| **fraction < 0.2).count();
         assert!((150..250).contains(&low), "{low}");
     }
 }

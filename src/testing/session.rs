@@ -1,4 +1,4 @@
-//! What a client does by itself: it answers pings, takes acks to who waits for them, and keeps events for the test.
+//! The session of a test client. It answers pings, hands acks to their callers, and keeps events for the test.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -9,70 +9,70 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::packet::{self, Decoder, Engine, Event, Opened, Packet};
-use super::transport::Transport;
+use super::packet::{self, EnginePacket, Event, OpenPacket, PacketDecoder, ServerPacket};
+use super::transport::ClientTransport;
 use crate::socket::{RawArgs, Refusal};
 
-/// A client's socket, as the test and the task that serves it see it.
-pub(super) struct Session {
+/// The state that a [`Client`](super::Client) shares with the task that serves its connection.
+pub(super) struct ClientSession {
     ns: String,
-    outgoing: mpsc::Sender<Vec<Engine>>,
-    acks: Mutex<Acks>,
-    pub(super) answers: Arc<Answers>,
-    state: watch::Sender<State>,
-    /// Of its socket, once it was admitted.
+    outgoing: mpsc::Sender<Vec<EnginePacket>>,
+    acks: Mutex<PendingAcks>,
+    pub(super) ack_handlers: Arc<AckHandlers>,
+    state: watch::Sender<ClientState>,
+    /// The id of the socket, from the answer to CONNECT on.
     pub(super) id: OnceLock<String>,
 }
 
-/// Who answers events that want an ack; they outlive a session.
-pub(super) type Answers = Mutex<HashMap<String, Answer>>;
-pub(super) type Answer = Box<dyn Fn(&RawArgs) -> RawArgs + Send>;
+/// The handlers that ack events of the server, by the name of the event. A client keeps them when it reconnects.
+pub(super) type AckHandlers = Mutex<HashMap<String, AckHandler>>;
+pub(super) type AckHandler = Box<dyn Fn(&RawArgs) -> RawArgs + Send>;
 
 #[derive(Default)]
-struct Acks {
+struct PendingAcks {
     last: u64,
     waiting: HashMap<u64, oneshot::Sender<RawArgs>>,
 }
 
-/// How far it is.
+/// The life of a session, from the opening of its transport on.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ClientState {
     Connecting,
     Connected,
     Refused(Arc<Refusal>),
     Closed(String),
 }
 
-impl Session {
-    pub(super) fn new(ns: &str, transport: &Transport, answers: Arc<Answers>) -> Arc<Self> {
+impl ClientSession {
+    pub(super) fn new(ns: &str, transport: &ClientTransport, ack_handlers: Arc<AckHandlers>) -> Arc<Self> {
         Arc::new(Self {
             ns: ns.to_owned(),
             outgoing: transport.outgoing.clone(),
             acks: Mutex::default(),
-            answers,
-            state: watch::Sender::new(State::Connecting),
+            ack_handlers,
+            state: watch::Sender::new(ClientState::Connecting),
             id: OnceLock::new(),
         })
     }
 
-    pub(super) fn state(&self) -> watch::Receiver<State> {
+    pub(super) fn state(&self) -> watch::Receiver<ClientState> {
         self.state.subscribe()
     }
 
-    /// Why it is over, if it is.
+    /// The reason why the session is closed; `None` while it is open or was refused.
     pub(super) fn closed(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Closed(reason) => Some(reason.clone()),
-            State::Connecting | State::Connected | State::Refused(_) => None,
+            ClientState::Closed(reason) => Some(reason.clone()),
+            ClientState::Connecting | ClientState::Connected | ClientState::Refused(_) => None,
         }
     }
 
-    /// Sends packets; dropped when the connection is gone.
-    pub(super) async fn send(&self, packets: Vec<Engine>) {
+    /// Sends packets. They are dropped when the connection is closed.
+    pub(super) async fn send(&self, packets: Vec<EnginePacket>) {
         drop(self.outgoing.send(packets).await);
     }
 
-    /// Sends an event, and returns where its ack comes.
+    /// Sends an event, and returns the receiver of its ack. The receiver fails when the session closes before.
     pub(super) async fn call(&self, name: &str, args: &RawArgs) -> oneshot::Receiver<RawArgs> {
         let (waiter, ack) = oneshot::channel();
         let id = {
@@ -88,32 +88,32 @@ impl Session {
         ack
     }
 
-    /// Ends it, as the client sees it; only the first reason counts.
+    /// Marks the session as closed. Only the first reason counts.
     pub(super) fn close(&self, reason: &str) {
         self.state.send_if_modified(|state| {
-            let open = matches!(state, State::Connecting | State::Connected);
+            let open = matches!(state, ClientState::Connecting | ClientState::Connected);
             if open {
-                *state = State::Closed(reason.to_owned());
+                *state = ClientState::Closed(reason.to_owned());
             }
             open
         });
         self.acks.lock().waiting.clear();
     }
 
-    /// Serves it until it is over. Dropping the future cuts the connection.
+    /// Handles the packets of the server until the session closes. Dropping the future cuts the connection.
     pub(super) async fn run(
         self: Arc<Self>,
-        mut transport: Transport,
-        opened: Opened,
+        mut transport: ClientTransport,
+        opened: OpenPacket,
         events: mpsc::Sender<Event>,
     ) {
-        let _over = Over(&self);
+        let _guard = CloseOnDrop(&self);
         let patience = Duration::from_millis(opened.ping_interval + opened.ping_timeout);
-        let mut decoder = Decoder::default();
+        let mut decoder = PacketDecoder::default();
         let reason = loop {
             let step = match timeout(patience, transport.incoming.recv()).await {
-                Ok(Some(Ok(packet))) => self.handle(packet, &mut decoder, &events).await,
-                Ok(Some(Err(why))) => self.fails("transport error", &why),
+                Ok(Some(Ok(packet))) => self.handle_engine_packet(packet, &mut decoder, &events).await,
+                Ok(Some(Err(why))) => self.give_up("transport error", &why),
                 Ok(None) => ControlFlow::Break("transport close"),
                 Err(_) => ControlFlow::Break("ping timeout"),
             };
@@ -124,52 +124,58 @@ impl Session {
         self.close(reason);
     }
 
-    async fn handle(
+    async fn handle_engine_packet(
         &self,
-        packet: Engine,
-        decoder: &mut Decoder,
+        packet: EnginePacket,
+        decoder: &mut PacketDecoder,
         events: &mpsc::Sender<Event>,
     ) -> ControlFlow<&'static str> {
         let decoded = match packet {
-            Engine::Ping(data) => {
-                self.send(vec![Engine::Pong(data)]).await;
+            EnginePacket::Ping(data) => {
+                self.send(vec![EnginePacket::Pong(data)]).await;
                 Ok(None)
             }
-            Engine::Text(text) => decoder.text(&text),
-            Engine::Binary(bytes) => decoder.binary(bytes),
-            Engine::Close => return ControlFlow::Break("transport close"),
-            Engine::Open(_) | Engine::Pong(_) | Engine::Noop => Ok(None),
+            EnginePacket::Text(text) => decoder.text(&text),
+            EnginePacket::Binary(bytes) => decoder.binary(bytes),
+            EnginePacket::Close => return ControlFlow::Break("transport close"),
+            EnginePacket::Open(_) | EnginePacket::Pong(_) | EnginePacket::Noop => Ok(None),
         };
         match decoded {
-            Ok(Some((ns, packet))) if ns == self.ns => self.hear(packet, events).await,
-            Ok(Some((ns, packet))) => self.fails("parse error", &format!("{packet:?} of {ns}")),
+            Ok(Some((ns, packet))) if ns == self.ns => self.handle_packet(packet, events).await,
+            Ok(Some((ns, packet))) => self.give_up("parse error", &format!("{packet:?} of {ns}")),
             Ok(None) => ControlFlow::Continue(()),
-            Err(why) => self.fails("parse error", &why),
+            Err(why) => self.give_up("parse error", &why),
         }
     }
 
-    fn fails(&self, reason: &'static str, why: &str) -> ControlFlow<&'static str> {
-        tracing::warn!(ns = self.ns, reason, why, "a client of a test gave up its connection");
+    fn give_up(&self, reason: &'static str, why: &str) -> ControlFlow<&'static str> {
+        tracing::warn!(ns = self.ns, reason, why, "a test client closed its connection because of an error");
         ControlFlow::Break(reason)
     }
 
-    async fn hear(&self, packet: Packet, events: &mpsc::Sender<Event>) -> ControlFlow<&'static str> {
+    async fn handle_packet(
+        &self,
+        packet: ServerPacket,
+        events: &mpsc::Sender<Event>,
+    ) -> ControlFlow<&'static str> {
         match packet {
-            Packet::Connect(id) => {
-                // A server says it once.
+            ServerPacket::Connect(id) => {
+                // A server sends one CONNECT; another one would change nothing.
                 let _again = self.id.set(id);
-                drop(self.state.send_replace(State::Connected));
+                drop(self.state.send_replace(ClientState::Connected));
             }
-            Packet::ConnectError(refusal) => drop(self.state.send_replace(State::Refused(Arc::new(refusal)))),
-            Packet::Disconnect => return ControlFlow::Break("io server disconnect"),
-            Packet::Ack(id, args) => {
+            ServerPacket::ConnectError(refusal) => {
+                drop(self.state.send_replace(ClientState::Refused(Arc::new(refusal))));
+            }
+            ServerPacket::Disconnect => return ControlFlow::Break("io server disconnect"),
+            ServerPacket::Ack(id, args) => {
                 if let Some(waiter) = self.acks.lock().waiting.remove(&id) {
-                    // The caller may have given up.
+                    // The caller may have timed out.
                     drop(waiter.send(args));
                 }
             }
-            Packet::Event(event) => {
-                if let Some(ack) = self.answer(&event) {
+            ServerPacket::Event(event) => {
+                if let Some(ack) = self.automatic_ack(&event) {
                     self.send(ack).await;
                 } else {
                     // The test may have dropped the client.
@@ -180,39 +186,39 @@ impl Session {
         ControlFlow::Continue(())
     }
 
-    /// The ack of an event that the test has an answer for.
-    fn answer(&self, event: &Event) -> Option<Vec<Engine>> {
+    /// The ack of an event that has an ack handler.
+    fn automatic_ack(&self, event: &Event) -> Option<Vec<EnginePacket>> {
         let id = event.id?;
-        let args = self.answers.lock().get(&event.name).map(|answer| answer(&event.args))?;
+        let args = self.ack_handlers.lock().get(&event.name).map(|handler| handler(&event.args))?;
         Some(self.ack(id, &args))
     }
 
-    pub(super) fn ack(&self, id: u64, args: &RawArgs) -> Vec<Engine> {
+    pub(super) fn ack(&self, id: u64, args: &RawArgs) -> Vec<EnginePacket> {
         packet::ack(&self.ns, id, args)
     }
 
-    pub(super) fn event(&self, name: &str, args: &RawArgs) -> Vec<Engine> {
+    pub(super) fn event(&self, name: &str, args: &RawArgs) -> Vec<EnginePacket> {
         packet::event(&self.ns, None, name, args)
     }
 
     /// Leaves the namespace and closes the session, as `socket.disconnect()` does.
     pub(super) async fn leave(&self) {
         let mut packets = packet::disconnect(&self.ns);
-        packets.push(Engine::Close);
+        packets.push(EnginePacket::Close);
         self.send(packets).await;
         self.close("io client disconnect");
     }
 
-    /// Asks to be let into the namespace.
-    pub(super) async fn enter(&self, auth: &serde_json::Value) {
+    /// Sends CONNECT for the namespace.
+    pub(super) async fn connect(&self, auth: &serde_json::Value) {
         self.send(packet::connect(&self.ns, auth)).await;
     }
 }
 
-/// Ends a session when its task does, even by a panic of an answer.
-struct Over<'a>(&'a Session);
+/// Closes a session when its task ends, even if an ack handler panics.
+struct CloseOnDrop<'a>(&'a ClientSession);
 
-impl Drop for Over<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         self.0.close("transport close");
     }

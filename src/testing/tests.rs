@@ -1,4 +1,4 @@
-//! The kit by its own means: a cluster of an application with rooms, and what befalls it, in virtual time.
+//! Tests of the test kit: a cluster of an application with rooms, its clients and its faults, in virtual time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::socket::{
 };
 use crate::{Node, NodeBuilder};
 
-/// Who left, why, and from which node.
+/// The disconnects that the application saw: the number of the node, and the reason.
 type Left = Arc<Mutex<Vec<(usize, DisconnectReason)>>>;
 
 fn app() -> NodeBuilder {
@@ -33,6 +33,9 @@ fn app_of(number: usize, left: &Left) -> NodeBuilder {
         })
         .on("echo", async |_: Socket, bytes: Bytes| Ok(bytes))
         .on("fail", async |_: Socket, (): ()| Err::<(), _>(EventError::new("full", "no room left")))
+        .on("fail with data", async |_: Socket, (): ()| {
+            Err::<(), _>(EventError::new("full", "no room left").with_data(json!({ "free": 0 })))
+        })
         .on("leave me", async |socket: Socket, (): ()| {
             socket.disconnect();
             Ok(())
@@ -89,7 +92,7 @@ async fn a_room_spans_the_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_splits_the_views_and_healing_joins_them() {
+async fn a_partition_splits_the_views_and_healing_merges_them() {
     let cluster = three().await;
     let ann = member(&cluster, 0, "room").await;
     let mut bob = member(&cluster, 1, "room").await;
@@ -108,7 +111,7 @@ async fn a_partition_splits_the_views_and_healing_joins_them() {
     cluster.settled().await;
     cluster.node(0).sees(&[0, 1, 2]).await;
     ann.emit("say", &Args(("room", "again"))).await;
-    // What was kept comes first.
+    // The event that was kept during the partition comes first.
     assert_eq!(bob.recv::<String>("said").await, "over there");
     assert_eq!(bob.recv::<String>("said").await, "again");
 }
@@ -131,7 +134,7 @@ async fn a_short_partition_delays_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loss_and_reordering_cost_neither_order_nor_messages() {
+async fn events_arrive_once_and_in_order_despite_loss_and_reordering() {
     let cluster = three().await;
     let ann = member(&cluster, 0, "room").await;
     let mut bob = member(&cluster, 1, "room").await;
@@ -148,7 +151,7 @@ async fn loss_and_reordering_cost_neither_order_nor_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_direction_is_cut_messages_take_another_way() {
+async fn events_are_relayed_where_one_direction_is_cut() {
     let cluster = three().await;
     let ann = member(&cluster, 0, "room").await;
     let mut bob = member(&cluster, 1, "room").await;
@@ -160,7 +163,7 @@ async fn where_one_direction_is_cut_messages_take_another_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_killed_leaves_every_view_and_its_clients_reconnect_elsewhere() {
+async fn a_killed_node_leaves_every_view_and_its_clients_reconnect_to_another_node() {
     let left = Left::default();
     let seen = Arc::clone(&left);
     let mut cluster = TestCluster::start(3, move |number| app_of(number, &left).engine(heartbeat())).await;
@@ -171,8 +174,12 @@ async fn who_is_killed_leaves_every_view_and_its_clients_reconnect_elsewhere() {
     assert_eq!(ann.disconnected().await, "transport close");
     cluster.node(1).sees(&[1, 2]).await;
     cluster.node(2).sees(&[1, 2]).await;
-    assert!(before.elapsed() < Duration::from_secs(6), "found dead after {:?}", before.elapsed());
-    assert!(before.elapsed() > Duration::from_secs(1), "nobody told them: {:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_secs(6), "declared dead after {:?}", before.elapsed());
+    assert!(
+        before.elapsed() > Duration::from_secs(1),
+        "declared dead too early, after {:?}",
+        before.elapsed()
+    );
     let old = ann.id().to_owned();
     ann.reconnect(cluster.node(2)).await.unwrap();
     assert_ne!(ann.id(), old);
@@ -183,7 +190,7 @@ async fn who_is_killed_leaves_every_view_and_its_clients_reconnect_elsewhere() {
     assert!(seen.lock().is_empty(), "handlers of a killed node ran: {:?}", seen.lock());
 }
 
-/// Two nodes whose handler of the server event "work" takes a second, and a client to ask them.
+/// Two nodes whose handler of the server event "work" takes a second. `done` counts the handlers that finished.
 async fn working(done: &Arc<Mutex<u32>>) -> TestCluster {
     let done = Arc::clone(done);
     TestCluster::start(2, move |_| {
@@ -199,17 +206,17 @@ async fn working(done: &Arc<Mutex<u32>>) -> TestCluster {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_has_handled_the_server_events_that_it_got() {
+async fn a_node_handles_the_server_events_it_received_before_it_shuts_down() {
     let done = Arc::default();
     let mut cluster = working(&done).await;
     cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
     cluster.settled().await;
-    cluster.leave(1).await;
+    cluster.shutdown(1).await;
     assert_eq!(*done.lock(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_node_handles_no_server_event_any_further() {
+async fn the_handlers_of_server_events_stop_when_their_node_is_killed() {
     let done = Arc::default();
     let mut cluster = working(&done).await;
     cluster.node(0).node().of("/").server_side_emit("work", &()).unwrap();
@@ -220,7 +227,7 @@ async fn a_killed_node_handles_no_server_event_any_further() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_comes_and_goes_misses_nothing_of_other_nodes() {
+async fn a_dynamic_namespace_that_was_removed_and_created_again_receives_every_event_of_other_nodes() {
     let rooms = || {
         namespaces("^/room-").on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?))
     };
@@ -237,20 +244,20 @@ async fn a_namespace_that_comes_and_goes_misses_nothing_of_other_nodes() {
     }
 }
 
-/// What was told of the rooms of one node: which there are, and who is in them.
+/// The rooms of one node and their members, as its room events describe them.
 #[derive(Default)]
-struct Told {
+struct ObservedRooms {
     rooms: HashSet<Room>,
     members: HashSet<(Room, SocketId)>,
     changes: usize,
-    /// What cannot be.
+    /// Events that contradict the ones before.
     faults: Vec<RoomEvent>,
 }
 
-impl Told {
+impl ObservedRooms {
     fn change(&mut self, event: RoomEvent) {
         self.changes += 1;
-        let right = match event.clone() {
+        let consistent = match event.clone() {
             RoomEvent::Created { room } => self.rooms.insert(room),
             RoomEvent::Joined { room, socket } => {
                 self.rooms.contains(&room) && self.members.insert((room, socket))
@@ -260,22 +267,22 @@ impl Told {
                 self.members.iter().all(|(of, _)| *of != room) && self.rooms.remove(&room)
             }
         };
-        if !right {
+        if !consistent {
             self.faults.push(event);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_told_of_rooms_is_balanced_whoever_changes_them_at_once() {
-    let told = [(); 3].map(|()| Arc::new(Mutex::new(Told::default())));
-    let seen = told.clone();
+async fn room_events_balance_under_concurrent_changes_from_all_nodes() {
+    let observed = [(); 3].map(|()| Arc::new(Mutex::new(ObservedRooms::default())));
+    let seen = observed.clone();
     let cluster = TestCluster::start(3, move |number| {
-        let told = Arc::clone(&told[number]);
+        let observed = Arc::clone(&observed[number]);
         let watched = namespace("/")
             .on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?))
             .on_room(move |_, event| {
-                told.lock().change(event);
+                observed.lock().change(event);
                 std::future::ready(())
             });
         Node::builder().namespace(watched)
@@ -310,13 +317,13 @@ async fn what_is_told_of_rooms_is_balanced_whoever_changes_them_at_once() {
         commanded.await.unwrap();
     }
     let balanced = async {
-        while !seen.iter().all(|told| told.lock().rooms.is_empty()) {
+        while !seen.iter().all(|observed| observed.lock().rooms.is_empty()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(Client::PATIENCE, balanced).await.unwrap();
-    for told in seen {
-        let Told { members, changes, faults, .. } = &*told.lock();
+    for observed in seen {
+        let ObservedRooms { members, changes, faults, .. } = &*observed.lock();
         assert!(
             faults.is_empty() && members.is_empty() && *changes > 100,
             "{faults:?} {members:?} {changes}"
@@ -340,7 +347,7 @@ async fn virtual_time_waits_for_blocking_work() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "was disconnected (transport close)")]
-async fn who_is_disconnected_is_not_merely_silent() {
+async fn silent_panics_when_the_client_is_disconnected() {
     let mut cluster = three().await;
     let mut ann = member(&cluster, 0, "room").await;
     let killing = async {
@@ -351,7 +358,7 @@ async fn who_is_disconnected_is_not_merely_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_node_takes_part_again() {
+async fn a_restarted_node_rejoins_and_emits_again() {
     let mut cluster = three().await;
     let mut bob = member(&cluster, 1, "room").await;
     for number in [0, 2] {
@@ -364,13 +371,13 @@ async fn a_restarted_node_takes_part_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_in_good_order_is_gone_at_once_and_its_clients_are_told() {
+async fn a_node_that_shuts_down_leaves_every_view_at_once_and_tells_its_clients() {
     let left = Left::default();
     let seen = Arc::clone(&left);
     let mut cluster = TestCluster::start(3, move |number| app_of(number, &left)).await;
     let mut ann = member(&cluster, 0, "room").await;
     let before = Instant::now();
-    cluster.leave(0).await;
+    cluster.shutdown(0).await;
     assert_eq!(ann.disconnected().await, "transport close");
     cluster.node(1).sees(&[1, 2]).await;
     assert!(before.elapsed() < Duration::from_millis(1500), "took {:?}", before.elapsed());
@@ -381,7 +388,7 @@ async fn who_leaves_in_good_order_is_gone_at_once_and_its_clients_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_emitted_after_an_awaited_join_arrives() {
+async fn an_event_emitted_after_an_awaited_join_arrives() {
     let cluster = three().await;
     cluster.delay(Duration::from_millis(1)..=Duration::from_millis(30));
     let ann = cluster.node(0).connect("/", &()).await.unwrap();
@@ -394,7 +401,7 @@ async fn what_is_emitted_after_an_awaited_join_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_client_may_send_every_request_to_another_node() {
+async fn each_request_of_a_polling_client_may_go_to_another_node() {
     let cluster = three().await;
     let mut ann = cluster.polling(&[0, 1, 2]).connect("/", &()).await.unwrap();
     ann.call::<()>("join", "room").await.unwrap();
@@ -404,14 +411,14 @@ async fn a_polling_client_may_send_every_request_to_another_node() {
         assert_eq!(ann.recv::<u32>("said").await, number);
     }
     assert_eq!(ann.call::<Bytes>("echo", &Bytes::from_static(&[1, 2, 255])).await.unwrap(), &[1, 2, 255][..]);
-    ann.goes_through(cluster.node(2).polling());
+    ann.reroute(cluster.node(2).polling());
     bob.emit("say", &Args(("room", "still there"))).await;
     assert_eq!(ann.recv::<String>("said").await, "still there");
     ann.disconnect().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_sees_acks_errors_and_bytes() {
+async fn a_client_receives_acks_errors_and_bytes() {
     let cluster = TestCluster::start(1, |_| app()).await;
     let ann = cluster.node(0).connect("/", &()).await.unwrap();
     let bytes = Bytes::from(vec![7; 100_000]);
@@ -426,34 +433,45 @@ async fn a_client_sees_acks_errors_and_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_answers_what_the_application_asks() {
+async fn a_client_receives_the_data_of_an_error() {
+    let cluster = TestCluster::start(1, |_| app()).await;
+    let ann = cluster.node(0).connect("/", &()).await.unwrap();
+    let Err(CallError::Handler(error)) = ann.call::<()>("fail with data", &()).await else {
+        panic!("the error of the handler")
+    };
+    assert_eq!((error.code(), error.message()), ("full", "no room left"));
+    assert_eq!(error.data(), Some(&json!({ "free": 0 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_ack_the_calls_of_the_application() {
     let cluster = three().await;
     let mut ann = cluster.node(0).connect("/", &()).await.unwrap();
     let bob = cluster.node(1).connect("/", &()).await.unwrap();
-    bob.answers("double", |number: u32| 2 * number);
+    bob.on_call("double", |number: u32| 2 * number);
     let all = cluster.node(2).node().of("/");
     let asking = tokio::spawn(async move { all.emit_with_ack::<u32, _>("double", &21).await });
     let call = ann.recv_call::<u32>("double").await;
     assert_eq!(call.args, 21);
-    call.answer(&43).await;
+    call.ack(&43).await;
     let mut answers = asking.await.unwrap().unwrap().replies;
     answers.sort_unstable();
     assert_eq!(answers, [42, 43]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_what_the_client_sees() {
+async fn connect_returns_the_refusal_of_the_namespace() {
     let cluster = TestCluster::start(1, |_| app()).await;
-    let door = cluster.node(0);
-    let refusal = door.connect("/private", &json!({ "token": "guess" })).await.unwrap_err();
+    let node = cluster.node(0);
+    let refusal = node.connect("/private", &json!({ "token": "guess" })).await.unwrap_err();
     assert_eq!((refusal.message(), refusal.data()), ("unauthorized", Some(&json!({ "try": "again" }))));
-    assert_eq!(door.connect("/private", &()).await.unwrap_err().message(), "invalid auth");
-    assert_eq!(door.connect("/nowhere", &()).await.unwrap_err().message(), "Invalid namespace");
-    assert!(door.connect("private", &json!({ "token": "secret" })).await.is_ok());
+    assert_eq!(node.connect("/private", &()).await.unwrap_err().message(), "invalid auth");
+    assert_eq!(node.connect("/nowhere", &()).await.unwrap_err().message(), "Invalid namespace");
+    assert!(node.connect("private", &json!({ "token": "secret" })).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_http_side_refuses_is_said_in_words() {
+async fn connect_returns_the_status_and_text_of_a_refused_handshake() {
     let polling =
         engine::Config { transports: vec![engine::Transport::Polling], ..engine::Config::default() };
     let cluster = TestCluster::start(1, move |_| app().engine(polling.clone())).await;
@@ -463,7 +481,7 @@ async fn what_the_http_side_refuses_is_said_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_link_between_two_nodes_concerns_no_third() {
+async fn loss_and_delay_between_two_nodes_leave_the_third_alone() {
     let cluster = three().await;
     cluster.loss_between(&[0], &[1], 1.0);
     cluster.delay_between(&[0, 1], &[2], Duration::from_millis(40)..=Duration::from_millis(50));
@@ -477,7 +495,7 @@ async fn a_bad_link_between_two_nodes_concerns_no_third() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_client_notices_that_its_node_is_gone() {
+async fn a_polling_client_notices_that_its_node_was_killed() {
     let mut cluster = TestCluster::start(2, |_| app()).await;
     let mut ann = cluster.polling(&[0]).connect("/", &()).await.unwrap();
     cluster.kill(0).await;
@@ -486,7 +504,7 @@ async fn a_polling_client_notices_that_its_node_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_sides_of_a_partition_settle() {
+async fn each_side_of_a_partition_settles() {
     let mut cluster = TestCluster::start(5, |_| app()).await;
     cluster.partition(&[0, 1], &[2, 3, 4]);
     cluster.kill(4).await;
@@ -499,25 +517,25 @@ async fn both_sides_of_a_partition_settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_is_gone_lets_nobody_in() {
+async fn a_killed_node_refuses_connections() {
     let mut cluster = TestCluster::start(2, |_| app()).await;
-    let gone = cluster.node(0).websocket();
+    let websocket = cluster.node(0).websocket();
     let polling = cluster.node(0).polling();
     cluster.kill(0).await;
-    for entrance in [gone, polling] {
-        assert_eq!(entrance.connect("/", &()).await.unwrap_err().message(), "connection refused");
+    for route in [websocket, polling] {
+        assert_eq!(route.connect("/", &()).await.unwrap_err().message(), "connection refused");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_server_learns_how_a_client_left() {
+async fn the_server_learns_why_a_client_disconnected() {
     let left = Left::default();
     let seen = Arc::clone(&left);
     let cluster = TestCluster::start(1, move |number| app_of(number, &left)).await;
     let mut reasons = Vec::new();
-    for (way, cut) in [(false, false), (false, true), (true, false)] {
-        let entrance = if way { cluster.node(0).polling() } else { cluster.node(0).websocket() };
-        let mut client = entrance.connect("/", &()).await.unwrap();
+    for (polls, cut) in [(false, false), (false, true), (true, false)] {
+        let route = if polls { cluster.node(0).polling() } else { cluster.node(0).websocket() };
+        let mut client = route.connect("/", &()).await.unwrap();
         if cut {
             client.drop_connection();
         } else {
@@ -560,7 +578,7 @@ fn heartbeat() -> engine::Config {
 #[should_panic(
     expected = r#"waits for "said", but was disconnected (io server disconnect); it received "other" RawArgs([1]"#
 )]
-async fn a_failure_says_what_was_received_instead() {
+async fn a_failure_lists_the_events_received_instead() {
     tokio::time::pause();
     let odd = namespace("/").on_connect(async |socket: Socket| {
         socket.emit("other", &1)?;
@@ -574,7 +592,7 @@ async fn a_failure_says_what_was_received_instead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_real_time_and_on_several_threads_the_same_happens() {
+async fn a_cluster_works_in_real_time_and_on_several_threads() {
     let cluster = three().await;
     let ann = member(&cluster, 0, "room").await;
     let mut bob = member(&cluster, 1, "room").await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cluster_tests::app::{App, Seen, connected};
+use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 use serde::Deserialize;
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! When handlers run, and what becomes of what they return.
 
 use cluster_tests::app::{App, connected};
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
-use cluster_tests::websocket::Received;
 use socketmesh::{EventError, Namespace, RawArgs, Socket, namespace};
 
 /// Nobody stays in it.

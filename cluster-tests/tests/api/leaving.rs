@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cluster_tests::app::{App, Guest, Seen, connected};
 use cluster_tests::deadline::within;
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
-use cluster_tests::websocket::Received;
 use socketmesh::{DisconnectReason, Namespace, Node, RawArgs, Socket, engine, namespace};
 
 /// A namespace that says goodbye to the rooms a socket was in.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cluster_tests::app::{App, Guest, Seen, connected, plain, prefix, with_plain_handlers};
 use cluster_tests::deadline::within;
+use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::websocket::WebSocket;
 use serde::Deserialize;

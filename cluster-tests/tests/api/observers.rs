@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster_tests::app::{App, Guest, Seen};
+use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 use socketmesh::{Args, Namespace, NamespaceRef, RawArgs, RoomEvent, Socket, namespace};
 

@@ -1,6 +1,7 @@
 //! What one node emits arrives in the order in which it was emitted, whatever way it was.
 
 use cluster_tests::app::App;
+use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 
 async fn a_broadcast_and_an_emit_arrive_in_their_order(app: &App) {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use cluster_tests::app::{App, Picture, connected};
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
-use cluster_tests::websocket::{Received, WebSocket};
+use cluster_tests::websocket::WebSocket;
 use serde::{Deserialize, Serialize};
 use socketmesh::{AckError, EventError, Namespace, RawArgs, Socket, namespace, reply};
 

@@ -1,6 +1,7 @@
 //! Who gets what: rooms, exceptions and broadcasts over sockets on several nodes.
 
 use cluster_tests::app::{App, Guest, connected, plain};
+use cluster_tests::messages::Messages;
 use cluster_tests::nodes::Nodes;
 use cluster_tests::on_one_and_three_nodes;
 use socketmesh::{Node, Target, namespace};

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use cluster_tests::app::{App, connected};
+use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::websocket::WebSocket;
 use serde_json::{Value, json};

@@ -163,12 +163,6 @@ const CYCLES: &[&[&str]] = &[
         "src/socket/packet/msgpack/read.rs",
         "src/socket/packet/msgpack/write.rs",
     ],
-    &[
-        "cluster-tests/src/fixture.rs",
-        "cluster-tests/src/nodes.rs",
-        "cluster-tests/src/polling.rs",
-        "cluster-tests/src/target.rs",
-    ],
     &["src/engine.rs", "src/engine/actor.rs", "src/engine/registry.rs", "src/engine/session_ref.rs"],
     &["src/socket/args.rs", "src/socket/args/decode.rs", "src/socket/args/encode.rs", "src/socket/error.rs"],
     &["src/engine/payload.rs", "src/engine/payload/v3.rs", "src/engine/payload/v4.rs"],
@@ -177,7 +171,6 @@ const CYCLES: &[&[&str]] = &[
     &["src/cluster/wire.rs", "src/cluster/wire/exchange.rs"],
     &["src/engine/config.rs", "src/engine/handshake.rs"],
     &["src/http/body.rs", "src/http/compression.rs"],
-    &["src/testing/client.rs", "src/testing/entrance.rs"],
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! Commands to sockets of all nodes: `sockets_join`, `sockets_leave`, `disconnect_sockets`.
 
-use cluster_tests::websocket::Received;
+use cluster_tests::messages::{Messages, Received};
 
 use crate::nodes::{names, three_with_clients};
 

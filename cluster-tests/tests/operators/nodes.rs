@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_tests::messages::Messages;
 use cluster_tests::{deadline::within, websocket::WebSocket};
 use serde_json::{Value, json};
 use socketmesh::cluster::{Cluster, LinkState, Secret};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use cluster_tests::http::Call;
+use cluster_tests::messages::Messages;
 use cluster_tests::secure::{Authority, Trust};
 use cluster_tests::server::Server;
 use cluster_tests::sources::root;
@@ -75,12 +76,12 @@ async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken
 async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_names() {
     let arguments = ["--webtransport", "127.0.0.1:0", "--webtransport-self-signed", "--path", "/realtime"];
     let mut server = Server::start(PROGRAM, arguments, &[]);
-    let entrance = server.entrance().await;
+    let target = server.webtransport().await;
     let (addr, _) = server.listening().await;
     let offered = get(addr, &format!("/realtime/?{POLLING}")).send().await;
     assert!(offered.text().contains(r#""upgrades":["websocket","webtransport"]"#), "{offered:?}");
-    entrance.connect("/socket.io/").await.expect_err("another path");
-    let mut stream = entrance.connect("/realtime/").await.expect("its path").stream().await;
+    target.connect("/socket.io/").await.expect_err("another path");
+    let mut stream = target.connect("/realtime/").await.expect("its path").stream().await;
     stream.send("0").await;
     assert!(stream.recv_text().await.starts_with("0{"));
 }
