@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::engine::websocket::codec::{Decoder, Incoming, Violation};
-use crate::{cluster, engine, socket};
+use crate::engine::packet::Packet;
+use crate::engine::payload;
+use crate::engine::websocket::{Decoder, Incoming, Violation};
+use crate::engine::{self, Payload, Protocol, Query, webtransport};
+use crate::{cluster, socket};
 
 /// Client frames: read in one piece and in portions, both have to tell the same. The first byte is the portions' size.
 ///
@@ -49,9 +52,15 @@ fn frames(data: &[u8], deflate: bool) {
 /// When the portions matter.
 pub fn webtransport(data: &[u8]) {
     let Some((&portion, bytes)) = data.split_first() else { return };
-    let whole = engine::decode_webtransport(&[bytes]);
-    let portions: Vec<_> = bytes.chunks(usize::from(portion).max(1)).collect();
-    assert_eq!(whole, engine::decode_webtransport(&portions), "a split changed what was read");
+    let mut decoder = webtransport::Decoder::new(4096);
+    let whole: Vec<_> = decoder.feed(bytes).collect();
+
+    let mut decoder = webtransport::Decoder::new(4096);
+    let mut split = Vec::new();
+    for portion in bytes.chunks(usize::from(portion).max(1)) {
+        split.extend(decoder.feed(portion));
+    }
+    assert_eq!(whole, split, "a split changed what was read");
 }
 
 fn size(message: &Result<Incoming, Violation>) -> usize {
@@ -64,7 +73,12 @@ fn size(message: &Result<Incoming, Violation>) -> usize {
 
 /// One Engine.IO packet, of text or bytes.
 pub fn engine_packet(data: &[u8]) {
-    engine::decode_packet(&Bytes::copy_from_slice(data));
+    for protocol in [Protocol::V3, Protocol::V4] {
+        if let Ok(text) = ByteString::try_from(data) {
+            drop(Packet::decode_text(text, protocol));
+        }
+        drop(Packet::decode_binary(Bytes::copy_from_slice(data), protocol));
+    }
 }
 
 /// The body of a POST.
@@ -73,13 +87,16 @@ pub fn engine_packet(data: &[u8]) {
 ///
 /// When a payload holds more packets than bytes.
 pub fn engine_payload(data: &[u8]) {
-    let packets = engine::decode_payload(&Bytes::copy_from_slice(data));
-    assert!(packets <= data.len() + 1, "more packets than bytes");
+    for (protocol, binary) in [(Protocol::V3, false), (Protocol::V3, true), (Protocol::V4, false)] {
+        let payload = Payload { bytes: Bytes::copy_from_slice(data), binary };
+        let packets = payload::decode(payload, protocol).count();
+        assert!(packets <= data.len() + 1, "more packets than bytes");
+    }
 }
 
 /// The query of a handshake.
 pub fn query(data: &[u8]) {
-    engine::decode_query(&String::from_utf8_lossy(data));
+    drop(Query::parse(&String::from_utf8_lossy(data)));
 }
 
 /// Socket.IO packets with attachments: lines of text, and bytes behind a NUL.

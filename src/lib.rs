@@ -32,6 +32,7 @@
 //! - [`id`]: names of nodes, sessions and sockets.
 //! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.
 
+mod catch_panic;
 pub mod cluster;
 mod counter;
 pub mod engine;
@@ -43,6 +44,7 @@ pub mod id;
 mod log_limit;
 mod node;
 mod random;
+mod setters;
 pub mod socket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

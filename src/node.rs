@@ -9,12 +9,13 @@ use hyper::{Request, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
-use crate::http::webtransport::{self, WebTransportListener};
-use crate::http::{self, Body, Listener, Service};
+use crate::http::webtransport::WebTransportServer;
+use crate::http::{self, Body, Edge, Listener, Owner, Service, WebTransportListener};
 use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::Inbound;
@@ -42,8 +43,8 @@ struct Parts<A: Application> {
     app: Arc<A>,
     engine: Arc<Engine<A>>,
     cluster: Option<Arc<Mesh>>,
-    service: Service<A>,
-    stopping: watch::Sender<bool>,
+    edge: Arc<Edge<A>>,
+    stopping: CancellationToken,
     settle: Settle<A>,
 }
 
@@ -71,8 +72,8 @@ impl<A: Application> Node<A> {
     }
 
     /// What answers HTTP requests: a tower service, to be mounted in axum or hyper at the path of your choice.
-    pub fn service(&self) -> Service<A> {
-        self.0.service.clone()
+    pub fn service(&self) -> Service {
+        Service::new(Arc::clone(&self.0.edge))
     }
 
     /// How many sessions this node owns.
@@ -117,22 +118,18 @@ impl<A: Application> Node<A> {
     }
 
     /// Serves clients at `path` of `listener` until [`shutdown`](Self::shutdown); requests for other paths are
-    /// answered by `elsewhere`.
+    /// answered by `fallback`.
     ///
     /// As in Node, `path` is a prefix; without a slash at its end it is Node's `addTrailingSlash: false`. A WebSocket for
-    /// another path gets the answer of `elsewhere`, and its connection is closed (Node: `destroyUpgrade`).
+    /// another path gets the answer of `fallback`, and its connection is closed (Node: `destroyUpgrade`).
     pub async fn serve_at(
         &self,
         path: &str,
         listener: impl Into<Listener>,
-        elsewhere: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
+        fallback: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
-        let mut stopping = self.0.stopping.subscribe();
-        let stop = async {
-            // The sender lives in this node.
-            let _gone = stopping.wait_for(|stopping| *stopping).await;
-        };
-        Server::serve(self.service(), path, Arc::new(elsewhere), listener.into(), stop).await;
+        let stop = self.0.stopping.cancelled();
+        Server::serve(self.service(), path, Arc::new(fallback), listener.into(), stop).await;
     }
 
     /// Takes WebTransport sessions at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). They are refused
@@ -147,12 +144,8 @@ impl<A: Application> Node<A> {
 
     /// The same at another path: as in [`serve_at`](Self::serve_at), a prefix that ends with a slash.
     pub async fn serve_webtransport_at(&self, path: &str, listener: WebTransportListener) {
-        let mut stopping = self.0.stopping.subscribe();
-        let stop = async {
-            // The sender lives in this node.
-            let _gone = stopping.wait_for(|stopping| *stopping).await;
-        };
-        webtransport::Server::serve(self.service(), path, listener, stop).await;
+        let stop = self.0.stopping.cancelled();
+        WebTransportServer::serve(Arc::clone(&self.0.edge), path, listener, stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
@@ -166,7 +159,7 @@ impl<A: Application> Node<A> {
         self.0.engine.shutdown().await;
         // What handlers still emit reaches the other nodes.
         (self.0.settle)(Arc::clone(&self.0.app)).await;
-        self.0.stopping.send_replace(true);
+        self.0.stopping.cancel();
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
@@ -179,7 +172,7 @@ impl Node {
     /// Ends as if the process had been killed: nobody is told, and no handler hears of it.
     pub(crate) async fn kill(&self) {
         self.0.app.namespaces().kill();
-        self.0.engine.kill();
+        self.0.engine.abort();
         if let Some(cluster) = &self.0.cluster {
             cluster.kill().await;
         }
@@ -211,7 +204,7 @@ impl<A: Application> fmt::Debug for Node<A> {
 ///
 /// # async fn f() -> Result<(), socketmesh::StartError> {
 /// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
-/// let sessions = engine::Config { ping_interval: Duration::from_secs(10), ..engine::Config::default() };
+/// let sessions = engine::Config::default().ping_interval(Duration::from_secs(10));
 /// let node = Node::builder().namespace(echo).engine(sessions).start().await?;
 /// # Ok(()) }
 /// ```
@@ -308,12 +301,14 @@ impl NodeBuilder {
         };
         let app = Arc::new(make(&id, cluster.as_ref()));
         let engine = Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await;
-        let engine = Arc::new(engine.map_err(|_shutting_down| StartError::Runtime)?);
-        let service = Service::new(id.clone(), Arc::clone(&engine), cluster.clone(), self.http);
+        let engine = Arc::new(engine.map_err(|_stopped| StartError::Runtime)?);
+        let config = Arc::new(self.http);
+        let owner = Arc::new(Owner::new(Arc::clone(&engine), Arc::clone(&config)));
+        let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), Arc::clone(&owner), config));
         // Set once, here: what arrived from other nodes until now found no sockets.
-        let _set_before = above.set(Above { app: Arc::downgrade(&app), service: service.downgrade() });
-        let stopping = watch::Sender::new(false);
-        Ok(Node(Arc::new(Parts { id, app, engine, cluster, service, stopping, settle })))
+        let _set_before = above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner) });
+        let stopping = CancellationToken::new();
+        Ok(Node(Arc::new(Parts { id, app, engine, cluster, edge, stopping, settle })))
     }
 }
 
@@ -326,7 +321,7 @@ impl fmt::Debug for NodeBuilder {
 /// What the cluster calls when something arrives from another node.
 struct Above<A: Application> {
     app: Weak<A>,
-    service: http::WeakService<A>,
+    owner: Weak<Owner<A>>,
 }
 
 async fn join<A: Application>(
@@ -355,8 +350,8 @@ async fn join<A: Application>(
         (None, Inbound::Broadcast(_) | Inbound::Command(_)) => {}
     };
     let serve = move |stream: BiStream| {
-        if let Some(service) = for_requests.get().and_then(|above| above.service.upgrade()) {
-            tokio::spawn(server::serve_forwarded(service.for_forwarded(), stream));
+        if let Some(owner) = for_requests.get().and_then(|above| above.owner.upgrade()) {
+            tokio::spawn(server::serve_forwarded(owner, stream));
         }
     };
     Mesh::start(cluster, Handle::current(), Arc::new(inbound), Arc::new(serve)).await

@@ -144,29 +144,27 @@ impl Fixture {
 
 /// The timings and limits of the suites; the bench has the defaults.
 fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) -> NodeBuilder {
-    let cors = http::Config { cors: Some(Cors::any()), ..http::Config::default() };
-    let fast = engine::Config {
-        ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_millis(200),
-        per_message_deflate,
-        ..engine::Config::default()
-    };
+    let cors = http::Config::default().cors(Cors::any());
+    let fast = engine::Config::default()
+        .ping_interval(Duration::from_millis(300))
+        .ping_timeout(Duration::from_millis(200))
+        .per_message_deflate(per_message_deflate);
     let allow_eio3 = true;
-    let patient = engine::Config { allow_eio3, per_message_deflate, ..engine::Config::default() };
-    let join_soon = socket::Config { connect_timeout: Duration::from_secs(1), ..socket::Config::default() };
+    let patient = engine::Config::default().allow_eio3(allow_eio3).per_message_deflate(per_message_deflate);
+    let join_soon = socket::Config::default().connect_timeout(Duration::from_secs(1));
     let builder = match suite {
         Suite::Engine => Node::builder().engine(fast),
-        Suite::EngineV3 => Node::builder().engine(engine::Config { allow_eio3, ..fast }),
+        Suite::EngineV3 => Node::builder().engine(fast.allow_eio3(allow_eio3)),
         Suite::EngineV3Patient => Node::builder().engine(patient),
         Suite::Socket => Node::builder().engine(fast).socket(join_soon),
         Suite::SocketV3 => Node::builder().engine(patient).socket(join_soon),
         // A binary message of 1 MB is a third larger as base64 in a POST.
-        Suite::Bench => Node::builder().engine(engine::Config {
-            max_payload: 4_000_000,
-            allow_eio3,
-            per_message_deflate,
-            ..engine::Config::default()
-        }),
+        Suite::Bench => Node::builder().engine(
+            engine::Config::default()
+                .max_payload(4_000_000)
+                .allow_eio3(allow_eio3)
+                .per_message_deflate(per_message_deflate),
+        ),
     };
     builder.http(cors)
 }

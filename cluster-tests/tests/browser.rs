@@ -11,7 +11,7 @@ use socketmesh::id::SocketId;
 #[tokio::test]
 async fn the_official_client_speaks_webtransport_alone_and_by_upgrade() {
     let transports = vec![Transport::Polling, Transport::WebSocket, Transport::WebTransport];
-    let config = engine::Config { transports, ..engine::Config::default() };
+    let config = engine::Config::default().transports(transports);
     let app = App::start(3, |seen| Node::builder().engine(config.clone()).namespace(plain("/", seen))).await;
     // The client goes to the port it polls: sessions that any node opened come to the last one.
     let target = WebTransportTarget::at(app.node(2), app.nodes.target.addr()).await;

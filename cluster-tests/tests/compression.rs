@@ -27,11 +27,7 @@ fn app(count: usize) -> &'static App {
 }
 
 fn compressing(seen: &Arc<Seen>) -> NodeBuilder {
-    let config = engine::Config {
-        per_message_deflate: Some(Compression::default()),
-        allow_eio3: true,
-        ..engine::Config::default()
-    };
+    let config = engine::Config::default().per_message_deflate(Compression::default()).allow_eio3(true);
     Node::builder().engine(config).namespace(plain("/", seen)).namespace(plain("/everybody", seen))
 }
 
@@ -410,7 +406,7 @@ async fn a_compressed_post_is_no_payload(app: &App) {
 
 #[tokio::test]
 async fn nothing_is_compressed_where_that_is_off() {
-    let off = engine::Config { http_compression: None, ..engine::Config::default() };
+    let off = engine::Config::default().http_compression(None);
     let app = App::start(1, |seen| Node::builder().engine(off.clone()).namespace(plain("/", seen))).await;
     let (polling, socket) = app.polling_guest("/").await;
     socket.emit("news", &long()).expect("it encodes");
@@ -424,12 +420,8 @@ async fn nothing_is_compressed_where_that_is_off() {
 
 #[tokio::test]
 async fn a_threshold_is_obeyed() {
-    let from = |threshold| Some(Compression { threshold });
-    let config = engine::Config {
-        per_message_deflate: from(100),
-        http_compression: from(100),
-        ..engine::Config::default()
-    };
+    let from = |threshold| Some(Compression::default().threshold(threshold));
+    let config = engine::Config::default().per_message_deflate(from(100)).http_compression(from(100));
     let app = App::start(1, |seen| Node::builder().engine(config.clone()).namespace(plain("/", seen))).await;
     let (mut frames, socket) = guest(&app, "/", 0).await;
     let (polling, polled) = app.polling_guest("/").await;
@@ -447,7 +439,7 @@ async fn client_files_are_compressed() {
     let folder = std::env::temp_dir().join(format!("socketmesh-compressed-files-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("socket.io.js"), long()).expect("a file");
-    let http = http::Config { client: ClientFiles::Folder(folder.clone()), ..http::Config::default() };
+    let http = http::Config::default().client(ClientFiles::Folder(folder.clone()));
     let app = App::start(1, |seen| Node::builder().http(http.clone()).namespace(plain("/", seen))).await;
     for (accept, coding) in [("gzip, deflate, br", Some("gzip")), ("deflate", Some("deflate")), ("br", None)]
     {

@@ -38,7 +38,7 @@ impl Front {
             seen.lock().expect("nobody panicked").push(handshake);
             Ok(())
         });
-        let config = Config { allow_request: Some(look), ..Config::default() };
+        let config = Config::default().allow_request(look);
         for number in 0..count {
             let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
             let mut builder = Node::builder().http(config.clone()).namespace(echo);

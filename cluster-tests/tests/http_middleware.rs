@@ -78,7 +78,7 @@ async fn answers(target: &Target) -> Vec<(u16, Reply)> {
 async fn every_request_passes_each_middleware_once_at_the_node_it_reaches() {
     let (first, second) = (Arc::default(), Arc::default());
     let middleware = vec![counting("x-first", &first), counting("x-second", &second)];
-    let nodes = nodes(3, Config { middleware, ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().middleware(middleware)).await;
     let answers = answers(&nodes.target).await;
     for (status, reply) in &answers {
         assert_eq!(reply.status(), *status);
@@ -127,7 +127,7 @@ async fn whoever_is_refused_is_told_by_code_or_answer(count: usize) {
 async fn guarded(count: usize) -> Nodes {
     let middleware =
         vec![counting("x-first", &Arc::default()), keyed(), counting("x-never", &Arc::default())];
-    nodes(count, Config { middleware, cors: Some(Cors::any()), ..Config::default() }).await
+    nodes(count, Config::default().middleware(middleware).cors(Cors::any())).await
 }
 
 on_one_and_three_nodes!(std::convert::identity: whoever_is_refused_is_told_by_code_or_answer);
@@ -135,7 +135,7 @@ on_one_and_three_nodes!(std::convert::identity: whoever_is_refused_is_told_by_co
 #[tokio::test]
 async fn what_the_engine_says_overrides_a_middleware() {
     let cache = Middleware::new(async |_: Arc<Parts>| Ok(header("cache-control", "public")));
-    let nodes = nodes(1, Config { middleware: vec![cache], ..Config::default() }).await;
+    let nodes = nodes(1, Config::default().middleware([cache])).await;
     assert_eq!(nodes.target.get(POLLING).await.headers("cache-control"), ["no-store"]);
     assert_eq!(nodes.target.get("EIO=4&transport=tcp").await.headers("cache-control"), ["public"]);
 }
@@ -149,7 +149,7 @@ async fn headers_are_added_to_every_success_and_initial_ones_to_the_first() {
         let path = request.uri.path().parse().expect("a header");
         headers.insert("x-each", path);
     });
-    let http = Config { initial_headers: Some(initial), headers: Some(each), ..Config::default() };
+    let http = Config::default().initial_headers(initial).headers(each);
     let nodes = nodes(3, http).await;
     let session = nodes.target.at(0).polling().await;
     for n in 0..3 {
@@ -187,13 +187,11 @@ async fn a_panic_is_answered_and_harms_nobody() {
         assert!(!handshake.headers().contains_key("x-allow-panic"), "a panic in allow_request");
         Ok(())
     });
-    let http = Config {
-        middleware: vec![moody],
-        allow_request: Some(allow_request),
-        headers: Some(Headers::new(|_, request| assert!(!request.headers.contains_key("x-late-panic")))),
-        on_connection_error: Some(OnConnectionError::new(|_| panic!("a panic in a hearer"))),
-        ..Config::default()
-    };
+    let http = Config::default()
+        .middleware([moody])
+        .allow_request(allow_request)
+        .headers(Headers::new(|_, request| assert!(!request.headers.contains_key("x-late-panic"))))
+        .on_connection_error(OnConnectionError::new(|_| panic!("a panic in a hearer")));
     let nodes = nodes(3, http).await;
     for n in 0..3 {
         let target = nodes.target.at(n);
@@ -226,17 +224,15 @@ fn hearing(heard: &Heard) -> OnConnectionError {
 #[tokio::test]
 async fn every_refusal_is_heard_of_with_its_context() {
     let heard = Heard::default();
-    let http = Config {
-        on_connection_error: Some(hearing(&heard)),
-        middleware: vec![Middleware::new(async |request: Arc<Parts>| match request.headers.get("x-bad") {
+    let http = Config::default()
+        .on_connection_error(hearing(&heard))
+        .middleware([Middleware::new(async |request: Arc<Parts>| match request.headers.get("x-bad") {
             Some(_) => Err(Rejection::new("bad")),
             None => Ok(HeaderMap::new()),
-        })],
-        allow_request: Some(AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
+        })])
+        .allow_request(AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
             if handshake.headers().contains_key("x-forbid") { Err("not you".to_owned()) } else { Ok(()) }
-        })),
-        ..Config::default()
-    };
+        }));
     let nodes = nodes(3, http).await;
     let session = nodes.target.at(0).polling().await;
     let polling_only = session.query("websocket");
@@ -274,8 +270,8 @@ async fn every_refusal_is_heard_of_with_its_context() {
 #[tokio::test]
 async fn a_refused_websocket_is_heard_of_too() {
     let heard = Heard::default();
-    let http = Config { on_connection_error: Some(hearing(&heard)), ..Config::default() };
-    let only_polling = engine::Config { transports: vec![Transport::Polling], ..engine::Config::default() };
+    let http = Config::default().on_connection_error(hearing(&heard));
+    let only_polling = engine::Config::default().transports([Transport::Polling]);
     let nodes = nodes_with(1, http, only_polling).await;
     assert_eq!(nodes.target.refusal(WEBSOCKET).await.outcome(), (400, "Transport unknown"));
     let told = heard.lock().expect("nobody panicked").pop().expect("it was told");

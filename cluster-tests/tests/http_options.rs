@@ -59,7 +59,7 @@ fn guarded(asked: &Arc<AtomicUsize>) -> Config {
             None => Err(String::new()),
         }
     });
-    Config { allow_request: Some(allow_request), ..Config::default() }
+    Config::default().allow_request(allow_request)
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn nobody_is_asked_about_what_is_refused_anyway() {
 
 #[tokio::test]
 async fn a_cookie_comes_with_a_polling_handshake_and_nothing_else() {
-    let nodes = nodes(3, Config { cookie: Some(Cookie::default()), ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().cookie(Cookie::default())).await;
     let target = &nodes.target;
     let opened = target.get(POLLING).await;
     let handshake = cluster_tests::polling::handshake(opened.text());
@@ -151,14 +151,13 @@ async fn a_cookie_comes_with_a_polling_handshake_and_nothing_else() {
 
 #[tokio::test]
 async fn a_cookie_may_look_otherwise() {
-    let cookie = Cookie {
-        name: "sticky".to_owned(),
-        path: "/socket.io/".to_owned(),
-        http_only: false,
-        same_site: SameSite::None,
-        secure: true,
-    };
-    let nodes = nodes(1, Config { cookie: Some(cookie), ..Config::default() }).await;
+    let cookie = Cookie::default()
+        .name("sticky")
+        .path("/socket.io/")
+        .http_only(false)
+        .same_site(SameSite::None)
+        .secure(true);
+    let nodes = nodes(1, Config::default().cookie(cookie)).await;
     let opened = nodes.target.get(POLLING).await;
     let cookie = only(&opened, COOKIE).expect("a cookie");
     assert!(cookie.starts_with("sticky="), "{cookie}");
@@ -213,7 +212,7 @@ async fn without_cors_nothing_is_allowed_to_other_pages() {
 
 #[tokio::test]
 async fn any_page_is_allowed_on_every_answer_exactly_once() {
-    let nodes = nodes(3, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().cors(Cors::any())).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
         assert_eq!(only(&reply, ALLOW_ORIGIN), Some("*"), "{what}");
@@ -225,7 +224,7 @@ async fn any_page_is_allowed_on_every_answer_exactly_once() {
 #[tokio::test]
 async fn a_page_is_named_when_it_may_send_cookies() {
     let cors = Cors::reflect().credentials().exposed_headers("x-one");
-    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().cors(cors)).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
         assert_eq!(only(&reply, ALLOW_ORIGIN), Some(PAGE), "{what}");
@@ -238,7 +237,7 @@ async fn a_page_is_named_when_it_may_send_cookies() {
 #[tokio::test]
 async fn a_page_that_is_not_on_the_list_is_answered_but_not_allowed() {
     let cors = Cors::origins(["http://one.example", "http://two.example"]);
-    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().cors(cors)).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
         assert_eq!((only(&reply, ALLOW_ORIGIN), only(&reply, "vary")), (None, Some("Origin")), "{what}");
@@ -249,8 +248,7 @@ async fn a_page_that_is_not_on_the_list_is_answered_but_not_allowed() {
 
 #[tokio::test]
 async fn one_page_is_named_whoever_asks() {
-    let nodes =
-        nodes(1, Config { cors: Some(Cors::origin("http://one.example")), ..Config::default() }).await;
+    let nodes = nodes(1, Config::default().cors(Cors::origin("http://one.example"))).await;
     let reply = from_page(&nodes.target, Method::GET, POLLING).send().await;
     assert_eq!(only(&reply, ALLOW_ORIGIN), Some("http://one.example"));
     assert_eq!(only(&reply, "vary"), Some("Origin"));
@@ -263,7 +261,7 @@ async fn a_preflight_is_answered_by_any_node_for_any_session() {
         .methods("GET,POST")
         .allowed_headers("x-token")
         .max_age(Duration::from_secs(600));
-    let nodes = nodes(3, Config { cors: Some(cors), ..Config::default() }).await;
+    let nodes = nodes(3, Config::default().cors(cors)).await;
     let session = nodes.target.at(0).polling().await;
     for query in [session.query("polling"), POLLING.to_owned(), "EIO=4&transport=polling&sid=x".to_owned()] {
         for n in 0..3 {
@@ -288,7 +286,7 @@ async fn a_preflight_is_answered_by_any_node_for_any_session() {
 
 #[tokio::test]
 async fn a_preflight_allows_the_headers_it_asks_for() {
-    let nodes = nodes(1, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    let nodes = nodes(1, Config::default().cors(Cors::any())).await;
     let preflight = from_page(&nodes.target, Method::OPTIONS, POLLING)
         .header("access-control-request-headers", "x-one,x-two")
         .send()
@@ -323,7 +321,7 @@ impl Drop for Package {
 
 #[tokio::test]
 async fn the_client_comes_from_the_cdn_unless_said_otherwise() {
-    let nodes = nodes(1, Config { cors: Some(Cors::any()), ..Config::default() }).await;
+    let nodes = nodes(1, Config::default().cors(Cors::any())).await;
     let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
     assert_eq!(reply.status(), 302);
     let location = format!("https://cdn.socket.io/{CLIENT_VERSION}/socket.io.min.js");
@@ -335,7 +333,7 @@ async fn the_client_comes_from_the_cdn_unless_said_otherwise() {
 async fn the_client_comes_from_a_folder_with_its_version_as_its_tag() {
     let package = Package::new("http-options");
     for folder in [package.0.clone(), package.0.join("dist")] {
-        let nodes = nodes(1, Config { client: ClientFiles::Folder(folder), ..Config::default() }).await;
+        let nodes = nodes(1, Config::default().client(ClientFiles::Folder(folder))).await;
         let target = &nodes.target;
         let reply = target.get_path("/socket.io/socket.io.min.js").await;
         assert_eq!(reply.outcome(), (200, "io()"));
@@ -359,7 +357,7 @@ async fn the_client_comes_from_a_folder_with_its_version_as_its_tag() {
 
 #[tokio::test]
 async fn the_client_may_be_left_out() {
-    let nodes = nodes(1, Config { client: ClientFiles::Off, ..Config::default() }).await;
+    let nodes = nodes(1, Config::default().client(ClientFiles::Off)).await;
     let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
     assert_eq!(reply.outcome(), (400, TRANSPORT_UNKNOWN));
 }
@@ -368,7 +366,7 @@ async fn the_client_may_be_left_out() {
 
 #[tokio::test]
 async fn an_answer_names_the_node_that_gave_it_only_when_asked_to() {
-    let exposing = nodes(3, Config { expose_node: true, ..Config::default() }).await;
+    let exposing = nodes(3, Config::default().expose_node(true)).await;
     let session = exposing.target.at(0).polling().await;
     for (n, node) in exposing.nodes.iter().enumerate() {
         session.send("40").await;
@@ -419,7 +417,7 @@ async fn a_node_that_joins_its_cluster_takes_no_clients_yet() {
     // Holds the address of the seed until the seed comes.
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let seed: SocketAddr = silent.local_addr().expect("an address");
-    let http = Config { cors: Some(Cors::any()), ..Config::default() };
+    let http = Config::default().cors(Cors::any());
     let joining = node(&http).cluster(member(1, Some(seed))).start().await.expect("the node starts");
     let addr = serve(&joining).await;
     let target = Target::of(Suite::Socket, addr, &[addr]);

@@ -33,7 +33,7 @@ async fn app(count: usize, configured: impl Fn(NodeBuilder) -> NodeBuilder) -> A
 }
 
 fn buffering(max_buffered: usize) -> impl Fn(NodeBuilder) -> NodeBuilder {
-    move |node| node.engine(engine::Config { max_buffered, ..engine::Config::default() })
+    move |node| node.engine(engine::Config::default().max_buffered(max_buffered))
 }
 
 fn counter(node: &Node, name: &str) -> u64 {
@@ -352,7 +352,7 @@ async fn who_was_not_read_from_is_read_again_when_its_socket_leaves() {
 #[tokio::test]
 async fn attachments_that_never_come_close_the_connection() {
     let attachment_timeout = Duration::from_millis(50);
-    let config = socket::Config { attachment_timeout, ..socket::Config::default() };
+    let config = socket::Config::default().attachment_timeout(attachment_timeout);
     let app = app(3, |node| node.socket(config.clone())).await;
     let mut guest = app.guest(0).await;
     let announced = r#"452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
@@ -380,7 +380,7 @@ async fn attachments_that_never_come_close_the_connection() {
 #[tokio::test]
 async fn who_joins_no_namespace_in_time_is_closed() {
     let connect_timeout = Duration::from_millis(50);
-    let config = socket::Config { connect_timeout, ..socket::Config::default() };
+    let config = socket::Config::default().connect_timeout(connect_timeout);
     let app = app(3, |node| node.socket(config.clone())).await;
     let mut member = app.guest(0).await;
     for said in [None, Some("40/unknown,"), Some("40/undecided,")] {
@@ -398,7 +398,7 @@ async fn who_joins_no_namespace_in_time_is_closed() {
 #[tokio::test]
 async fn an_upgrade_that_takes_too_long_costs_only_its_websocket() {
     let upgrade_timeout = Duration::from_millis(50);
-    let config = engine::Config { upgrade_timeout, ..engine::Config::default() };
+    let config = engine::Config::default().upgrade_timeout(upgrade_timeout);
     let app = app(3, |node| node.engine(config.clone())).await;
     let (polling, socket) = app.polling_guest("/").await;
     let mut silent = polling.websocket().await;
@@ -419,7 +419,7 @@ async fn an_upgrade_that_takes_too_long_costs_only_its_websocket() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_closes_a_websocket_with_1009() {
-    let config = engine::Config { max_payload: 1000, ..engine::Config::default() };
+    let config = engine::Config::default().max_payload(1000);
     let app = app(3, |node| node.engine(config.clone())).await;
     let mut guest = app.guest(1).await;
     let fits = format!(r#"["echo","{}"]"#, "x".repeat(900));
@@ -438,7 +438,7 @@ async fn a_message_over_the_limit_closes_a_websocket_with_1009() {
 
 #[tokio::test]
 async fn a_post_over_the_limit_is_413_on_every_node_and_the_session_lives() {
-    let config = engine::Config { max_payload: 1000, ..engine::Config::default() };
+    let config = engine::Config::default().max_payload(1000);
     let app = app(3, |node| node.engine(config.clone())).await;
     let (polling, socket) = app.polling_guest("/").await;
     let large = format!(r#"42["echo","{}"]"#, "x".repeat(1000));
@@ -471,7 +471,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
 
 #[tokio::test]
 async fn more_bytes_than_may_be_pending_close_the_connection() {
-    let config = socket::Config { max_pending_bytes: 1000, ..socket::Config::default() };
+    let config = socket::Config::default().max_pending_bytes(1000);
     let app = app(1, |node| node.socket(config.clone())).await;
     let mut ws = app.nodes.target.websocket().await;
     ws.send("40").await;
@@ -484,7 +484,7 @@ async fn more_bytes_than_may_be_pending_close_the_connection() {
 /// Short heartbeats, with room for a loaded machine.
 fn pinging(node: NodeBuilder) -> NodeBuilder {
     let (ping_interval, ping_timeout) = (Duration::from_millis(100), Duration::from_millis(1000));
-    node.engine(engine::Config { ping_interval, ping_timeout, ..engine::Config::default() })
+    node.engine(engine::Config::default().ping_interval(ping_interval).ping_timeout(ping_timeout))
 }
 
 const SESSION_UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;

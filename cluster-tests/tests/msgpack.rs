@@ -24,7 +24,7 @@ fn nodes(count: usize) -> &'static Nodes {
 }
 
 fn described() -> NodeBuilder {
-    let engine = engine::Config { max_payload: 4_000_000, allow_eio3: true, ..engine::Config::default() };
+    let engine = engine::Config::default().max_payload(4_000_000).allow_eio3(true);
     Node::builder()
         .engine(engine)
         .socket(Config::default().parser(Parser::MessagePack))

@@ -117,14 +117,15 @@ fn hurried(count: usize) -> &'static Served {
     static THREE: OnceLock<Served> = OnceLock::new();
     let (ping_interval, ping_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
     let upgrade_timeout = Duration::from_millis(500);
-    let config = engine::Config { ping_interval, ping_timeout, upgrade_timeout, ..all() };
+    let config =
+        all().ping_interval(ping_interval).ping_timeout(ping_timeout).upgrade_timeout(upgrade_timeout);
     let cell = if count == 1 { &ONE } else { &THREE };
     Nodes::shared(cell, move || Served::start(count, config, http::Config::default()))
 }
 
 fn all() -> engine::Config {
     let transports = vec![Transport::Polling, Transport::WebSocket, Transport::WebTransport];
-    engine::Config { transports, ..engine::Config::default() }
+    engine::Config::default().transports(transports)
 }
 
 // --- opening ---
@@ -443,7 +444,7 @@ async fn sessions_that_begin_and_sessions_at_all_are_bounded() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_costs_others_nothing() {
-    let config = engine::Config { max_buffered: 1 << 20, ..all() };
+    let config = all().max_buffered(1 << 20);
     let served = Served::start(3, config, http::Config::default()).await;
     for (mut slow, socket) in served.of_each_kind().await {
         let load = "x".repeat(100_000);
@@ -466,12 +467,12 @@ async fn allow_request_is_asked_with_what_the_client_said() {
         assert_eq!(header("origin"), Some(ORIGIN));
         assert!(header("host").is_some_and(|host| host.starts_with("127.0.0.1:")));
         assert!(handshake.secure() && handshake.xdomain() && handshake.address().is_some());
-        assert_eq!(handshake.query_value("transport"), Some("webtransport"));
-        let please =
-            handshake.url() == "/socket.io/?word=please" && handshake.query_value("word") == Some("please");
+        assert_eq!(handshake.query_value("transport").as_deref(), Some("webtransport"));
+        let please = handshake.url() == "/socket.io/?word=please"
+            && handshake.query_value("word").as_deref() == Some("please");
         if please { Ok(()) } else { Err("say please".to_owned()) }
     });
-    let config = http::Config { allow_request: Some(decide), ..http::Config::default() };
+    let config = http::Config::default().allow_request(decide);
     let served = Served::start(1, all(), config).await;
     let connect = async |path: &str| served.at(0).connect(path).await.expect("asked later").stream().await;
     let mut refused = connect("/socket.io/?word=now").await;
@@ -498,14 +499,11 @@ async fn middleware_lets_pass_or_refuses_a_session_and_refusals_are_heard_of() {
         if handshake.query_value("key").is_some() { Err("full".to_owned()) } else { Ok(()) }
     });
     let (tell, mut heard) = mpsc::channel(8);
-    let config = http::Config {
-        middleware: vec![keyed],
-        allow_request: Some(decide),
-        on_connection_error: Some(OnConnectionError::new(move |error| {
+    let config = http::Config::default().middleware([keyed]).allow_request(decide).on_connection_error(
+        OnConnectionError::new(move |error| {
             tell.try_send((error.code(), error.context())).expect("the test listens");
-        })),
-        ..http::Config::default()
-    };
+        }),
+    );
     let served = Served::start(1, all(), config).await;
     served.at(0).connect("/socket.io/").await.expect_err("no key");
     let refused = within("the refusal", heard.recv()).await.expect("it is heard of");
@@ -521,8 +519,8 @@ async fn middleware_lets_pass_or_refuses_a_session_and_refusals_are_heard_of() {
 #[tokio::test]
 async fn a_question_that_is_never_answered_ends_the_session_with_its_time_to_begin() {
     let never = AllowRequest::new(async |_: Arc<engine::Handshake>| std::future::pending().await);
-    let config = http::Config { allow_request: Some(never), ..http::Config::default() };
-    let engine = engine::Config { upgrade_timeout: Duration::from_millis(300), ..all() };
+    let config = http::Config::default().allow_request(never);
+    let engine = all().upgrade_timeout(Duration::from_millis(300));
     let served = Served::start(1, engine, config).await;
     let mut stream = served.at(0).stream().await;
     stream.send("0").await;

@@ -12,19 +12,21 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::application::{Application, Client, CommandOf};
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
-use super::line::{Director, Line, Stage};
-use super::outbox::Pushed;
-use super::packet::{self, Packet};
+use super::mailbox::{PollAnswer, PostBody, SessionMessage};
+use super::outbox::PushResult;
+use super::packet::{Message, Packet};
 use super::payload;
+use super::protocol::Transport;
 use super::registry::Registration;
-use super::session::{Conn, Output, PollReply, PostReply, Session, SocketOrder};
-use super::session_ref::{Answer, PostBody, SessionRef};
-use super::{Application, Client};
+use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder};
+use super::session_ref::SessionRef;
+use super::transport_stage::{Stage, StageCell, StageGuard};
 
-/// The handler; everything arrives in [`Start`].
+/// The behaviour of the actor. What it starts with is in [`Start`].
 pub(crate) struct SessionActor<A>(PhantomData<A>);
 
 impl<A> SessionActor<A> {
@@ -34,61 +36,37 @@ impl<A> SessionActor<A> {
 }
 
 pub(crate) struct Start<A: Application> {
-    pub(crate) session: SessionRef<<A::Client as Client>::Command>,
+    pub(crate) session: SessionRef<CommandOf<A>>,
     pub(crate) app: Arc<A>,
     pub(crate) config: Arc<Config>,
-    pub(crate) registration: Registration<<A::Client as Client>::Command>,
-    /// The WebSocket or stream of WebTransport that opened the session, if one did.
-    pub(crate) socket: Option<(Conn, Arc<Line>)>,
-}
-
-/// Everything a session can be told.
-pub(crate) enum Message<K> {
-    Poll(Conn, oneshot::Sender<Answer<PollReply>>),
-    PollAborted(Conn),
-    Post(Conn, oneshot::Sender<PostReply>),
-    PostBody(Conn, PostBody),
-    PostAborted(Conn),
-    Socket(Conn, super::Transport, Director),
-    /// What one read of a WebSocket brought; the I/O task waits until it is handled.
-    Frames(Conn, Vec<Result<Packet, PacketError>>),
-    SocketClosed {
-        conn: Conn,
-        clean: bool,
-    },
-    /// The outbox is no longer empty.
-    Queued,
-    Overflow,
-    Close,
-    Shutdown(CloseReason),
-    Timeout,
-    Resume,
-    Command(K),
+    pub(crate) registration: Registration<CommandOf<A>>,
+    /// The WebSocket or WebTransport stream that opened the session, if one did.
+    pub(crate) stream: Option<(ConnId, Arc<StageCell>)>,
 }
 
 /// The only owner of a session's state.
-pub(crate) struct State<A: Application> {
+pub(crate) struct SessionState<A: Application> {
     session: Session,
-    this: SessionRef<<A::Client as Client>::Command>,
-    myself: ActorRef<Message<<A::Client as Client>::Command>>,
+    this: SessionRef<CommandOf<A>>,
+    myself: ActorRef<SessionMessage<CommandOf<A>>>,
     /// `None` once the application was told that the session is closed.
     client: Option<A::Client>,
-    requests: Vec<(Conn, Request)>,
-    /// The application is busy: these WebSockets are not read from until it has room, so that its client is slowed down
-    /// instead of buffered. A payload that is being handled waits in the session.
-    held: Vec<Arc<Line>>,
-    /// The last GET that was answered with a payload, as long as nobody said otherwise.
-    flushed: Option<Conn>,
+    connections: Vec<(ConnId, Connection)>,
+    /// The streams that are not read from because the application is busy, so that its client is slowed down instead of
+    /// buffered. A payload that is being handled waits in the session.
+    held: Vec<Arc<StageCell>>,
+    /// The last GET that was answered with a payload, as far as the actor knows.
+    flushed: Option<ConnId>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
-    _registration: Registration<<A::Client as Client>::Command>,
+    _registration: Registration<CommandOf<A>>,
 }
 
-/// The means to answer a request, or to direct a WebSocket.
-enum Request {
-    Poll(oneshot::Sender<Answer<PollReply>>),
+/// A request to be answered, or a stream to be directed.
+enum Connection {
+    Poll(oneshot::Sender<PollAnswer>),
     Post(oneshot::Sender<PostReply>),
-    Socket(Director),
+    Stream(StageGuard),
 }
 
 struct Timer {
@@ -97,27 +75,27 @@ struct Timer {
 }
 
 impl<A: Application> Actor for SessionActor<A> {
-    type Msg = Message<<A::Client as Client>::Command>;
-    type State = State<A>;
+    type Msg = SessionMessage<CommandOf<A>>;
+    type State = SessionState<A>;
     type Arguments = Start<A>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
         start: Start<A>,
-    ) -> Result<State<A>, ActorProcessingErr> {
-        let Start { session: this, app, config, registration, socket } = start;
+    ) -> Result<SessionState<A>, ActorProcessingErr> {
+        let Start { session: this, app, config, registration, stream } = start;
         this.bind(myself.clone());
-        let first = socket.as_ref().map(|(conn, _)| (*conn, this.transport()));
+        let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
-        let requests =
-            socket.into_iter().map(|(conn, line)| (conn, Request::Socket(Director(line)))).collect();
-        let mut state = State {
+        let connections =
+            stream.into_iter().map(|(conn, stage)| (conn, Connection::Stream(StageGuard(stage)))).collect();
+        let mut state = SessionState {
             session,
             this,
             myself,
             client: None,
-            requests,
+            connections,
             held: Vec::new(),
             flushed: None,
             timer: None,
@@ -133,7 +111,7 @@ impl<A: Application> Actor for SessionActor<A> {
         &self,
         _: ActorRef<Self::Msg>,
         message: Self::Msg,
-        state: &mut State<A>,
+        state: &mut SessionState<A>,
     ) -> Result<(), ActorProcessingErr> {
         state.handle(message);
         state.settle();
@@ -143,7 +121,7 @@ impl<A: Application> Actor for SessionActor<A> {
     async fn post_stop(
         &self,
         _: ActorRef<Self::Msg>,
-        state: &mut State<A>,
+        state: &mut SessionState<A>,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(timer) = state.timer.take() {
             timer.task.abort();
@@ -152,52 +130,52 @@ impl<A: Application> Actor for SessionActor<A> {
     }
 }
 
-impl<A: Application> State<A> {
-    fn handle(&mut self, message: Message<<A::Client as Client>::Command>) {
+impl<A: Application> SessionState<A> {
+    fn handle(&mut self, message: SessionMessage<CommandOf<A>>) {
         let now = Instant::now();
         match message {
-            Message::Poll(conn, reply) => {
-                self.requests.push((conn, Request::Poll(reply)));
+            SessionMessage::Poll(conn, reply) => {
+                self.connections.push((conn, Connection::Poll(reply)));
                 self.session.handle_poll(conn, now);
             }
-            Message::PollAborted(conn) => self.poll_aborted(conn),
-            Message::Post(conn, reply) => {
-                self.requests.push((conn, Request::Post(reply)));
+            SessionMessage::PollAborted(conn) => self.poll_aborted(conn),
+            SessionMessage::Post(conn, reply) => {
+                self.connections.push((conn, Connection::Post(reply)));
                 self.session.handle_post(conn);
             }
-            Message::PostBody(conn, PostBody::Whole(payload)) => {
+            SessionMessage::PostBody(conn, PostBody::Whole(payload)) => {
                 self.session.handle_payload(conn, payload, now);
             }
-            Message::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
-            Message::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
-            Message::PostAborted(conn) => self.session.handle_post_aborted(conn),
-            Message::Socket(conn, over, director) => {
-                self.requests.push((conn, Request::Socket(director)));
-                self.session.handle_socket(conn, over, now);
+            SessionMessage::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
+            SessionMessage::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
+            SessionMessage::PostAborted(conn) => self.session.handle_post_aborted(conn),
+            SessionMessage::StreamOpened(conn, over, guard) => {
+                self.connections.push((conn, Connection::Stream(guard)));
+                self.session.handle_stream(conn, over, now);
             }
-            Message::Frames(conn, frames) => self.frames(conn, frames, now),
-            Message::SocketClosed { conn, clean } => {
-                self.session.handle_socket_closed(conn, clean);
-                self.take_request(conn);
+            SessionMessage::Packets(conn, packets) => self.packets(conn, packets, now),
+            SessionMessage::StreamClosed { conn, clean } => {
+                self.session.handle_stream_closed(conn, clean);
+                self.take(conn);
             }
-            Message::Queued => {
+            SessionMessage::Queued => {
                 if !self.this.outbox().is_empty() {
                     self.session.handle_queued();
                 }
             }
-            Message::Overflow => self.overflow(),
-            Message::Close => {
+            SessionMessage::Overflow => self.overflow(),
+            SessionMessage::Close => {
                 // What was queued a moment ago may not have been reported yet.
                 if !self.this.outbox().is_empty() {
                     self.session.handle_queued();
                 }
                 self.session.handle_close(now);
             }
-            Message::Shutdown(reason) => self.session.handle_shutdown(reason),
-            Message::Timeout => self.timeout(now),
-            // Whatever happened, `settle` looks whether there is room again.
-            Message::Resume => {}
-            Message::Command(command) => {
+            SessionMessage::Shutdown(reason) => self.session.handle_shutdown(reason),
+            SessionMessage::Timeout => self.timeout(now),
+            // `settle` checks whether there is room again.
+            SessionMessage::Resume => {}
+            SessionMessage::Command(command) => {
                 if let Some(client) = &mut self.client {
                     client.handle_command(command);
                 }
@@ -210,23 +188,23 @@ impl<A: Application> State<A> {
         self.session.handle_shutdown(CloseReason::TransportError);
     }
 
-    fn frames(&mut self, conn: Conn, frames: Vec<Result<Packet, PacketError>>, now: Instant) {
-        for frame in frames {
-            self.session.handle_frame(conn, frame, now);
+    fn packets(&mut self, conn: ConnId, packets: Vec<Result<Packet, PacketError>>, now: Instant) {
+        for packet in packets {
+            self.session.handle_packet_of(conn, packet, now);
         }
-        // Deliver now: only then is it known whether the application still has room.
+        // The messages are delivered before the application is asked whether it still has room.
         self.outputs();
-        if let Some(line) = self.line(conn).cloned() {
+        if let Some(stage) = self.stage(conn).cloned() {
             if self.is_busy() {
-                self.held.push(line);
+                self.held.push(stage);
             } else {
-                line.resume();
+                stage.resume();
             }
         }
     }
 
     fn timeout(&mut self, now: Instant) {
-        // One that was replaced may have fired before it was aborted: the timer that is armed stays the only one.
+        // A timer that was replaced may have fired before it was aborted. The armed timer stays the only one.
         self.timer.take_if(|timer| timer.at <= now);
         if self.session.next_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
@@ -242,8 +220,8 @@ impl<A: Application> State<A> {
         self.client.as_ref().is_some_and(Client::is_busy)
     }
 
-    /// The client of a GET went away. What it was answered, but never got, must not be lost in silence.
-    fn poll_aborted(&mut self, conn: Conn) {
+    /// The client of a GET went away. If packets were lost with its answer, the session ends.
+    fn poll_aborted(&mut self, conn: ConnId) {
         if self.flushed == Some(conn) {
             self.session.handle_shutdown(CloseReason::TransportError);
         } else {
@@ -255,9 +233,9 @@ impl<A: Application> State<A> {
     fn settle(&mut self) {
         self.outputs();
         if !self.is_busy() {
-            self.held.drain(..).for_each(|line| line.resume());
+            self.held.drain(..).for_each(|stage| stage.resume());
         }
-        if self.session.transport() == super::Transport::Polling {
+        if self.session.transport() == Transport::Polling {
             self.this.outbox().set_writable(self.session.is_writable());
         }
         if self.session.is_finished() {
@@ -273,21 +251,21 @@ impl<A: Application> State<A> {
                 Output::Send(packet) => self.send(&packet),
                 Output::Poll(conn, reply) => self.answer_poll(conn, reply),
                 Output::Post(conn, reply) => self.answer_post(conn, reply),
-                Output::Socket(conn, order) => self.direct(conn, order),
+                Output::Stream(conn, order) => self.direct(conn, order),
                 Output::Message(message) => self.deliver(message),
                 Output::Closed(reason) => self.closed(reason),
             }
         }
     }
 
-    /// Queues a packet of the session itself. The session knows; nobody need be told.
+    /// Queues a packet of the session itself. The session knows of it already, so it needs no notice.
     fn send(&mut self, packet: &Packet) {
         let frame = Frame::control(packet);
         let pushed = match packet {
             Packet::Pong(_) => self.this.outbox().push_pong(&frame),
             _ => self.this.outbox().push_control(&frame),
         };
-        if pushed == Pushed::Overflow {
+        if pushed == PushResult::Overflow {
             self.this.counters().slow_clients.increment();
             self.overflow();
         }
@@ -300,10 +278,10 @@ impl<A: Application> State<A> {
         self.session.poll_output()
     }
 
-    fn answer_poll(&mut self, conn: Conn, reply: PollReply) {
-        let Some(Request::Poll(sender)) = self.take_request(conn) else { return };
+    fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {
+        let Some(Connection::Poll(sender)) = self.take(conn) else { return };
         if sender.is_closed() {
-            // The client went away before its answer: what is queued must not be lost with it in silence.
+            // The client went away before its answer. The session ends, because it cannot tell what was lost.
             self.session.handle_shutdown(CloseReason::TransportError);
             return;
         }
@@ -318,36 +296,36 @@ impl<A: Application> State<A> {
         let answer = match frames {
             Some(frames) => {
                 let compress = frames.iter().any(Frame::compress);
-                Answer::Payload(payload::encode(&frames, self.this.dialect()), compress)
+                PollAnswer::Payload { payload: payload::encode(&frames, self.this.dialect()), compress }
             }
-            None => Answer::Reply(reply),
+            None => PollAnswer::Reply(reply),
         };
         if sender.send(answer).is_err() {
             self.poll_aborted(conn);
         }
     }
 
-    fn answer_post(&mut self, conn: Conn, reply: PostReply) {
-        let Some(Request::Post(sender)) = self.take_request(conn) else { return };
+    fn answer_post(&mut self, conn: ConnId, reply: PostReply) {
+        let Some(Connection::Post(sender)) = self.take(conn) else { return };
         // Its client may have gone away.
         let _gone = sender.send(reply);
     }
 
-    fn direct(&mut self, conn: Conn, order: SocketOrder) {
-        let Some(line) = self.line(conn) else { return };
+    fn direct(&mut self, conn: ConnId, order: StreamOrder) {
+        let Some(stage) = self.stage(conn) else { return };
         match order {
-            SocketOrder::AnswerProbe => line.advance(Stage::Probed),
-            SocketOrder::Live => {
-                line.advance(Stage::Live);
-                self.this.outbox().flow_to(Arc::clone(line));
+            StreamOrder::AnswerProbe => stage.advance(Stage::Probed),
+            StreamOrder::Live => {
+                stage.advance(Stage::Live);
+                self.this.outbox().flow_to(Arc::clone(stage));
                 self.this.set_transport(self.session.transport());
             }
-            SocketOrder::FlushThenClose => line.advance(Stage::Flushing),
-            SocketOrder::Close => line.advance(Stage::Closed),
+            StreamOrder::FlushThenClose => stage.advance(Stage::Flushing),
+            StreamOrder::Close => stage.advance(Stage::Closed),
         }
     }
 
-    fn deliver(&mut self, message: packet::Message) {
+    fn deliver(&mut self, message: Message) {
         if let Some(client) = &mut self.client {
             client.handle_message(message);
         }
@@ -361,16 +339,16 @@ impl<A: Application> State<A> {
         tracing::debug!(%reason, "session closed");
     }
 
-    fn line(&self, conn: Conn) -> Option<&Arc<Line>> {
-        self.requests.iter().find_map(|(of, request)| match request {
-            Request::Socket(director) if *of == conn => Some(&director.0),
+    fn stage(&self, conn: ConnId) -> Option<&Arc<StageCell>> {
+        self.connections.iter().find_map(|(of, connection)| match connection {
+            Connection::Stream(guard) if *of == conn => Some(&guard.0),
             _ => None,
         })
     }
 
-    fn take_request(&mut self, conn: Conn) -> Option<Request> {
-        let index = self.requests.iter().position(|(of, _)| *of == conn)?;
-        Some(self.requests.swap_remove(index).1)
+    fn take(&mut self, conn: ConnId) -> Option<Connection> {
+        let index = self.connections.iter().position(|(of, _)| *of == conn)?;
+        Some(self.connections.swap_remove(index).1)
     }
 
     /// One timer for everything. A deadline that moves later is noticed when the old one fires, so traffic does not
@@ -387,7 +365,7 @@ impl<A: Application> State<A> {
         let myself = self.myself.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
-            let _stopped = myself.cast(Message::Timeout);
+            let _stopped = myself.cast(SessionMessage::Timeout);
         });
         self.timer = Some(Timer { at, task: task.abort_handle() });
     }

@@ -1,75 +1,100 @@
-//! What can be set about Engine.IO sessions; the defaults are Node's where Node has them.
+//! The settings of Engine.IO sessions. The defaults are Node's where Node has the setting.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::handshake::Transport;
+use super::protocol::Transport;
+use crate::setters::setters;
 
-/// How sessions behave. The same on every node of a cluster: any node may serve any session's requests.
+/// Settings of the sessions. They must be the same on every node of a cluster, because any node may serve the requests of
+/// any session.
 ///
 /// ```
 /// use std::time::Duration;
 /// use socketmesh::engine::{Config, Transport};
 ///
-/// let config = Config {
-///     ping_interval: Duration::from_secs(10),
-///     transports: vec![Transport::WebSocket],
-///     ..Config::default()
-/// };
+/// let config = Config::default()
+///     .ping_interval(Duration::from_secs(10))
+///     .transports([Transport::WebSocket]);
 /// assert!(config.validate().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
-    /// Time from one answered ping to the next; clients of Engine.IO 3 are told to ping this often. 1 ms to 1 day, default 25 s. Shorter finds dead clients
-    /// sooner and keeps more proxies from closing idle connections; longer costs less traffic and fewer
-    /// wake-ups of mobile clients.
+    /// The time from one answered ping to the next; clients of Engine.IO 3 are told to ping this often. 1 ms to 1 day,
+    /// default 25 s. A shorter time finds dead clients sooner and keeps more proxies from closing idle connections. A longer
+    /// one costs less traffic and fewer wake-ups of mobile clients.
     pub ping_interval: Duration,
-    /// Time the client has to answer a ping. 1 ms to 1 day, default 20 s. Shorter finds dead clients sooner;
-    /// longer forgives slow networks. The client gives up on the server after both together.
+    /// The time in which the client has to answer a ping. 1 ms to 1 day, default 20 s. A shorter time finds dead clients
+    /// sooner; a longer one forgives slow networks. A client that receives no ping for the sum of both times gives up on
+    /// the server.
     pub ping_timeout: Duration,
-    /// Time an upgrading WebSocket has from its opening to the upgrade. 1 ms to 1 hour, default 10 s.
-    /// Afterwards only that WebSocket is closed; the session stays on polling. A WebTransport session has as long
-    /// to open its stream and send its first packet, and then as long again to upgrade.
+    /// The time from the opening of an upgrading WebSocket to the upgrade. 1 ms to 1 hour, default 10 s. After that the
+    /// WebSocket is closed and the session stays on polling. A WebTransport session has this time to open its stream and
+    /// send its first packet, and then once more to upgrade.
     pub upgrade_timeout: Duration,
-    /// Largest body of a POST and largest WebSocket or WebTransport message of a client, in bytes. 1 to 268 435 456 (256
-    /// MiB), default 1 000 000. Larger lets one client hold more memory. Told to clients in the handshake.
+    /// The largest body of a POST and the largest WebSocket or WebTransport message of a client, in bytes. 1 to 268 435 456
+    /// (256 MiB), default 1 000 000. A larger value lets one client hold more memory. Clients are told in the handshake.
     pub max_payload: usize,
-    /// Transports that clients may use. At least one, none twice; default polling and websocket. WebTransport needs
-    /// [`Node::serve_webtransport`](crate::Node::serve_webtransport) as well. Clients of polling are offered the
+    /// The transports that clients may use. At least one, none twice; default polling and WebSocket. WebTransport needs
+    /// [`Node::serve_webtransport`](crate::Node::serve_webtransport) as well. Polling clients are offered upgrades to the
     /// others, in this order.
     pub transports: Vec<Transport>,
-    /// Whether a polling client is told that it may upgrade. Default true. False does not refuse a client
-    /// that does anyway.
+    /// Whether a polling client is offered upgrades. Default true. A client that upgrades without the offer is not refused.
     pub allow_upgrades: bool,
-    /// Whether clients of Engine.IO 3 are served, which is what Socket.IO 1 and 2 speak. Default false: they are
-    /// refused with code 5. True also answers clients that ask for JSONP (`j` in the query), of either version.
+    /// Whether clients of Engine.IO 3 are served, the protocol of Socket.IO 1 and 2. Default false: they are refused with
+    /// code 5. True also serves JSONP to clients of either version that ask for it (`j` in the query).
     /// Node: `allowEIO3`.
     pub allow_eio3: bool,
-    /// Time a gracefully closed session waits for its client to take what is queued. 1 ms to 1 hour, default
-    /// 30 s. Longer loses less to slow clients and holds their memory longer.
+    /// How long a session that is closed gracefully waits for its client to take what is queued. 1 ms to 1 hour, default
+    /// 30 s. A longer time loses less to slow clients and holds their memory longer.
     pub close_timeout: Duration,
-    /// Most bytes that may wait for one client. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). Past it
-    /// volatile packets are dropped, then the client is closed. Smaller protects memory; larger forgives
-    /// pauses of slow clients.
+    /// The most bytes that may wait for one client. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). A client that exceeds
+    /// it is closed with `transport error`. A smaller value protects memory; a larger one forgives pauses of slow clients.
     pub max_buffered: usize,
-    /// Whether WebSocket messages are compressed for clients that can read that. Default `None`: they are not. It saves
-    /// traffic and costs time: about 20 µs for 2 KiB, 6 ms for 1 MiB, once for all receivers of a message. Node:
+    /// Which WebSocket messages are compressed for clients that support it. Default `None`: no messages. Compression saves
+    /// traffic and costs time: about 20 µs for 2 KiB and 6 ms for 1 MiB, once for all receivers of a message. Node:
     /// `perMessageDeflate`.
     pub per_message_deflate: Option<Compression>,
-    /// Whether answers to polls are compressed for clients that can read that. Default: from 1024 bytes on; `None`:
-    /// never. Node: `httpCompression`.
+    /// Which answers to polls are compressed for clients that support it. Default: those of 1024 bytes or more. `None`: no
+    /// answers. Node: `httpCompression`.
     pub http_compression: Option<Compression>,
 }
 
+setters! {
+    Config {
+        ping_interval: Duration,
+        ping_timeout: Duration,
+        upgrade_timeout: Duration,
+        max_payload: usize,
+        transports: into Vec<Transport>,
+        allow_upgrades: bool,
+        allow_eio3: bool,
+        close_timeout: Duration,
+        max_buffered: usize,
+        per_message_deflate: into Option<Compression>,
+        http_compression: into Option<Compression>,
+    }
+}
+
 /// What is compressed.
+///
+/// ```
+/// use socketmesh::engine::{Compression, Config};
+///
+/// let config = Config::default().per_message_deflate(Compression::default().threshold(4096));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compression {
-    /// The size from which on a message or an answer is compressed, in bytes; default 1024. Less saves little. WebSocket
-    /// messages below 64 bytes never are.
+    /// The smallest size in bytes of a message or an answer that is compressed. Default 1024. A smaller value saves little.
+    /// WebSocket messages below 64 bytes are never compressed.
     pub threshold: usize,
 }
+
+setters! { Compression { threshold: usize, } }
 
 impl Default for Compression {
     fn default() -> Self {
@@ -78,10 +103,11 @@ impl Default for Compression {
 }
 
 impl Config {
-    /// Checks every range.
+    /// Checks that every value is in its range. [`NodeBuilder::start`](crate::NodeBuilder::start) does this, too.
     ///
     /// # Errors
-    /// The first key whose value is outside its range; change it to what `expected` says.
+    ///
+    /// The first setting whose value is out of range, and the range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         duration("ping_interval", self.ping_interval, DAY)?;
         duration("ping_timeout", self.ping_timeout, DAY)?;
@@ -98,7 +124,7 @@ impl Config {
         if !transports.is_empty() && distinct.len() == transports.len() {
             Ok(())
         } else {
-            Err(ConfigError::new("transports", transports, "one or several of the transports, none twice"))
+            Err(ConfigError::new("transports", transports, "at least one transport, and none twice"))
         }
     }
 }
@@ -121,21 +147,22 @@ impl Default for Config {
     }
 }
 
-/// A value outside its range. Nothing was started.
+/// A setting whose value is out of range.
 ///
 /// ```
-/// let config = socketmesh::engine::Config { max_payload: 0, ..Default::default() };
+/// let config = socketmesh::engine::Config::default().max_payload(0);
 /// let error = config.validate().unwrap_err();
 /// assert_eq!(error.to_string(), "max_payload = 0: expected 1 to 268435456 bytes");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = {value}: expected {expected}")]
+#[non_exhaustive]
 pub struct ConfigError {
-    /// Which setting.
+    /// The name of the setting.
     pub key: &'static str,
-    /// What it was set to.
+    /// Its value.
     pub value: String,
-    /// What it may be set to.
+    /// The values that are allowed.
     pub expected: &'static str,
 }
 
@@ -166,7 +193,7 @@ fn size(
     if range.contains(&value) { Ok(()) } else { Err(ConfigError::new(key, value, expected)) }
 }
 
-/// Clients wait for a ping with a timer of JavaScript, which ends at 24 days.
+/// Clients wait for a ping with a JavaScript timer, which can wait for 24 days at most.
 const DAY: (Duration, &str) = (Duration::from_secs(86_400), "1 ms to 1 day");
 const HOUR: (Duration, &str) = (Duration::from_secs(3600), "1 ms to 1 hour");
 
@@ -181,24 +208,21 @@ mod tests {
 
     #[test]
     fn a_value_outside_its_range_is_named() {
-        let key = |change: fn(&mut Config)| {
-            let mut config = Config::default();
-            change(&mut config);
-            config.validate().unwrap_err().key
-        };
-        assert_eq!(key(|c| c.ping_interval = Duration::ZERO), "ping_interval");
-        assert_eq!(key(|c| c.ping_timeout = Duration::MAX), "ping_timeout");
-        assert_eq!(key(|c| c.upgrade_timeout = Duration::from_secs(3601)), "upgrade_timeout");
-        assert_eq!(key(|c| c.close_timeout = Duration::ZERO), "close_timeout");
-        assert_eq!(key(|c| c.max_payload = 0), "max_payload");
-        assert_eq!(key(|c| c.max_buffered = 4095), "max_buffered");
-        assert_eq!(key(|c| c.transports.clear()), "transports");
-        assert_eq!(key(|c| c.transports = vec![Transport::Polling; 2]), "transports");
+        let key = |config: Config| config.validate().unwrap_err().key;
+        let config = Config::default;
+        assert_eq!(key(config().ping_interval(Duration::ZERO)), "ping_interval");
+        assert_eq!(key(config().ping_timeout(Duration::MAX)), "ping_timeout");
+        assert_eq!(key(config().upgrade_timeout(Duration::from_secs(3601))), "upgrade_timeout");
+        assert_eq!(key(config().close_timeout(Duration::ZERO)), "close_timeout");
+        assert_eq!(key(config().max_payload(0)), "max_payload");
+        assert_eq!(key(config().max_buffered(4095)), "max_buffered");
+        assert_eq!(key(config().transports([])), "transports");
+        assert_eq!(key(config().transports([Transport::Polling; 2])), "transports");
     }
 
     #[test]
     fn the_error_says_what_is_wrong_and_what_would_be_right() {
-        let config = Config { max_payload: 0, ..Config::default() };
+        let config = Config::default().max_payload(0);
         let error = config.validate().unwrap_err().to_string();
         assert_eq!(error, "max_payload = 0: expected 1 to 268435456 bytes");
     }

@@ -1,4 +1,4 @@
-//! What happened to the sessions of a node; all of it only grows.
+//! What happened to the sessions of a node.
 
 use crate::counter::Counter;
 
@@ -16,7 +16,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Each with the name of its metric.
+    /// Each count with the name of its metric.
     pub(crate) fn named(&self) -> [(&'static str, u64); 4] {
         [
             ("socketmesh_engine_sessions_opened_total", &self.opened),

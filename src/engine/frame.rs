@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine as _;
 use bytes::Bytes;
 
-use super::handshake::Protocol;
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
-use super::websocket::codec::{Deflated, Opcode, header};
-use super::webtransport::codec::binary_header;
+use super::protocol::Protocol;
+use super::websocket::{Deflated, Opcode, header};
+use super::webtransport::binary_header;
 
 /// An encoded packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
@@ -43,7 +43,17 @@ struct Binary {
     deflated_v3: Deflated,
 }
 
-/// How a client wants its packets.
+/// The frames of a text message and of the binary messages that must follow it at once, as in a Socket.IO packet.
+/// `compress` says whether they may be compressed.
+pub(crate) fn frames(text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(1 + attachments.len());
+    frames.push(Frame::message_text(text).with_compress(compress));
+    let binary = |data| Frame::message_binary(data).with_compress(compress);
+    frames.extend(attachments.iter().cloned().map(binary));
+    frames
+}
+
+/// How the packets for one client are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
     pub(crate) protocol: Protocol,

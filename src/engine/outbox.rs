@@ -1,4 +1,4 @@
-//! What waits to be sent to one client: a bounded queue that any thread may append to.
+//! What waits to be sent to one client: a bounded queue to which any thread may append.
 //!
 //! One outbox per session gives program order over every way to emit, and keeps a text packet and its binary
 //! attachments adjacent. Bytes never travel in the actor's mailbox, which has no bound.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::frame::Frame;
-use super::line::Line;
+use super::transport_stage::StageCell;
 
 /// Frames of one session in the order they were emitted, bounded in bytes.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ struct Queue {
 enum Flow {
     /// The session's actor, into the answer of a pending GET.
     Polls,
-    /// The I/O task of the live WebSocket.
-    Socket(Arc<Line>),
+    /// The I/O task of the live stream.
+    Stream(Arc<StageCell>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,11 +49,11 @@ enum Intake {
     Closed,
 }
 
-/// What became of frames offered to an outbox.
+/// The result of an attempt to queue frames.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Pushed {
-    /// Queued; whoever sends already knows.
+pub(crate) enum PushResult {
+    /// Queued; the sender already knows that there is something to send.
     Queued,
     /// Queued in an empty outbox of a polling session: its actor must be told.
     TellActor,
@@ -82,41 +82,41 @@ impl Outbox {
     ///
     /// A packet larger than the limit is accepted by an empty outbox, and up to the limit may wait behind it: a single large
     /// message is not what a slow client looks like.
-    pub(crate) fn push(&self, frames: &[Frame], volatile: bool) -> Pushed {
+    pub(crate) fn push(&self, frames: &[Frame], volatile: bool) -> PushResult {
         let mut queue = self.queue.lock();
         if queue.intake != Intake::Open {
-            return Pushed::Dropped;
+            return PushResult::Dropped;
         }
         if volatile && !(queue.writable && queue.frames.is_empty()) {
-            return Pushed::Dropped;
+            return PushResult::Dropped;
         }
         let bytes = frames.iter().map(cost).sum::<usize>();
         if !queue.has_room(bytes, self.limit) {
             queue.close();
-            return Pushed::Overflow;
+            return PushResult::Overflow;
         }
         queue.append(frames, bytes)
     }
 
     /// Appends a packet of the session itself (open, ping), which no limit applies to.
-    pub(crate) fn push_control(&self, frame: &Frame) -> Pushed {
+    pub(crate) fn push_control(&self, frame: &Frame) -> PushResult {
         let mut queue = self.queue.lock();
         if queue.intake == Intake::Closed {
-            return Pushed::Dropped;
+            return PushResult::Dropped;
         }
         queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
     /// Appends the answer to a ping of the client, unless one waits already: a client that pings and does not read must
     /// not fill the memory. So the limit applies as well.
-    pub(crate) fn push_pong(&self, frame: &Frame) -> Pushed {
+    pub(crate) fn push_pong(&self, frame: &Frame) -> PushResult {
         let mut queue = self.queue.lock();
         if queue.intake == Intake::Closed || queue.pong {
-            return Pushed::Dropped;
+            return PushResult::Dropped;
         }
         if !queue.has_room(cost(frame), self.limit) {
             queue.close();
-            return Pushed::Overflow;
+            return PushResult::Overflow;
         }
         queue.pong = true;
         queue.append(std::slice::from_ref(frame), cost(frame))
@@ -147,11 +147,11 @@ impl Outbox {
         self.queue.lock().writable = writable;
     }
 
-    /// From now on the WebSocket behind `line` sends what is queued.
-    pub(crate) fn flow_to(&self, line: Arc<Line>) {
+    /// From now on the stream of `stage` sends what is queued.
+    pub(crate) fn flow_to(&self, stage: Arc<StageCell>) {
         let mut queue = self.queue.lock();
-        line.wake();
-        queue.flow = Flow::Socket(line);
+        stage.wake();
+        queue.flow = Flow::Stream(stage);
     }
 
     /// Refuses new packets; what is queued still goes out.
@@ -177,16 +177,16 @@ impl Queue {
         self.bytes + bytes <= limit + self.oversized
     }
 
-    fn append(&mut self, frames: &[Frame], bytes: usize) -> Pushed {
+    fn append(&mut self, frames: &[Frame], bytes: usize) -> PushResult {
         let was_empty = self.frames.is_empty();
         self.frames.extend(frames.iter().cloned());
         self.bytes += bytes;
         match &self.flow {
-            _ if !was_empty => Pushed::Queued,
-            Flow::Polls => Pushed::TellActor,
-            Flow::Socket(line) => {
-                line.wake();
-                Pushed::Queued
+            _ if !was_empty => PushResult::Queued,
+            Flow::Polls => PushResult::TellActor,
+            Flow::Stream(stage) => {
+                stage.wake();
+                PushResult::Queued
             }
         }
     }
@@ -238,52 +238,55 @@ mod tests {
     #[test]
     fn only_the_first_frame_of_a_burst_wakes_the_actor() {
         let outbox = Outbox::new(1000);
-        assert_eq!(outbox.push(&[frame("a")], false), Pushed::TellActor);
-        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
+        assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_all().len(), 2);
-        assert_eq!(outbox.push(&[frame("c")], false), Pushed::TellActor);
+        assert_eq!(outbox.push(&[frame("c")], false), PushResult::TellActor);
     }
 
     #[test]
     fn a_client_that_does_not_take_its_packets_overflows_once_and_is_cut_off() {
         let outbox = Outbox::new(2 * cost(&frame("a")));
-        assert_eq!(outbox.push(&[frame("a")], false), Pushed::TellActor);
-        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
-        assert_eq!(outbox.push(&[frame("c")], false), Pushed::Overflow);
-        assert_eq!(outbox.push(&[frame("d")], false), Pushed::Dropped);
+        assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
+        assert_eq!(outbox.push(&[frame("c")], false), PushResult::Overflow);
+        assert_eq!(outbox.push(&[frame("d")], false), PushResult::Dropped);
         assert!(outbox.is_empty());
     }
 
     #[test]
     fn a_packet_beyond_the_limit_is_taken_alone_and_does_not_count_against_those_behind_it() {
         let outbox = Outbox::new(cost(&frame("a")));
-        assert_eq!(outbox.push(&[frame("a message"), frame("beyond the limit")], false), Pushed::TellActor);
-        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Queued);
+        assert_eq!(
+            outbox.push(&[frame("a message"), frame("beyond the limit")], false),
+            PushResult::TellActor
+        );
+        assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
-        assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), Pushed::Overflow);
+        assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), PushResult::Overflow);
     }
 
     #[test]
     fn a_volatile_packet_needs_a_writable_transport_and_an_empty_queue() {
         let outbox = Outbox::new(1000);
-        assert_eq!(outbox.push(&[frame("no GET")], true), Pushed::Dropped);
+        assert_eq!(outbox.push(&[frame("no GET")], true), PushResult::Dropped);
         outbox.set_writable(true);
-        assert_eq!(outbox.push(&[frame("a")], true), Pushed::TellActor);
-        assert_eq!(outbox.push(&[frame("b")], true), Pushed::Dropped);
+        assert_eq!(outbox.push(&[frame("a")], true), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("b")], true), PushResult::Dropped);
         assert_eq!(outbox.take_all().len(), 1);
-        assert_eq!(outbox.push(&[frame("the GET was answered")], true), Pushed::Dropped);
+        assert_eq!(outbox.push(&[frame("the GET was answered")], true), PushResult::Dropped);
     }
 
     #[test]
     fn one_pong_at_most_waits_for_a_client_that_only_pings() {
         let outbox = Outbox::new(20);
         let pong = Frame::control(&crate::engine::packet::Packet::Pong("".into()));
-        assert_eq!(outbox.push_pong(&pong), Pushed::TellActor);
-        assert_eq!(outbox.push_pong(&pong), Pushed::Dropped);
+        assert_eq!(outbox.push_pong(&pong), PushResult::TellActor);
+        assert_eq!(outbox.push_pong(&pong), PushResult::Dropped);
         assert_eq!(outbox.take_all().len(), 1);
         let _ = outbox.push(&[frame("fills the outbox")], false);
         outbox.end();
-        assert_eq!(outbox.push_pong(&pong), Pushed::Overflow);
+        assert_eq!(outbox.push_pong(&pong), PushResult::Overflow);
     }
 
     #[test]
@@ -291,8 +294,8 @@ mod tests {
         let outbox = Outbox::new(1000);
         let _ = outbox.push(&[frame("a")], false);
         outbox.end();
-        assert_eq!(outbox.push(&[frame("b")], false), Pushed::Dropped);
-        assert_eq!(outbox.push_control(&frame("2")), Pushed::Queued);
+        assert_eq!(outbox.push(&[frame("b")], false), PushResult::Dropped);
+        assert_eq!(outbox.push_control(&frame("2")), PushResult::Queued);
         assert_eq!(outbox.take_all().len(), 2);
     }
 

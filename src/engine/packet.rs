@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::error::PacketError;
-use super::handshake::Protocol;
+use super::protocol::Protocol;
 
 /// What an application sends and receives.
 ///

@@ -1,29 +1,16 @@
 //! The body of one poll or one POST: the packets of a payload, in the form of each version (engine.io protocol v4,
 //! "Payload encoding"; v3, "Payload").
 
+mod body;
 mod v3;
 mod v4;
 
-use bytes::Bytes;
-
 use super::error::PacketError;
 use super::frame::{Dialect, Frame};
-use super::handshake::Protocol;
 use super::packet::Packet;
+use super::protocol::Protocol;
 
-/// Packets on their way over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Payload {
-    pub(crate) bytes: Bytes,
-    /// `application/octet-stream`, which only version 3 knows.
-    pub(crate) binary: bool,
-}
-
-impl Payload {
-    pub(crate) const fn text(bytes: Bytes) -> Self {
-        Self { bytes, binary: false }
-    }
-}
+pub(crate) use body::Payload;
 
 /// Joins frames into the body of a poll.
 pub(crate) fn encode(frames: &[Frame], dialect: Dialect) -> Payload {
@@ -63,12 +50,6 @@ impl Iterator for Packets {
             Self::V3Binary(packets) => packets.next(),
         }
     }
-}
-
-/// A body as text.
-fn lossy(body: Bytes) -> bytestring::ByteString {
-    bytestring::ByteString::try_from(body.clone())
-        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
 }
 
 #[cfg(test)]

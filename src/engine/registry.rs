@@ -1,12 +1,10 @@
-//! The sessions this node owns, and the supervisors of their actors.
+//! The live sessions of this node.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::Notify;
 
 use super::session_ref::SessionRef;
@@ -58,7 +56,7 @@ impl<K: Send + 'static> Registry<K> {
     }
 }
 
-/// A session's place in the registry.
+/// The entry of a session in the registry. Dropping it removes the session.
 pub(crate) struct Registration<K: Send + 'static> {
     registry: Arc<Registry<K>>,
     id: SessionId,
@@ -70,71 +68,3 @@ impl<K: Send + 'static> Drop for Registration<K> {
         self.registry.left.notify_waiters();
     }
 }
-
-/// The supervisors of the session actors. Linking takes a lock and every exit is a message to the supervisor, so there
-/// are several.
-#[derive(Debug)]
-pub(crate) struct Supervisors {
-    shards: Vec<ActorRef<()>>,
-    next: AtomicUsize,
-}
-
-impl Supervisors {
-    /// Starts the supervisors.
-    ///
-    /// # Errors
-    ///
-    /// Only if the runtime is shutting down.
-    pub(crate) async fn start() -> Result<Self, ractor::SpawnErr> {
-        let mut shards = Vec::with_capacity(SHARDS);
-        for _ in 0..SHARDS {
-            shards.push(Actor::spawn(None, Supervisor, ()).await?.0);
-        }
-        Ok(Self { shards, next: AtomicUsize::new(0) })
-    }
-
-    pub(crate) fn next(&self) -> Option<ActorCell> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        self.shards.get(index).map(ActorRef::get_cell)
-    }
-
-    pub(crate) fn stop(&self) {
-        for shard in &self.shards {
-            shard.stop(None);
-        }
-    }
-}
-
-impl Drop for Supervisors {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Hears of every session that ends; only one that failed is news.
-struct Supervisor;
-
-impl Actor for Supervisor {
-    type Msg = ();
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<()>,
-        event: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(_, error) = event {
-            // A session that fails is a bug of ours: its client is cut off and reconnects, nothing else is touched.
-            tracing::error!(%error, "a session actor failed");
-        }
-        Ok(())
-    }
-}
-
-const SHARDS: usize = 16;

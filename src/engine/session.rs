@@ -10,86 +10,26 @@
 //! It holds no message: what goes to the client waits in an outbox beside it, and the session says when and
 //! where the outbox flows. Every input is followed by [`Session::poll_output`] until that returns `None`.
 
+mod heartbeat;
+mod output;
+mod probe;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::heartbeat::Heartbeat;
+use self::probe::Probe;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
-use super::handshake::{Protocol, Transport};
-use super::packet::{Message, Packet};
+use super::packet::Packet;
 use super::payload::{self, Packets, Payload};
+use super::protocol::{Protocol, Transport};
 use crate::id::SessionId;
 
-/// One GET, POST, WebSocket or stream of WebTransport of a session, as its caller numbers them. A number is used once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Conn(pub(crate) u32);
-
-/// What the session wants done, in this order.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// Append this packet to the outbox.
-    Send(Packet),
-    /// Answer a GET.
-    Poll(Conn, PollReply),
-    /// Answer a POST.
-    Post(Conn, PostReply),
-    /// Do this with a WebSocket, or a stream of WebTransport.
-    Socket(Conn, SocketOrder),
-    /// The application receives this.
-    Message(Message),
-    /// The session ended. Exactly once; nothing follows but replies to requests that still arrive.
-    Closed(CloseReason),
-}
-
-/// The answer to a GET. Each gets exactly one, unless its client aborts it first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PollReply {
-    /// 200 with everything in the outbox, which is not empty.
-    Flush,
-    /// 200 `6`.
-    Noop,
-    /// 200 `1`.
-    Close,
-    /// 200 with a `6` and a `1`.
-    NoopClose,
-    /// 400 without a body.
-    Refused,
-    /// 400 with [`HandshakeError::TransportMismatch`](super::HandshakeError::TransportMismatch).
-    Mismatch,
-    /// 400 with [`HandshakeError::UnknownSession`](super::HandshakeError::UnknownSession).
-    Unknown,
-}
-
-/// The answer to a POST. Each gets exactly one, unless its client aborts it first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PostReply {
-    /// 200 `ok`.
-    Ok,
-    /// 400 without a body.
-    Refused,
-    /// 413 without a body.
-    TooLarge,
-    /// 400 with [`HandshakeError::TransportMismatch`](super::HandshakeError::TransportMismatch).
-    Mismatch,
-    /// 400 with [`HandshakeError::UnknownSession`](super::HandshakeError::UnknownSession).
-    Unknown,
-}
-
-/// What to do with a WebSocket, or a stream of WebTransport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SocketOrder {
-    /// Write `3probe` and nothing else.
-    AnswerProbe,
-    /// From now on the outbox flows here.
-    Live,
-    /// Write what is in the outbox, then close without a code, and report the socket closed.
-    FlushThenClose,
-    /// Close without a code; the outbox is discarded.
-    Close,
-}
+pub(crate) use output::{ConnId, Output, PollReply, PostReply, StreamOrder};
 
 /// The session of one client.
 #[derive(Debug)]
@@ -99,11 +39,11 @@ pub(crate) struct Session {
     phase: Phase,
     transport: Transport,
     /// The WebSocket, or the stream of WebTransport, that carries the session; `None` on polling and once it is gone.
-    socket: Option<Conn>,
+    stream: Option<ConnId>,
     /// The GET that waits for something to send. While there is one, nothing is queued.
-    poll: Option<Conn>,
+    poll: Option<ConnId>,
     // Boxed: a session that idles on a WebSocket has neither.
-    post: Option<Box<Post>>,
+    post: Option<Box<PendingPost>>,
     probe: Option<Box<Probe>>,
     heartbeat: Heartbeat,
     /// The packets of a payload wait.
@@ -115,22 +55,22 @@ pub(crate) struct Session {
 
 // What the transports report.
 impl Session {
-    /// Opens a session over a WebSocket or WebTransport (`socket`), or over polling; then the GET of the handshake is
+    /// Opens a session over a WebSocket or WebTransport (`stream`), or over polling; then the GET of the handshake is
     /// its first poll.
     pub(crate) fn open(
         sid: SessionId,
         protocol: Protocol,
-        socket: Option<(Conn, Transport)>,
+        stream: Option<(ConnId, Transport)>,
         config: Arc<Config>,
         now: Instant,
     ) -> Self {
-        let over = socket.map_or(Transport::Polling, |(_, over)| over);
-        let conn = socket.map(|(conn, _)| conn);
+        let over = stream.map_or(Transport::Polling, |(_, over)| over);
+        let conn = stream.map(|(conn, _)| conn);
         let mut session = Self {
             protocol,
             phase: Phase::Open,
             transport: over,
-            socket: conn,
+            stream: conn,
             poll: None,
             post: None,
             probe: None,
@@ -141,14 +81,14 @@ impl Session {
             config,
         };
         session.send(handshake(sid, over, &session.config));
-        if let Some(socket) = conn {
-            session.order(socket, SocketOrder::Live);
+        if let Some(stream) = conn {
+            session.order(stream, StreamOrder::Live);
         }
         session
     }
 
     /// A GET arrived.
-    pub(crate) fn handle_poll(&mut self, conn: Conn, now: Instant) {
+    pub(crate) fn handle_poll(&mut self, conn: ConnId, now: Instant) {
         if let Phase::Closed { farewell } = &mut self.phase {
             let overtaken = farewell.take().is_some_and(|until| now < until);
             return self.answer_poll(conn, if overtaken { PollReply::Noop } else { PollReply::Unknown });
@@ -175,7 +115,7 @@ impl Session {
     }
 
     /// The client gave up on a GET before it was answered: what it was sent since cannot be known.
-    pub(crate) fn handle_poll_aborted(&mut self, conn: Conn) {
+    pub(crate) fn handle_poll_aborted(&mut self, conn: ConnId) {
         if self.poll == Some(conn) {
             self.poll = None;
             self.close(CloseReason::TransportError);
@@ -183,7 +123,7 @@ impl Session {
     }
 
     /// The headers of a POST arrived. One of the four inputs below follows, unless this answered it already.
-    pub(crate) fn handle_post(&mut self, conn: Conn) {
+    pub(crate) fn handle_post(&mut self, conn: ConnId) {
         if let Phase::Closed { .. } = self.phase {
             self.answer_post(conn, PostReply::Unknown);
         } else if self.transport != Transport::Polling {
@@ -193,21 +133,21 @@ impl Session {
             self.finish_post(PostReply::Refused);
             self.close(CloseReason::TransportError);
         } else {
-            self.post = Some(Box::new(Post { conn, body: None }));
+            self.post = Some(Box::new(PendingPost { conn, body: None }));
         }
     }
 
     /// The body of a POST arrived whole. Its packets are handled as [`poll_output`](Self::poll_output) asks
     /// for them.
-    pub(crate) fn handle_payload(&mut self, conn: Conn, payload: Payload, now: Instant) {
+    pub(crate) fn handle_payload(&mut self, conn: ConnId, payload: Payload, now: Instant) {
         let protocol = self.protocol;
         if let Some(post) = self.receiving(conn) {
-            post.body = Some(Body { packets: payload::decode(payload, protocol), arrived: now });
+            post.body = Some(PostedPayload { packets: payload::decode(payload, protocol), arrived: now });
         }
     }
 
     /// The client gave up on a POST before its body was complete.
-    pub(crate) fn handle_post_aborted(&mut self, conn: Conn) {
+    pub(crate) fn handle_post_aborted(&mut self, conn: ConnId) {
         if self.receiving(conn).is_some() {
             self.post = None;
             self.close(CloseReason::TransportError);
@@ -215,14 +155,14 @@ impl Session {
     }
 
     /// The body of a POST exceeds the limit. The session lives on.
-    pub(crate) fn handle_post_too_large(&mut self, conn: Conn) {
+    pub(crate) fn handle_post_too_large(&mut self, conn: ConnId) {
         if self.receiving(conn).is_some() {
             self.finish_post(PostReply::TooLarge);
         }
     }
 
     /// The body of a POST is of a type that the client may not send (`application/octet-stream` in version 4).
-    pub(crate) fn handle_post_invalid(&mut self, conn: Conn) {
+    pub(crate) fn handle_post_invalid(&mut self, conn: ConnId) {
         if self.receiving(conn).is_some() {
             self.finish_post(PostReply::Refused);
             self.close(CloseReason::TransportError);
@@ -231,30 +171,35 @@ impl Session {
 
     /// A WebSocket or WebTransport stream that names this session opened: it may probe for an upgrade, once at a time
     /// and only from polling.
-    pub(crate) fn handle_socket(&mut self, conn: Conn, over: Transport, now: Instant) {
+    pub(crate) fn handle_stream(&mut self, conn: ConnId, over: Transport, now: Instant) {
         let polling = self.phase == Phase::Open && self.transport == Transport::Polling;
         if polling && self.probe.is_none() {
             self.probe = Some(Box::new(Probe::new(conn, over, now + self.config.upgrade_timeout)));
         } else {
-            self.order(conn, SocketOrder::Close);
+            self.order(conn, StreamOrder::Close);
         }
     }
 
-    /// A WebSocket of this session received a frame.
-    pub(crate) fn handle_frame(&mut self, conn: Conn, frame: Result<Packet, PacketError>, now: Instant) {
+    /// A packet arrived on a stream of this session.
+    pub(crate) fn handle_packet_of(
+        &mut self,
+        conn: ConnId,
+        packet: Result<Packet, PacketError>,
+        now: Instant,
+    ) {
         if self.is_probing(conn) {
-            self.handle_probe(conn, frame, now);
-        } else if self.socket == Some(conn) {
-            self.handle_packet(frame, now);
+            self.handle_probe(conn, packet, now);
+        } else if self.stream == Some(conn) {
+            self.handle_packet(packet, now);
         }
     }
 
     /// A WebSocket is gone: after its client closed it (`clean`), or without.
-    pub(crate) fn handle_socket_closed(&mut self, conn: Conn, clean: bool) {
+    pub(crate) fn handle_stream_closed(&mut self, conn: ConnId, clean: bool) {
         if self.is_probing(conn) {
             self.probe = None;
-        } else if self.socket == Some(conn) {
-            self.socket = None;
+        } else if self.stream == Some(conn) {
+            self.stream = None;
             self.close(match (self.phase, clean) {
                 (Phase::Closing { .. }, _) => CloseReason::ForcedClose,
                 (_, true) => CloseReason::TransportClose,
@@ -288,8 +233,8 @@ impl Session {
             return self.close(CloseReason::ForcedClose);
         }
         self.phase = Phase::Closing { until: now + self.config.close_timeout };
-        if let Some(socket) = self.socket {
-            self.order(socket, SocketOrder::FlushThenClose);
+        if let Some(stream) = self.stream {
+            self.order(stream, StreamOrder::FlushThenClose);
         }
     }
 
@@ -354,7 +299,7 @@ impl Session {
     /// Whether a volatile packet has a chance: a GET waits, or a WebSocket is live (whose outbox knows if it
     /// is busy).
     pub(crate) fn is_writable(&self) -> bool {
-        self.phase == Phase::Open && (self.poll.is_some() || self.socket.is_some())
+        self.phase == Phase::Open && (self.poll.is_some() || self.stream.is_some())
     }
 
     /// Whether the session can be forgotten: closed, and no overtaken request is expected any more.
@@ -366,18 +311,18 @@ impl Session {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    fn is_probing(&self, conn: Conn) -> bool {
+    fn is_probing(&self, conn: ConnId) -> bool {
         self.probe.as_ref().is_some_and(|probe| probe.conn == conn)
     }
 
     /// The POST in progress, if it is this one and its body did not arrive yet.
-    fn receiving(&mut self, conn: Conn) -> Option<&mut Post> {
+    fn receiving(&mut self, conn: ConnId) -> Option<&mut PendingPost> {
         self.post.as_deref_mut().filter(|post| post.conn == conn && post.body.is_none())
     }
 
     /// Handles one packet of the POST in progress. Whether there was anything to do.
     fn handle_next_packet(&mut self) -> bool {
-        let Some(Post { body: Some(body), .. }) = self.post.as_deref_mut() else { return false };
+        let Some(PendingPost { body: Some(body), .. }) = self.post.as_deref_mut() else { return false };
         let arrived = body.arrived;
         match body.packets.next() {
             Some(packet) => self.handle_packet(packet, arrived),
@@ -424,11 +369,11 @@ impl Session {
     }
 
     /// A frame on the probing WebSocket. Whatever is no part of an upgrade ends the probe, not the session.
-    fn handle_probe(&mut self, conn: Conn, frame: Result<Packet, PacketError>, now: Instant) {
-        match (frame, &mut self.probe) {
+    fn handle_probe(&mut self, conn: ConnId, packet: Result<Packet, PacketError>, now: Instant) {
+        match (packet, &mut self.probe) {
             (Ok(Packet::Ping(data)), Some(probe)) if data == "probe" && !probe.answered => {
                 probe.answer(self.poll.is_some(), now);
-                self.order(conn, SocketOrder::AnswerProbe);
+                self.order(conn, StreamOrder::AnswerProbe);
             }
             (Ok(Packet::Upgrade), Some(probe)) => {
                 let (over, late) = (probe.over, probe.late);
@@ -439,21 +384,21 @@ impl Session {
     }
 
     /// Moves the session to the WebSocket, or the stream of WebTransport. `late`: a GET that is pending arrived after the probe was
-    /// answered; behind a balancer without memory it may have been sent after the `5` and have overtaken it,
+    /// answered; behind a stateless load balancer it may have been sent after the `5` and have overtaken it,
     /// so it is answered as one.
-    fn upgrade(&mut self, conn: Conn, over: Transport, late: bool, now: Instant) {
+    fn upgrade(&mut self, conn: ConnId, over: Transport, late: bool, now: Instant) {
         self.probe = None;
         if let Some(poll) = self.poll.take() {
             self.answer_poll(poll, if late { PollReply::Mismatch } else { PollReply::Close });
         }
         self.finish_post(PostReply::Mismatch);
         self.transport = over;
-        self.socket = Some(conn);
+        self.stream = Some(conn);
         self.queued = false;
         self.restart_heartbeat(now);
-        self.order(conn, SocketOrder::Live);
+        self.order(conn, StreamOrder::Live);
         if let Phase::Closing { .. } = self.phase {
-            self.order(conn, SocketOrder::FlushThenClose);
+            self.order(conn, StreamOrder::FlushThenClose);
         }
     }
 
@@ -462,7 +407,7 @@ impl Session {
     }
 
     fn beat(&mut self, now: Instant) {
-        if self.heartbeat.waiting() {
+        if self.heartbeat.is_waiting() {
             return self.close(CloseReason::PingTimeout);
         }
         self.heartbeat.await_pong(&self.config, now);
@@ -471,7 +416,7 @@ impl Session {
 
     fn drop_probe(&mut self) {
         if let Some(probe) = self.probe.take() {
-            self.order(probe.conn, SocketOrder::Close);
+            self.order(probe.conn, StreamOrder::Close);
         }
     }
 
@@ -493,8 +438,8 @@ impl Session {
         let received = self.post.as_ref().is_some_and(|post| post.body.is_some());
         self.finish_post(if received { PostReply::Ok } else { PostReply::Unknown });
         self.drop_probe();
-        if let Some(socket) = self.socket.take() {
-            self.order(socket, SocketOrder::Close);
+        if let Some(stream) = self.stream.take() {
+            self.order(stream, StreamOrder::Close);
         }
         self.queued = false;
         self.phase = Phase::Closed { farewell: None };
@@ -512,16 +457,16 @@ impl Session {
         self.handle_queued();
     }
 
-    fn answer_poll(&mut self, conn: Conn, reply: PollReply) {
+    fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {
         self.outputs.push_back(Output::Poll(conn, reply));
     }
 
-    fn answer_post(&mut self, conn: Conn, reply: PostReply) {
+    fn answer_post(&mut self, conn: ConnId, reply: PostReply) {
         self.outputs.push_back(Output::Post(conn, reply));
     }
 
-    fn order(&mut self, conn: Conn, order: SocketOrder) {
-        self.outputs.push_back(Output::Socket(conn, order));
+    fn order(&mut self, conn: ConnId, order: StreamOrder) {
+        self.outputs.push_back(Output::Stream(conn, order));
     }
 }
 
@@ -540,102 +485,15 @@ enum Phase {
 
 /// A POST that is not answered yet.
 #[derive(Debug)]
-struct Post {
-    conn: Conn,
-    body: Option<Body>,
+struct PendingPost {
+    conn: ConnId,
+    body: Option<PostedPayload>,
 }
 
 #[derive(Debug)]
-struct Body {
+struct PostedPayload {
     packets: Packets,
     arrived: Instant,
-}
-
-/// A WebSocket, or a stream of WebTransport, that may take the session over.
-#[derive(Debug)]
-struct Probe {
-    conn: Conn,
-    over: Transport,
-    until: Instant,
-    answered: bool,
-    /// When the pending GET is answered, so that the client can go on.
-    release: Option<Instant>,
-    /// Whether the latest GET arrived after the answer.
-    late: bool,
-}
-
-impl Probe {
-    const fn new(conn: Conn, over: Transport, until: Instant) -> Self {
-        Self { conn, over, until, answered: false, release: None, late: false }
-    }
-
-    fn answer(&mut self, poll_pending: bool, now: Instant) {
-        self.answered = true;
-        self.release = poll_pending.then(|| now + RELEASE);
-    }
-
-    fn poll_arrived(&mut self, now: Instant) {
-        if self.answered {
-            self.late = true;
-            self.release = Some(now + RELEASE);
-        }
-    }
-
-    fn releases(&mut self, now: Instant) -> bool {
-        self.release.take_if(|at| *at <= now).is_some()
-    }
-
-    fn next_timeout(&self) -> Instant {
-        self.release.map_or(self.until, |release| release.min(self.until))
-    }
-}
-
-/// Ping and pong: the server asks and the client answers; in version 3 the other way round.
-#[derive(Debug)]
-struct Heartbeat {
-    /// When the next ping is due, or what is awaited.
-    at: Instant,
-    awaiting: Option<Awaiting>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Awaiting {
-    Pong,
-    /// Another packet came first and gave the client its time once more; the next one will not.
-    PongAfterTraffic,
-    /// Version 3: the client's next ping, or any other packet.
-    Ping,
-}
-
-impl Heartbeat {
-    fn start(config: &Config, protocol: Protocol, now: Instant) -> Self {
-        match protocol {
-            Protocol::V4 => Self { at: now + config.ping_interval, awaiting: None },
-            Protocol::V3 => Self::await_ping(config, now),
-        }
-    }
-
-    fn await_ping(config: &Config, now: Instant) -> Self {
-        Self { at: now + config.ping_interval + config.ping_timeout, awaiting: Some(Awaiting::Ping) }
-    }
-
-    const fn waiting(&self) -> bool {
-        self.awaiting.is_some()
-    }
-
-    fn await_pong(&mut self, config: &Config, now: Instant) {
-        *self = Self { at: now + config.ping_timeout, awaiting: Some(Awaiting::Pong) };
-    }
-
-    fn refresh(&mut self, config: &Config, now: Instant) {
-        match self.awaiting {
-            Some(Awaiting::Pong) => {
-                *self = Self { at: now + config.ping_timeout, awaiting: Some(Awaiting::PongAfterTraffic) };
-            }
-            Some(Awaiting::Ping) => *self = Self::await_ping(config, now),
-            Some(Awaiting::PongAfterTraffic) | None => {}
-        }
-    }
 }
 
 /// Exactly these five keys in this order: the protocol's suite compares them.
@@ -655,9 +513,6 @@ fn handshake(sid: SessionId, over: Transport, config: &Config) -> Packet {
     )
 }
 
-/// How long after the answer to a probe a pending GET is released: Node's interval, and time enough for a
-/// real packet.
-const RELEASE: Duration = Duration::from_millis(100);
 /// How much later than its client's `1` a GET may arrive that was sent before it.
 const FAREWELL: Duration = Duration::from_millis(250);
 

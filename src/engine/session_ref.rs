@@ -1,4 +1,4 @@
-//! The address of a session: what others hold of it.
+//! The address of a session, through which other tasks reach it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,16 @@ use bytes::Bytes;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use super::actor::Message;
 use super::config::Config;
 use super::counters::Counters;
 use super::frame::{Dialect, Frame};
-use super::handshake::{Handshake, Known, Transport};
-use super::line::{Director, Line, Stage};
-use super::outbox::{Outbox, Pushed};
-use super::payload::Payload;
-use super::session::{Conn, PollReply, PostReply};
+use super::handshake::Handshake;
+use super::mailbox::{PollAnswer, PostBody, SessionMessage};
+use super::outbox::{Outbox, PushResult};
+use super::protocol::Transport;
+use super::session::{ConnId, PollReply, PostReply};
+use super::transport_stage::{Stage, StageCell, StageGuard};
+use super::verify::LiveSession;
 use crate::id::SessionId;
 
 /// Reaches one session from anywhere: sends packets, hands it requests, closes it.
@@ -27,9 +28,9 @@ use crate::id::SessionId;
 ///
 /// What it sends reaches the client in the order of the calls, at most once. See
 /// [`Application`](super::Application) for an example.
-pub struct SessionRef<K: Send + 'static>(Arc<Shared<K>>);
+pub struct SessionRef<K: Send + 'static>(Arc<Inner<K>>);
 
-struct Shared<K: Send + 'static> {
+struct Inner<K: Send + 'static> {
     id: SessionId,
     handshake: Arc<Handshake>,
     config: Arc<Config>,
@@ -37,7 +38,7 @@ struct Shared<K: Send + 'static> {
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
-    actor: OnceLock<ActorRef<Message<K>>>,
+    actor: OnceLock<ActorRef<SessionMessage<K>>>,
 }
 
 impl<K: Send + 'static> SessionRef<K> {
@@ -48,7 +49,7 @@ impl<K: Send + 'static> SessionRef<K> {
         config: Arc<Config>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Inner {
             id,
             handshake,
             outbox: Outbox::new(config.max_buffered),
@@ -60,8 +61,8 @@ impl<K: Send + 'static> SessionRef<K> {
         }))
     }
 
-    /// The session's actor introduces itself, once, when it starts.
-    pub(crate) fn bind(&self, actor: ActorRef<Message<K>>) {
+    /// Connects the reference with the session's actor, which calls this once, when it starts.
+    pub(crate) fn bind(&self, actor: ActorRef<SessionMessage<K>>) {
         // Only `pre_start` calls this, and an actor starts once.
         let _already_bound = self.0.actor.set(actor);
     }
@@ -89,7 +90,7 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// The `j` of a client that polls with script tags (JSONP).
     pub(crate) fn jsonp(&self) -> Option<&str> {
-        self.0.handshake.query_value("j").filter(|_| self.0.config.allow_eio3)
+        self.0.handshake.jsonp().filter(|_| self.0.config.allow_eio3)
     }
 
     /// The transport in use: changes once, when a polling session is upgraded.
@@ -99,9 +100,9 @@ impl<K: Send + 'static> SessionRef<K> {
         [Transport::Polling, Transport::WebTransport].into_iter().find(is).unwrap_or(Transport::WebSocket)
     }
 
-    /// What the verifier of a request needs to know.
-    pub(crate) fn known(&self) -> Known {
-        Known { transport: self.transport(), protocol: self.0.handshake.protocol() }
+    /// What the request for this session is compared with.
+    pub(crate) fn live(&self) -> LiveSession {
+        LiveSession { transport: self.transport(), protocol: self.0.handshake.protocol() }
     }
 
     pub(crate) fn set_transport(&self, transport: Transport) {
@@ -118,39 +119,39 @@ impl<K: Send + 'static> SessionRef<K> {
         self.send(&[Frame::message_binary(data)], false);
     }
 
-    /// The WebSocket `conn` never came to be.
-    pub(crate) fn lost(&self, conn: Conn) {
-        self.tell(Message::SocketClosed { conn, clean: true });
+    /// The upgrade to the WebSocket `conn` failed.
+    pub(crate) fn lost(&self, conn: ConnId) {
+        self.tell(SessionMessage::StreamClosed { conn, clean: true });
     }
 
     /// Appends the frames of one packet to the outbox; they stay adjacent.
     pub(crate) fn send(&self, frames: &[Frame], volatile: bool) {
         match self.0.outbox.push(frames, volatile) {
-            Pushed::TellActor => self.tell(Message::Queued),
-            Pushed::Overflow => {
+            PushResult::TellActor => self.tell(SessionMessage::Queued),
+            PushResult::Overflow => {
                 self.0.counters.slow_clients.increment();
-                self.tell(Message::Overflow);
+                self.tell(SessionMessage::Overflow);
             }
-            Pushed::Dropped if volatile => self.0.counters.volatile_dropped.increment(),
-            Pushed::Dropped => self.0.counters.late_dropped.increment(),
-            Pushed::Queued => {}
+            PushResult::Dropped if volatile => self.0.counters.volatile_dropped.increment(),
+            PushResult::Dropped => self.0.counters.late_dropped.increment(),
+            PushResult::Queued => {}
         }
     }
 
     /// Closes the session after what is queued has been sent. Nothing can be sent from now on.
     pub fn close(&self) {
         self.0.outbox.end();
-        self.tell(Message::Close);
+        self.tell(SessionMessage::Close);
     }
 
     /// Tells the application's part of the session something; dropped when the session is over.
     pub fn command(&self, command: K) {
-        self.tell(Message::Command(command));
+        self.tell(SessionMessage::Command(command));
     }
 
     /// The application has room again after it was busy ([`Client::is_busy`](super::Client::is_busy)).
     pub fn resume(&self) {
-        self.tell(Message::Resume);
+        self.tell(SessionMessage::Resume);
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -161,45 +162,45 @@ impl<K: Send + 'static> SessionRef<K> {
         &self.0.outbox
     }
 
-    /// A name for the next request or WebSocket of this session.
-    pub(crate) fn next_conn(&self) -> Conn {
-        Conn(self.0.next_conn.fetch_add(1, Ordering::Relaxed))
+    /// The number of the next request, WebSocket or WebTransport stream of this session.
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.0.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn tell(&self, message: Message<K>) {
+    pub(crate) fn tell(&self, message: SessionMessage<K>) {
         if let Some(actor) = self.0.actor.get() {
             // An actor that has stopped has nothing left to be told.
             let _stopped = actor.cast(message);
         }
     }
 
-    /// A GET: waits until there is something to answer. Dropping the future tells the session that the client went
+    /// Waits until there is something to answer a GET with. Dropping the future tells the session that the client went
     /// away.
-    pub(crate) async fn poll(&self) -> Answer<PollReply> {
+    pub(crate) async fn poll(&self) -> PollAnswer {
         let conn = self.next_conn();
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::Poll(conn, reply));
-        let mut pending = Pending { session: self, gone: Some(Message::PollAborted(conn)) };
-        let answer = answer.await.unwrap_or(Answer::Reply(PollReply::Unknown));
-        pending.gone = None;
+        self.tell(SessionMessage::Poll(conn, reply));
+        let mut abort = AbortOnDrop { session: self, message: Some(SessionMessage::PollAborted(conn)) };
+        let answer = answer.await.unwrap_or(PollAnswer::Reply(PollReply::Unknown));
+        abort.message = None;
         answer
     }
 
-    /// A POST whose headers arrived. The session may answer before the body does.
-    pub(crate) fn post(&self) -> Post<'_, K> {
+    /// A POST whose head arrived. The session may answer before the body arrives.
+    pub(crate) fn post(&self) -> PostInFlight<'_, K> {
         let conn = self.next_conn();
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::Post(conn, reply));
-        let pending = Pending { session: self, gone: Some(Message::PostAborted(conn)) };
-        Post { conn, answer, pending }
+        self.tell(SessionMessage::Post(conn, reply));
+        let abort = AbortOnDrop { session: self, message: Some(SessionMessage::PostAborted(conn)) };
+        PostInFlight { conn, answer, abort }
     }
 
-    /// A WebSocket, or a stream of WebTransport, with this session's id: the line its I/O task is to obey.
-    pub(crate) fn attach(&self, over: Transport) -> (Conn, Arc<Line>) {
+    /// Attaches a WebSocket or WebTransport stream to the session. Its I/O task obeys the stage.
+    pub(crate) fn attach(&self, over: Transport) -> (ConnId, Arc<StageCell>) {
         let conn = self.next_conn();
-        let line = Arc::new(Line::new(Stage::Waiting));
-        self.tell(Message::Socket(conn, over, Director(Arc::clone(&line))));
-        (conn, line)
+        let stage = Arc::new(StageCell::new(Stage::Waiting));
+        self.tell(SessionMessage::StreamOpened(conn, over, StageGuard(Arc::clone(&stage))));
+        (conn, stage)
     }
 }
 
@@ -215,55 +216,36 @@ impl<K: Send + 'static> fmt::Debug for SessionRef<K> {
     }
 }
 
-/// The answer of a session to an HTTP request.
-#[derive(Debug)]
-pub(crate) enum Answer<R> {
-    /// A payload for a GET: everything that was queued, or what the session says itself; and whether it may be
-    /// compressed: any of its packets may be.
-    Payload(Payload, bool),
-    Reply(R),
-}
-
-/// A POST under way.
-pub(crate) struct Post<'a, K: Send + 'static> {
-    conn: Conn,
+/// A POST in flight.
+pub(crate) struct PostInFlight<'a, K: Send + 'static> {
+    conn: ConnId,
     answer: oneshot::Receiver<PostReply>,
-    pending: Pending<'a, K>,
+    abort: AbortOnDrop<'a, K>,
 }
 
-/// How the body of a POST ended.
-#[derive(Debug)]
-pub(crate) enum PostBody {
-    Whole(Payload),
-    /// More than the limit: the session lives on.
-    TooLarge,
-    /// Bytes from a client that may send text only.
-    Invalid,
-}
-
-impl<K: Send + 'static> Post<'_, K> {
+impl<K: Send + 'static> PostInFlight<'_, K> {
     /// The session's answer; resolves early when the POST is refused whatever its body says.
     pub(crate) async fn answer(&mut self) -> PostReply {
         let reply = (&mut self.answer).await.unwrap_or(PostReply::Unknown);
-        self.pending.gone = None;
+        self.abort.message = None;
         reply
     }
 
     /// Hands over the body.
     pub(crate) fn body(&self, body: PostBody) {
-        self.pending.session.tell(Message::PostBody(self.conn, body));
+        self.abort.session.tell(SessionMessage::PostBody(self.conn, body));
     }
 }
 
-/// A request whose client may go away before it is answered.
-struct Pending<'a, K: Send + 'static> {
+/// Tells the session that the client of a request went away, unless the request was answered.
+struct AbortOnDrop<'a, K: Send + 'static> {
     session: &'a SessionRef<K>,
-    gone: Option<Message<K>>,
+    message: Option<SessionMessage<K>>,
 }
 
-impl<K: Send + 'static> Drop for Pending<'_, K> {
+impl<K: Send + 'static> Drop for AbortOnDrop<'_, K> {
     fn drop(&mut self) {
-        if let Some(message) = self.gone.take() {
+        if let Some(message) = self.message.take() {
             self.session.tell(message);
         }
     }

@@ -1,386 +1,179 @@
-//! One WebSocket of a session, or its stream of WebTransport: the I/O task that owns both halves of it.
+//! The frames of a WebSocket, as a server reads and writes them: RFC 6455, with the extension of RFC 7692 where it is
+//! negotiated.
 //!
-//! It reads frames for the session's actor and writes what the outbox holds, in batches of one vectored write. An idle
-//! WebSocket holds no buffer: reading goes through a scratch buffer of the thread, writing through shared frames.
+//! Reading is [`Decoder`]. Writing needs no state: a frame of the server is [`header`] and the payload as it is, or what
+//! [`Deflated`] made of it, so the payload of a broadcast is framed once and shared.
 
-pub(crate) mod codec;
+mod client_header;
+mod decoder;
+mod deflate;
+mod extension;
+#[cfg(test)]
+mod oracle;
+mod upgrade;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::ops::Deref;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use bytes::Bytes;
 
-use self::codec::{Decoder, Incoming, Violation};
-use super::actor::Message;
-use super::error::PacketError;
-use super::frame::{Dialect, Frame};
-use super::line::{Line, Stage};
-use super::packet::Packet;
-use super::session::Conn;
-use super::session_ref::SessionRef;
-use super::webtransport;
+pub(crate) use decoder::{Decoder, Incoming};
+pub(crate) use deflate::{Deflated, LEVEL, STEP, deflate};
+pub(crate) use extension::accept_deflate;
+pub(crate) use upgrade::check_upgrade;
 
-/// What a WebSocket runs over: a TCP connection, TLS, or a stream from another node; and a stream of WebTransport.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// What the client and this node agreed on for one WebSocket.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    /// The client asked for text on this WebSocket, whatever it asked for on its polls.
-    pub(crate) base64: bool,
-    /// Messages may be deflated, both ways.
-    pub(crate) deflate: bool,
-}
-
-/// Serves `stream` until the session or the client closes it, and tells the session how it ended.
-pub(crate) fn serve<K: Send + 'static>(
-    stream: Box<dyn Stream>,
-    session: SessionRef<K>,
-    conn: Conn,
-    line: Arc<Line>,
-    terms: Terms,
-) -> impl Future<Output = ()> + Send {
-    let config = session.config();
-    let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
-    let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
-    let framing = Framing::WebSocket(Decoder::new(config.max_payload).with_deflate(terms.deflate));
-    run(stream, session, conn, line, (framing, dialect))
-}
-
-/// Serves a stream that is framed in either way.
-pub(crate) fn run<K: Send + 'static>(
-    stream: Box<dyn Stream>,
-    session: SessionRef<K>,
-    conn: Conn,
-    line: Arc<Line>,
-    (framing, dialect): (Framing, Dialect),
-) -> impl Future<Output = ()> + Send {
-    let mut socket = WebSocket {
-        stream,
-        framing,
-        batch: VecDeque::new(),
-        outgoing: Outgoing::default(),
-        probing: line.stage() == Stage::Waiting,
-        dialect,
-        session,
-        conn,
-        line,
-    };
-    async move {
-        let end = poll_fn(|cx| socket.poll(cx)).await;
-        // Boxed, so that no idle WebSocket has room for what an ending needs.
-        Box::pin(socket.end(end)).await;
-    }
-}
-
-struct WebSocket<K: Send + 'static> {
-    stream: Box<dyn Stream>,
-    framing: Framing,
-    /// Taken out of the outbox, and not yet on its way: it may have to be deflated first.
-    batch: VecDeque<Frame>,
-    outgoing: Outgoing,
-    /// Opened for a session of another transport, whose probe was not answered yet.
-    probing: bool,
-    dialect: Dialect,
-    session: SessionRef<K>,
-    conn: Conn,
-    line: Arc<Line>,
-}
-
-/// How packets lie on the stream, and what was read of the next one.
-pub(crate) enum Framing {
-    WebSocket(Decoder),
-    WebTransport(webtransport::codec::Decoder),
-}
-
-/// Why a WebSocket ends, and what is still to be written.
-enum End {
-    /// The session closes it after what is queued.
-    Flush,
-    /// The session closes it now.
+/// What a frame carries. A continuation is no value of its own: it carries what its message began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    /// UTF-8 text.
+    Text,
+    /// Bytes.
+    Binary,
+    /// The end, with an optional code and reason.
     Close,
-    /// The client closed it with this code.
-    Closed(Option<u16>),
-    /// The client broke the protocol.
-    Violation(Violation),
-    /// The connection is gone.
-    Lost,
+    /// Asks for a pong with the same payload.
+    Ping,
+    /// The answer to a ping.
+    Pong,
 }
 
-impl<K: Send + 'static> WebSocket<K> {
-    /// Reads and writes until there is a reason to end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            // First of all: a change after this look wakes the task.
-            let (stage, paused) = self.line.poll(cx);
-            match stage {
-                Stage::Waiting => {}
-                Stage::Flushing => return Poll::Ready(End::Flush),
-                Stage::Closed => return Poll::Ready(End::Close),
-                Stage::Probed | Stage::Live => self.refill(stage, cx),
-            }
-            match self.outgoing.poll_write(&mut self.stream, cx) {
-                Poll::Ready(Ok(wrote)) if wrote => continue,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
-                Poll::Ready(Ok(_)) | Poll::Pending => {}
-            }
-            if paused {
-                return Poll::Pending;
-            }
-            match self.poll_read(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {}
-                Poll::Ready(Some(end)) => return Poll::Ready(end),
-            }
-        }
+impl Opcode {
+    const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
-    /// Takes the next batch out of the outbox; a probing WebSocket gets its answer and nothing else.
-    fn refill(&mut self, stage: Stage, cx: &Context<'_>) {
-        if self.probing {
-            self.probing = false;
-            self.push(Frame::control(&Packet::Pong("probe".into())));
-        }
-        if stage == Stage::Live && self.outgoing.is_empty() {
-            if self.batch.is_empty() {
-                self.batch = self.session.outbox().take_batch(WRITE_BATCH);
-            }
-            self.outgoing.chunks.reserve(self.batch.len());
-            if !self.push_batch() {
-                // Others may run before the next step.
-                cx.waker().wake_by_ref();
-            }
-        }
-    }
-
-    /// Sends the batch on its way, up to a frame that is still being deflated; whether there was none.
-    fn push_batch(&mut self) -> bool {
-        while let Some(frame) = self.batch.front() {
-            if !frame.deflate(self.dialect) {
-                return false;
-            }
-            if let Some(frame) = self.batch.pop_front() {
-                self.push(frame);
-            }
-        }
-        true
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let parts = match self.framing {
-            Framing::WebSocket(_) => frame.websocket(self.dialect),
-            Framing::WebTransport(_) => frame.webtransport(),
-        };
-        self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
-    }
-
-    /// Reads once and hands what came to the actor.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(Some(End::Lost)),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(self.hung_up())),
-                Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
-            }
-        })
-    }
-
-    /// The end of the stream: a WebSocket says goodbye before it, WebTransport just ends.
-    fn hung_up(&self) -> End {
-        match self.framing {
-            Framing::WebSocket(_) => End::Lost,
-            Framing::WebTransport(_) => End::Closed(None),
-        }
-    }
-
-    fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
-        let mut packets = Vec::new();
-        let mut end = None;
-        let decoder = match &mut self.framing {
-            Framing::WebSocket(decoder) => decoder,
-            Framing::WebTransport(decoder) => {
-                packets.extend(decoder.feed(bytes));
-                self.hand_over(packets);
-                return None;
-            }
-        };
-        for incoming in decoder.feed(bytes) {
-            match incoming {
-                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, self.dialect.protocol)),
-                Ok(Incoming::Binary(data)) => {
-                    packets.push(Packet::decode_binary(data, self.dialect.protocol));
-                }
-                Ok(Incoming::Ping(data)) => self.outgoing.pong(codec::pong_frame(&data)),
-                Ok(Incoming::Pong) => {}
-                Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),
-                Err(violation) => end = Some(End::Violation(violation)),
-            }
-        }
-        self.hand_over(packets);
-        end
-    }
-
-    /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
-    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>) {
-        if !packets.is_empty() {
-            self.line.pause();
-            self.session.tell(Message::Frames(self.conn, packets));
-        }
-    }
-
-    async fn end(mut self, end: End) {
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
-        let clean = match end {
-            End::Violation(_) => false,
-            // As in Node, a WebSocket that breaks off was closed by its client.
-            End::Lost => matches!(self.framing, Framing::WebSocket(_)),
-            End::Flush | End::Close | End::Closed(_) => true,
-        };
-        self.session.tell(Message::SocketClosed { conn: self.conn, clean });
-        if matches!(flushed, Ok(Ok(()))) {
-            // Reading until the client hangs up, too, keeps the close frame from being lost to a reset.
-            let _gone = tokio::time::timeout(LINGER, self.drain()).await;
-        }
-    }
-
-    /// Writes what is still due and the close frame.
-    async fn finish(&mut self, end: &End) -> io::Result<()> {
-        let code = match end {
-            End::Lost => return Err(io::ErrorKind::ConnectionReset.into()),
-            End::Flush => {
-                self.flush_outbox().await?;
-                None
-            }
-            End::Close => None,
-            End::Closed(code) => *code,
-            End::Violation(violation) => Some(violation.close_code()),
-        };
-        if let Framing::WebSocket(_) = self.framing {
-            self.outgoing.raw(codec::close_frame(code));
-        }
-        self.flush().await?;
-        self.stream.shutdown().await
-    }
-
-    async fn flush_outbox(&mut self) -> io::Result<()> {
-        loop {
-            while !self.push_batch() {
-                tokio::task::yield_now().await;
-            }
-            self.flush().await?;
-            self.batch = self.session.outbox().take_batch(WRITE_BATCH);
-            if self.batch.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        while poll_fn(|cx| self.outgoing.poll_write(&mut self.stream, cx)).await? {}
-        Ok(())
-    }
-
-    async fn drain(&mut self) {
-        let mut void = [0; 512];
-        while matches!(self.stream.read(&mut void).await, Ok(1..)) {}
-    }
-}
-
-/// Bytes on their way to the client: at most one batch, and one pong.
-#[derive(Default)]
-struct Outgoing {
-    chunks: VecDeque<Bytes>,
-    /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
-    pong: Option<Bytes>,
-}
-
-impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
-    }
-
-    fn raw(&mut self, frame: Bytes) {
-        self.chunks.push_back(frame);
-    }
-
-    fn pong(&mut self, frame: Bytes) {
-        self.pong = Some(frame);
-    }
-
-    /// One vectored write of as much as possible; `false` if there is nothing left to write.
-    fn poll_write(
-        &mut self,
-        stream: &mut (dyn AsyncWrite + Send + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
-        if self.chunks.is_empty() {
-            self.chunks.extend(self.pong.take());
-        }
-        if self.chunks.is_empty() {
-            self.rest();
-            return Pin::new(stream).poll_flush(cx).map_ok(|()| false);
-        }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(chunk);
-        }
-        let used = slices.get(..self.chunks.len().min(SLICES)).unwrap_or_default();
-        match Pin::new(stream).poll_write_vectored(cx, used) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(written)) => {
-                self.advance(written);
-                Poll::Ready(Ok(true))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        while let Some(chunk) = self.chunks.front_mut() {
-            if written < chunk.len() {
-                chunk.advance(written);
-                return;
-            }
-            written -= chunk.len();
-            self.chunks.pop_front();
-        }
-    }
-
-    /// Gives the memory of a large batch back.
-    fn rest(&mut self) {
-        if self.chunks.capacity() > 0 {
-            self.chunks = VecDeque::new();
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
         }
     }
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_CHUNK].into_boxed_slice());
+/// Why a client is cut off: it broke RFC 6455, or a limit. Nothing it sends afterwards is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Violation {
+    /// A message, over all its fragments, is longer than allowed. Known from a header, before its payload arrives.
+    #[error("the message is too big")]
+    TooBig,
+    /// A text message or the reason of a close is not UTF-8 (§8.1).
+    #[error("text that is not UTF-8")]
+    InvalidUtf8,
+    /// A message that does not inflate (RFC 7692 §7.2.2).
+    #[error("a message that does not inflate")]
+    Corrupt,
+    /// Everything else, in words.
+    #[error("{0}")]
+    Protocol(&'static str),
 }
 
-/// One read: large enough that a burst of small messages takes one system call.
-const READ_CHUNK: usize = 64 * 1024;
+impl Violation {
+    /// The code to close with (§7.4.1).
+    pub(crate) const fn close_code(self) -> u16 {
+        match self {
+            Self::TooBig => 1009,
+            // As Node's `ws` for both.
+            Self::InvalidUtf8 | Self::Corrupt => 1007,
+            Self::Protocol(_) => 1002,
+        }
+    }
+}
 
-/// One write: what the kernel's default send buffer takes at once.
-const WRITE_BATCH: usize = 64 * 1024;
+/// The header of an unfragmented, unmasked frame; derefs to its 2, 4 or 10 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    bytes: [u8; 10],
+    length: usize,
+}
 
-/// Parts per vectored write; the kernel's own limit is 1024.
-const SLICES: usize = 64;
+/// The header of the server's frame with `length` bytes of payload. Allocates nothing.
+pub(crate) fn header(opcode: Opcode, length: usize) -> Header {
+    let [.., a, b, c, d, e, f, g, h] = (length as u64).to_be_bytes();
+    let first = FIN | opcode.bits();
+    match length {
+        0..=125 => Header { bytes: [first, h, 0, 0, 0, 0, 0, 0, 0, 0], length: 2 },
+        126..=0xffff => Header { bytes: [first, 126, g, h, 0, 0, 0, 0, 0, 0], length: 4 },
+        _ => Header { bytes: [first, 127, a, b, c, d, e, f, g, h], length: 10 },
+    }
+}
 
-/// How long a client may take to accept what is queued when its session closes; Node's `ws` waits as long.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The header of a frame whose payload is deflated (RFC 7692 §6).
+fn deflated_header(opcode: Opcode, length: usize) -> Header {
+    let mut header = header(opcode, length);
+    let [first, ..] = &mut header.bytes;
+    *first |= DEFLATED;
+    header
+}
 
-/// How long a client may take to hang up after the close frame.
-const LINGER: Duration = Duration::from_secs(5);
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// A whole frame of the server in one buffer.
+pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let header = header(opcode, payload.len());
+    let mut frame = Vec::with_capacity(header.len() + payload.len());
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// The close frame; without a code the client reports 1005, as with Node.
+pub(crate) fn close_frame(code: Option<u16>) -> Bytes {
+    match code {
+        Some(code) => frame(Opcode::Close, &code.to_be_bytes()),
+        None => frame(Opcode::Close, &[]),
+    }
+}
+
+/// The answer to [`Incoming::Ping`], whose payload is at most 125 bytes.
+pub(crate) fn pong_frame(payload: &[u8]) -> Bytes {
+    frame(Opcode::Pong, payload)
+}
+
+/// The first bit of a frame: the last fragment of its message.
+const FIN: u8 = 0x80;
+
+/// The second bit of the first frame of a message: it is deflated.
+const DEFLATED: u8 = 0x40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_has_the_shortest_form_of_its_length() {
+        for (length, bytes) in [
+            (0, &[0x82, 0][..]),
+            (125, &[0x82, 125]),
+            (126, &[0x82, 126, 0, 126]),
+            (0xffff, &[0x82, 126, 0xff, 0xff]),
+            (0x1_0000, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+            (0x1234_5678, &[0x82, 127, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78]),
+        ] {
+            assert_eq!(&*header(Opcode::Binary, length), bytes, "{length}");
+        }
+    }
+
+    #[test]
+    fn frames_of_the_server_are_final_and_unmasked() {
+        assert_eq!(&*frame(Opcode::Text, b"4hi"), b"\x81\x034hi");
+        assert_eq!(&*close_frame(None), b"\x88\x00");
+        assert_eq!(&*close_frame(Some(1009)), b"\x88\x02\x03\xf1");
+        assert_eq!(&*pong_frame(b"x"), b"\x8a\x01x");
+        assert_eq!(&*frame(Opcode::Ping, b""), b"\x89\x00");
+    }
+
+    #[test]
+    fn each_violation_has_its_close_code() {
+        assert_eq!(Violation::TooBig.close_code(), 1009);
+        assert_eq!(Violation::InvalidUtf8.close_code(), 1007);
+        assert_eq!(Violation::Protocol("").close_code(), 1002);
+    }
+}

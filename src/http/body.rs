@@ -1,16 +1,16 @@
-//! The body of a response: bytes of our own, compressed on the way if need be, or a stream from the node that owns the
-//! session.
+//! The body of a response: bytes of this node, which may be compressed as they leave, or a stream from the node that owns
+//! the session.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::compression::{Coding, Compressing};
 
-/// The body of every response of a node.
+/// The body of every response of a node. Make one from anything that converts to [`Bytes`], such as a `String`.
 ///
 /// ```
 /// use socketmesh::http::Body;
@@ -28,16 +28,19 @@ enum Content {
     Compressed(Box<Compressing>),
     Forwarded {
         body: Incoming,
-        _connection: AbortOnDrop,
+        _connection: ConnectionTask,
     },
 }
+
+/// The task that drives the connection to another node. Dropping it ends the connection.
+pub(crate) type ConnectionTask = AbortOnDropHandle<hyper::Result<()>>;
 
 impl Body {
     pub(crate) const fn empty() -> Self {
         Self(Content::Empty)
     }
 
-    /// The same, if these are bytes of our own, compressed.
+    /// Compresses the body, unless it comes from another node.
     pub(super) fn compressed(self, coding: Coding) -> Self {
         match self.0 {
             Content::Full(bytes) => Self(Content::Compressed(Box::new(Compressing::new(coding, bytes)))),
@@ -45,8 +48,8 @@ impl Body {
         }
     }
 
-    /// A response of another node; dropping the body ends the connection it comes over.
-    pub(crate) const fn forwarded(body: Incoming, connection: AbortOnDrop) -> Self {
+    /// The body of a response of another node. Dropping it ends the connection it comes over.
+    pub(crate) const fn forwarded(body: Incoming, connection: ConnectionTask) -> Self {
         Self(Content::Forwarded { body, _connection: connection })
     }
 }
@@ -100,15 +103,5 @@ impl HttpBody for Body {
             Content::Compressed(_) => SizeHint::default(),
             Content::Forwarded { body, .. } => body.size_hint(),
         }
-    }
-}
-
-/// Ends a task with whatever needs it.
-#[derive(Debug)]
-pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

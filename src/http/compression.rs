@@ -2,12 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use flate2::{Compress, FlushCompress};
-use hyper::Response;
-use hyper::body::Body as _;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
-use super::body::Body;
-use crate::engine::websocket::codec::{LEVEL, STEP, deflate};
+use crate::engine::websocket::{LEVEL, STEP, deflate};
 
 /// How an answer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +49,6 @@ impl Coding {
             encoded.extend_from_slice(&part);
         }
         encoded.freeze()
-    }
-}
-
-/// Compresses the body of an answer of at least `threshold` bytes, if the client wants that. It leaves in chunks, without
-/// its length.
-pub(super) fn compress(request: &HeaderMap, threshold: usize, response: &mut Response<Body>) {
-    let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
-    if let Some(coding) = Coding::wanted(request).filter(|_| is_long) {
-        let body = std::mem::take(response.body_mut());
-        *response.body_mut() = body.compressed(coding);
-        response.headers_mut().insert(CONTENT_ENCODING, coding.header());
     }
 }
 

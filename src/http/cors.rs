@@ -124,7 +124,7 @@ impl Cors {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
-        self.allow(request, headers);
+        self.allow(request.get(ORIGIN), headers);
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
         if let Some(allowed) = &self.allowed_headers {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
@@ -140,25 +140,26 @@ impl Cors {
         response
     }
 
-    /// Adds to any other answer, errors and 101 included.
-    pub(crate) fn apply(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        self.allow(request, response);
+    /// Adds the headers of CORS to the answer to any other request, errors and 101 included. `origin` is the header of the
+    /// request.
+    pub(crate) fn apply(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+        self.allow(origin, response);
         if let Some(exposed) = &self.exposed_headers {
             response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
         }
     }
 
-    fn allow(&self, request: &HeaderMap, response: &mut HeaderMap) {
+    fn allow(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         match &self.origin {
             Origin::Any => {
                 response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             }
-            Origin::Exactly(origin) => {
-                response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            Origin::Exactly(allowed) => {
+                response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
                 vary(response, "Origin");
             }
             Origin::Matching(allows) => {
-                if let Some(origin) = request.get(ORIGIN)
+                if let Some(origin) = origin
                     && origin.to_str().is_ok_and(|origin| allows(origin))
                 {
                     response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -225,7 +226,7 @@ mod tests {
         let cors = Cors::origins(["http://a", "http://b"]);
         for (origin, allowed) in [("http://a", true), ("http://b", true), ("http://c", false)] {
             let mut response = HeaderMap::new();
-            cors.apply(&request(origin), &mut response);
+            cors.apply(request(origin).get(ORIGIN), &mut response);
             assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN).is_some(), allowed, "{origin}");
             assert_eq!(header(&response, VARY), Some("Origin"));
         }
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn any_origin_needs_no_vary() {
         let mut response = HeaderMap::new();
-        Cors::any().apply(&request("http://a"), &mut response);
+        Cors::any().apply(request("http://a").get(ORIGIN), &mut response);
         assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN), Some("*"));
         assert_eq!(header(&response, VARY), None);
     }

@@ -1,22 +1,16 @@
-//! A request or upgrade for a session that another node owns, carried there over a stream of the mesh.
+//! Forwards a request or upgrade to the node that owns the session, over a stream of the mesh.
 
-use bytes::Bytes;
-use hyper::body::Body as HttpBody;
 use hyper::{Request, Response};
 
 use super::body::Body;
-use super::exchange::exchange;
-use super::{BoxError, reply};
+use super::drain_body::DrainBody;
+use super::{proxy, reply};
 use crate::cluster::{Mesh, OpenError};
 use crate::id::NodeId;
 
-/// Answers `request` with what `owner` answers; 503 if it cannot be reached.
-pub(crate) async fn forward<B>(cluster: &Mesh, owner: &NodeId, request: Request<B>) -> Response<Body>
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    match carry(cluster, owner, request).await {
+/// Answers `request` with what `owner` answers; with 503 if `owner` cannot be reached.
+pub(crate) async fn forward(cluster: &Mesh, owner: &NodeId, request: Request<DrainBody>) -> Response<Body> {
+    match try_forward(cluster, owner, request).await {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(peer = %owner, %error, "a request could not be forwarded");
@@ -25,20 +19,20 @@ where
     }
 }
 
-async fn carry<B>(cluster: &Mesh, owner: &NodeId, request: Request<B>) -> Result<Response<Body>, ForwardError>
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+async fn try_forward(
+    cluster: &Mesh,
+    owner: &NodeId,
+    request: Request<DrainBody>,
+) -> Result<Response<Body>, ForwardError> {
     let stream = cluster.open(owner).await?;
-    let (response, splice) = exchange(stream, request).await?;
+    let (response, splice) = proxy::send(stream, request).await?;
     if let Some(splice) = splice {
         tokio::spawn(splice.run());
     }
     Ok(response)
 }
 
-/// Why a request did not get an answer of the owner.
+/// Why the owner of the session did not answer.
 #[derive(Debug, thiserror::Error)]
 enum ForwardError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Where a node that serves itself listens, and how patient it is with whoever connects.
+//! Where a node that serves its clients itself listens, and the limits of its connections.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 
 use super::tls::Tls;
 
-/// A TCP listener with what else there is to say about its connections. Every one of them speaks HTTP/1.1 or HTTP/2, as
-/// its client chooses; a [`TcpListener`] is one with the defaults.
+/// A TCP listener with TLS and the limits of its connections. Clients choose HTTP/1.1 or HTTP/2. A [`TcpListener`]
+/// converts into one without TLS and with the default limits.
 ///
 /// ```no_run
 /// use socketmesh::http::{Certificate, Listener, Tls};
@@ -19,16 +19,16 @@ use super::tls::Tls;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "a listener is nothing until a node serves it"]
+#[must_use = "a listener does nothing until a node serves it"]
 pub struct Listener {
     pub(crate) tcp: TcpListener,
     pub(crate) tls: Option<Tls>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ConnectionLimits,
 }
 
-/// What a client may take: time and connections.
+/// How many connections there may be, and how long a client may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct ConnectionLimits {
     pub(crate) connections: usize,
     pub(crate) head: Duration,
     pub(crate) write: Duration,
@@ -37,26 +37,26 @@ pub(crate) struct Limits {
 impl Listener {
     /// Listens at `tcp` without TLS.
     pub const fn new(tcp: TcpListener) -> Self {
-        let limits = Limits { connections: CONNECTIONS, head: HEAD_TIMEOUT, write: WRITE_TIMEOUT };
+        let limits = ConnectionLimits { connections: CONNECTIONS, head: HEAD_TIMEOUT, write: WRITE_TIMEOUT };
         Self { tcp, tls: None, limits }
     }
 
-    /// Serves over TLS only. A client has 10 s for its handshake, or the time for a head if that is shorter; beyond 4096
-    /// handshakes under way, further clients are turned away.
+    /// Serves over TLS only. A client has 10 s for its handshake, or the [head timeout](Self::head_timeout) if that is
+    /// shorter. While 4096 handshakes are in progress, further connections are closed.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// How many HTTP connections are served at once, WebSockets aside; further ones wait to be accepted. Default
+    /// How many HTTP connections are served at once; further ones wait to be accepted. WebSockets do not count. Default
     /// 100 000.
     pub const fn max_connections(mut self, most: usize) -> Self {
         self.limits.connections = most;
         self
     }
 
-    /// How long a client may take to send the head of a request, and how long its connection may be kept between two.
-    /// Default 30 s. Node: `headersTimeout`, 60 s, and `keepAliveTimeout`, 5 s.
+    /// How long a client may take to send the head of a request, and how long its connection may idle between two
+    /// requests. Default 30 s. Node: `headersTimeout`, 60 s, and `keepAliveTimeout`, 5 s.
     pub const fn head_timeout(mut self, most: Duration) -> Self {
         self.limits.head = most;
         self
@@ -76,10 +76,11 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Plain HTTP connections served at once; WebSockets are not counted, they are bounded by file descriptors.
+/// WebSockets do not count; file descriptors bound them.
 const CONNECTIONS: usize = 100_000;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// nginx's `send_timeout` is 60 s; a poll that is not taken for longer than this has lost its session to the heartbeat.
+/// nginx's `send_timeout` is 60 s. A client that takes nothing of a poll for longer than this has lost its session to the
+/// heartbeat.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

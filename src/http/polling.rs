@@ -1,23 +1,26 @@
 //! Long-polling: the GETs and POSTs of a session (behaviour as Node's `transports/polling.ts`).
 
+use std::mem;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body as HttpBody;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::body::Body as _;
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::Body;
-use super::{compression, jsonp, reply};
+use super::compression::Coding;
+use super::drain_body::DrainBody;
+use super::{jsonp, reply};
 use crate::engine::{
-    Answer, Compression, HandshakeError, Payload, PollReply, PostBody, PostReply, Protocol, SessionRef,
+    HandshakeError, Payload, PollAnswer, PollReply, PostBody, PostReply, Protocol, SessionRef,
 };
 
 /// Answers a request of a polling session.
-pub(crate) async fn respond<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
-where
-    K: Send + 'static,
-    B: HttpBody<Data = Bytes> + Unpin,
-{
+pub(crate) async fn respond<K: Send + 'static>(
+    session: &SessionRef<K>,
+    request: Request<DrainBody>,
+) -> Response<Body> {
     match *request.method() {
         Method::GET => poll(session, request.headers()).await,
         Method::POST => post(session, request).await,
@@ -25,15 +28,17 @@ where
     }
 }
 
-/// Answers the GET that opened a session, or one that waits for packets.
+/// Answers a GET with the next packets of the session; waits until there are some.
 pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &HeaderMap) -> Response<Body> {
     let (payload, compress) = match session.poll().await {
-        Answer::Payload(payload, compress) => (payload, compress),
-        Answer::Reply(PollReply::Mismatch) => {
+        PollAnswer::Payload { payload, compress } => (payload, compress),
+        PollAnswer::Reply(PollReply::Mismatch) => {
             return reply::refusal(&HandshakeError::TransportMismatch, false);
         }
-        Answer::Reply(PollReply::Unknown) => return reply::refusal(&HandshakeError::UnknownSession, false),
-        Answer::Reply(_) => return reply::empty(StatusCode::BAD_REQUEST),
+        PollAnswer::Reply(PollReply::Unknown) => {
+            return reply::refusal(&HandshakeError::UnknownSession, false);
+        }
+        PollAnswer::Reply(_) => return reply::empty(StatusCode::BAD_REQUEST),
     };
     let mut response = match session.jsonp() {
         Some(j) => {
@@ -44,18 +49,24 @@ pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &H
         None if payload.binary => ok(headers, OCTETS, payload.bytes),
         None => ok(headers, "text/plain; charset=UTF-8", payload.bytes),
     };
-    // By the owner, who knows what wants it; and the way to the edge is shorter for it.
-    if let Some(Compression { threshold }) = session.config().http_compression.filter(|_| compress) {
-        compression::compress(headers, threshold, &mut response);
+    // The owner compresses, because it knows which packets may be, and less travels to the edge.
+    if let Some(compression) = session.config().http_compression.filter(|_| compress) {
+        compress_if_wanted(headers, compression.threshold, &mut response);
     }
     response
 }
 
-async fn post<K, B>(session: &SessionRef<K>, request: Request<B>) -> Response<Body>
-where
-    K: Send + 'static,
-    B: HttpBody<Data = Bytes> + Unpin,
-{
+/// Compresses an answer of at least `threshold` bytes if the client wants that. It leaves in chunks, without its length.
+fn compress_if_wanted(request: &HeaderMap, threshold: usize, response: &mut Response<Body>) {
+    let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
+    if let Some(coding) = Coding::wanted(request).filter(|_| is_long) {
+        let body = mem::take(response.body_mut());
+        *response.body_mut() = body.compressed(coding);
+        response.headers_mut().insert(CONTENT_ENCODING, coding.header());
+    }
+}
+
+async fn post<K: Send + 'static>(session: &SessionRef<K>, request: Request<DrainBody>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut post = session.post();
     let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);
@@ -63,11 +74,11 @@ where
     let text_only = form || session.handshake().protocol() == Protocol::V4;
     let limit = session.config().max_payload;
     let ended = tokio::select! {
-        // Refused, or the session closed: whatever the body says.
+        // The request is refused or the session closed, whatever the body holds.
         answer = post.answer() => return answered(&parts.headers, &answer),
         body = read(body, limit) => match body {
             _ if binary && text_only => PostBody::Invalid,
-            // The client went away: dropping the POST tells the session.
+            // The client went away. Dropping the POST tells the session.
             Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
             Err(ReadError::TooLarge) => PostBody::TooLarge,
             Ok(body) if form => PostBody::Whole(Payload::text(jsonp::payload(&body))),
@@ -94,7 +105,7 @@ enum ReadError {
 }
 
 /// Reads a body of at most `limit` bytes.
-async fn read<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, limit: usize) -> Result<Bytes, ReadError> {
+async fn read(mut body: DrainBody, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::TooLarge);
     }
@@ -120,10 +131,10 @@ fn ok(request: &HeaderMap, content_type: &'static str, body: Bytes) -> Response<
     response
 }
 
-/// A payload with bytes.
+/// The content type of a payload of bytes.
 const OCTETS: &str = "application/octet-stream";
 
-/// Its XSS filter breaks long-polling.
+/// Whether the client is Internet Explorer, whose XSS filter breaks long-polling.
 fn is_internet_explorer(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.contains(";MSIE") || agent.contains("Trident/")

@@ -1,11 +1,10 @@
-//! Answers that say no.
+//! Answers without a payload: refusals and errors.
 
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
-use super::middleware::Refused;
-use crate::engine::HandshakeError;
+use crate::engine::{HandshakeError, OpenError};
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -13,7 +12,11 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// A refused handshake: JSON over HTTP, the bare message and status 400 to an upgrade request.
+/// Marks an answer as the refusal of a request, in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) HandshakeError);
+
+/// Refuses a request: with JSON over HTTP, and with status 400 and the bare message if it asked for a WebSocket.
 pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
     tracing::debug!(%error, "request refused");
     if upgrade {
@@ -31,11 +34,17 @@ pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
     response
 }
 
-/// This node, or the way to the one that owns the session, is not available: the client should try again.
+/// This node, or the connection to the owner of the session, is not available. The client should try again.
 pub(crate) fn unavailable(why: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(why));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// No session could be opened, which is no fault of the client.
+pub(crate) fn not_opened(error: &OpenError) -> Response<Body> {
+    tracing::error!(%error, "no session could be opened");
+    unavailable("no session could be opened")
 }

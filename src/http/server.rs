@@ -1,4 +1,4 @@
-//! The listener of a node that serves itself, and of the streams on which other nodes forward requests.
+//! The HTTP server of a node that serves its clients itself, and of the requests that other nodes forward.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,94 +15,103 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
 
-use super::listener::{Limits, Listener};
-use super::stream::{ClientStream, Spoken, Transport};
-use super::streams::Streams;
-use super::{Body, BoxError, RemoteAddr, Secure, Service, reply, upgrade};
+use super::body::Body;
+use super::client_stream::{ClientStream, HttpVersion};
+use super::drain_body::{BoxError, DrainBody};
+use super::http2_progress::Http2Progress;
+use super::listener::{ConnectionLimits, Listener};
+use super::owner::Owner;
+use super::reply;
+use super::request::{RemoteAddr, Secure, is_websocket_upgrade};
+use super::service::Service;
 use crate::engine::Application;
 
-/// What a node that serves itself answers outside the path of its service.
-pub(crate) type Elsewhere = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
+/// Answers the requests outside the path of the service.
+pub(crate) type Fallback = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
 
-/// One listener: the service at its path, and whatever the application answers elsewhere.
-pub(crate) struct Server<A: Application> {
-    service: Service<A>,
-    /// A prefix of the path, as in Node: of `/socket.io/`, `/socket.io/anything` is served and `/socket.io` is not.
+/// One listener: the service at its path, and the application's fallback for other paths.
+pub(crate) struct Server {
+    service: Service,
+    /// A prefix of the path, as in Node: with `/socket.io/`, `/socket.io/anything` is served and `/socket.io` is not.
     path: String,
-    elsewhere: Elsewhere,
+    fallback: Fallback,
     tls: Option<TlsAcceptor>,
-    limits: Limits,
-    /// Handshakes of TLS under way.
+    limits: ConnectionLimits,
+    /// One permit per TLS handshake in progress.
     handshakes: Semaphore,
+    stopping: CancellationToken,
 }
 
-impl<A: Application> Server<A> {
-    /// Accepts connections until `stop` resolves; then answers the requests under way, within a second.
+impl Server {
+    /// Accepts connections until `stop` resolves. Then answers the requests in flight, for a second at most.
     pub(crate) async fn serve(
-        service: Service<A>,
+        service: Service,
         path: &str,
-        elsewhere: Elsewhere,
+        fallback: Fallback,
         listener: Listener,
         stop: impl Future<Output = ()>,
     ) {
         let Listener { tcp, tls, limits } = listener;
-        let server = Self {
+        let stopping = CancellationToken::new();
+        let server = Arc::new(Self {
             service,
             path: path.to_owned(),
-            elsewhere,
+            fallback,
             tls: tls.map(|tls| tls.acceptor()),
             limits,
             handshakes: Semaphore::new(HANDSHAKES),
-        };
-        let stopping = watch::Sender::new(());
-        let accepting = Arc::new(server).accept(tcp, &stopping);
+            stopping: stopping.clone(),
+        });
+        // If this future is dropped, the connections stop as well.
+        let stop_connections = stopping.drop_guard();
+        let connections = TaskTracker::new();
         tokio::select! {
-            never = accepting => match never {},
+            never = server.accept(tcp, &connections) => match never {},
             () = stop => {}
         }
-        stopping.send_replace(());
-        // Each connection holds a receiver. Those that do not take their answer are left behind.
-        let _late = timeout(FAREWELL, stopping.closed()).await;
+        drop(stop_connections);
+        connections.close();
+        // Clients that do not take their answer in time are left behind.
+        let _late = timeout(SHUTDOWN_TIMEOUT, connections.wait()).await;
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, stopping: &watch::Sender<()>) -> Infallible {
+    async fn accept(self: Arc<Self>, listener: TcpListener, connections: &TaskTracker) -> Infallible {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { continue };
             match listener.accept().await {
                 Ok((stream, address)) if stream.set_nodelay(true).is_ok() => {
-                    let connection = Arc::clone(&self).connection(stream, address, stopping.subscribe());
-                    tokio::spawn(async move {
+                    let connection = Arc::clone(&self).connection(stream, address);
+                    connections.spawn(async move {
                         connection.await;
                         drop(permit);
                     });
                 }
-                // Gone already.
+                // The client has gone away already.
                 Ok(_) => {}
-                Err(error) => pause(&error).await,
+                Err(error) => pause_after(&error).await,
             }
         }
     }
 
-    /// Serves one client. Whatever it does or fails to do concerns nobody else.
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        address: SocketAddr,
-        mut stopping: watch::Receiver<()>,
-    ) {
+    /// Serves one client. A failure ends its connection and nothing else.
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
         let opened = tokio::select! {
             opened = Box::pin(self.open(stream)) => opened,
-            _ = stopping.changed() => return,
+            () = self.stopping.cancelled() => return,
         };
         let ended: Result<(), BoxError> = match opened {
             // Each in a box of its own, so that neither has room for the other.
-            Ok((stream, Spoken::Http1)) => Box::pin(self.http1(stream, address, stopping)).await,
-            Ok((stream, Spoken::Http2)) => Box::pin(self.http2(stream, address, stopping)).await,
+            Ok((stream, HttpVersion::Http1)) => Box::pin(self.http1(stream, address)).await,
+            Ok((stream, HttpVersion::Http2)) => Box::pin(self.http2(stream, address)).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = ended {
@@ -110,75 +119,66 @@ impl<A: Application> Server<A> {
         }
     }
 
-    /// What comes before HTTP: TLS, and the bytes that say which HTTP it is.
-    async fn open(&self, stream: TcpStream) -> io::Result<(ClientStream, Spoken)> {
+    /// Does what comes before HTTP: the TLS handshake, and the detection of the HTTP version.
+    async fn open(&self, stream: TcpStream) -> io::Result<(ClientStream, HttpVersion)> {
         let transport = match &self.tls {
-            None => Transport::Tcp(stream),
+            None => Either::Left(stream),
             Some(tls) => {
-                // A flood of handshakes is turned away instead of kept waiting.
+                // Handshakes beyond the limit are refused instead of queued.
                 let _permit = self.handshakes.try_acquire().map_err(io::Error::other)?;
-                Transport::Tls(Box::new(
-                    timeout(self.limits.head.min(HANDSHAKE_TIMEOUT), tls.accept(stream)).await??,
-                ))
+                let handshake_timeout = self.limits.head.min(HANDSHAKE_TIMEOUT);
+                Either::Right(Box::new(timeout(handshake_timeout, tls.accept(stream)).await??))
             }
         };
         timeout(self.limits.head, ClientStream::open(transport, self.limits.write)).await?
     }
 
-    async fn http1(
-        self: Arc<Self>,
-        stream: ClientStream,
-        address: SocketAddr,
-        mut stopping: watch::Receiver<()>,
-    ) -> Result<(), BoxError> {
-        let http = http(self.limits.head);
+    async fn http1(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
+        let http = http1_builder(self.limits.head);
+        let stopping = self.stopping.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
             let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request, address).await) }
+            async move { server.answer(request, address).await }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
         tokio::select! {
             ended = connection.as_mut() => Ok(ended?),
-            _ = stopping.changed() => {
+            () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 Ok(connection.await?)
             }
         }
     }
 
-    async fn http2(
-        self: Arc<Self>,
-        stream: ClientStream,
-        address: SocketAddr,
-        mut stopping: watch::Receiver<()>,
-    ) -> Result<(), BoxError> {
-        let Limits { head, write, .. } = self.limits;
-        let streams = Streams::new(Instant::now());
-        let underway = streams.clone();
+    async fn http2(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
+        let ConnectionLimits { head, write, .. } = self.limits;
+        let stopping = self.stopping.clone();
+        let progress = Http2Progress::new(Instant::now());
+        let tracker = progress.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (server, request_underway) = (Arc::clone(&self), underway.begin());
+            let (server, in_flight) = (Arc::clone(&self), tracker.begin());
             async move {
-                let response = server.answer(request, address).await;
-                Ok::<_, Infallible>(response.map(|body| request_underway.answer(body)))
+                let response = server.answer(request, address).await?;
+                Ok::<_, Infallible>(response.map(|body| in_flight.track(body)))
             }
         });
-        let mut connection = pin!(multiplexed().serve_connection(TokioIo::new(stream), answer));
-        let mut looks = interval((head.min(write) / LOOKS).max(SHORTEST));
+        let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), answer));
+        let mut checks = interval((head.min(write) / CHECKS_PER_TIMEOUT).max(SHORTEST_CHECK));
         let mut leaving = false;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return Ok(ended?),
-                _ = stopping.changed(), if !leaving => {
+                () = stopping.cancelled(), if !leaving => {
                     leaving = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                now = looks.tick() => {
-                    if streams.stalled(now, write) {
-                        return Err("answers are not taken".into());
+                now = checks.tick() => {
+                    if progress.is_stalled(now, write) {
+                        return Err("the client does not take its answers".into());
                     }
-                    if streams.idle(now, head) {
+                    if progress.is_idle(now, head) {
                         if leaving {
-                            return Err("it was told to leave, and stays".into());
+                            return Err("the client stays, although it was told to leave".into());
                         }
                         leaving = true;
                         connection.as_mut().graceful_shutdown();
@@ -188,22 +188,26 @@ impl<A: Application> Server<A> {
         }
     }
 
-    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        address: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
         request.extensions_mut().insert(RemoteAddr(address));
         request.extensions_mut().insert(Secure(self.tls.is_some()));
         if request.uri().path().starts_with(&self.path) {
-            return self.service.clone().respond(request).await;
+            return self.service.clone().call(request).await;
         }
-        let mut response = (self.elsewhere)(&request);
-        // Whoever wanted a WebSocket here waits for nothing else (Node's `destroyUpgrade`).
-        if request.version() == Version::HTTP_11 && upgrade::is_asked_for(request.headers()) {
+        let mut response = (self.fallback)(&request);
+        // As Node's `destroyUpgrade`, which closes the connection of a WebSocket for another path.
+        if request.version() == Version::HTTP_11 && is_websocket_upgrade(request.headers()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        Ok(response)
     }
 }
 
-/// Answers 404: what a listener without an application says elsewhere.
+/// Answers 404: the fallback of a listener that serves nothing but the node. See [`Node::serve_at`](crate::Node::serve_at).
 ///
 /// ```no_run
 /// # async fn f(node: socketmesh::Node) -> std::io::Result<()> {
@@ -215,30 +219,30 @@ pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
     reply::empty(StatusCode::NOT_FOUND)
 }
 
-/// Serves one stream of another node: a single request, or a WebSocket.
-pub(crate) async fn serve_forwarded<A, S>(service: Service<A>, stream: S)
+/// Serves one stream of another node, which carries a single request or a WebSocket.
+pub(crate) async fn serve_forwarded<A, S>(owner: Arc<Owner<A>>, stream: S)
 where
     A: Application,
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.respond(request).await) }
+        let owner = Arc::clone(&owner);
+        async move { Ok::<_, Infallible>(owner.respond_to_forwarded(request.map(DrainBody::new)).await) }
     });
-    let connection =
-        http(HEADER_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    let mut http = http1_builder(FORWARDED_HEAD_TIMEOUT);
+    let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
     if let Err(error) = connection.await {
         tracing::trace!(%error, "a forwarded request ended");
     }
 }
 
-fn http(head_timeout: Duration) -> http1::Builder {
+fn http1_builder(head_timeout: Duration) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(MAX_HEAD);
     http
 }
 
-fn multiplexed() -> http2::Builder<TokioExecutor> {
+fn http2_builder() -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
@@ -250,42 +254,42 @@ fn multiplexed() -> http2::Builder<TokioExecutor> {
     http
 }
 
-/// An accept that fails for want of file descriptors would spin.
-async fn pause(error: &io::Error) {
+/// Waits after an accept that failed, because one that fails for lack of file descriptors would fail at once again.
+async fn pause_after(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// How long another node may take to send the head of a request that it forwards.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const FORWARDED_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest head of a request, as Node's default: each session keeps the head that opened it.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How long a client may take for the handshake of TLS, and how many may be in it at once.
+/// How long a client may take for its TLS handshake, and how many handshakes may be in progress at once.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 4096;
 
-/// Requests under way on one HTTP/2 connection: RFC 9113 recommends no fewer than 100.
+/// Requests in flight on one HTTP/2 connection: RFC 9113 recommends no fewer than 100.
 const STREAMS: u32 = 100;
 
 /// Bytes of bodies that one request, and all of a connection, may send before they are read.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Bytes of one answer that wait for a client of HTTP/2, beyond what is still the session's.
+/// Bytes of one answer that wait for an HTTP/2 client.
 const STREAM_BUFFER: usize = 64 * 1024;
 
-/// How often a client of HTTP/2 is asked whether it is there; it has 20 s to say so.
+/// How often an HTTP/2 client is pinged; it has 20 s to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How often a connection of HTTP/2 is looked at within the shortest of its timeouts.
-const LOOKS: u32 = 4;
-const SHORTEST: Duration = Duration::from_millis(1);
+/// How often an HTTP/2 connection is checked within the shorter of its timeouts, and the shortest time between two checks.
+const CHECKS_PER_TIMEOUT: u32 = 4;
+const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
-/// How long requests under way may take to be answered when the node stops.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long requests in flight may take to be answered when the node stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

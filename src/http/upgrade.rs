@@ -9,44 +9,39 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
 
 use super::body::Body;
+use super::client_stream::bare;
+use super::drain_body::DrainBody;
 use super::reply;
-use super::stream::bare;
-use crate::engine::websocket::{self, Terms, codec};
+use super::request::ClientRequest;
+use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
+use crate::engine::websocket;
 use crate::engine::{
     Application, Config, Engine, Handshake, HandshakeError, Protocol, SessionRef, Transport,
 };
 
-/// Whether a request wants to become a WebSocket.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
 /// Opens a session over a WebSocket.
-pub(crate) async fn open<A: Application, B: Send>(
+pub(crate) async fn open<A: Application>(
     engine: &Engine<A>,
     handshake: Arc<Handshake>,
-    mut request: Request<B>,
+    mut request: Request<DrainBody>,
 ) -> Response<Body> {
     let Some((mut response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
     let deflate = extend(request.headers(), engine.config(), &mut response);
-    let terms = Terms { base64: handshake.base64(), deflate };
+    let terms = WebSocketTerms { base64: handshake.base64(), deflate };
     let is_v3 = handshake.protocol() == Protocol::V3;
     let opened = match engine.open(handshake, Transport::WebSocket).await {
         Ok(opened) => opened,
-        Err(error) => {
-            tracing::error!(%error, "no session could be opened");
-            return reply::unavailable("no session could be opened");
-        }
+        Err(error) => return reply::not_opened(&error),
     };
-    if let Some((conn, line)) = opened.socket {
+    if let Some((conn, stage)) = opened.stream {
         let session = opened.session;
         tokio::spawn(async move {
             match upgraded.await.map(bare) {
                 Ok(stream) => {
                     if is_v3 {
-                        tokio::time::sleep(PAUSE).await;
+                        tokio::time::sleep(HANDSHAKE_DELAY).await;
                     }
-                    websocket::serve(stream, session, conn, line, terms).await;
+                    serve_websocket(stream, session, conn, stage, terms).await;
                 }
                 Err(_) => session.lost(conn),
             }
@@ -55,33 +50,32 @@ pub(crate) async fn open<A: Application, B: Send>(
     response
 }
 
-/// A WebSocket for a session that exists: the probe of an upgrade, or one too many. `base64` as its query says.
-pub(crate) fn resume<K: Send + 'static, B>(
+/// A WebSocket for a session that exists: the probe of an upgrade, or one too many.
+pub(crate) fn resume<K: Send + 'static>(
     session: &SessionRef<K>,
-    mut request: Request<B>,
-    base64: bool,
+    mut request: ClientRequest,
 ) -> Response<Body> {
-    let Some((mut response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
-    let deflate = extend(request.headers(), session.config(), &mut response);
-    let terms = Terms { base64, deflate };
+    let Some((mut response, upgraded)) = accept(&mut request.http) else { return not_a_websocket() };
+    let deflate = extend(request.http.headers(), session.config(), &mut response);
+    let terms = WebSocketTerms { base64: request.query.base64(), deflate };
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
         if let Ok(stream) = upgraded.await.map(bare) {
-            let (conn, line) = session.attach(Transport::WebSocket);
-            websocket::serve(stream, session, conn, line, terms).await;
+            let (conn, stage) = session.attach(Transport::WebSocket);
+            serve_websocket(stream, session, conn, stage, terms).await;
         }
     });
     response
 }
 
-/// An upgrade request that names the polling transport: opened and closed at once, without a code.
-pub(crate) fn misplaced<B>(mut request: Request<B>) -> Response<Body> {
-    let Some((response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+/// A WebSocket of a request that names the polling transport: opened and closed at once, without a code.
+pub(crate) fn misplaced(mut request: ClientRequest) -> Response<Body> {
+    let Some((response, upgraded)) = accept(&mut request.http) else { return not_a_websocket() };
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             let mut stream = bare(upgraded);
-            let _gone = stream.write_all(&codec::close_frame(None)).await;
+            let _gone = stream.write_all(&websocket::close_frame(None)).await;
             let _gone = stream.shutdown().await;
         }
     });
@@ -89,8 +83,8 @@ pub(crate) fn misplaced<B>(mut request: Request<B>) -> Response<Body> {
 }
 
 /// The 101 of a valid WebSocket handshake, and what comes after it.
-fn accept<B>(request: &mut Request<B>) -> Option<(Response<Body>, OnUpgrade)> {
-    let accept = codec::check_upgrade(request).ok()?;
+fn accept(request: &mut Request<DrainBody>) -> Option<(Response<Body>, OnUpgrade)> {
+    let accept = websocket::check_upgrade(request).ok()?;
     let upgraded = hyper::upgrade::on(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
@@ -102,7 +96,7 @@ fn accept<B>(request: &mut Request<B>) -> Option<(Response<Body>, OnUpgrade)> {
 
 /// Accepts an offer of `permessage-deflate`, if that is on and there is one.
 fn extend(request: &HeaderMap, config: &Config, response: &mut Response<Body>) -> bool {
-    let accepted = config.per_message_deflate.and_then(|_| codec::accept_deflate(request));
+    let accepted = config.per_message_deflate.and_then(|_| websocket::accept_deflate(request));
     if let Some(accepted) = accepted {
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(accepted));
     }
@@ -113,6 +107,6 @@ fn not_a_websocket() -> Response<Body> {
     reply::refusal(&HandshakeError::NotAnUpgrade, true)
 }
 
-/// Before the handshake of version 3. A client that listens for messages only after it saw its WebSocket open, as that
-/// version's suite does, would miss a handshake that it reads together with the 101.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The delay before the handshake of version 3. A client that listens for messages only after its WebSocket has opened,
+/// as the test suite of that version does, would miss a handshake that it reads together with the 101.
+const HANDSHAKE_DELAY: Duration = Duration::from_millis(5);

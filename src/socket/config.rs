@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// Settings of the Socket.IO layer; Node's defaults where Node has them.
 ///
 /// ```
 /// use std::time::Duration;
 /// use socketmesh::socket::Config;
 ///
-/// let config = Config { connect_timeout: Duration::from_secs(10), ..Config::default() };
+/// let config = Config::default().connect_timeout(Duration::from_secs(10));
 /// let builder = socketmesh::Node::builder().socket(config);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// How long a client may take to join its first namespace before its session is closed. Default 45 s. Node:
     /// `connectTimeout`.
@@ -33,17 +36,14 @@ pub struct Config {
     pub attachment_timeout: Duration,
 }
 
-impl Config {
-    /// The same with another parser.
-    ///
-    /// ```
-    /// use socketmesh::socket::{Config, Parser};
-    ///
-    /// let builder = socketmesh::Node::builder().socket(Config::default().parser(Parser::MessagePack));
-    /// ```
-    #[must_use]
-    pub fn parser(self, parser: Parser) -> Self {
-        Self { parser, ..self }
+setters! {
+    Config {
+        connect_timeout: Duration,
+        max_namespaces: usize,
+        max_attachments: usize,
+        max_pending_bytes: usize,
+        parser: Parser,
+        attachment_timeout: Duration,
     }
 }
 

@@ -137,7 +137,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// ```
     /// # use socketmesh::{Handshake, Refusal, namespace};
     /// async fn speaks_version_2(handshake: Handshake) -> Result<(), Refusal> {
-    ///     match handshake.request().query_value("version") {
+    ///     match handshake.request().query_value("version").as_deref() {
     ///         Some("2") => Ok(()),
     ///         _ => Err(Refusal::new("update your client")),
     ///     }

@@ -154,7 +154,7 @@ impl From<&Handshake> for RemoteHandshake {
         let headers = request.headers().iter();
         Self {
             headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
-            query: request.query().to_vec(),
+            query: request.query().map(|(key, value)| (key.into_owned(), value.into_owned())).collect(),
             url: request.url().to_owned(),
             address: request.address(),
             secure: request.secure(),

@@ -88,7 +88,7 @@ const MAX_FRAME: u64 = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::websocket::codec::{Decoder, Incoming, frame};
+    use crate::engine::websocket::{Decoder, Incoming, frame};
     use proptest::prelude::*;
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
 
         #[test]
         fn a_frame_of_the_server_is_read_from_two_parts(payload: Vec<u8>, at: proptest::sample::Index) {
-            let whole = frame(crate::engine::websocket::codec::Opcode::Binary, &payload);
+            let whole = frame(crate::engine::websocket::Opcode::Binary, &payload);
             let (head, tail) = whole.split_at(at.index(whole.len()));
             let mut buffer = BytesMut::from(head);
             prop_assert_eq!(read(&mut buffer), Ok(None));

@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tower_service::Service as _;
 
 use crate::http::{RemoteAddr, Service};
-use crate::socket::SocketIo;
 
 /// Accepts connections for one run of a node. Clones share their state.
 #[derive(Clone)]
@@ -24,7 +23,7 @@ pub(super) struct MemoryListener(Arc<Mutex<Inner>>);
 
 struct Inner {
     /// `None` after the listener was closed.
-    service: Option<Service<SocketIo>>,
+    service: Option<Service>,
     /// The server's ends of the open connections.
     connections: Vec<Weak<Mutex<Option<DuplexStream>>>>,
     /// How many connections were accepted: each has its own client address.
@@ -32,7 +31,7 @@ struct Inner {
 }
 
 impl MemoryListener {
-    pub(super) fn new(service: Service<SocketIo>) -> Self {
+    pub(super) fn new(service: Service) -> Self {
         Self(Arc::new(Mutex::new(Inner { service: Some(service), connections: Vec::new(), accepted: 0 })))
     }
 
@@ -69,7 +68,7 @@ impl MemoryListener {
     }
 }
 
-async fn serve(service: Service<SocketIo>, connection: ServerEnd, client_address: SocketAddr) {
+async fn serve(service: Service, connection: ServerEnd, client_address: SocketAddr) {
     let handler = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(RemoteAddr(client_address));
         let mut service = service.clone();

@@ -472,8 +472,7 @@ async fn connect_returns_the_refusal_of_the_namespace() {
 
 #[tokio::test(start_paused = true)]
 async fn connect_returns_the_status_and_text_of_a_refused_handshake() {
-    let polling =
-        engine::Config { transports: vec![engine::Transport::Polling], ..engine::Config::default() };
+    let polling = engine::Config::default().transports([engine::Transport::Polling]);
     let cluster = TestCluster::start(1, move |_| app().engine(polling.clone())).await;
     let refusal = cluster.node(0).connect("/", &()).await.unwrap_err();
     assert!(refusal.message().starts_with("400 Bad Request: "), "{refusal}");
@@ -571,7 +570,7 @@ async fn clients_answer_pings() {
 
 fn heartbeat() -> engine::Config {
     let (ping_interval, ping_timeout) = (Duration::from_secs(5), Duration::from_secs(2));
-    engine::Config { ping_interval, ping_timeout, ..engine::Config::default() }
+    engine::Config::default().ping_interval(ping_interval).ping_timeout(ping_timeout)
 }
 
 #[tokio::test]

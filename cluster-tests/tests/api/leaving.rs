@@ -239,7 +239,8 @@ async fn own_nodes(count: usize, engine: engine::Config) -> App {
 #[tokio::test]
 async fn a_client_that_does_not_pong_timed_out() {
     let (ping_interval, ping_timeout) = (Duration::from_millis(50), Duration::from_millis(50));
-    let app = own_nodes(1, engine::Config { ping_interval, ping_timeout, ..engine::Config::default() }).await;
+    let app =
+        own_nodes(1, engine::Config::default().ping_interval(ping_interval).ping_timeout(ping_timeout)).await;
     let mut guest = app.guest(0).await;
     assert_eq!(app.seen.reason(guest.socket.id()).await.as_str(), "ping timeout");
     assert_eq!(guest.ws.closed().await, None);

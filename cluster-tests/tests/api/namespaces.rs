@@ -305,7 +305,7 @@ async fn who_is_not_admitted_yet_keeps_nobody_out(app: &App) {
 #[tokio::test]
 async fn a_client_may_be_in_so_many_namespaces() {
     let app = App::start(1, |seen| {
-        let config = socket::Config { max_namespaces: 3, ..socket::Config::default() };
+        let config = socket::Config::default().max_namespaces(3);
         Node::builder().namespace(plain("/", seen)).namespace(rooms(seen)).socket(config)
     })
     .await;

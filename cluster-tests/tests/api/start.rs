@@ -68,7 +68,7 @@ async fn a_pattern_that_is_none_or_one_twice_is_an_error() {
 
 #[tokio::test]
 async fn a_setting_outside_of_its_range_is_an_error() {
-    let config = engine::Config { max_payload: 0, ..engine::Config::default() };
+    let config = engine::Config::default().max_payload(0);
     let refused = Node::builder().engine(config).start().await.expect_err("no payload at all");
     assert_eq!(refused.to_string(), "max_payload = 0: expected 1 to 268435456 bytes");
 }

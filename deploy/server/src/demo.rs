@@ -84,7 +84,7 @@ async fn stop(nodes: &[Node]) {
 /// How the demo answers HTTP: it says which node did.
 pub(crate) fn http_config(client_dir: Option<PathBuf>) -> http::Config {
     let client = client_dir.map_or(ClientFiles::Cdn, ClientFiles::Folder);
-    http::Config { client, expose_node: true, ..http::Config::default() }
+    http::Config::default().client(client).expose_node(true)
 }
 
 /// The page of the demo, for everything that is not Socket.IO.

@@ -7,11 +7,11 @@
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::super::error::PacketError;
-use super::super::frame::Frame;
-use super::super::handshake::Protocol;
-use super::super::packet::{BINARY_MESSAGE, Packet};
-use super::Payload;
+use super::body::{Payload, lossy_text};
+use crate::engine::error::PacketError;
+use crate::engine::frame::Frame;
+use crate::engine::packet::{BINARY_MESSAGE, Packet};
+use crate::engine::protocol::Protocol;
 
 /// A payload is bytes only if there are any, and the client can receive them.
 pub(super) fn encode(frames: &[Frame], base64: bool) -> Payload {
@@ -72,7 +72,7 @@ pub(crate) struct TextPackets {
 
 impl TextPackets {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { rest: Some(super::lossy(body)) }
+        Self { rest: Some(lossy_text(body)) }
     }
 }
 

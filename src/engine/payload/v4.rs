@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::super::error::PacketError;
-use super::super::frame::Frame;
-use super::super::handshake::Protocol;
-use super::super::packet::Packet;
+use super::body::lossy_text;
+use crate::engine::error::PacketError;
+use crate::engine::frame::Frame;
+use crate::engine::packet::Packet;
+use crate::engine::protocol::Protocol;
 
 /// One frame alone is not copied.
 pub(super) fn encode(frames: &[Frame]) -> Bytes {
@@ -40,7 +41,7 @@ pub(crate) struct Packets {
 impl Packets {
     pub(super) fn new(body: Bytes) -> Self {
         let whole = body.len();
-        Self { rest: Some(super::lossy(body)), whole }
+        Self { rest: Some(lossy_text(body)), whole }
     }
 }
 

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::engine::packet::Message;
 
 mod properties;
 mod v3;
@@ -12,21 +13,21 @@ struct Bench {
 }
 
 /// The GETs, POSTs and WebSockets of a test.
-const GET: Conn = Conn(1);
-const GET_2: Conn = Conn(2);
-const POST: Conn = Conn(11);
-const POST_2: Conn = Conn(12);
-const WS: Conn = Conn(21);
-const WS_2: Conn = Conn(22);
+const GET: ConnId = ConnId(1);
+const GET_2: ConnId = ConnId(2);
+const POST: ConnId = ConnId(11);
+const POST_2: ConnId = ConnId(12);
+const WS: ConnId = ConnId(21);
+const WS_2: ConnId = ConnId(22);
 
 impl Bench {
-    fn open(over: Transport, conn: Option<Conn>, config: Config) -> Self {
+    fn open(over: Transport, conn: Option<ConnId>, config: Config) -> Self {
         let bench = Self::of(Protocol::V4, conn, config);
         assert_eq!(bench.session.transport(), over);
         bench
     }
 
-    fn of(protocol: Protocol, conn: Option<Conn>, config: Config) -> Self {
+    fn of(protocol: Protocol, conn: Option<ConnId>, config: Config) -> Self {
         let now = Instant::now();
         let socket = conn.map(|conn| (conn, Transport::WebSocket));
         let sid = SessionId::new(crate::id::Key::from_hash(0), [0; 10]);
@@ -36,7 +37,7 @@ impl Bench {
     /// A session of version 3 on polling whose handshake is answered.
     fn polling_v3() -> Self {
         let mut bench = Self::of(Protocol::V3, None, Config::default());
-        bench.session.handle_poll(Conn(0), bench.now);
+        bench.session.handle_poll(ConnId(0), bench.now);
         bench.outputs();
         bench
     }
@@ -44,7 +45,7 @@ impl Bench {
     /// A session on polling whose handshake is answered.
     fn polling() -> Self {
         let mut bench = Self::open(Transport::Polling, None, Config::default());
-        bench.session.handle_poll(Conn(0), bench.now);
+        bench.session.handle_poll(ConnId(0), bench.now);
         bench.outputs();
         bench
     }
@@ -68,25 +69,25 @@ impl Bench {
         std::iter::from_fn(|| self.session.poll_output()).collect()
     }
 
-    fn get(&mut self, conn: Conn) -> Vec<Output> {
+    fn get(&mut self, conn: ConnId) -> Vec<Output> {
         self.session.handle_poll(conn, self.now);
         self.outputs()
     }
 
-    fn post(&mut self, conn: Conn, body: &'static str) -> Vec<Output> {
+    fn post(&mut self, conn: ConnId, body: &'static str) -> Vec<Output> {
         self.session.handle_post(conn);
         self.session.handle_payload(conn, Payload::text(body.into()), self.now);
         self.outputs()
     }
 
-    fn socket(&mut self, conn: Conn) -> Vec<Output> {
-        self.session.handle_socket(conn, Transport::WebSocket, self.now);
+    fn socket(&mut self, conn: ConnId) -> Vec<Output> {
+        self.session.handle_stream(conn, Transport::WebSocket, self.now);
         self.outputs()
     }
 
-    fn frame(&mut self, conn: Conn, text: &'static str) -> Vec<Output> {
+    fn frame(&mut self, conn: ConnId, text: &'static str) -> Vec<Output> {
         let packet = Packet::decode_text(text.into(), self.session.protocol);
-        self.session.handle_frame(conn, packet, self.now);
+        self.session.handle_packet_of(conn, packet, self.now);
         self.outputs()
     }
 
@@ -120,18 +121,18 @@ impl Bench {
 }
 
 use CloseReason::{ForcedClose, ParseError, PingTimeout, TransportClose, TransportError};
-use SocketOrder::{AnswerProbe, FlushThenClose, Live};
+use StreamOrder::{AnswerProbe, FlushThenClose, Live};
 
-const fn polled(conn: Conn, reply: PollReply) -> Output {
+const fn polled(conn: ConnId, reply: PollReply) -> Output {
     Output::Poll(conn, reply)
 }
 
-const fn posted(conn: Conn, reply: PostReply) -> Output {
+const fn posted(conn: ConnId, reply: PostReply) -> Output {
     Output::Post(conn, reply)
 }
 
-const fn ordered(conn: Conn, order: SocketOrder) -> Output {
-    Output::Socket(conn, order)
+const fn ordered(conn: ConnId, order: StreamOrder) -> Output {
+    Output::Stream(conn, order)
 }
 
 const fn closed(reason: CloseReason) -> Output {
@@ -168,7 +169,7 @@ fn the_handshake_of_a_websocket_offers_no_upgrade_and_goes_out_at_once() {
 #[test]
 fn the_other_transports_are_offered_in_the_order_of_the_settings() {
     let transports = vec![Transport::WebTransport, Transport::Polling, Transport::WebSocket];
-    let mut bench = Bench::open(Transport::Polling, None, Config { transports, ..Config::default() });
+    let mut bench = Bench::open(Transport::Polling, None, Config::default().transports(transports));
     let outputs = bench.outputs();
     let [Output::Send(Packet::Open(json))] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert!(json.contains(r#""upgrades":["webtransport","websocket"]"#), "{json}");
@@ -177,19 +178,19 @@ fn the_other_transports_are_offered_in_the_order_of_the_settings() {
 #[test]
 fn a_session_takes_the_transport_of_the_probe_that_upgrades_it() {
     let mut bench = Bench::polling();
-    bench.session.handle_socket(WS, Transport::WebTransport, bench.now);
+    bench.session.handle_stream(WS, Transport::WebTransport, bench.now);
     bench.frame(WS, "2probe");
     assert_eq!(bench.session.transport(), Transport::Polling);
     assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live)]);
     assert_eq!(bench.session.transport(), Transport::WebTransport);
     assert_eq!(bench.get(GET), [polled(GET, PollReply::Mismatch)]);
-    assert_eq!(bench.socket(WS_2), [ordered(WS_2, SocketOrder::Close)]);
+    assert_eq!(bench.socket(WS_2), [ordered(WS_2, StreamOrder::Close)]);
 }
 
 #[test]
 fn an_upgrade_that_is_not_wanted_is_not_offered() {
-    let unwanted = Config { allow_upgrades: false, ..Config::default() };
-    let disabled = Config { transports: vec![Transport::Polling], ..Config::default() };
+    let unwanted = Config::default().allow_upgrades(false);
+    let disabled = Config::default().transports([Transport::Polling]);
     for config in [unwanted, disabled] {
         let mut bench = Bench::open(Transport::Polling, None, config);
         let outputs = bench.outputs();
@@ -333,7 +334,7 @@ fn requests_after_the_end_find_no_session() {
     assert!(bench.session.is_finished());
     assert_eq!(bench.get(GET), [polled(GET, PollReply::Unknown)]);
     assert_eq!(bench.post(POST, "4a"), [posted(POST, PostReply::Unknown)]);
-    assert_eq!(bench.socket(WS), [ordered(WS, SocketOrder::Close)]);
+    assert_eq!(bench.socket(WS), [ordered(WS, StreamOrder::Close)]);
     assert_eq!(bench.queue(), NOTHING);
 }
 
@@ -374,7 +375,7 @@ fn the_wait_for_an_overtaken_poll_ends() {
 #[test]
 fn a_close_on_a_websocket_closes_at_once() {
     let mut bench = Bench::websocket();
-    assert_eq!(bench.frame(WS, "1"), [ordered(WS, SocketOrder::Close), closed(TransportClose)]);
+    assert_eq!(bench.frame(WS, "1"), [ordered(WS, StreamOrder::Close), closed(TransportClose)]);
     assert!(bench.session.is_finished());
 }
 
@@ -385,7 +386,7 @@ fn frames_on_a_websocket_reach_the_application() {
     let mut bench = Bench::websocket();
     assert_eq!(bench.frame(WS, "4a"), [message("a")]);
     assert_eq!(bench.frame(WS, "bAQ=="), [Output::Message(Message::Binary(Bytes::from_static(&[1])))]);
-    bench.session.handle_frame(WS, Ok(Packet::Message(Message::Binary(Bytes::new()))), bench.now);
+    bench.session.handle_packet_of(WS, Ok(Packet::Message(Message::Binary(Bytes::new()))), bench.now);
     assert_eq!(bench.outputs(), [Output::Message(Message::Binary(Bytes::new()))]);
 }
 
@@ -393,7 +394,7 @@ fn frames_on_a_websocket_reach_the_application() {
 fn an_invalid_frame_closes_the_session() {
     for frame in ["abc", ""] {
         let mut bench = Bench::websocket();
-        assert_eq!(bench.frame(WS, frame), [ordered(WS, SocketOrder::Close), closed(ParseError)]);
+        assert_eq!(bench.frame(WS, frame), [ordered(WS, StreamOrder::Close), closed(ParseError)]);
         assert_eq!(bench.frame(WS, "4a"), NOTHING);
     }
 }
@@ -402,7 +403,7 @@ fn an_invalid_frame_closes_the_session() {
 fn a_ping_of_the_client_on_a_websocket_closes_the_session() {
     for frame in ["2", "2probe"] {
         let mut bench = Bench::websocket();
-        assert_eq!(bench.frame(WS, frame), [ordered(WS, SocketOrder::Close), closed(TransportError)]);
+        assert_eq!(bench.frame(WS, frame), [ordered(WS, StreamOrder::Close), closed(TransportError)]);
     }
 }
 
@@ -410,16 +411,16 @@ fn a_ping_of_the_client_on_a_websocket_closes_the_session() {
 fn a_lost_websocket_is_an_error_and_a_closed_one_is_not() {
     for (clean, reason) in [(true, TransportClose), (false, TransportError)] {
         let mut bench = Bench::websocket();
-        bench.session.handle_socket_closed(WS, clean);
+        bench.session.handle_stream_closed(WS, clean);
         assert_eq!(bench.outputs(), [closed(reason)]);
-        bench.session.handle_socket_closed(WS, clean);
+        bench.session.handle_stream_closed(WS, clean);
         assert_eq!(bench.outputs(), NOTHING);
     }
 }
 
 #[test]
 fn a_second_websocket_is_closed_and_harms_nothing() {
-    let refused = [ordered(WS_2, SocketOrder::Close)];
+    let refused = [ordered(WS_2, StreamOrder::Close)];
     let mut started = Bench::websocket();
     let mut upgrading = Bench::polling();
     upgrading.socket(WS);
@@ -429,7 +430,7 @@ fn a_second_websocket_is_closed_and_harms_nothing() {
         assert_eq!(bench.socket(WS_2), refused);
         assert_eq!(bench.frame(WS_2, "2probe"), NOTHING);
         assert_eq!(bench.frame(WS_2, "5"), NOTHING);
-        bench.session.handle_socket_closed(WS_2, false);
+        bench.session.handle_stream_closed(WS_2, false);
         assert_eq!(bench.outputs(), NOTHING);
     }
     assert_eq!(started.frame(WS, "4a"), [message("a")]);
@@ -467,7 +468,7 @@ fn an_upgrade_releases_the_poll_and_moves_the_outbox() {
 #[test]
 fn each_poll_during_an_upgrade_is_released() {
     let mut bench = Bench::probed();
-    for conn in [GET, GET_2, Conn(3)] {
+    for conn in [GET, GET_2, ConnId(3)] {
         assert_eq!(bench.get(conn), NOTHING);
         assert_eq!(bench.wait(100), [polled(conn, PollReply::Noop)]);
     }
@@ -532,7 +533,7 @@ fn a_post_in_progress_does_not_survive_the_upgrade() {
 fn anything_else_on_a_probing_socket_closes_only_the_probe() {
     for frame in ["4early", "1", "2", "3probe", "6", "abc", "2probe"] {
         let mut bench = Bench::probed();
-        assert_eq!(bench.frame(WS, frame), [ordered(WS, SocketOrder::Close)], "{frame}");
+        assert_eq!(bench.frame(WS, frame), [ordered(WS, StreamOrder::Close)], "{frame}");
         assert_eq!(bench.frame(WS, "5"), NOTHING);
         assert_eq!(bench.post(POST, "4a"), [message("a"), posted(POST, PostReply::Ok)]);
     }
@@ -544,7 +545,7 @@ fn a_lost_probe_leaves_the_session_and_its_poll_and_another_may_follow() {
     bench.get(GET);
     bench.socket(WS);
     bench.frame(WS, "2probe");
-    bench.session.handle_socket_closed(WS, false);
+    bench.session.handle_stream_closed(WS, false);
     assert_eq!(bench.wait(1000), NOTHING);
     assert_eq!(bench.socket(WS_2), NOTHING);
     assert_eq!(bench.frame(WS_2, "2probe"), [ordered(WS_2, AnswerProbe)]);
@@ -559,7 +560,7 @@ fn an_upgrade_that_takes_too_long_closes_only_the_probe() {
         silent
     }] {
         assert_eq!(bench.wait(9_999), NOTHING);
-        assert_eq!(bench.wait(1), [ordered(WS, SocketOrder::Close)]);
+        assert_eq!(bench.wait(1), [ordered(WS, StreamOrder::Close)]);
         assert_eq!(bench.get(GET), NOTHING);
         assert_eq!(bench.queue(), [polled(GET, PollReply::Flush)]);
     }
@@ -570,7 +571,7 @@ fn a_session_that_ends_takes_its_probe_along() {
     let mut bench = Bench::probed();
     bench.get(GET);
     bench.session.handle_poll_aborted(GET);
-    assert_eq!(bench.outputs(), [ordered(WS, SocketOrder::Close), closed(TransportError)]);
+    assert_eq!(bench.outputs(), [ordered(WS, StreamOrder::Close), closed(TransportError)]);
 }
 
 // Close (behaviour 1.6, trap 9, appendix A.1 and A.2).
@@ -597,7 +598,7 @@ fn a_graceful_close_sends_what_is_queued_first() {
     assert_eq!(bench.close(), NOTHING);
     assert_eq!(bench.get(GET), [polled(GET, PollReply::Flush)]);
     assert_eq!(bench.get(GET_2), [polled(GET_2, PollReply::NoopClose), closed(ForcedClose)]);
-    assert_eq!(bench.get(Conn(3)), [polled(Conn(3), PollReply::Unknown)]);
+    assert_eq!(bench.get(ConnId(3)), [polled(ConnId(3), PollReply::Unknown)]);
 }
 
 #[test]
@@ -614,7 +615,7 @@ fn a_closing_session_receives_nothing_more() {
     let mut bench = Bench::polling();
     bench.close();
     assert_eq!(bench.post(POST, "4a\x1e2\x1ex"), [posted(POST, PostReply::Ok)]);
-    assert_eq!(bench.socket(WS), [ordered(WS, SocketOrder::Close)]);
+    assert_eq!(bench.socket(WS), [ordered(WS, StreamOrder::Close)]);
     assert_eq!(bench.post(POST_2, "1"), [posted(POST_2, PostReply::Ok), closed(TransportClose)]);
 }
 
@@ -623,7 +624,7 @@ fn a_graceful_close_flushes_the_websocket() {
     let mut bench = Bench::websocket();
     assert_eq!(bench.close(), [ordered(WS, FlushThenClose)]);
     assert_eq!(bench.frame(WS, "4a"), NOTHING);
-    bench.session.handle_socket_closed(WS, false);
+    bench.session.handle_stream_closed(WS, false);
     assert_eq!(bench.outputs(), [closed(ForcedClose)]);
 }
 
@@ -631,7 +632,7 @@ fn a_graceful_close_flushes_the_websocket() {
 fn a_client_that_does_not_read_its_last_frames_is_dropped() {
     let mut bench = Bench::websocket();
     bench.close();
-    assert_eq!(bench.wait(30_000), [ordered(WS, SocketOrder::Close), closed(ForcedClose)]);
+    assert_eq!(bench.wait(30_000), [ordered(WS, StreamOrder::Close), closed(ForcedClose)]);
 }
 
 #[test]
@@ -640,7 +641,7 @@ fn a_graceful_close_during_an_upgrade_follows_its_flush() {
     bench.queue();
     assert_eq!(bench.close(), NOTHING);
     assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live), ordered(WS, FlushThenClose)]);
-    bench.session.handle_socket_closed(WS, true);
+    bench.session.handle_stream_closed(WS, true);
     assert_eq!(bench.outputs(), [closed(ForcedClose)]);
 }
 
@@ -654,7 +655,7 @@ fn a_shutdown_ends_everything_at_once() {
         [
             polled(GET, PollReply::Close),
             posted(POST, PostReply::Unknown),
-            ordered(WS, SocketOrder::Close),
+            ordered(WS, StreamOrder::Close),
             closed(CloseReason::ServerShuttingDown)
         ]
     );
@@ -662,7 +663,7 @@ fn a_shutdown_ends_everything_at_once() {
     let mut bench = Bench::websocket();
     bench.close();
     let ended = bench.shut_down(TransportError);
-    assert_eq!(ended, [ordered(WS, SocketOrder::Close), closed(TransportError)]);
+    assert_eq!(ended, [ordered(WS, StreamOrder::Close), closed(TransportError)]);
 }
 
 #[test]
@@ -701,7 +702,7 @@ fn a_ping_on_polling_answers_the_pending_poll() {
 fn a_client_without_pong_times_out() {
     let mut bench = Bench::websocket();
     assert_eq!(bench.wait(44_999), [ping()]);
-    assert_eq!(bench.wait(1), [ordered(WS, SocketOrder::Close), closed(PingTimeout)]);
+    assert_eq!(bench.wait(1), [ordered(WS, StreamOrder::Close), closed(PingTimeout)]);
     let mut bench = Bench::polling();
     bench.wait(25_000);
     bench.get(GET);
@@ -717,7 +718,7 @@ fn another_packet_refreshes_the_timeout_once_per_ping() {
     bench.wait(15_000);
     assert_eq!(bench.frame(WS, "4b"), [message("b")]);
     assert_eq!(bench.wait(4_999), NOTHING);
-    assert_eq!(bench.wait(1), [ordered(WS, SocketOrder::Close), closed(PingTimeout)]);
+    assert_eq!(bench.wait(1), [ordered(WS, StreamOrder::Close), closed(PingTimeout)]);
 }
 
 #[test]

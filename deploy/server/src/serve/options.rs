@@ -161,7 +161,7 @@ impl Options {
             origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
             origins => Some(Cors::origins(origins.iter().cloned())),
         };
-        http::Config { cors, ..demo::http_config(self.clients.client_dir.clone()) }
+        demo::http_config(self.clients.client_dir.clone()).cors(cors)
     }
 
     pub(super) fn engine_config(&self) -> engine::Config {
@@ -174,15 +174,13 @@ impl Options {
             per_message_deflate,
             parser: _,
         } = &self.sessions;
-        self.webtransport.engine_config(engine::Config {
-            allow_eio3: *allow_eio3,
-            transports: transports.clone(),
-            ping_interval: *ping_interval,
-            ping_timeout: *ping_timeout,
-            max_payload: *max_payload,
-            per_message_deflate: per_message_deflate.then(Compression::default),
-            ..engine::Config::default()
-        })
+        engine::Config::default()
+            .allow_eio3(*allow_eio3)
+            .transports(self.webtransport.transports(transports))
+            .ping_interval(*ping_interval)
+            .ping_timeout(*ping_timeout)
+            .max_payload(*max_payload)
+            .per_message_deflate(per_message_deflate.then(Compression::default))
     }
 
     pub(super) fn socket_config(&self) -> socket::Config {

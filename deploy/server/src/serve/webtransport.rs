@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use socketmesh::engine::{self, Transport};
+use socketmesh::engine::Transport;
 use socketmesh::http::{Certificate, Tls, WebTransportListener};
 
 use crate::process::{BoxError, say};
@@ -24,11 +24,9 @@ pub(crate) struct WebTransport {
 
 impl WebTransport {
     /// Adds the transport, where it is served.
-    pub(crate) fn engine_config(&self, mut config: engine::Config) -> engine::Config {
-        if self.webtransport.is_some() && !config.transports.contains(&Transport::WebTransport) {
-            config.transports.push(Transport::WebTransport);
-        }
-        config
+    pub(crate) fn transports(&self, transports: &[Transport]) -> Vec<Transport> {
+        let served = self.webtransport.filter(|_| !transports.contains(&Transport::WebTransport));
+        transports.iter().copied().chain(served.map(|_| Transport::WebTransport)).collect()
     }
 
     /// Listens, if that is asked for, with `tls` and what renews it or a certificate of its own, and says where.

@@ -87,9 +87,9 @@ enum Socket {
 /// What a caller sees of the session, checked at every output.
 #[derive(Debug)]
 struct Caller {
-    polls: HashMap<Conn, Request>,
-    posts: HashMap<Conn, Request>,
-    sockets: HashMap<Conn, Socket>,
+    polls: HashMap<ConnId, Request>,
+    posts: HashMap<ConnId, Request>,
+    sockets: HashMap<ConnId, Socket>,
     latest: u32,
     outbox: usize,
     over: Transport,
@@ -97,9 +97,9 @@ struct Caller {
 }
 
 impl Caller {
-    fn connect(&mut self) -> Conn {
+    fn connect(&mut self) -> ConnId {
         self.latest += 1;
-        Conn(self.latest)
+        ConnId(self.latest)
     }
 
     fn check(&mut self, output: Output) {
@@ -120,13 +120,13 @@ impl Caller {
             Output::Post(conn, _) => {
                 assert_eq!(self.posts.insert(conn, Request::Done), Some(Request::Waiting), "{conn:?}");
             }
-            Output::Socket(conn, order) => self.check_order(conn, order),
+            Output::Stream(conn, order) => self.check_order(conn, order),
             Output::Message(_) => assert!(!self.closed),
             Output::Closed(_) => assert!(!std::mem::replace(&mut self.closed, true)),
         }
     }
 
-    fn check_order(&mut self, conn: Conn, order: SocketOrder) {
+    fn check_order(&mut self, conn: ConnId, order: StreamOrder) {
         let before = self.sockets[&conn];
         let after = match (before, order) {
             (Socket::Fresh, AnswerProbe) => Socket::Probed,
@@ -136,7 +136,7 @@ impl Caller {
                 Socket::Live
             }
             (Socket::Live, FlushThenClose) => Socket::Flushing,
-            (Socket::Fresh | Socket::Probed | Socket::Live | Socket::Flushing, SocketOrder::Close) => {
+            (Socket::Fresh | Socket::Probed | Socket::Live | Socket::Flushing, StreamOrder::Close) => {
                 Socket::Done
             }
             wrong => panic!("{conn:?}: {wrong:?}"),
@@ -151,7 +151,7 @@ impl Caller {
         if self.over == Transport::WebSocket {
             self.outbox = 0;
         }
-        let waiting = |requests: &HashMap<Conn, Request>| {
+        let waiting = |requests: &HashMap<ConnId, Request>| {
             requests.values().filter(|request| **request == Request::Waiting).count()
         };
         let open = usize::from(!self.closed && self.over == Transport::Polling);
@@ -215,18 +215,18 @@ impl Caller {
             Input::Socket => {
                 let conn = self.connect();
                 self.sockets.insert(conn, Socket::Fresh);
-                session.handle_socket(conn, Transport::WebSocket, now);
+                session.handle_stream(conn, Transport::WebSocket, now);
             }
             Input::Frame(which, frame) => {
                 if let Some(conn) = pick(&self.sockets, which) {
                     let packet = Packet::decode_text(frame.into(), session.protocol);
-                    session.handle_frame(conn, packet, now);
+                    session.handle_packet_of(conn, packet, now);
                 }
             }
             Input::SocketClosed(which, clean) => {
                 if let Some(conn) = pick(&self.sockets, which) {
                     self.sockets.insert(conn, Socket::Done);
-                    session.handle_socket_closed(conn, clean);
+                    session.handle_stream_closed(conn, clean);
                 }
             }
             Input::Queued => {
@@ -242,21 +242,21 @@ impl Caller {
 }
 
 /// One of the latest connections: old ones are rarely of interest.
-fn pick<T>(conns: &HashMap<Conn, T>, which: Index) -> Option<Conn> {
+fn pick<T>(conns: &HashMap<ConnId, T>, which: Index) -> Option<ConnId> {
     let mut latest: Vec<_> = conns.keys().copied().collect();
     latest.sort_by_key(|conn| std::cmp::Reverse(conn.0));
     latest.truncate(2);
     (!latest.is_empty()).then(|| latest[which.index(latest.len())])
 }
 
-fn abort(requests: &mut HashMap<Conn, Request>, which: Index) -> Option<Conn> {
+fn abort(requests: &mut HashMap<ConnId, Request>, which: Index) -> Option<ConnId> {
     let conn = pick(requests, which)?;
     requests.insert(conn, Request::Done);
     Some(conn)
 }
 
 fn play(mut bench: Bench, over: Transport, inputs: Vec<Input>) {
-    let sockets = bench.session.socket.map(|conn| (conn, Socket::Fresh));
+    let sockets = bench.session.stream.map(|conn| (conn, Socket::Fresh));
     let mut caller = Caller {
         polls: HashMap::new(),
         posts: HashMap::new(),
@@ -296,9 +296,9 @@ proptest! {
         for input in inputs {
             latest += 1;
             match input {
-                Input::Poll => drop(bench.get(Conn(latest))),
-                Input::Post => bench.session.handle_post(Conn(latest)),
-                Input::Socket => drop(bench.socket(Conn(latest))),
+                Input::Poll => drop(bench.get(ConnId(latest))),
+                Input::Post => bench.session.handle_post(ConnId(latest)),
+                Input::Socket => drop(bench.socket(ConnId(latest))),
                 Input::Queued => drop(bench.queue()),
                 Input::Close => drop(bench.close()),
                 Input::Wait(millis) => drop(bench.wait(millis)),

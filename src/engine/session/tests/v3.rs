@@ -31,7 +31,8 @@ fn the_server_never_pings() {
 #[test]
 fn any_packet_gives_the_client_interval_and_timeout_once_more() {
     let mut bench = Bench::polling_v3();
-    for (conn, body) in [(Conn(31), "1:2"), (Conn(32), "2:4x"), (Conn(33), "1:6"), (Conn(34), "1:2")] {
+    for (conn, body) in [(ConnId(31), "1:2"), (ConnId(32), "2:4x"), (ConnId(33), "1:6"), (ConnId(34), "1:2")]
+    {
         assert!(!bench.wait(44_000).contains(&closed(PingTimeout)), "{body}");
         assert!(bench.post(conn, body).contains(&posted(conn, PostReply::Ok)), "{body}");
     }
@@ -78,7 +79,7 @@ fn an_upgrade_is_that_of_version_4_and_starts_the_time_of_the_client_anew() {
     assert_eq!(bench.wait(100), [polled(GET, PollReply::Noop)]);
     assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live)]);
     assert_eq!(bench.wait(44_999), NOTHING);
-    assert_eq!(bench.wait(1), [ordered(WS, SocketOrder::Close), closed(PingTimeout)]);
+    assert_eq!(bench.wait(1), [ordered(WS, StreamOrder::Close), closed(PingTimeout)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! One request carried over a stream of its own, by an edge to the owner of a session.
+//! An HTTP/1.1 proxy for one request, over a stream of its own: from an edge to the owner of a session.
 //!
-//! Whoever carries it interprets nothing: bodies are streamed both ways, an abort on either side is an abort on the
-//! other, and after a 101 bytes are copied without knowing what they mean.
+//! The proxy interprets nothing. Bodies are streamed both ways, an abort on either side is an abort on the other, and
+//! after a 101 bytes are copied both ways.
 
 use std::io;
 use std::pin::pin;
@@ -17,15 +17,16 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::BoxError;
-use super::body::{AbortOnDrop, Body};
-use super::stream::bare;
+use super::body::{Body, ConnectionTask};
+use super::client_stream::bare;
+use super::drain_body::BoxError;
 
-/// Sends `request` over `stream`. If the answer switches protocols, the splice has to be run.
+/// Sends `request` over `stream` and returns the answer. If the answer switches protocols, the splice has to be run.
 ///
 /// Dropping the future, the response's body or the splice ends the stream.
-pub(crate) async fn exchange<S, B>(
+pub(crate) async fn send<S, B>(
     stream: S,
     mut request: Request<B>,
 ) -> hyper::Result<(Response<Body>, Option<Splice>)>
@@ -35,7 +36,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = AbortOnDrop(tokio::spawn(connection.with_upgrades()).abort_handle());
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
     let upgrades = request.headers().contains_key(UPGRADE);
     let client = upgrades.then(|| hyper::upgrade::on(&mut request));
     strip_hop_by_hop(request.headers_mut(), upgrades);
@@ -61,7 +62,7 @@ where
 pub(crate) struct Splice {
     client: OnUpgrade,
     other: OnUpgrade,
-    _connection: AbortOnDrop,
+    _connection: ConnectionTask,
 }
 
 impl Splice {
@@ -72,7 +73,7 @@ impl Splice {
         }
     }
 
-    /// The same for a client that did not come by HTTP.
+    /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
     pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
         if let Ok(other) = self.other.await {
             splice(client, TokioIo::new(other)).await;
@@ -87,26 +88,26 @@ async fn splice(client: impl AsyncRead + AsyncWrite, other: impl AsyncRead + Asy
         other.1.shutdown().await
     });
     let mut back = pin!(async {
-        // Whoever breaks on the other side, the client is told.
+        // If the other side breaks off, the client is told by the end of its stream.
         let _broken = pump(&mut other.0, &mut client.1).await;
         client.1.shutdown().await
     });
-    // Once one side is done the other has a moment to say so, too; then there is nobody left to wait for. A client that
-    // breaks off has said all: dropping the other side breaks that off as well.
+    // When one direction has ended, the other has a moment to end, too. If the client breaks off there is nothing to wait
+    // for: dropping the other side breaks that off as well.
     tokio::select! {
         ended = &mut there => if ended.is_ok() {
-            drop(timeout(LINGER, back).await);
+            drop(timeout(SPLICE_TIMEOUT, back).await);
         },
-        _ = &mut back => drop(timeout(LINGER, there).await),
+        _ = &mut back => drop(timeout(SPLICE_TIMEOUT, there).await),
     }
 }
 
 /// Copies one way until the end.
 async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
-    tokio::io::copy_buf(&mut BufReader::with_capacity(COPY, from), to).await
+    tokio::io::copy_buf(&mut BufReader::with_capacity(COPY_BUFFER, from), to).await
 }
 
-/// Headers that speak of one connection only (RFC 9110, section 7.6.1); the HTTP library writes its own.
+/// Removes the headers that belong to one connection (RFC 9110, section 7.6.1). The HTTP library writes its own.
 fn strip_hop_by_hop(headers: &mut HeaderMap, upgrades: bool) {
     for name in HOP_BY_HOP {
         headers.remove(name);
@@ -128,7 +129,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// How long one direction of a spliced connection outlives the other.
-const LINGER: Duration = Duration::from_secs(5);
+const SPLICE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The buffer of each direction of a spliced connection, held as long as that lives.
-const COPY: usize = 4 * 1024;
+const COPY_BUFFER: usize = 4 * 1024;

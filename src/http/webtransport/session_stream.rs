@@ -1,4 +1,4 @@
-//! The stream of one WebTransport session, and with its end the end of that session.
+//! The stream of one WebTransport session. The session ends with it.
 
 use std::fmt;
 use std::io;
@@ -8,46 +8,50 @@ use std::time::Duration;
 
 use quinn::{ConnectionError, ReadError, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::task::AbortOnDropHandle;
 use wtransport::{Connection, RecvStream, SendStream};
 
-use super::DONE;
-use crate::http::body::AbortOnDrop;
-
-/// Reads and writes one stream.
+/// The stream that carries a session of Engine.IO.
 ///
-/// The client's close of the stream or of the WebTransport session is the end of what is read; anything else that ends
-/// them is an error. To shut it down is to close the session, once the client has everything.
-pub(super) struct ClientStream {
+/// Reading ends when the client closes the stream or the WebTransport session; any other end of them is an error. Shutting
+/// the stream down closes the session once the client has everything that was written.
+pub(super) struct SessionStream {
     send: SendStream,
     recv: RecvStream,
     connection: Connection,
     /// Resolves when the client has everything that was written.
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    _others: AbortOnDrop,
+    _others: AbortOnDropHandle<()>,
 }
 
-impl ClientStream {
+impl SessionStream {
     pub(super) fn new((send, recv): (SendStream, RecvStream), connection: Connection) -> Self {
-        let others = AbortOnDrop(tokio::spawn(ignore_others(connection.clone())).abort_handle());
+        let others = AbortOnDropHandle::new(tokio::spawn(ignore_others(connection.clone())));
         Self { send, recv, connection, closing: None, _others: others }
     }
 
-    /// Ends the session at once.
-    pub(super) fn close(&mut self, reason: &str) {
-        self.connection.close(DONE.into(), reason.as_bytes());
+    /// Ends the session without serving it.
+    pub(super) fn refuse(self, reason: &'static str) {
+        tracing::debug!(reason, "a WebTransport session was refused");
+        self.close(reason);
     }
 
-    /// Whether the client meant the end of its connection.
+    /// Ends the session at once.
+    fn close(&self, reason: &str) {
+        self.connection.close(NORMAL_END.into(), reason.as_bytes());
+    }
+
+    /// Whether the client closed the session, and the connection with it.
     fn was_closed(&self) -> bool {
         match self.connection.quic_connection().close_reason() {
-            // Locally: the session was closed by the client, and the connection with it.
+            // QUIC's library closes the connection locally when the client has closed the session.
             Some(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => true,
             Some(_) | None => false,
         }
     }
 }
 
-impl AsyncRead for ClientStream {
+impl AsyncRead for SessionStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -62,7 +66,7 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl AsyncWrite for SessionStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.send).poll_write(cx, bytes)
     }
@@ -74,11 +78,11 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             let stream = self.send.quic_stream_mut();
-            // One that is finished or gone already has nothing more to wait for.
-            let _done = stream.finish();
+            // A stream that has ended already needs no end.
+            let _ended = stream.finish();
             let stopped = stream.stopped();
             self.closing = Some(Box::pin(async move {
-                let _late = tokio::time::timeout(LINGER, stopped).await;
+                let _late = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, stopped).await;
             }));
         }
         if let Some(closing) = &mut self.closing {
@@ -89,31 +93,33 @@ impl AsyncWrite for ClientStream {
     }
 }
 
-impl Drop for ClientStream {
+impl Drop for SessionStream {
     fn drop(&mut self) {
-        // Of no effect if it was closed before.
+        // Has no effect if the session was closed before.
         self.close("");
     }
 }
 
-impl fmt::Debug for ClientStream {
+impl fmt::Debug for SessionStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientStream").finish_non_exhaustive()
+        f.debug_struct("SessionStream").finish_non_exhaustive()
     }
 }
 
-/// Datagrams and further streams mean nothing: they are dropped as they come, so that they do not pile up.
+/// Drops datagrams and further streams as they arrive, so that they take no memory. They have no meaning in Engine.IO.
 async fn ignore_others(connection: Connection) {
-    let ended = || ();
     tokio::select! {
-        () = async { while connection.accept_bi().await.is_ok() {} } => ended(),
-        () = async { while connection.accept_uni().await.is_ok() {} } => ended(),
-        () = async { while connection.receive_datagram().await.is_ok() {} } => ended(),
+        () = async { while connection.accept_bi().await.is_ok() {} } => {}
+        () = async { while connection.accept_uni().await.is_ok() {} } => {}
+        () = async { while connection.receive_datagram().await.is_ok() {} } => {}
     }
 }
 
 /// How long a client may take to acknowledge what was written last.
-const LINGER: Duration = Duration::from_secs(5);
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `WEBTRANSPORT_SESSION_GONE`: how streams end whose session is closed.
+/// The code of a session that ends without an error.
+pub(super) const NORMAL_END: u32 = 0;
+
+/// `WEBTRANSPORT_SESSION_GONE`: the code with which the streams of a closed session are reset.
 const SESSION_GONE: VarInt = VarInt::from_u32(0x170d_7b68);

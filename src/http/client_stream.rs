@@ -1,6 +1,6 @@
-//! The connection of a client, with or without TLS, from its first byte to its last or to the upgrade.
+//! The connection of a client, with or without TLS, from its first byte to its last one or to an upgrade.
 //!
-//! A client that stops reading is given up: its answer, and what it holds, would stay for ever.
+//! A client that stops reading is given up, because its answer would stay in memory for ever.
 
 use std::io::{self, Cursor, IoSlice};
 use std::pin::Pin;
@@ -15,53 +15,54 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-use crate::engine::websocket::Stream;
+use crate::engine::stream_task::ByteStream;
 
-/// What HTTP runs over. After an upgrade only [`bare`] is left of it.
+/// The stream that HTTP runs over. After an upgrade, [`bare`] unwraps it.
 pub(crate) struct ClientStream {
     transport: Transport,
-    /// What was read to see which HTTP the client speaks.
+    /// What was read to detect the version of HTTP.
     seen: Bytes,
     /// How long the client may take no byte of what is written.
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-pub(crate) enum Transport {
-    Tcp(TcpStream),
-    // Boxed, because most connections behind a proxy have none, and each would have room for it.
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// TCP, or TLS over TCP. TLS is boxed, because its state is large and most connections behind a proxy have none.
+pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// What the first bytes of a connection say.
+/// The version of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spoken {
+pub(crate) enum HttpVersion {
     Http1,
     Http2,
 }
 
 impl ClientStream {
-    /// Reads until it is clear which HTTP the client speaks: version 2 begins with a preface (RFC 9113, section 3.4).
-    pub(crate) async fn open(mut transport: Transport, patience: Duration) -> io::Result<(Self, Spoken)> {
+    /// Reads until the version of HTTP is clear: version 2 begins with a preface (RFC 9113, section 3.4).
+    pub(crate) async fn open(
+        mut transport: Transport,
+        patience: Duration,
+    ) -> io::Result<(Self, HttpVersion)> {
         let mut seen = Vec::with_capacity(PREFACE.len());
-        let spoken = loop {
+        let version = loop {
             if !PREFACE.starts_with(&seen) {
-                break Spoken::Http1;
+                break HttpVersion::Http1;
             }
             if seen.len() == PREFACE.len() {
-                break Spoken::Http2;
+                break HttpVersion::Http2;
             }
             let missing = (PREFACE.len() - seen.len()) as u64;
             if (&mut transport).take(missing).read_buf(&mut seen).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        Ok((Self { transport, seen: seen.into(), patience, stalled: None }, spoken))
+        Ok((Self { transport, seen: seen.into(), patience, stalled: None }, version))
     }
 
-    /// Gives up after too long without a byte taken.
-    fn timed<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Fails a write that has been pending for too long.
+    fn with_timeout<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -93,7 +94,7 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.transport).poll_write(cx, bytes);
-        self.timed(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn poll_write_vectored(
@@ -102,7 +103,7 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
-        self.timed(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -111,79 +112,21 @@ impl AsyncWrite for ClientStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.transport).poll_flush(cx);
-        self.timed(cx, flushed)
+        self.with_timeout(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.transport).poll_shutdown(cx);
-        self.timed(cx, shut)
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        self.with_timeout(cx, shut)
     }
 }
 
 /// The bare connection under an upgrade. hyper's own wrapper keeps an 8 KiB read buffer for as long as it lives.
-pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn Stream> {
+pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn ByteStream> {
     let upgraded = match upgraded.downcast::<TokioIo<ClientStream>>() {
         Ok(parts) => {
             let ClientStream { transport, seen, .. } = parts.io.into_inner();
-            let read = [&*seen, &*parts.read_buf];
-            return match transport {
-                Transport::Tcp(stream) => prefixed(stream, &read),
-                Transport::Tls(stream) => prefixed(stream, &read),
-            };
+            return prefixed(transport, &[&*seen, &*parts.read_buf]);
         }
         Err(upgraded) => upgraded,
     };
@@ -198,8 +141,8 @@ pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn Stream> {
     }
 }
 
-/// A stream that begins with what was read of it already: a client need not wait for the 101.
-fn prefixed<S: Stream + 'static>(stream: S, read: &[&[u8]]) -> Box<dyn Stream> {
+/// A stream that begins with the bytes that were already read from it: clients need not wait for the 101.
+fn prefixed<S: ByteStream + 'static>(stream: S, read: &[&[u8]]) -> Box<dyn ByteStream> {
     let read = read.concat();
     if read.is_empty() {
         Box::new(stream)
@@ -222,21 +165,21 @@ mod tests {
     async fn pair() -> (TcpStream, Transport) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, Transport::Tcp(listener.accept().await.unwrap().0))
+        (client, Transport::Left(listener.accept().await.unwrap().0))
     }
 
     #[tokio::test]
-    async fn the_first_bytes_say_which_http_and_are_read_again() {
+    async fn the_first_bytes_tell_the_version_of_http_and_are_read_again() {
         let preface = str::from_utf8(PREFACE).unwrap();
-        for (sent, spoken) in [
-            ("GET / HTTP/1.1\r\n", Spoken::Http1),
-            ("PROPFIND / HTTP/1.1\r\n", Spoken::Http1),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", Spoken::Http1),
-            (preface, Spoken::Http2),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", Spoken::Http2),
+        for (sent, version) in [
+            ("GET / HTTP/1.1\r\n", HttpVersion::Http1),
+            ("PROPFIND / HTTP/1.1\r\n", HttpVersion::Http1),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", HttpVersion::Http1),
+            (preface, HttpVersion::Http2),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", HttpVersion::Http2),
         ] {
             let (mut client, transport) = pair().await;
-            // However it is cut into packets.
+            // In as many packets as there are bytes.
             let write = async {
                 for byte in sent.as_bytes() {
                     client.write_all(&[*byte]).await.unwrap();
@@ -245,8 +188,8 @@ mod tests {
                 client.shutdown().await.unwrap();
             };
             let ((), opened) = tokio::join!(write, ClientStream::open(transport, Duration::from_secs(1)));
-            let (mut stream, heard) = opened.unwrap();
-            assert_eq!(heard, spoken, "{sent}");
+            let (mut stream, detected) = opened.unwrap();
+            assert_eq!(detected, version, "{sent}");
             let mut read = String::new();
             stream.read_to_string(&mut read).await.unwrap();
             assert_eq!(read, sent);
@@ -254,14 +197,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_before_it_says_anything_is_none() {
+    async fn a_connection_that_ends_before_its_first_request_is_an_error() {
         let (client, transport) = pair().await;
         drop(client);
         assert!(ClientStream::open(transport, Duration::from_secs(1)).await.is_err());
     }
 
     #[tokio::test]
-    async fn what_is_not_taken_in_time_is_an_error() {
+    async fn a_write_that_the_client_does_not_take_in_time_is_an_error() {
         let (mut client, transport) = pair().await;
         client.write_all(b"GET").await.unwrap();
         let (mut stream, _) = ClientStream::open(transport, Duration::from_millis(50)).await.unwrap();

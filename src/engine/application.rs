@@ -1,0 +1,89 @@
+//! What the layer above implements.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::error::CloseReason;
+use super::packet::Message;
+use super::session_ref::SessionRef;
+
+/// The protocol on top of the sessions of a node: Socket.IO, or a protocol of your own.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use socketmesh::engine::{Application, Client, CloseReason, Message, SessionRef};
+///
+/// struct Echo;
+/// struct Echoing(SessionRef<()>);
+///
+/// impl Application for Echo {
+///     type Client = Echoing;
+///
+///     fn accept(self: &Arc<Self>, session: SessionRef<()>) -> Echoing {
+///         Echoing(session)
+///     }
+/// }
+///
+/// impl Client for Echoing {
+///     type Command = ();
+///
+///     fn handle_message(&mut self, message: Message) {
+///         match message {
+///             Message::Text(text) => self.0.send_text(&text),
+///             Message::Binary(bytes) => self.0.send_binary(bytes),
+///         }
+///     }
+///
+///     fn handle_command(&mut self, (): ()) {}
+///
+///     fn handle_close(self, _: CloseReason) {}
+/// }
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = socketmesh::Node::builder().start_engine(Echo).await?;
+/// # Ok(()) }
+/// ```
+pub trait Application: Send + Sync + 'static {
+    /// The application's part of one session.
+    type Client: Client;
+
+    /// Accepts a session that was opened. What is sent here follows the open packet at once. It runs in the session's
+    /// actor: it must not block.
+    fn accept(self: &Arc<Self>, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
+}
+
+/// The application's part of one session. All methods run in the session's actor, one at a time, so they must not block.
+/// A panic ends the session.
+///
+/// See [`Application`] for an example.
+pub trait Client: Send + 'static {
+    /// What [`SessionRef::command`] sends to this part.
+    type Command: Send + 'static;
+
+    /// The client sent a message. Messages arrive in the order in which the client sent them.
+    fn handle_message(&mut self, message: Message);
+
+    /// [`SessionRef::command`] was called. Commands arrive in the order of the calls.
+    fn handle_command(&mut self, command: Self::Command);
+
+    /// When to call [`Client::handle_timeout`]; `None` for never. It is asked after every call of another method.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time that [`Client::next_timeout`] returned has come.
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Whether to slow the client down. While this is true, nothing more is read from the client. Call
+    /// [`SessionRef::resume`] when it turns false.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The session has ended. Nothing more can be sent.
+    fn handle_close(self, reason: CloseReason);
+}
+
+/// The commands of an application's sessions.
+pub(crate) type CommandOf<A> = <<A as Application>::Client as Client>::Command;

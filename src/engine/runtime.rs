@@ -1,0 +1,173 @@
+//! The sessions of one node: opens them, finds them and closes them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ractor::Actor;
+
+use super::actor::{SessionActor, Start};
+use super::application::{Application, CommandOf};
+use super::config::Config;
+use super::counters::Counters;
+use super::error::CloseReason;
+use super::handshake::Handshake;
+use super::mailbox::SessionMessage;
+use super::protocol::Transport;
+use super::registry::Registry;
+use super::session::ConnId;
+use super::session_ref::SessionRef;
+use super::supervisors::Supervisors;
+use super::transport_stage::{Stage, StageCell};
+use crate::id::{Key, SessionId};
+use crate::random::{self, RandomError};
+
+/// The sessions of one node.
+pub(crate) struct Engine<A: Application> {
+    app: Arc<A>,
+    config: Arc<Config>,
+    counters: Arc<Counters>,
+    registry: Arc<Registry<CommandOf<A>>>,
+    supervisors: Supervisors,
+    mint: Box<dyn Fn() -> Key + Send + Sync>,
+    closing: AtomicBool,
+}
+
+impl<A: Application> Engine<A> {
+    /// Starts without sessions. `mint` makes the ring key of each new session, which this node must own.
+    ///
+    /// # Errors
+    ///
+    /// Only if the runtime is shutting down.
+    pub(crate) async fn start(
+        app: Arc<A>,
+        config: Arc<Config>,
+        mint: Box<dyn Fn() -> Key + Send + Sync>,
+    ) -> Result<Self, RuntimeStopped> {
+        let supervisors = Supervisors::start().await.map_err(|_stopped| RuntimeStopped)?;
+        let counters = Arc::default();
+        Ok(Self {
+            app,
+            config,
+            counters,
+            registry: Registry::new(),
+            supervisors,
+            mint,
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn find(&self, id: SessionId) -> Option<SessionRef<CommandOf<A>>> {
+        self.registry.find(id)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many sessions this node owns.
+    pub(crate) fn len(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Opens a session. If it opens over a WebSocket or WebTransport, its I/O task gets the number and the stage of the
+    /// stream.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system's random generator fails, or the node is shutting down.
+    pub(crate) async fn open(
+        &self,
+        handshake: Arc<Handshake>,
+        transport: Transport,
+    ) -> Result<Opened<A>, OpenError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(OpenError::Closing);
+        }
+        let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
+        let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
+        let stream = (transport != Transport::Polling)
+            .then(|| (session.next_conn(), Arc::new(StageCell::new(Stage::Live))));
+        let start = Start {
+            session: session.clone(),
+            app: Arc::clone(&self.app),
+            config: Arc::clone(&self.config),
+            registration,
+            stream: stream.clone(),
+        };
+        let _actor = match self.supervisors.next() {
+            Some(supervisor) => Actor::spawn_linked(None, SessionActor::<A>::new(), start, supervisor).await,
+            None => Actor::spawn(None, SessionActor::<A>::new(), start).await,
+        }
+        .map_err(|_stopped| RuntimeStopped)?;
+        if self.closing.load(Ordering::Acquire) {
+            // `shutdown` may have told the other sessions before this one was registered.
+            session.tell(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
+        }
+        self.counters.opened.increment();
+        Ok(Opened { session, stream })
+    }
+
+    /// A fresh id on a ring key of this node.
+    fn mint_id(&self) -> Result<SessionId, OpenError> {
+        Ok(SessionId::new((self.mint)(), random::bytes()?))
+    }
+
+    /// Opens no further session, closes all sessions at once and waits until all of them are gone.
+    pub(crate) async fn shutdown(&self) {
+        self.closing.store(true, Ordering::Release);
+        for session in self.registry.all() {
+            session.tell(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
+        }
+        self.registry.emptied().await;
+        self.supervisors.stop();
+    }
+
+    /// Ends every session where it stands; no client is told. Happens as well when the engine is dropped.
+    pub(crate) fn abort(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.supervisors.stop();
+    }
+}
+
+impl<A: Application> Drop for Engine<A> {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+impl<A: Application> fmt::Debug for Engine<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("sessions", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A session that was just opened.
+pub(crate) struct Opened<A: Application> {
+    pub(crate) session: SessionRef<CommandOf<A>>,
+    /// The stream that opened the session, unless it was opened over polling.
+    pub(crate) stream: Option<(ConnId, Arc<StageCell>)>,
+}
+
+/// Why no session could be opened. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    #[error("two sessions drew the same id")]
+    Taken,
+    #[error("the node is shutting down")]
+    Closing,
+    #[error(transparent)]
+    Runtime(#[from] RuntimeStopped),
+}
+
+/// The tokio runtime is shutting down, so no actor can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the runtime is shutting down")]
+pub(crate) struct RuntimeStopped;

@@ -1,0 +1,397 @@
+//! The I/O task of one WebSocket or WebTransport stream of a session. It owns both directions of the stream.
+//!
+//! It reads packets for the session's actor and writes what the outbox holds, in batches of one vectored write. An idle
+//! stream holds no buffer: reading uses a scratch buffer of the thread, writing uses shared frames.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::error::PacketError;
+use super::frame::{Dialect, Frame};
+use super::mailbox::SessionMessage;
+use super::packet::Packet;
+use super::protocol::Protocol;
+use super::session::ConnId;
+use super::session_ref::SessionRef;
+use super::transport_stage::{Stage, StageCell};
+use super::websocket::{self, Incoming, Violation};
+use super::webtransport;
+
+/// The bytes of a WebSocket or WebTransport stream: a TCP connection, TLS, QUIC, or a stream from another node.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// What the client and this node agreed on for one WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WebSocketTerms {
+    /// The client asked for text on this WebSocket, whatever it asked for on its polls.
+    pub(crate) base64: bool,
+    /// Messages may be deflated in both directions.
+    pub(crate) deflate: bool,
+}
+
+/// Serves a WebSocket until the session or the client closes it, and tells the session how it ended.
+pub(crate) fn serve_websocket<K: Send + 'static>(
+    stream: Box<dyn ByteStream>,
+    session: SessionRef<K>,
+    conn: ConnId,
+    stage: Arc<StageCell>,
+    terms: WebSocketTerms,
+) -> impl Future<Output = ()> + Send {
+    let config = session.config();
+    let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
+    let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
+    let decoder = websocket::Decoder::new(config.max_payload).with_deflate(terms.deflate);
+    serve(stream, session, conn, stage, (Framing::WebSocket(decoder), dialect))
+}
+
+/// Serves a WebTransport stream whose first packet was read, until the session or the client closes it, and tells the
+/// session how it ended. The end of what is read is a close by the client; an error of the stream is not.
+pub(crate) fn serve_webtransport<K: Send + 'static>(
+    stream: Box<dyn ByteStream>,
+    session: SessionRef<K>,
+    conn: ConnId,
+    stage: Arc<StageCell>,
+) -> impl Future<Output = ()> + Send {
+    let decoder = webtransport::Decoder::new(session.config().max_payload);
+    let dialect = Dialect { protocol: Protocol::V4, base64: false, deflate: None };
+    serve(stream, session, conn, stage, (Framing::WebTransport(decoder), dialect))
+}
+
+fn serve<K: Send + 'static>(
+    stream: Box<dyn ByteStream>,
+    session: SessionRef<K>,
+    conn: ConnId,
+    stage: Arc<StageCell>,
+    (framing, dialect): (Framing, Dialect),
+) -> impl Future<Output = ()> + Send {
+    let mut task = StreamTask {
+        stream,
+        framing,
+        batch: VecDeque::new(),
+        outgoing: Outgoing::default(),
+        probing: stage.get() == Stage::Waiting,
+        dialect,
+        session,
+        conn,
+        stage,
+    };
+    async move {
+        let end = poll_fn(|cx| task.poll(cx)).await;
+        // Boxed, so that an idle stream has no room for what its end needs.
+        Box::pin(task.end(end)).await;
+    }
+}
+
+struct StreamTask<K: Send + 'static> {
+    stream: Box<dyn ByteStream>,
+    framing: Framing,
+    /// Frames that were taken out of the outbox and are not being written yet: they may have to be deflated first.
+    batch: VecDeque<Frame>,
+    outgoing: Outgoing,
+    /// The stream opened for a session of another transport, and its probe was not answered yet.
+    probing: bool,
+    dialect: Dialect,
+    session: SessionRef<K>,
+    conn: ConnId,
+    stage: Arc<StageCell>,
+}
+
+/// How packets are framed on the stream, and what was read of the next one.
+enum Framing {
+    WebSocket(websocket::Decoder),
+    WebTransport(webtransport::Decoder),
+}
+
+/// Why a stream ends.
+enum End {
+    /// The session closes it after what is queued.
+    Flush,
+    /// The session closes it at once.
+    Close,
+    /// The client closed it with this code.
+    Closed(Option<u16>),
+    /// The client broke the protocol of the WebSocket.
+    Violation(Violation),
+    /// The connection was lost.
+    Lost,
+}
+
+impl<K: Send + 'static> StreamTask<K> {
+    /// Reads and writes until there is a reason to end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            // This comes first, so that a change from here on wakes the task.
+            let (stage, paused) = self.stage.poll(cx);
+            match stage {
+                Stage::Waiting => {}
+                Stage::Flushing => return Poll::Ready(End::Flush),
+                Stage::Closed => return Poll::Ready(End::Close),
+                Stage::Probed | Stage::Live => self.refill(stage, cx),
+            }
+            match self.outgoing.poll_write(&mut self.stream, cx) {
+                Poll::Ready(Ok(wrote)) if wrote => continue,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
+                Poll::Ready(Ok(_)) | Poll::Pending => {}
+            }
+            if paused {
+                return Poll::Pending;
+            }
+            match self.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// Takes the next batch out of the outbox. A probing stream gets the answer to its probe and nothing else.
+    fn refill(&mut self, stage: Stage, cx: &Context<'_>) {
+        if self.probing {
+            self.probing = false;
+            self.push(Frame::control(&Packet::Pong("probe".into())));
+        }
+        if stage == Stage::Live && self.outgoing.is_empty() {
+            if self.batch.is_empty() {
+                self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+            }
+            self.outgoing.chunks.reserve(self.batch.len());
+            if !self.push_batch() {
+                // Other tasks may run before the next step.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Moves the batch to what is written, up to a frame that is still being deflated. Returns whether all was moved.
+    fn push_batch(&mut self) -> bool {
+        while let Some(frame) = self.batch.front() {
+            if !frame.deflate(self.dialect) {
+                return false;
+            }
+            if let Some(frame) = self.batch.pop_front() {
+                self.push(frame);
+            }
+        }
+        true
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let parts = match self.framing {
+            Framing::WebSocket(_) => frame.websocket(self.dialect),
+            Framing::WebTransport(_) => frame.webtransport(),
+        };
+        self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    /// Reads once and hands the packets to the actor.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(_)) => Poll::Ready(Some(End::Lost)),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(self.hung_up())),
+                Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
+            }
+        })
+    }
+
+    /// The end of what the client sends. A WebSocket ends with a close frame before it; WebTransport just ends.
+    fn hung_up(&self) -> End {
+        match self.framing {
+            Framing::WebSocket(_) => End::Lost,
+            Framing::WebTransport(_) => End::Closed(None),
+        }
+    }
+
+    fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
+        let mut packets = Vec::new();
+        let mut end = None;
+        let decoder = match &mut self.framing {
+            Framing::WebSocket(decoder) => decoder,
+            Framing::WebTransport(decoder) => {
+                packets.extend(decoder.feed(bytes));
+                self.hand_over(packets);
+                return None;
+            }
+        };
+        for incoming in decoder.feed(bytes) {
+            match incoming {
+                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, self.dialect.protocol)),
+                Ok(Incoming::Binary(data)) => {
+                    packets.push(Packet::decode_binary(data, self.dialect.protocol));
+                }
+                Ok(Incoming::Ping(data)) => self.outgoing.pong(websocket::pong_frame(&data)),
+                Ok(Incoming::Pong) => {}
+                Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),
+                Err(violation) => end = Some(End::Violation(violation)),
+            }
+        }
+        self.hand_over(packets);
+        end
+    }
+
+    /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
+    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>) {
+        if !packets.is_empty() {
+            self.stage.pause();
+            self.session.tell(SessionMessage::Packets(self.conn, packets));
+        }
+    }
+
+    async fn end(mut self, end: End) {
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
+        let clean = match end {
+            End::Violation(_) => false,
+            // As in Node, a WebSocket whose connection is lost counts as closed by its client.
+            End::Lost => matches!(self.framing, Framing::WebSocket(_)),
+            End::Flush | End::Close | End::Closed(_) => true,
+        };
+        self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean });
+        if matches!(flushed, Ok(Ok(()))) {
+            // Reading until the client hangs up keeps a reset from overtaking the close frame.
+            let _gone = tokio::time::timeout(HANG_UP_TIMEOUT, self.drain()).await;
+        }
+    }
+
+    /// Writes what is still due and the close frame.
+    async fn finish(&mut self, end: &End) -> io::Result<()> {
+        let code = match end {
+            End::Lost => return Err(io::ErrorKind::ConnectionReset.into()),
+            End::Flush => {
+                self.flush_outbox().await?;
+                None
+            }
+            End::Close => None,
+            End::Closed(code) => *code,
+            End::Violation(violation) => Some(violation.close_code()),
+        };
+        if let Framing::WebSocket(_) = self.framing {
+            self.outgoing.raw(websocket::close_frame(code));
+        }
+        self.flush().await?;
+        self.stream.shutdown().await
+    }
+
+    async fn flush_outbox(&mut self) -> io::Result<()> {
+        loop {
+            while !self.push_batch() {
+                tokio::task::yield_now().await;
+            }
+            self.flush().await?;
+            self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while poll_fn(|cx| self.outgoing.poll_write(&mut self.stream, cx)).await? {}
+        Ok(())
+    }
+
+    async fn drain(&mut self) {
+        let mut void = [0; 512];
+        while matches!(self.stream.read(&mut void).await, Ok(1..)) {}
+    }
+}
+
+/// Bytes to be written: at most one batch, and one pong.
+#[derive(Default)]
+struct Outgoing {
+    chunks: VecDeque<Bytes>,
+    /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
+    pong: Option<Bytes>,
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn raw(&mut self, frame: Bytes) {
+        self.chunks.push_back(frame);
+    }
+
+    fn pong(&mut self, frame: Bytes) {
+        self.pong = Some(frame);
+    }
+
+    /// Writes as much as possible with one vectored write. Returns `false` if there is nothing left to write.
+    fn poll_write(
+        &mut self,
+        stream: &mut (dyn AsyncWrite + Send + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.chunks.is_empty() {
+            self.chunks.extend(self.pong.take());
+        }
+        if self.chunks.is_empty() {
+            self.release_memory();
+            return Pin::new(stream).poll_flush(cx).map_ok(|()| false);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slice = IoSlice::new(chunk);
+        }
+        let used = slices.get(..self.chunks.len().min(SLICES)).unwrap_or_default();
+        match Pin::new(stream).poll_write_vectored(cx, used) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(written)) => {
+                self.advance(written);
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(chunk) = self.chunks.front_mut() {
+            if written < chunk.len() {
+                chunk.advance(written);
+                return;
+            }
+            written -= chunk.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Gives the memory of a large batch back.
+    fn release_memory(&mut self) {
+        if self.chunks.capacity() > 0 {
+            self.chunks = VecDeque::new();
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_CHUNK].into_boxed_slice());
+}
+
+/// The size of one read: large enough that a burst of small messages takes one system call.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// The size of one write: what the kernel's default send buffer takes at once.
+const WRITE_BATCH: usize = 64 * 1024;
+
+/// Parts per vectored write; the kernel's own limit is 1024.
+const SLICES: usize = 64;
+
+/// How long a client may take to accept what is queued when its session closes; Node's `ws` waits as long.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to hang up after the close frame.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,137 @@
+//! The edge: what the node does at which the connection of a client ends, whichever node owns the session.
+
+use std::mem;
+use std::sync::Arc;
+
+use hyper::body::Body as _;
+use hyper::header::{HeaderValue, ORIGIN};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+
+use super::body::Body;
+use super::config::Config;
+use super::drain_body::DrainBody;
+use super::owner::Owner;
+use super::request::{self, ClientRequest};
+use super::{client_files, forward, forwarded_stream, middleware, reply};
+use crate::cluster::{Mesh, SessionOwner};
+use crate::engine::Application;
+use crate::id::NodeId;
+
+/// Answers the requests of the clients that are connected to this node: CORS, client files and middleware here, and the
+/// session here or on the node that owns it.
+pub(crate) struct Edge<A: Application> {
+    node: NodeId,
+    cluster: Option<Arc<Mesh>>,
+    owner: Arc<Owner<A>>,
+    config: Arc<Config>,
+}
+
+impl<A: Application> Edge<A> {
+    pub(crate) const fn new(
+        node: NodeId,
+        cluster: Option<Arc<Mesh>>,
+        owner: Arc<Owner<A>>,
+        config: Arc<Config>,
+    ) -> Self {
+        Self { node, cluster, owner, config }
+    }
+
+    pub(crate) const fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    pub(crate) const fn cluster(&self) -> Option<&Arc<Mesh>> {
+        self.cluster.as_ref()
+    }
+
+    /// The owner of the sessions of this node.
+    pub(crate) const fn owner(&self) -> &Arc<Owner<A>> {
+        &self.owner
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether this node opens sessions, which it does not before it has joined its cluster.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
+    }
+
+    /// Answers one request of a client. Dropping the future is the client's abort.
+    pub(crate) async fn respond(&self, mut request: Request<DrainBody>) -> Response<Body> {
+        if request.version() == Version::HTTP_2 {
+            request::normalize_http2(&mut request);
+        }
+        forwarded_stream::remove_token(request.headers_mut());
+        let Some(cors) = &self.config.cors else { return self.respond_to_any_origin(request).await };
+        if request.method() == Method::OPTIONS {
+            return cors.preflight(request.headers());
+        }
+        let origin = request.headers().get(ORIGIN).cloned();
+        let mut response = self.respond_to_any_origin(request).await;
+        cors.apply(origin.as_ref(), response.headers_mut());
+        response
+    }
+
+    async fn respond_to_any_origin(&self, request: Request<DrainBody>) -> Response<Body> {
+        let (method, path) = (request.method(), request.uri().path());
+        let file = client_files::serve(&self.config.client, method, path, request.headers()).await;
+        let mut response = match file {
+            Some(file) => file,
+            None if self.config.observes_requests() => self.observe(ClientRequest::new(request)).await,
+            None => self.route(ClientRequest::new(request)).await,
+        };
+        if self.config.expose_node
+            && let Ok(node) = HeaderValue::from_str(self.node.as_str())
+        {
+            response.headers_mut().insert("x-socketmesh-node", node);
+        }
+        response
+    }
+
+    /// Answers a request that the application has a part in: middleware before, headers and the report of a refusal after.
+    async fn observe(&self, request: ClientRequest) -> Response<Body> {
+        let head = middleware::head(&request.http);
+        let opens = request.query.sid() == Ok(None);
+        let mut added = HeaderMap::new();
+        let mut response = match middleware::run(&self.config.middleware, &head, &mut added).await {
+            Some(refusal) => refusal,
+            None => self.route(request).await,
+        };
+        // As in Node, the headers of the engine override those of a middleware.
+        added.extend(mem::take(response.headers_mut()));
+        *response.headers_mut() = added;
+        if matches!(response.status(), StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS) {
+            let initial = self.config.initial_headers.as_ref().filter(|_| opens);
+            for headers in initial.into_iter().chain(&self.config.headers) {
+                headers.add(response.headers_mut(), &head);
+            }
+        }
+        if let Some(listener) = &self.config.on_connection_error {
+            listener.report_refusal(&head, &response);
+        }
+        response
+    }
+
+    /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
+    async fn route(&self, request: ClientRequest) -> Response<Body> {
+        match (request.query.sid(), &self.cluster) {
+            (Ok(Some(sid)), Some(cluster)) => match cluster.owner(sid.key()) {
+                SessionOwner::There(_) if self.is_too_large(&request) => {
+                    reply::empty(StatusCode::PAYLOAD_TOO_LARGE)
+                }
+                SessionOwner::There(owner) => forward::forward(cluster, &owner, request.http).await,
+                _ => self.owner.respond(request).await,
+            },
+            (Ok(None), _) if !self.is_ready() => reply::unavailable("this node is joining its cluster"),
+            _ => self.owner.respond(request).await,
+        }
+    }
+
+    /// Whether a request announces a body that the owner of the session would refuse. The edge refuses it, because an
+    /// owner that stops reading early breaks the stream between the two nodes.
+    fn is_too_large(&self, request: &ClientRequest) -> bool {
+        request.http.body().size_hint().lower() > self.owner.engine().config().max_payload as u64
+    }
+}

@@ -1,0 +1,112 @@
+//! The owner: what the node does that owns a session, whichever node its requests reach.
+
+use std::sync::Arc;
+
+use hyper::header::{HeaderValue, SET_COOKIE};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+
+use super::body::Body;
+use super::config::Config;
+use super::drain_body::DrainBody;
+use super::request::ClientRequest;
+use super::{forwarded_stream, middleware, polling, reply, upgrade};
+use crate::engine::{
+    Application, Engine, Handshake, HandshakeError, Opening, RequestHead, Transport, Verified, verify,
+};
+
+/// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
+/// they do not depend on the edges that the requests of a client take.
+pub(crate) struct Owner<A: Application> {
+    engine: Arc<Engine<A>>,
+    config: Arc<Config>,
+}
+
+/// Why the application does not let a client open a session.
+pub(crate) enum Denied {
+    /// `allow_request` refused with this message.
+    Refused(HandshakeError),
+    /// `allow_request` panicked.
+    Panicked,
+}
+
+impl<A: Application> Owner<A> {
+    pub(crate) const fn new(engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
+        Self { engine, config }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine<A> {
+        &self.engine
+    }
+
+    /// Answers a request that another node forwarded; that node did the work of the edge. Dropping the future is the
+    /// client's abort.
+    pub(crate) async fn respond_to_forwarded(&self, request: Request<DrainBody>) -> Response<Body> {
+        let listener = self.config.on_connection_error.as_ref();
+        let listener = listener.map(|listener| (listener, middleware::head(&request)));
+        let response = if forwarded_stream::is_forwarded(request.headers()) {
+            forwarded_stream::accept(&self.engine, ClientRequest::new(request))
+        } else {
+            self.respond(ClientRequest::new(request)).await
+        };
+        if let Some((listener, head)) = listener {
+            listener.report_refusal(&head, &response);
+        }
+        response
+    }
+
+    /// Answers a request for a session of this node, or for a new one.
+    pub(crate) async fn respond(&self, request: ClientRequest) -> Response<Body> {
+        let (http, query, upgrade) = (&request.http, &request.query, request.is_upgrade());
+        let head = RequestHead { query, method: http.method(), headers: http.headers(), upgrade };
+        let find = |sid| self.engine.find(sid).map(|session| (session.clone(), session.live()));
+        match verify(&head, self.engine.config(), find) {
+            Ok(Verified::Open(opening)) => self.open(opening, request).await,
+            Ok(Verified::Resume(session)) if upgrade => upgrade::resume(&session, request),
+            Ok(Verified::Resume(session)) => polling::respond(&session, request.http).await,
+            Ok(Verified::Misplaced) => upgrade::misplaced(request),
+            Err(error) => reply::refusal(&error, upgrade),
+        }
+    }
+
+    /// Asks the application whether a client may open a session.
+    pub(crate) async fn allow(&self, handshake: &Arc<Handshake>) -> Result<(), Denied> {
+        let Some(allow) = &self.config.allow_request else { return Ok(()) };
+        match allow.ask(Arc::clone(handshake)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(message)) => {
+                let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
+                Err(Denied::Refused(HandshakeError::Forbidden { message }))
+            }
+            None => Err(Denied::Panicked),
+        }
+    }
+
+    async fn open(&self, opening: Opening, request: ClientRequest) -> Response<Body> {
+        let upgrade = opening.transport() == Transport::WebSocket;
+        let handshake = Arc::new(request.handshake());
+        match self.allow(&handshake).await {
+            Ok(()) => {}
+            Err(Denied::Refused(error)) => return reply::refusal(&error, upgrade),
+            Err(Denied::Panicked) => return reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+        match opening.admit(self.engine.config()) {
+            Ok(Transport::Polling) => self.open_polling(handshake, request.http.headers()).await,
+            Ok(_) => upgrade::open(&self.engine, handshake, request.http).await,
+            Err(error) => reply::refusal(&error, upgrade),
+        }
+    }
+
+    async fn open_polling(&self, handshake: Arc<Handshake>, headers: &HeaderMap) -> Response<Body> {
+        let opened = match self.engine.open(handshake, Transport::Polling).await {
+            Ok(opened) => opened,
+            Err(error) => return reply::not_opened(&error),
+        };
+        let mut response = polling::poll(&opened.session, headers).await;
+        if let Some(cookie) = &self.config.cookie
+            && let Ok(cookie) = HeaderValue::from_str(&cookie.header(opened.session.id()))
+        {
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        response
+    }
+}
