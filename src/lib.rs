@@ -1,36 +1,76 @@
-//! An embeddable, actor-based, clustered Socket.IO node: no Redis, no broker, no sticky load balancer.
+//! An embeddable Socket.IO server that forms a cluster by itself: no Redis, no broker, no sticky load balancer.
 //!
-//! Ordinary Socket.IO clients connect to any node, over polling, WebSocket or WebTransport, and every single HTTP request
-//! may land on any node. Nodes find each other by gossip and talk directly to each other over QUIC.
+//! Ordinary Socket.IO clients connect to any node, over polling, WebSocket or WebTransport, and each of their HTTP requests
+//! may reach any node. The nodes find each other by gossip and talk directly to each other over QUIC.
+//!
+//! # A server
+//!
+//! A [`namespace`] describes what happens for each event. Arguments and return values are serde types; the value that a
+//! handler returns is the acknowledgement.
 //!
 //! ```no_run
-//! use socketmesh::cluster::{Cluster, Secret};
 //! use socketmesh::{Args, Node, Socket, namespace};
 //!
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! let chat = namespace("/")
 //!     .on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?))
 //!     .on("message", async |socket: Socket, Args((room, text)): Args<(String, String)>| {
-//!         Ok(socket.to(room).emit("message", &text)?) // to every node with a member there
+//!         socket.to(room).emit("message", &text)?; // to the members of the room, on every node
+//!         Ok("delivered")
 //!     });
-//! let cluster = Cluster::bind("0.0.0.0:7946")
-//!     .seed("chat-nodes:7946")
-//!     .secret(Secret::from_env()?.ok_or("SOCKETMESH_SECRET is not set")?);
-//! let node = Node::builder().namespace(chat).cluster(cluster).start().await?;
+//! let node = Node::builder().namespace(chat).start().await?;
 //! node.serve(tokio::net::TcpListener::bind("0.0.0.0:3000").await?).await;
 //! # Ok(()) }
 //! ```
 //!
-//! # Layers
+//! In axum, or whatever else is built on tower or hyper, [`Node::service`] answers the requests instead of
+//! [`Node::serve`]:
 //!
-//! Arrows point down; a test holds them.
+//! ```text
+//! axum::Router::new().nest_service("/socket.io", node.service())
+//! ```
 //!
-//! - [`Node`] wires everything; [`http`] routes requests to the sessions of this node or another.
-//! - [`cluster`]: who is alive, who owns which session, how bytes travel between nodes.
-//! - [`socket`]: Socket.IO v5 and v4, namespaces, rooms, events, acks.
-//! - [`engine`]: Engine.IO v4 and v3, one client's session over changing transports; can be used on its own.
-//! - [`id`]: names of nodes, sessions and sockets.
-//! - `testing`, with the feature of that name: a cluster in one process, in virtual time, for the tests of applications.
+//! # A cluster
+//!
+//! The same application runs on many nodes when each of them is told about the [`cluster`]; nothing else changes.
+//!
+//! ```no_run
+//! use socketmesh::Node;
+//! use socketmesh::cluster::{Cluster, Secret};
+//!
+//! # async fn f(chat: socketmesh::Namespace) -> Result<(), Box<dyn std::error::Error>> {
+//! let secret = Secret::from_env()?.ok_or("SOCKETMESH_SECRET is not set")?;
+//! let cluster = Cluster::bind("0.0.0.0:7946").seed("chat-nodes:7946").secret(secret);
+//! let node = Node::builder().namespace(chat).cluster(cluster).start().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//!
+//! | Feature | What it adds | Default |
+//! | --- | --- | --- |
+//! | `tls` | TLS for clients without a proxy in front: `http::Tls`, `http::Certificate`, `Listener::tls` | off |
+//! | `webtransport` | WebTransport for clients: `http::WebTransportListener`, `Node::serve_webtransport`; includes `tls` | off |
+//! | `testing` | `testing`: a whole cluster with its clients in one process and in virtual time, for the tests of applications | off |
+//!
+//! TLS between nodes is always on and needs no feature.
+//!
+//! # Modules
+//!
+//! - The crate's root has what applications use every day: [`Node`], [`namespace`], [`Socket`], [`Target`], [`Sockets`].
+//! - [`socket`]: Socket.IO itself, with its settings and the ways to describe namespaces, handlers, rooms and acks.
+//! - [`cluster`]: how a node becomes a member of a cluster, and how it sees the others.
+//! - [`http`]: listeners, CORS, cookies, middleware and client files.
+//! - [`engine`]: the sessions below Socket.IO and their settings; a server for bare Engine.IO.
+//! - [`id`]: the names of nodes, sessions and sockets.
+//!
+//! # Guides
+//!
+//! The [documentation in the repository](https://github.com/socketmesh/socketmesh/tree/main/docs) has guides (getting
+//! started, coming from Node or from socketioxide, testing, security, sizing, troubleshooting), the reference (promises,
+//! settings, counters, protocols) and the architecture.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod catch_panic;
 pub mod cluster;
