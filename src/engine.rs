@@ -16,6 +16,7 @@ mod application;
 mod config;
 mod counters;
 mod error;
+#[cfg(feature = "webtransport")]
 mod first_packet;
 mod frame;
 mod handshake;
@@ -44,6 +45,7 @@ pub use packet::Message;
 pub use protocol::{Protocol, Transport};
 pub use session_ref::SessionRef;
 
+#[cfg(feature = "webtransport")]
 pub(crate) use first_packet::FirstPacket;
 pub(crate) use frame::{Frame, frames};
 pub(crate) use mailbox::{PollAnswer, PostBody};

@@ -15,6 +15,7 @@
 
 mod allow_request;
 mod body;
+#[cfg(feature = "tls")]
 mod certificate;
 mod client_files;
 mod client_stream;
@@ -38,12 +39,15 @@ mod reply;
 mod request;
 pub(crate) mod server;
 mod service;
+#[cfg(feature = "tls")]
 mod tls;
 mod upgrade;
+#[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
 
 pub use allow_request::AllowRequest;
 pub use body::Body;
+#[cfg(feature = "tls")]
 pub use certificate::{Certificate, CertificateError};
 pub use client_files::CLIENT_VERSION;
 pub use config::{ClientFiles, Config};
@@ -56,7 +60,9 @@ pub use middleware::{Headers, Middleware, Rejection};
 pub use request::{RemoteAddr, Secure};
 pub use server::not_found;
 pub use service::Service;
+#[cfg(feature = "tls")]
 pub use tls::Tls;
+#[cfg(feature = "webtransport")]
 pub use webtransport::WebTransportListener;
 
 pub(crate) use edge::Edge;

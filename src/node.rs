@@ -1,5 +1,8 @@
 //! A node: the one place that knows every layer and wires what may not see each other.
 
+#[cfg(feature = "webtransport")]
+mod webtransport;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -14,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{self, BiStream, Cluster, Mesh, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
-use crate::http::webtransport::WebTransportServer;
-use crate::http::{self, Body, Edge, Listener, Owner, Service, WebTransportListener};
+use crate::http::{self, Body, Edge, Listener, Owner, Service};
 use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::Inbound;
@@ -130,22 +132,6 @@ impl<A: Application> Node<A> {
     ) {
         let stop = self.0.stopping.cancelled();
         Server::serve(self.service(), path, Arc::new(fallback), listener.into(), stop).await;
-    }
-
-    /// Takes WebTransport sessions at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). They are refused
-    /// unless [`transports`](engine::Config::transports) has WebTransport.
-    ///
-    /// Who may open a session is decided as for other transports (`allow_request`, `auth`); as for WebSockets, CORS is
-    /// not asked. A session may upgrade from polling, whichever nodes its requests and its stream reach. Node:
-    /// `io.engine.onWebTransportSession`.
-    pub async fn serve_webtransport(&self, listener: WebTransportListener) {
-        self.serve_webtransport_at("/socket.io/", listener).await;
-    }
-
-    /// The same at another path: as in [`serve_at`](Self::serve_at), a prefix that ends with a slash.
-    pub async fn serve_webtransport_at(&self, path: &str, listener: WebTransportListener) {
-        let stop = self.0.stopping.cancelled();
-        WebTransportServer::serve(Arc::clone(&self.0.edge), path, listener, stop).await;
     }
 
     /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another

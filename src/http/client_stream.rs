@@ -14,7 +14,6 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
-use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use crate::engine::stream_task::ByteStream;
@@ -29,8 +28,9 @@ pub(crate) struct ClientStream {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// TCP, or TLS over TCP. TLS is boxed, because its state is large and most connections behind a proxy have none.
-pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+/// TCP, or what a [`Listener`](super::Listener) with encryption makes of it. That is boxed: its state is large, and most
+/// connections behind a proxy have none.
+pub(crate) type Transport = Either<TcpStream, Box<dyn ByteStream>>;
 
 /// The version of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

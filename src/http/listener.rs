@@ -1,30 +1,43 @@
 //! Where a node that serves its clients itself listens, and the limits of its connections.
 
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::tls::Tls;
+use crate::engine::stream_task::ByteStream;
 
-/// A TCP listener with TLS and the limits of its connections. Clients choose HTTP/1.1 or HTTP/2. A [`TcpListener`]
+/// A TCP listener with the limits of its connections and, with the feature `tls`, TLS. Clients choose HTTP/1.1 or HTTP/2. A [`TcpListener`]
 /// converts into one without TLS and with the default limits.
 ///
 /// ```no_run
-/// use socketmesh::http::{Certificate, Listener, Tls};
+/// use std::time::Duration;
+/// use socketmesh::http::Listener;
 ///
 /// # async fn f(node: socketmesh::Node) -> Result<(), Box<dyn std::error::Error>> {
-/// let tls = Tls::new(&Certificate::self_signed(["localhost"])?)?;
-/// let listener = Listener::new(tokio::net::TcpListener::bind("0.0.0.0:3443").await?).tls(tls);
-/// node.serve(listener).await;
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+/// node.serve(Listener::new(listener).head_timeout(Duration::from_secs(5))).await;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 #[must_use = "a listener does nothing until a node serves it"]
 pub struct Listener {
     pub(crate) tcp: TcpListener,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) encryption: Option<Arc<dyn Encryption>>,
     pub(crate) limits: ConnectionLimits,
 }
+
+/// Encrypts the connections of a listener.
+pub(crate) trait Encryption: fmt::Debug + Send + Sync {
+    /// Does the server's part of the handshake.
+    fn handshake(&self, connection: TcpStream) -> EncryptionHandshake;
+}
+
+/// A handshake in progress, and the encrypted stream at its end.
+pub(crate) type EncryptionHandshake = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
 
 /// How many connections there may be, and how long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -38,14 +51,7 @@ impl Listener {
     /// Listens at `tcp` without TLS.
     pub const fn new(tcp: TcpListener) -> Self {
         let limits = ConnectionLimits { connections: CONNECTIONS, head: HEAD_TIMEOUT, write: WRITE_TIMEOUT };
-        Self { tcp, tls: None, limits }
-    }
-
-    /// Serves over TLS only. A client has 10 s for its handshake, or the [head timeout](Self::head_timeout) if that is
-    /// shorter. While 4096 handshakes are in progress, further connections are closed.
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
-        self
+        Self { tcp, encryption: None, limits }
     }
 
     /// How many HTTP connections are served at once; further ones wait to be accepted. WebSockets do not count. Default

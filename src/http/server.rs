@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +26,7 @@ use super::body::Body;
 use super::client_stream::{ClientStream, HttpVersion};
 use super::drain_body::{BoxError, DrainBody};
 use super::http2_progress::Http2Progress;
-use super::listener::{ConnectionLimits, Listener};
+use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::owner::Owner;
 use super::reply;
 use super::request::{RemoteAddr, Secure, is_websocket_upgrade};
@@ -43,9 +42,9 @@ pub(crate) struct Server {
     /// A prefix of the path, as in Node: with `/socket.io/`, `/socket.io/anything` is served and `/socket.io` is not.
     path: String,
     fallback: Fallback,
-    tls: Option<TlsAcceptor>,
+    encryption: Option<Arc<dyn Encryption>>,
     limits: ConnectionLimits,
-    /// One permit per TLS handshake in progress.
+    /// One permit per handshake of the encryption in progress.
     handshakes: Semaphore,
     stopping: CancellationToken,
 }
@@ -59,13 +58,13 @@ impl Server {
         listener: Listener,
         stop: impl Future<Output = ()>,
     ) {
-        let Listener { tcp, tls, limits } = listener;
+        let Listener { tcp, encryption, limits } = listener;
         let stopping = CancellationToken::new();
         let server = Arc::new(Self {
             service,
             path: path.to_owned(),
             fallback,
-            tls: tls.map(|tls| tls.acceptor()),
+            encryption,
             limits,
             handshakes: Semaphore::new(HANDSHAKES),
             stopping: stopping.clone(),
@@ -121,13 +120,13 @@ impl Server {
 
     /// Does what comes before HTTP: the TLS handshake, and the detection of the HTTP version.
     async fn open(&self, stream: TcpStream) -> io::Result<(ClientStream, HttpVersion)> {
-        let transport = match &self.tls {
+        let transport = match &self.encryption {
             None => Either::Left(stream),
-            Some(tls) => {
+            Some(encryption) => {
                 // Handshakes beyond the limit are refused instead of queued.
                 let _permit = self.handshakes.try_acquire().map_err(io::Error::other)?;
                 let handshake_timeout = self.limits.head.min(HANDSHAKE_TIMEOUT);
-                Either::Right(Box::new(timeout(handshake_timeout, tls.accept(stream)).await??))
+                Either::Right(timeout(handshake_timeout, encryption.handshake(stream)).await??)
             }
         };
         timeout(self.limits.head, ClientStream::open(transport, self.limits.write)).await?
@@ -194,7 +193,7 @@ impl Server {
         address: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
         request.extensions_mut().insert(RemoteAddr(address));
-        request.extensions_mut().insert(Secure(self.tls.is_some()));
+        request.extensions_mut().insert(Secure(self.encryption.is_some()));
         if request.uri().path().starts_with(&self.path) {
             return self.service.clone().call(request).await;
         }

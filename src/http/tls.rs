@@ -9,9 +9,12 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::{Certificate, CertificateError};
+use super::listener::{Encryption, EncryptionHandshake, Listener};
+use crate::engine::stream_task::ByteStream;
 
 /// TLS 1.2 and 1.3 for clients, offering HTTP/2 and HTTP/1.1. Node: `https.createServer`.
 ///
@@ -62,13 +65,25 @@ impl Tls {
         Ok(())
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.config))
-    }
-
     /// TLS 1.3 for HTTP/3, presenting the same.
     pub(crate) fn http3(&self) -> Result<ServerConfig, CertificateError> {
         configure(&self.presented, &[&TLS13], &[b"h3"])
+    }
+}
+
+impl Listener {
+    /// Serves over TLS only. A client has 10 s for its handshake, or the [head timeout](Self::head_timeout) if that is
+    /// shorter. While 4096 handshakes are in progress, further connections are closed.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.encryption = Some(Arc::new(tls));
+        self
+    }
+}
+
+impl Encryption for Tls {
+    fn handshake(&self, connection: TcpStream) -> EncryptionHandshake {
+        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(connection);
+        Box::pin(async move { Ok(Box::new(handshake.await?) as Box<dyn ByteStream>) })
     }
 }
 
