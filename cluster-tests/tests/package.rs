@@ -34,6 +34,40 @@ fn the_library_brings_nothing_for_programs_and_features_that_are_off() {
     }
 }
 
+/// The crates whose types the public API may name: those that applications on tokio, hyper and serde have anyway, in
+/// versions that stay, and `bytestring`, which is `bytes` in UTF-8.
+const SHARED: [&str; 13] = [
+    "alloc",
+    "bytes",
+    "bytestring",
+    "core",
+    "http",
+    "http_body",
+    "hyper",
+    "serde_core",
+    "serde_json",
+    "socketmesh",
+    "std",
+    "tokio",
+    "tower_service",
+];
+
+#[test]
+fn the_public_api_names_types_of_no_other_crates() {
+    let api =
+        fs::read_to_string(root().join("cluster-tests/public-api.txt")).expect("the list of the public API");
+    assert!(api.contains("pub struct socketmesh::NodeBuilder"), "the list is that of the library");
+    let mut foreign = BTreeSet::new();
+    for line in api.lines() {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        let paths = line.split(|c| !is_name(c)).filter(|path| path.contains("::"));
+        let crates = paths.filter_map(|path| path.split("::").next());
+        let others = crates.filter(|name| name.starts_with(char::is_lowercase) && !SHARED.contains(name));
+        foreign.extend(others.map(|name| format!("{name}: {line}")));
+    }
+    assert!(foreign.is_empty(), "types of other crates:\n{}", Vec::from_iter(foreign).join("\n"));
+}
+
 /// The output of a command of cargo in this workspace.
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output();
