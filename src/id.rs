@@ -1,8 +1,8 @@
-//! Names of things: nodes and their incarnations, sessions and sockets.
+//! The names of nodes and their incarnations, of sessions and of sockets.
 //!
-//! A session id and a socket id have the same form: 15 bytes, written as 20 characters of base64url (the length that
-//! balancers and tools in the field match on). The first 5 bytes are a key on the ring, which names the owning node
-//! ([`crate::cluster`]); the other 10 come from the operating system's random generator.
+//! A session id and a socket id have the same form: 15 bytes, written as 20 characters of base64url. That is the length of
+//! the ids of Node's server, which load balancers and tools may match on. The first 5 bytes are a key on the hash ring of the
+//! [cluster](crate::cluster), which names the owning node. The other 10 come from the operating system's random generator.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::random::{self, RandomError};
 
-/// A position on the ring: 40 bits.
+/// A position on the hash ring of the cluster: 40 bits.
 ///
 /// ```
 /// # fn f(socket: socketmesh::Socket) {
@@ -24,7 +24,7 @@ use crate::random::{self, RandomError};
 pub struct Key(u64);
 
 impl Key {
-    /// How many bits a key has.
+    /// The number of bits of a key.
     pub const BITS: u32 = 40;
 
     /// Takes the upper 40 bits of a hash.
@@ -53,7 +53,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A text that is not a session or socket id.
+/// The error for a text that is not a session id or socket id.
 ///
 /// ```
 /// use socketmesh::id::{InvalidId, SocketId};
@@ -71,7 +71,7 @@ macro_rules! id {
         pub struct $name([u8; 15]);
 
         impl $name {
-            /// Puts an id together from its ring key and its random part.
+            /// Makes an id of its ring key and its random part.
             pub fn new(key: Key, random: [u8; 10]) -> Self {
                 let mut bytes = [0; 15];
                 let (head, tail) = bytes.split_at_mut(5);
@@ -80,7 +80,7 @@ macro_rules! id {
                 Self(bytes)
             }
 
-            /// Where on the ring this id lies: which node owns it.
+            /// The position of this id on the ring, which says the node that owns it.
             pub const fn key(&self) -> Key {
                 let [a, b, c, d, e, ..] = self.0;
                 Key::from_bytes([a, b, c, d, e])
@@ -125,13 +125,14 @@ id! {
 }
 
 id! {
-    /// The Socket.IO socket id: the public name of one client in one namespace, and of its own room.
+    /// The Socket.IO socket id: the public name of one client in one namespace, and the name of the room that only this
+    /// socket is in.
     SocketId
 }
 
 /// The name of a node, unique in its cluster and stable over restarts: 1 to 63 of `a-z`, `0-9`, `-`.
 ///
-/// It appears in the node's certificate as a DNS label, hence the alphabet.
+/// The alphabet is that of a DNS label, because the name appears in the node's certificate.
 ///
 /// ```
 /// use socketmesh::id::NodeId;
@@ -144,13 +145,13 @@ id! {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<str>);
 
-/// A text that is not a node id.
+/// The error for a text that is not a node id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a node id: 1 to 63 characters of a-z, 0-9 and '-', not '-' at either end")]
 pub struct InvalidNodeId(String);
 
 impl NodeId {
-    /// A name that no other node has.
+    /// Makes a random name, which no other node has.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// Which life of a node: larger for every restart (milliseconds since 1970 at its start).
+/// One life of a node: the milliseconds from 1970 to its start, so every restart has a larger one.
 ///
 /// ```
 /// use socketmesh::id::Incarnation;

@@ -1,4 +1,4 @@
-//! A node: the one place that knows every layer and wires what may not see each other.
+//! A node: the one place that knows every layer. It builds them and connects those that do not know each other.
 
 #[cfg(feature = "webtransport")]
 mod webtransport;
@@ -24,10 +24,10 @@ use crate::socket::messages::Inbound;
 use crate::socket::peers::{NoPeers, Peers};
 use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
 
-/// One node: serves clients, alone or as a member of a cluster. Node: `Server`.
+/// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
-/// Cloning gives another handle of the same node; the node lives until the last one is dropped or
-/// [`shutdown`](Self::shutdown) is called.
+/// A clone is another handle of the same node. The node ends when [`shutdown`](Self::shutdown) is called or its last
+/// handle is dropped.
 ///
 /// ```no_run
 /// use socketmesh::{Node, Socket, namespace};
@@ -54,65 +54,74 @@ struct Parts<A: Application> {
 type Settle<A> = fn(Arc<A>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Node {
-    /// Starts the description of a node.
+    /// Returns the builder of a node.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
 
-    /// A namespace to emit to from anywhere. Node: `io.of(path)`.
+    /// The namespace at `path`, to emit to from outside of handlers. Node: `io.of(path)`.
     ///
-    /// A namespace that this node does not serve can be emitted to as well: other nodes may have sockets in it.
+    /// This node need not serve the namespace: other nodes may have sockets in it.
     pub fn of(&self, path: &str) -> NamespaceRef {
         self.0.app.of(path)
     }
 }
 
 impl<A: Application> Node<A> {
-    /// The name of this node in its cluster.
+    /// The name of this node, unique in its cluster.
     pub fn id(&self) -> &NodeId {
         &self.0.id
     }
 
-    /// What answers HTTP requests: a tower service, to be mounted in axum or hyper at the path of your choice.
+    /// The tower service that answers the requests of clients, for axum, hyper or another server on tower.
+    ///
+    /// It answers every request that it is given, so mount it at the path of Socket.IO. The server must support HTTP
+    /// upgrades, as axum's does; without them clients stay on polling.
     pub fn service(&self) -> Service {
         Service::new(Arc::clone(&self.0.edge))
     }
 
-    /// How many sessions this node owns.
+    /// The number of sessions that this node owns now.
     pub fn sessions(&self) -> usize {
         self.0.engine.len()
     }
 
-    /// What happened on this node so far, each with the name of its metric. Everything only grows.
+    /// Everything that this node has counted since its start, with the names of the metrics. A counter never decreases.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters().named());
         self.0.engine.counters().named().into_iter().chain(cluster).collect()
     }
 
-    /// The cluster as this node sees it; `None` if it is on its own.
+    /// The members of the cluster as this node sees them, now and after each change; `None` without a cluster.
     pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
         self.0.cluster.as_ref().map(|cluster| cluster.view())
     }
 
-    /// The address other nodes reach this one at; `None` if it is on its own.
+    /// The UDP address that this node has bound for the other nodes; `None` without a cluster.
     pub fn mesh_addr(&self) -> Option<std::net::SocketAddr> {
         self.0.cluster.as_ref().map(|cluster| cluster.local_addr())
     }
 
-    /// Resolves when this node takes new clients: at once on its own; in a cluster, when every live member knows it.
+    /// Waits until this node accepts new clients: without a cluster it does so at once, in a cluster when every live member
+    /// knows it.
+    ///
+    /// It has no time limit: while no seed answers it waits, unless [`Cluster::serve_alone`] is set.
     pub async fn ready(&self) {
         if let Some(cluster) = &self.0.cluster {
             cluster.ready().await;
         }
     }
 
-    /// Whether this node takes new clients. Until then they are answered 503.
+    /// Whether this node accepts new clients. While it joins its cluster or shuts down, their handshakes are answered with
+    /// 503.
     pub fn is_ready(&self) -> bool {
         self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
     }
 
-    /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown): a [`TcpListener`], or a
-    /// [`Listener`] with TLS or other limits.
+    /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). It is a [`TcpListener`], or a
+    /// [`Listener`] with TLS or with other limits. Other paths are answered with 404.
+    ///
+    /// Dropping the future closes the listener and its connections.
     ///
     /// [`TcpListener`]: tokio::net::TcpListener
     pub async fn serve(&self, listener: impl Into<Listener>) {
@@ -134,9 +143,11 @@ impl<A: Application> Node<A> {
         Server::serve(self.service(), path, Arc::new(fallback), listener.into(), stop).await;
     }
 
-    /// Stops: takes no new clients, closes every session (clients see `transport close` and reconnect, to another
-    /// node), waits until the handlers of their sockets and of server events have ended, `on_disconnect` among them (at most
-    /// 5 s), says goodbye to the cluster.
+    /// Ends the node in order:
+    ///
+    /// 1. It accepts no new clients and closes every session. Clients see `transport close` and reconnect, to another node.
+    /// 2. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most.
+    /// 3. [`serve`](Self::serve) returns, within a second, and the node tells the other members that it leaves.
     pub async fn shutdown(&self) {
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
@@ -182,7 +193,7 @@ impl<A: Application> fmt::Debug for Node<A> {
     }
 }
 
-/// Describes a node before it starts.
+/// The description of a node, before it starts.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -205,41 +216,43 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Serves a namespace.
+    /// Adds a namespace that this node serves. Every path, and every pattern, may be added once.
     pub fn namespace<S: Send + Sync + 'static>(mut self, namespace: Namespace<S>) -> Self {
         self.namespaces.push(namespace.described());
         self
     }
 
-    /// Settings of the sessions: heartbeat, limits, transports.
+    /// Sets the configuration of the sessions: heartbeat, limits, transports. The nodes of a cluster must agree on it.
     pub fn engine(mut self, config: engine::Config) -> Self {
         self.engine = config;
         self
     }
 
-    /// Settings of the Socket.IO layer.
+    /// Sets the configuration of Socket.IO: its parser, and the limits of clients.
     pub fn socket(mut self, config: socket::Config) -> Self {
         self.socket = config;
         self
     }
 
-    /// Settings of the HTTP side: CORS, cookie, `allow_request`, client files.
+    /// Sets the configuration of HTTP: CORS, the cookie, `allow_request`, middleware, client files.
     pub fn http(mut self, config: http::Config) -> Self {
         self.http = config;
         self
     }
 
-    /// Makes the node a member of a cluster. Nothing else changes.
+    /// Makes the node a member of a cluster. Nothing else changes for the application.
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.cluster = Some(cluster);
         self
     }
 
-    /// Starts the node. In a cluster it starts to join; [`Node::ready`] waits for that.
+    /// Starts the node, in the tokio runtime of the caller. It returns before the node has joined its cluster;
+    /// [`Node::ready`] waits for that.
     ///
     /// # Errors
     ///
-    /// [`StartError`]: a setting that cannot be, or an address that cannot be bound. Nothing is left running.
+    /// [`StartError`]: a setting is out of its range, a namespace contradicts itself, or the cluster's address cannot be
+    /// bound. Nothing is left running.
     pub async fn start(mut self) -> Result<Node, StartError> {
         let namespaces = std::mem::take(&mut self.namespaces);
         check(&namespaces)?;
@@ -255,7 +268,8 @@ impl NodeBuilder {
         self.compose(make, SocketIo::handle, settle).await
     }
 
-    /// Starts a node with an application of your own on the bare Engine.IO sessions.
+    /// Starts a node with an application of your own on bare Engine.IO sessions, instead of Socket.IO. Namespaces and the
+    /// configuration of Socket.IO do not count.
     ///
     /// # Errors
     ///
@@ -264,8 +278,8 @@ impl NodeBuilder {
         self.compose(|_, _| app, |_, _| {}, |_| Box::pin(std::future::ready(()))).await
     }
 
-    /// Builds from the bottom up. What a lower layer says to a higher one goes through weak references, so a dropped
-    /// node ends.
+    /// Builds the layers from the bottom up. A lower layer calls a higher one through weak references, so that dropping
+    /// the node ends it.
     async fn compose<A: Application>(
         self,
         make: impl FnOnce(&NodeId, Option<&Arc<Mesh>>) -> A,
