@@ -1,4 +1,4 @@
-// What the official client does against a cluster. Every case gets the entry (a balancer without memory) and the nodes.
+// What the official client does against a cluster. Every case gets the entry (a stateless round-robin load balancer) and the nodes.
 import assert from "node:assert/strict";
 import { createServer, connect } from "node:net";
 import { VERSIONS, client, connected, deadline, emit, event } from "./client.mjs";

@@ -1,4 +1,4 @@
-//! An application whose handlers do one thing each and tell what they saw, and clients of it that speak the protocol by
+//! A test application whose handlers do one thing each and record what they see, and clients that speak the protocol by
 //! hand.
 
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::nodes::Nodes;
 use crate::polling::Polling;
 use crate::websocket::WebSocket;
 
-/// Nodes of one application, and what their handlers saw.
+/// Nodes of one application, and the records of their handlers.
 #[derive(Debug)]
 pub struct App {
     /// The nodes.
     pub nodes: Nodes,
-    /// What their handlers saw.
+    /// The records of their handlers.
     pub seen: Arc<Seen>,
 }
 
-/// What handlers saw, and what they wait for.
+/// The records of the handlers, and the gates that they wait at.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Who has connected to a plain namespace.
+    /// The sockets that connected to a plain namespace.
     pub connected: Journal<Socket>,
-    /// Who has left one, and why.
+    /// The sockets that left one, with the reason.
     pub left: Journal<(SocketId, DisconnectReason)>,
-    /// What handlers noted, and `left` when a socket did.
+    /// The notes of the handlers, and `left` for a socket that disconnected.
     pub handled: Journal<(SocketId, String)>,
-    /// What handlers wait for before they go on.
+    /// The gates that handlers wait at.
     pub gates: Journal<String>,
 }
 
@@ -44,17 +44,17 @@ impl App {
     /// Starts nodes that share what their handlers see.
     ///
     /// # Panics
-    /// They do not start.
+    /// A node does not start.
     pub async fn start(count: usize, described: impl Fn(&Arc<Seen>) -> NodeBuilder) -> Self {
         let seen = Arc::default();
         let nodes = Nodes::start(count, |_| described(&seen)).await;
         Self { nodes, seen }
     }
 
-    /// A client in the main namespace, on the `n`th node (counted round).
+    /// A client in the main namespace, on the `n`th node (after the last node follows the first).
     ///
     /// # Panics
-    /// It is refused.
+    /// The client is refused.
     pub async fn guest(&self, n: usize) -> Guest {
         self.guest_in("/", n).await
     }
@@ -62,7 +62,7 @@ impl App {
     /// A client in a namespace, on the `n`th node.
     ///
     /// # Panics
-    /// It is refused.
+    /// The client is refused.
     pub async fn guest_in(&self, path: &'static str, n: usize) -> Guest {
         let ws = self.nodes.target.at(n).websocket().await;
         self.enter(ws, path).await
@@ -71,7 +71,7 @@ impl App {
     /// Joins one more namespace over a connection.
     ///
     /// # Panics
-    /// It is refused.
+    /// The client is refused.
     pub async fn enter(&self, mut ws: WebSocket, path: &'static str) -> Guest {
         ws.send(&format!("40{}", prefix(path))).await;
         let id = connected(&ws.packet_text().await, path);
@@ -81,7 +81,7 @@ impl App {
     /// A client in a namespace over polling: its session is on the first node, its requests go to every node in turn.
     ///
     /// # Panics
-    /// It is refused.
+    /// The client is refused.
     pub async fn polling_guest(&self, path: &'static str) -> (Polling, Socket) {
         let polling = self.nodes.target.at(0).polling().await.through(&self.nodes.target);
         polling.send(format!("40{}", prefix(path))).await;
@@ -90,10 +90,10 @@ impl App {
         (polling, socket)
     }
 
-    /// The `n`th node, counted round.
+    /// The `n`th node; after the last one follows the first.
     ///
     /// # Panics
-    /// There are none.
+    /// The application has no nodes.
     #[must_use]
     pub fn node(&self, n: usize) -> &Node {
         self.nodes.nodes.iter().cycle().nth(n).expect("there are nodes")
@@ -110,30 +110,30 @@ impl Seen {
     /// The application's handle of the client with this id.
     ///
     /// # Panics
-    /// There is none in time.
+    /// No client with this id connects in time.
     pub async fn socket(&self, id: &str) -> Socket {
         let this = |socket: &Socket| (socket.id().to_string() == id).then(|| socket.clone());
         self.connected.find("on_connect", this).await
     }
 
-    /// Why a socket left, as soon as its `on_disconnect` ran.
+    /// Waits until the `on_disconnect` of a socket ran, and returns the reason.
     ///
     /// # Panics
-    /// It does not run in time.
+    /// The handler does not run in time.
     pub async fn reason(&self, id: SocketId) -> DisconnectReason {
         self.left.find("on_disconnect", |(left, reason)| (*left == id).then_some(*reason)).await
     }
 
-    /// What the handlers of one client noted so far.
+    /// The notes that the handlers of one client made so far.
     #[must_use]
     pub fn handled_of(&self, id: SocketId) -> Vec<String> {
         self.handled.all(|(of, what)| (*of == id).then(|| what.clone()))
     }
 
-    /// Returns when the handler of "wait" runs for this client.
+    /// Waits until the handler of "wait" runs for this client.
     ///
     /// # Panics
-    /// It does not in time.
+    /// The handler does not run in time.
     pub async fn waits(&self, id: SocketId) {
         self.handled.find("a handler", |(of, what)| (*of == id && what == "waits").then_some(())).await;
     }
@@ -141,7 +141,7 @@ impl Seen {
     /// Waits until a test opens the gate.
     ///
     /// # Panics
-    /// None does in time.
+    /// No test opens it in time.
     pub async fn gate(&self, key: &str) {
         self.gates.find(key, |open| (open == key).then_some(())).await;
     }
@@ -152,12 +152,12 @@ impl Seen {
     }
 }
 
-/// A client, and what the application holds of it.
+/// A client, and the handle that the application has of it.
 #[derive(Debug)]
 pub struct Guest {
     /// Its connection.
     pub ws: WebSocket,
-    /// The application's handle of it.
+    /// The handle of the application.
     pub socket: Socket,
     /// The namespace.
     pub path: &'static str,
@@ -170,7 +170,7 @@ impl Guest {
         self.socket.id().to_string()
     }
 
-    /// Sends an event: the JSON array behind its number, with the id of an ack before it if there is one.
+    /// Sends an event: its JSON array, with the id of the ack before it where an ack is wanted.
     ///
     /// # Panics
     /// The connection is closed.
@@ -178,28 +178,29 @@ impl Guest {
         self.ws.send(&format!("42{}{event}", prefix(self.path))).await;
     }
 
-    /// The next packet.
+    /// Waits for the next packet.
     ///
     /// # Panics
-    /// It is not text, or does not come.
+    /// The next message is not text, or no message arrives in time.
     pub async fn hears(&mut self) -> String {
         self.ws.packet_text().await
     }
 
-    /// The next packet, an ack or event of this namespace, without what is the same in all of them.
+    /// Waits for the next packet, which must be an ack or event of this namespace, and returns what follows the prefix
+    /// that all of them have.
     ///
     /// # Panics
-    /// It is something else.
+    /// Another packet arrives.
     pub async fn event(&mut self) -> String {
         let packet = self.hears().await;
         let start = format!("42{}", prefix(self.path));
         packet.strip_prefix(&start).unwrap_or_else(|| panic!("{start}…, not {packet}")).to_owned()
     }
 
-    /// The answer to an event.
+    /// Sends an event and returns its ack.
     ///
     /// # Panics
-    /// It is something else.
+    /// Another packet arrives.
     pub async fn ask(&mut self, event: &str) -> String {
         self.emit(&format!("7{event}")).await;
         let packet = self.hears().await;
@@ -208,16 +209,16 @@ impl Guest {
     }
 }
 
-/// A namespace as packets write it.
+/// The prefix of packets of a namespace.
 #[must_use]
 pub fn prefix(path: &str) -> String {
     if path == "/" { String::new() } else { format!("{path},") }
 }
 
-/// The id that CONNECT tells.
+/// The socket id in a CONNECT packet.
 ///
 /// # Panics
-/// The packet is another.
+/// It is another packet.
 #[track_caller]
 pub fn connected(packet: &str, path: &str) -> String {
     let json = packet.strip_prefix(&format!("40{}", prefix(path)));
@@ -226,7 +227,7 @@ pub fn connected(packet: &str, path: &str) -> String {
     id.unwrap_or_else(|| panic!("CONNECT of {path}, not {packet}")).to_owned()
 }
 
-/// A namespace whose sockets the tests hold, and whose handlers do one thing each.
+/// A namespace that records its sockets, and whose handlers do one thing each.
 ///
 /// # Panics
 /// Only in its handler of "panic".
@@ -234,7 +235,7 @@ pub fn plain(path: &str, seen: &Arc<Seen>) -> Namespace {
     with_plain_handlers(namespace(path), seen)
 }
 
-/// The same handlers for namespaces that are described otherwise.
+/// Adds the same handlers to a namespace that a test built itself.
 ///
 /// # Panics
 /// Only in its handler of "panic".

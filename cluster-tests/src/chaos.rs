@@ -39,10 +39,10 @@ pub struct Chaos {
     pub clients: usize,
 }
 
-/// What a run found.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Says how to see the same again.
+    /// How to repeat the run.
     pub seed: u64,
     /// Each fault with its time.
     pub faults: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Outcome {
     pub received: u64,
     /// Promises that were broken.
     pub violations: Vec<String>,
-    /// What each node said lately.
+    /// The last log lines of each node.
     pub said: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ impl Run {
         Ok(run)
     }
 
-    /// New clients for a node.
+    /// Connects new clients to a node.
     async fn connect(&mut self, number: usize) {
         let Some(Some(node)) = self.nodes.get(number) else { return };
         let target = node.target();
@@ -153,7 +153,7 @@ impl Run {
         Ok(())
     }
 
-    /// Lets the clients fall silent and everything arrive, then looks at what every node sees.
+    /// Stops the emits of all clients, waits until everything has arrived, and checks the view of every node.
     async fn settle(&mut self) {
         sleep(CALM).await;
         self.history.hush();
@@ -177,7 +177,7 @@ impl Run {
     }
 }
 
-/// One client: emits numbered packets to the room until everything is to fall silent, and notes what it receives.
+/// Runs one client: it emits numbered packets to the room until the end of the run, and records what it receives.
 async fn chat(mut client: Client, life: Life, history: Arc<History>) {
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -201,11 +201,11 @@ fn note(history: &History, life: Life, arguments: &[Value]) {
     }
 }
 
-/// Each client emits this often.
+/// The interval between two emits of a client.
 const BEAT: Duration = Duration::from_millis(25);
-/// After the last fault, before the end: the promises are about a cluster that has recovered.
+/// The time between the last fault and the end of the run, in which the cluster recovers.
 const CALM: Duration = Duration::from_secs(4);
-/// Nothing arrived for so long: everything has.
+/// Everything has arrived when nothing did for this long.
 const QUIET: Duration = Duration::from_millis(1000);
-/// Whatever has not arrived by then never will.
+/// The longest time to wait for that.
 const SETTLED: Duration = Duration::from_secs(15);

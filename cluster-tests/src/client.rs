@@ -31,7 +31,7 @@ impl Client {
     /// Opens a session and joins the main namespace.
     ///
     /// # Panics
-    /// The server does not let it.
+    /// The server refuses the client.
     pub async fn connect(target: &Target) -> Self {
         let mut ws = target.websocket().await;
         ws.send("40").await;
@@ -56,7 +56,7 @@ impl Client {
         &self.id
     }
 
-    /// Sends an event. A closed connection is not an error: [`event`](Self::event) tells.
+    /// Sends an event. It is dropped when the connection is closed, which [`event`](Self::event) reports.
     pub async fn emit(&self, name: &str, arguments: &[Value]) {
         self.command(name, arguments, None).await;
     }
@@ -160,7 +160,7 @@ impl Connection {
             let waiter = id.parse().ok().and_then(|id: u64| self.waiting.remove(&id));
             let waiter = waiter.unwrap_or_else(|| panic!("an acknowledgement nobody waits for: {packet}"));
             let arguments = serde_json::from_str(&format!("[{arguments}"));
-            // Whoever waited may have given up.
+            // The waiting task may have ended.
             waiter.send(arguments.unwrap_or_else(|error| panic!("{packet}: {error}"))).ok();
             return true;
         }
@@ -174,5 +174,5 @@ struct Command {
     acknowledge: Option<oneshot::Sender<Value>>,
 }
 
-/// More than a test lets wait; a client that does not read is not what these tests are about.
+/// How many events wait for a test, more than any test leaves unread.
 const QUEUE: usize = 20_000;

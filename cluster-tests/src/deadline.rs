@@ -1,13 +1,13 @@
-//! Waiting, but not forever: what does not come in time fails the test by its name.
+//! A deadline for everything that a test awaits.
 
 use std::{fmt::Display, time::Duration};
 
 use tokio::time::timeout;
 
-/// Awaits `future`, and fails the test naming `what` was waited for when it does not come.
+/// Awaits `future`. `what` names it in the message of a failure.
 ///
 /// # Panics
-/// After [`DEADLINE`].
+/// The future is not ready after [`DEADLINE`].
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, future).await {
         Ok(value) => value,
@@ -15,5 +15,5 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
     }
 }
 
-/// Many times what anything takes on a loaded machine: it tells a hang from a delay and measures nothing.
+/// Many times longer than anything takes on a loaded machine: it detects a hang and measures nothing.
 pub const DEADLINE: Duration = Duration::from_secs(10);

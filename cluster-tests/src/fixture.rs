@@ -1,4 +1,4 @@
-//! The servers that the protocol suites and the bench are run against, on one node or as members of a cluster.
+//! The servers for the protocol suites and the load tests, on one node or on several nodes of a cluster.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::member::member;
 pub enum Suite {
     /// Echoes every message, at `/engine.io/`, with the timings of the Engine.IO suite.
     Engine,
-    /// The same for clients of Engine.IO 3 as well. The suite of version 4 wants those refused.
+    /// The same, and clients of Engine.IO 3 are allowed, which the suite of version 4 wants refused.
     EngineV3,
-    /// The same with default timings, for rules that are not about time: a client of version 3 that says nothing for half
-    /// a second is gone otherwise, however busy the machine is.
+    /// As `EngineV3`, with default timings, for rules that are not about time. With the timings of the suite a client of
+    /// version 3 that is silent for half a second is closed, which a busy machine can cause.
     EngineV3Patient,
     /// The namespaces of the Socket.IO suite, at `/socket.io/`.
     Socket,
-    /// The same, and some more, for clients of Engine.IO 3 as well, with default timings.
+    /// The namespaces of the suite and some more, with default timings; clients of Engine.IO 3 are allowed.
     SocketV3,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
     /// timings.
@@ -64,7 +64,7 @@ impl Fixture {
         Self::start_with(suite, cluster, None).await
     }
 
-    /// Starts a node that compresses WebSocket messages like this.
+    /// Starts a node with these settings for the compression of WebSocket messages.
     ///
     /// # Errors
     /// As [`NodeBuilder::start`].
@@ -98,7 +98,7 @@ impl Fixture {
         }
     }
 
-    /// Resolves when the node takes clients.
+    /// Waits until the node is ready for clients.
     pub async fn ready(&self) {
         match self {
             Self::Engine(node) => node.ready().await,
@@ -106,7 +106,7 @@ impl Fixture {
         }
     }
 
-    /// Where other nodes reach it.
+    /// Its address for other nodes; `None` for a node without a cluster.
     #[must_use]
     pub fn mesh_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -115,7 +115,7 @@ impl Fixture {
         }
     }
 
-    /// The cluster as it sees it.
+    /// Its view of the cluster; `None` for a node without a cluster.
     #[must_use]
     pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
         match self {
@@ -133,7 +133,7 @@ impl Fixture {
         }
     }
 
-    /// Stops it in good order.
+    /// Shuts it down gracefully.
     pub async fn shutdown(&self) {
         match self {
             Self::Engine(node) => node.shutdown().await,
@@ -142,7 +142,7 @@ impl Fixture {
     }
 }
 
-/// The timings and limits of the suites; the bench has the defaults.
+/// A node with the timings and limits of a suite. The bench has the defaults.
 fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) -> NodeBuilder {
     let cors = http::Config::default().cors(Cors::any());
     let fast = engine::Config::default()
@@ -214,7 +214,7 @@ fn greeting(path: &str) -> Namespace<serde_json::Value> {
         .on_connect(async |socket: Socket<serde_json::Value>| Ok(socket.emit("auth", socket.data())?))
 }
 
-/// A namespace for those who know the word.
+/// A namespace that admits clients with the right word in their auth payload.
 pub fn guarded() -> Namespace {
     #[derive(serde::Deserialize)]
     struct Login {
@@ -269,7 +269,7 @@ pub struct Nodes {
 /// Nodes that echo every message at `/engine.io/`.
 ///
 /// # Panics
-/// They do not start.
+/// A node does not start.
 pub async fn engine(nodes: usize) -> Nodes {
     start(Suite::Engine, nodes).await
 }
@@ -277,7 +277,7 @@ pub async fn engine(nodes: usize) -> Nodes {
 /// Nodes with the namespaces of the Socket.IO suite at `/socket.io/`.
 ///
 /// # Panics
-/// They do not start.
+/// A node does not start.
 pub async fn socket(nodes: usize) -> Nodes {
     start(Suite::Socket, nodes).await
 }
@@ -285,7 +285,7 @@ pub async fn socket(nodes: usize) -> Nodes {
 /// Nodes with the events of the bench at `/socket.io/`.
 ///
 /// # Panics
-/// They do not start.
+/// A node does not start.
 pub async fn bench(nodes: usize) -> Nodes {
     start(Suite::Bench, nodes).await
 }
@@ -293,7 +293,7 @@ pub async fn bench(nodes: usize) -> Nodes {
 /// One node on its own, or several in one cluster over real QUIC.
 ///
 /// # Panics
-/// They do not start.
+/// A node does not start.
 pub async fn start(suite: Suite, count: usize) -> Nodes {
     let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
     let mut seed = None;

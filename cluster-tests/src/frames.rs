@@ -1,4 +1,4 @@
-//! A WebSocket client that offers `permessage-deflate` and shows every frame as it came.
+//! A WebSocket client that offers `permessage-deflate` and returns every frame as it arrived.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use hyper::upgrade::Upgraded;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::deadline::within;
 use crate::http::{Call, Reply};
 
-/// An open WebSocket; dropping it closes the connection without a word.
+/// An open WebSocket. Dropping it closes the connection without a close frame.
 #[derive(Debug)]
 pub struct Frames {
     io: TokioIo<Upgraded>,
@@ -20,7 +20,7 @@ impl Frames {
     /// Asks for an upgrade with these extensions.
     ///
     /// # Panics
-    /// It is refused.
+    /// The upgrade is refused.
     pub async fn open(call: Call, extensions: &str) -> Self {
         let (mut answer, mut connection) =
             call.upgrade().header("sec-websocket-extensions", extensions).head().await;
@@ -51,7 +51,7 @@ impl Frames {
                 }
             },
         }
-        // A mask that changes nothing.
+        // A mask of zeros leaves the payload as it is.
         frame.extend([0; 4]);
         frame.extend(payload);
         within("room to send", self.io.write_all(&frame)).await.expect("the connection is open");
@@ -65,10 +65,10 @@ impl Frames {
         self.send(0xc1, &deflated(text.as_bytes())).await;
     }
 
-    /// The next frame: its first byte, and its payload as it came.
+    /// Waits for the next frame and returns its first byte and its payload.
     ///
     /// # Panics
-    /// None comes in time.
+    /// No frame arrives in time.
     pub async fn frame(&mut self) -> (u8, Vec<u8>) {
         within("a frame", self.read()).await.expect("the connection is open")
     }
@@ -88,7 +88,7 @@ impl Frames {
     /// The next message that is no heartbeat; heartbeats are answered.
     ///
     /// # Panics
-    /// None comes in time, or it does not inflate.
+    /// No message arrives in time, or it cannot be inflated.
     pub async fn message(&mut self) -> Seen {
         loop {
             let (first, payload) = self.frame().await;
@@ -102,7 +102,7 @@ impl Frames {
         }
     }
 
-    /// Waits until the server closes, whatever it says before, and gives the close code.
+    /// Waits until the server closes the connection, whatever it sends before, and returns the close code.
     ///
     /// # Panics
     /// It does not close in time.
@@ -118,24 +118,24 @@ impl Frames {
 /// A message of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// How many bytes it took, if it came deflated.
+    /// Its length on the wire, if it was deflated.
     pub deflated: Option<usize>,
-    /// What it says.
+    /// Its content, inflated.
     pub message: Vec<u8>,
 }
 
 impl Seen {
-    /// What it says, as text.
+    /// Its content as text.
     ///
     /// # Panics
-    /// It is none.
+    /// It is not UTF-8.
     #[must_use]
     pub fn text(&self) -> &str {
         str::from_utf8(&self.message).expect("text")
     }
 }
 
-/// What a client sends of a message.
+/// The deflated payload of a message.
 ///
 /// # Panics
 /// Never: every message can be deflated.
@@ -149,7 +149,7 @@ pub fn deflated(message: &[u8]) -> Vec<u8> {
 }
 
 /// # Panics
-/// It is not what a server deflates without context.
+/// It was not deflated without context takeover.
 fn inflated(payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(MOST);
     let payload = [payload, &TAIL].concat();
@@ -161,5 +161,5 @@ fn inflated(payload: &[u8]) -> Vec<u8> {
 
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// More than any test sends.
+/// The largest message that is inflated, above all messages of the tests.
 const MOST: usize = 4 << 20;

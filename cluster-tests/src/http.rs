@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: one connection per request, so that a test decides what arrives, when, and what breaks off.
+//! An HTTP/1.1 client with one connection per request, so that a test controls what is sent, when, and what breaks off.
 
 use std::{fmt::Debug, net::SocketAddr, task::Poll};
 
@@ -63,25 +63,25 @@ impl Call {
             .header("sec-websocket-key", "c29ja2V0bWVzaCB0ZXN0cw==")
     }
 
-    /// Gives it a body, sent in one piece with its length.
+    /// Sets the body, which is sent in one piece with its length.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         *self.request.body_mut() = whole(body.into());
         self
     }
 
-    /// Sends it and reads the whole answer.
+    /// Sends the request and reads the whole response.
     ///
     /// # Panics
-    /// No answer comes, or the connection breaks.
+    /// No response arrives in time, or the connection breaks.
     pub async fn send(self) -> Reply {
         self.start().await.reply().await
     }
 
-    /// Sends it; the answer can be awaited, or given up.
+    /// Sends the request. The response can be awaited or given up.
     ///
     /// # Panics
-    /// Nobody listens.
+    /// The connection is refused.
     pub async fn start(self) -> InFlight {
         let what = format!("the answer to {} {}", self.request.method(), self.request.uri());
         let (answer, connection) = self.exchange().await;
@@ -91,7 +91,7 @@ impl Call {
     /// Sends the head; the body follows piece by piece. Without a `length` it is chunked.
     ///
     /// # Panics
-    /// Nobody listens.
+    /// The connection is refused.
     pub async fn start_slow(mut self, length: Option<usize>) -> (SlowBody, InFlight) {
         let (pieces, mut queued) = mpsc::channel(1);
         let body = StreamBody::new(stream::poll_fn(move |cx| {
@@ -104,7 +104,7 @@ impl Call {
         (SlowBody(pieces), self.start().await)
     }
 
-    /// Sends it and gives the answer with its body unread, for what follows a head: an upgrade.
+    /// Sends the request and returns the head of the response, for an upgrade.
     pub(crate) async fn head(self) -> (Response<Incoming>, JoinSet<()>) {
         let what = format!("the head of the answer to {}", self.request.uri());
         let (answer, connection) = self.exchange().await;
@@ -130,7 +130,7 @@ impl Call {
     }
 }
 
-/// A request whose answer is still to come; dropping it closes the connection.
+/// A request that waits for its response. Dropping it closes the connection.
 #[must_use]
 pub struct InFlight {
     what: String,
@@ -139,22 +139,22 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Waits for the whole answer.
+    /// Waits for the whole response.
     ///
     /// # Panics
-    /// It does not come in time, or the connection breaks first.
+    /// It does not arrive in time, or the connection breaks first.
     pub async fn reply(self) -> Reply {
         let what = self.what.clone();
         self.try_reply().await.unwrap_or_else(|error| panic!("waiting for {what}: {error:?}"))
     }
 
-    /// Waits for the whole answer, or the end of the connection.
+    /// Waits for the whole response, or the end of the connection.
     ///
     /// # Errors
-    /// The connection was closed without one.
+    /// The connection was closed without a response.
     ///
     /// # Panics
-    /// Neither comes in time.
+    /// Neither happens in time.
     pub async fn try_reply(self) -> hyper::Result<Reply> {
         let reading = async {
             let (head, body) = self.answer.await?.into_parts();
@@ -166,24 +166,24 @@ impl InFlight {
         reply
     }
 
-    /// Closes the connection without waiting for the answer.
+    /// Closes the connection without waiting for the response.
     pub fn abort(self) {
         drop(self);
     }
 }
 
-/// The rest of a body that is sent piece by piece; dropping it ends the body.
+/// The rest of a body that is sent piece by piece. Dropping it ends the body.
 #[derive(Debug)]
 pub struct SlowBody(mpsc::Sender<Bytes>);
 
 impl SlowBody {
-    /// Sends the next piece. A server that does not read any more is not an error: its answer says why.
+    /// Sends the next piece. It is dropped when the server has stopped reading: the response says why.
     pub async fn send(&self, piece: impl Into<Bytes>) {
         within("room for a piece of the body", self.0.send(piece.into())).await.ok();
     }
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: StatusCode,
@@ -205,7 +205,7 @@ impl Reply {
         self.status.as_u16()
     }
 
-    /// The body as it came.
+    /// The body.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.body
@@ -226,7 +226,7 @@ impl Reply {
         (self.status(), self.text())
     }
 
-    /// A header's value, if it is there.
+    /// The value of a header; `None` without it.
     ///
     /// # Panics
     /// It is not ASCII.
@@ -235,7 +235,7 @@ impl Reply {
         self.headers(name).first().copied()
     }
 
-    /// A header's values, as often as it is there.
+    /// All values of a header.
     ///
     /// # Panics
     /// They are not ASCII.
@@ -246,7 +246,7 @@ impl Reply {
     }
 }
 
-/// Sends bytes that no HTTP library would, and reads until the other side closes or `until` is read.
+/// Sends raw bytes, and reads until the server closes the connection or `until` was read.
 ///
 /// # Panics
 /// Neither happens in time.
@@ -256,7 +256,7 @@ pub async fn raw(addr: SocketAddr, request: &[u8], until: &str) -> String {
     let mut read = Vec::new();
     let reading = async {
         while !String::from_utf8_lossy(&read).contains(until) {
-            // A reset after an answer is an end like any other.
+            // A reset after the response counts as the end of the connection.
             if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
                 break;
             }

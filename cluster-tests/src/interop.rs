@@ -14,10 +14,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Runs a script of the package, after `npm ci` if its lock file changed since the last, and gives what it printed.
+/// Runs a script of the package and returns its output. `npm ci` runs before if the lock file has changed.
 ///
 /// # Panics
-/// Node.js or npm is missing, or the script fails: then with everything it printed.
+/// Node.js or npm is missing, or the script fails. The message has the output of the script.
 pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     installed().await;
     let mut node = Command::new("node");
@@ -35,7 +35,7 @@ pub async fn installed() -> PathBuf {
     package()
 }
 
-/// Installs exactly what the lock file says. `cargo test` runs one test binary at a time, so nobody else does it now.
+/// Installs exactly what the lock file says. `cargo test` runs one test binary at a time, so no other one installs now.
 async fn install() {
     let wanted = fs::read(package().join("package-lock.json")).expect("the package has a lock file");
     let installed = package().join("node_modules/.installed-lock.json");
@@ -47,7 +47,7 @@ async fn install() {
     }
 }
 
-/// What a command printed that ended well, and in time.
+/// The output of a command that ended successfully and in time.
 pub(crate) async fn finish(what: &str, command: &mut Command, deadline: Duration) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let started = Instant::now();
@@ -69,5 +69,5 @@ fn package() -> PathBuf {
 }
 
 pub(crate) const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
-/// A cold cache and a slow registry.
+/// Enough for a cold cache and a slow registry.
 pub(crate) const INSTALL_DEADLINE: Duration = Duration::from_secs(180);

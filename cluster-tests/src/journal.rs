@@ -1,4 +1,4 @@
-//! What handlers saw, in order, for a test that waits for it.
+//! The records of handlers, in order, for tests that wait for them.
 
 use tokio::sync::watch;
 
@@ -14,18 +14,19 @@ impl<T> Journal<T> {
         self.0.send_modify(|entries| entries.push(entry));
     }
 
-    /// What `choose` makes of the first entry it likes, as soon as there is one.
+    /// Waits until `choose` returns a value for an entry, and returns that value. `what` names it in the message of a
+    /// failure.
     ///
     /// # Panics
-    /// None comes in time; then naming `what` was waited for.
+    /// There is no such entry in time.
     pub async fn find<R>(&self, what: &str, choose: impl Fn(&T) -> Option<R>) -> R {
         within(what, self.find_however_late(choose)).await
     }
 
-    /// The same, however long it takes.
+    /// As [`find`](Self::find), without a deadline.
     ///
     /// # Panics
-    /// Never: the journal lives as long as it is borrowed.
+    /// Never, because a borrowed journal stays open.
     pub async fn find_however_late<R>(&self, choose: impl Fn(&T) -> Option<R>) -> R {
         let mut entries = self.0.subscribe();
         loop {
@@ -36,7 +37,7 @@ impl<T> Journal<T> {
         }
     }
 
-    /// What `choose` makes of the entries there are now.
+    /// The values that `choose` returns for the present entries.
     pub fn all<R>(&self, choose: impl Fn(&T) -> Option<R>) -> Vec<R> {
         self.0.borrow().iter().filter_map(choose).collect()
     }

@@ -1,4 +1,4 @@
-//! Load on running nodes from the outside, and what it cost them.
+//! Puts load on running nodes from the outside, and measures what it costs them.
 //!
 //! ```text
 //!   idle  room  echo  kill ──► client ──► wire        one thread; a client is one task and one TCP connection
@@ -37,10 +37,10 @@ pub enum Load {
 }
 
 impl Load {
-    /// Runs it; all clients share the calling thread.
+    /// Runs the measurement. All clients share the calling thread.
     ///
     /// # Errors
-    /// A client could not connect, or a process that is to be watched is gone.
+    /// A client cannot connect, or a watched process is gone.
     pub async fn run(self) -> io::Result<Report> {
         match self {
             Self::Idle(idle) => idle.run().await,

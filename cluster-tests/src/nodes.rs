@@ -1,4 +1,4 @@
-//! Nodes of one application in this process: alone, or a cluster over real QUIC behind a balancer without memory.
+//! Nodes of one application in this process: alone, or a cluster over real QUIC behind a stateless round-robin load balancer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -17,16 +17,16 @@ use crate::target::Target;
 pub struct Nodes {
     /// The nodes themselves.
     pub nodes: Vec<Node>,
-    /// Asks them through the balancer if they are several; [`Target::at`] asks one.
+    /// Reaches them, through the load balancer if they are several. [`Target::at`] reaches one of them.
     pub target: Target,
     _balancer: Option<Balancer>,
 }
 
 impl Nodes {
-    /// Starts `count` nodes; `app` describes the one with this number.
+    /// Starts `count` nodes. `app` builds the node of a number.
     ///
     /// # Panics
-    /// They do not start.
+    /// A node does not start.
     pub async fn start(count: usize, app: impl Fn(usize) -> NodeBuilder) -> Self {
         let (mut nodes, mut http) = (Vec::new(), Vec::new());
         for number in 0..count {
@@ -53,7 +53,7 @@ impl Nodes {
     /// Starts nodes that all tests of a process share; they keep running in the [background](background::run).
     ///
     /// # Panics
-    /// They do not start.
+    /// A node does not start.
     pub fn shared<T, F>(cell: &'static OnceLock<T>, start: impl FnOnce() -> F + Send + 'static) -> &'static T
     where
         T: Send + Sync + 'static,
@@ -63,7 +63,7 @@ impl Nodes {
     }
 }
 
-/// Serves clients of a node at a free port until it shuts down, and says where.
+/// Serves clients of a node at a free port until it shuts down, and returns the address.
 ///
 /// # Panics
 /// There is no free port.
@@ -75,8 +75,8 @@ pub async fn serve(node: &Node) -> SocketAddr {
     addr
 }
 
-/// Makes two tests of every rule, an `async fn(&T)`, with `T` as `start(count)` gives it: `rule::on_one_node` and
-/// `rule::on_three_nodes`.
+/// Makes two tests of every rule: `rule::on_one_node` and `rule::on_three_nodes`. A rule is an `async fn` that takes what
+/// `start(count)` returns.
 #[macro_export]
 macro_rules! on_one_and_three_nodes {
     ($start:path: $($rule:ident),+ $(,)?) => {$(

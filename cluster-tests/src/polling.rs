@@ -31,7 +31,7 @@ impl Polling {
     /// Opens a session.
     ///
     /// # Panics
-    /// The answer is no handshake.
+    /// The response is no handshake.
     pub async fn open(target: &Target) -> Self {
         let reply = target.get("EIO=4&transport=polling").await;
         let handshake = handshake(reply.text());
@@ -42,16 +42,16 @@ impl Polling {
     /// Opens a session of version 3, with `more` in the query of its handshake (`""`, or `&b64=1`).
     ///
     /// # Panics
-    /// The answer does not begin with a handshake.
+    /// The response does not begin with a handshake.
     pub async fn open_v3(target: &Target, more: &str) -> Self {
         let reply = target.get(&format!("EIO=3&transport=polling{more}")).await;
         Self::opened_v3(target, reply.text())
     }
 
-    /// The session of version 3 whose handshake is in `payload`, whatever that is wrapped into.
+    /// The session of version 3 whose handshake is somewhere in `payload`.
     ///
     /// # Panics
-    /// There is none.
+    /// `payload` has no handshake.
     #[must_use]
     pub fn opened_v3(target: &Target, payload: &str) -> Self {
         let payload = payload.replace('\\', "");
@@ -66,13 +66,13 @@ impl Polling {
         &self.sid
     }
 
-    /// The same session, asked through the target's `n`th node only.
+    /// The same session, with requests to the `n`th node of the target only.
     #[must_use]
     pub fn at(&self, n: usize) -> Self {
         self.through(&self.target.at(n))
     }
 
-    /// The same session, asked through another target of its cluster.
+    /// The same session, with requests to another target of its cluster.
     #[must_use]
     pub fn through(&self, target: &Target) -> Self {
         Self { target: target.clone(), ..self.clone() }
@@ -90,34 +90,34 @@ impl Polling {
         format!("EIO={}&transport={transport}&sid={}", self.version, self.sid)
     }
 
-    /// The answer to a GET.
+    /// Sends a GET and returns its response.
     pub async fn poll(&self) -> Reply {
         self.call(Method::GET).send().await
     }
 
-    /// Begins a GET, and returns when the owner of the session has it.
+    /// Begins a GET, and returns when it has reached the owner of the session.
     pub async fn pending_poll(&self) -> InFlight {
         let poll = self.call(Method::GET).start().await;
         self.settled().await;
         poll
     }
 
-    /// The answer to a POST.
+    /// Sends a POST and returns its response.
     pub async fn post(&self, body: impl Into<Bytes>) -> Reply {
         self.call(Method::POST).body(body).send().await
     }
 
-    /// Begins a POST of `length` bytes, and returns when the owner of the session has its head.
+    /// Begins a POST of `length` bytes, and returns when its head has reached the owner of the session.
     pub async fn pending_post(&self, length: usize) -> (SlowBody, InFlight) {
         let post = self.call(Method::POST).start_slow(Some(length)).await;
         self.settled().await;
         post
     }
 
-    /// Posts, and expects that it is taken.
+    /// Sends a POST that must be accepted.
     ///
     /// # Panics
-    /// It is not.
+    /// It is refused.
     pub async fn send(&self, body: impl Into<Bytes>) {
         assert_eq!(self.post(body).await.outcome(), (200, "ok"), "a POST of session {}", self.sid);
     }
@@ -125,7 +125,7 @@ impl Polling {
     /// The next `count` packets that are neither heartbeats nor noops; heartbeats are answered.
     ///
     /// # Panics
-    /// A poll fails, or the packets do not come in time.
+    /// A poll fails, or the packets do not arrive in time.
     pub async fn packets(&self, count: usize) -> Vec<String> {
         let mut packets = Vec::new();
         let collecting = async {
@@ -146,8 +146,8 @@ impl Polling {
         packets
     }
 
-    /// Returns when what was sent before has reached the session's owner by way of every node. It asks without effect
-    /// (a method that the protocol does not use), three times, because a balancer without memory has three nodes.
+    /// Waits until the owner of the session has received all earlier requests of every node. It sends one request without
+    /// effect (with a method that the protocol does not use) to each of the three nodes behind the load balancer.
     ///
     /// # Panics
     /// The session is closed.
@@ -157,7 +157,7 @@ impl Polling {
         }
     }
 
-    /// Returns when the session is closed for every node.
+    /// Waits until every node answers that the session is unknown.
     ///
     /// # Panics
     /// It is not closed in time.
@@ -171,7 +171,7 @@ impl Polling {
         within(format!("session {} to be closed", self.sid), closing).await;
     }
 
-    /// Returns when the session is closed after it moved to a WebSocket.
+    /// Waits until the session is closed, after it moved to a WebSocket.
     ///
     /// # Panics
     /// It is not closed in time.
@@ -200,7 +200,7 @@ impl Polling {
     /// Opens a WebSocket for this session and has its probe answered.
     ///
     /// # Panics
-    /// The answer is another.
+    /// Another answer arrives.
     pub async fn probe(&self) -> WebSocket {
         let mut ws = self.websocket().await;
         ws.send("2probe").await;
@@ -208,10 +208,10 @@ impl Polling {
         ws
     }
 
-    /// Moves this session to a WebSocket, and returns when the server has done so.
+    /// Moves this session to a WebSocket, and returns when the server has completed the upgrade.
     ///
     /// # Panics
-    /// The server does not.
+    /// The server does not complete it in time.
     pub async fn upgraded(&self) -> WebSocket {
         let mut ws = self.probe().await;
         ws.send("5").await;
@@ -222,10 +222,10 @@ impl Polling {
     }
 }
 
-/// The handshake's JSON, from an `open` packet.
+/// The JSON of an `open` packet.
 ///
 /// # Panics
-/// It is something else.
+/// It is another packet.
 #[must_use]
 pub fn handshake(packet: &str) -> Value {
     let json = packet.strip_prefix('0').unwrap_or_else(|| panic!("an open packet, not {packet:?}"));

@@ -1,4 +1,4 @@
-//! Nodes as processes of their own: started, killed without a warning, and started again at the same address.
+//! Nodes as processes, which a test starts, kills, and starts again at the same addresses.
 
 use std::{
     collections::VecDeque,
@@ -24,13 +24,13 @@ pub struct Launch {
     pub binary: &'static str,
     /// Its name.
     pub id: String,
-    /// The port of its clients; 0 lets it choose.
+    /// The port for clients; 0 takes a free one.
     pub http: u16,
-    /// The address of its mesh; port 0 lets it choose.
+    /// The mesh address; port 0 takes a free one.
     pub mesh: SocketAddr,
-    /// The mesh addresses it asks for the others.
+    /// The mesh addresses of its seeds.
     pub seeds: Vec<SocketAddr>,
-    /// The cluster's secret, if it is given one.
+    /// The secret of the cluster.
     pub secret: Option<&'static str>,
     /// Further arguments.
     pub arguments: Vec<&'static str>,
@@ -55,10 +55,10 @@ impl Launch {
         }
     }
 
-    /// Begins to start it.
+    /// Starts the process.
     ///
     /// # Panics
-    /// It cannot be executed.
+    /// The binary cannot be executed.
     #[must_use]
     pub fn spawn(self) -> Starting {
         let mut command = Command::new(self.binary);
@@ -75,10 +75,10 @@ impl Launch {
         Starting { launch: self, child, stdout, log }
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the process and waits until the node is ready.
     ///
     /// # Panics
-    /// It does not become ready in time.
+    /// The node does not become ready in time.
     pub async fn start(self) -> Node {
         self.spawn().ready().await
     }
@@ -94,10 +94,10 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Waits until it is ready.
+    /// Waits until the node is ready.
     ///
     /// # Panics
-    /// It does not become ready in time, or ends.
+    /// The node does not become ready in time, or ends.
     pub async fn ready(self) -> Node {
         let mut lines = BufReader::new(self.stdout).lines();
         let what = format!("node {} to be ready", self.launch.id);
@@ -110,24 +110,24 @@ impl Starting {
             panic!("node {} ended before it was ready", self.launch.id)
         };
         let Ready { http, mesh } = within(what, ready).await;
-        // A full pipe would stop the node.
+        // A full pipe would block the node.
         let mut draining = JoinSet::new();
         draining.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Node { launch: self.launch, child: self.child, http, mesh, log: self.log, _draining: draining }
     }
 
-    /// Waits until it says something on stderr that contains `text`.
+    /// Waits until the node writes a line to stderr that contains `text`.
     ///
     /// # Panics
-    /// It does not in time.
+    /// There is no such line in time.
     pub async fn says(&mut self, text: &str) {
         self.log.says(text).await;
     }
 
-    /// Waits until it gives up, with what it said on stderr.
+    /// Waits until the process ends, and returns its status and its stderr.
     ///
     /// # Panics
-    /// It does not in time.
+    /// It does not end in time.
     pub async fn fails(mut self) -> (ExitStatus, String) {
         let status = within(format!("node {} to give up", self.launch.id), self.child.wait()).await;
         within("the end of stderr", async { while self.log.following.join_next().await.is_some() {} }).await;
@@ -135,21 +135,21 @@ impl Starting {
     }
 }
 
-/// A ready node. When a test fails, it shows what the node said last.
+/// A ready node. When a test fails, the last lines of its stderr are printed.
 #[derive(Debug)]
 pub struct Node {
     launch: Launch,
     child: Child,
-    /// Where it serves clients.
+    /// Its address for clients.
     pub http: SocketAddr,
-    /// Where it serves other nodes.
+    /// Its mesh address.
     pub mesh: SocketAddr,
     log: Log,
     _draining: JoinSet<()>,
 }
 
 impl Node {
-    /// Its clients' side as a target.
+    /// The node as a target.
     #[must_use]
     pub fn target(&self) -> Target {
         Target::of(Suite::Bench, self.http, &[self.http])
@@ -161,39 +161,39 @@ impl Node {
         self.child.id()
     }
 
-    /// Kills it without a warning, and says how to start it again at the same addresses.
+    /// Kills the process with SIGKILL, and returns how to start it again at the same addresses.
     ///
     /// # Panics
-    /// The operating system refuses.
+    /// The operating system refuses the signal.
     pub async fn kill(mut self, seeds: &[SocketAddr]) -> Launch {
         self.child.kill().await.expect("a child can be killed");
         Launch { http: self.http.port(), mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
     }
 
-    /// Waits until it says something on stderr that contains `text`.
+    /// Waits until the node writes a line to stderr that contains `text`.
     ///
     /// # Panics
-    /// It does not in time.
+    /// There is no such line in time.
     pub async fn says(&mut self, text: &str) {
         self.log.says(text).await;
     }
 
-    /// What it said on stderr lately.
+    /// The last lines of its stderr.
     #[must_use]
     pub fn said(&self) -> String {
         self.log.text()
     }
 
-    /// The last line on stderr that begins so.
+    /// The last line of its stderr with this beginning.
     #[must_use]
     pub fn last(&self, prefix: &str) -> Option<String> {
         self.log.text().lines().rfind(|line| line.starts_with(prefix)).map(str::to_owned)
     }
 
-    /// Sends it a signal, by its name without `SIG`.
+    /// Sends a signal, by its name without `SIG`.
     ///
     /// # Errors
-    /// There is no `kill`, or it refuses.
+    /// The command `kill` is missing, or it fails.
     pub async fn signal(&self, signal: &str) -> io::Result<()> {
         self::signal(&self.child, signal).await
     }
@@ -206,7 +206,7 @@ pub(crate) async fn signal(child: &Child, signal: &str) -> io::Result<()> {
     if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -s {signal} {pid}: {sent}"))) }
 }
 
-/// Some nodes of one cluster, and a balancer without memory before them.
+/// Processes of one cluster behind a stateless round-robin load balancer.
 #[derive(Debug)]
 pub struct Nodes {
     /// The nodes, in the order in which they were started.
@@ -215,18 +215,18 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Starts `count` nodes of the bench fixture, each with all earlier ones for seeds.
+    /// Starts `count` nodes of the bench fixture, each with all earlier ones as seeds.
     ///
     /// # Panics
-    /// One does not become ready.
+    /// A node does not become ready.
     pub async fn start(binary: Option<&'static str>, count: usize) -> Self {
         Self::start_with(binary, count, &[]).await
     }
 
-    /// The same with further arguments.
+    /// Starts `count` nodes with further arguments.
     ///
     /// # Panics
-    /// One does not become ready.
+    /// A node does not become ready.
     pub async fn start_with(binary: Option<&'static str>, count: usize, arguments: &[&'static str]) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         for number in 1..=count {
@@ -240,7 +240,7 @@ impl Nodes {
         Self { nodes, balancer }
     }
 
-    /// All of them, behind the balancer.
+    /// All nodes, behind the load balancer.
     #[must_use]
     pub fn target(&self) -> Target {
         let addrs: Vec<_> = self.nodes.iter().map(|node| node.http).collect();
@@ -320,7 +320,7 @@ impl Drop for Log {
 
 const SECRET: &str = "SOCKETMESH_SECRET";
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Enough to see what led to a failure, and no burden for a node that says a lot.
+/// How many lines of stderr are kept.
 const KEPT_LINES: usize = 400;
 
 #[cfg(test)]

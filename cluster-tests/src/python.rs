@@ -9,10 +9,10 @@ use tokio::sync::OnceCell;
 
 use crate::interop::{INSTALL_DEADLINE, SCRIPT_DEADLINE, finish};
 
-/// Runs a script, after `pip install` if the requirements changed since the last, and gives what it printed.
+/// Runs a script and returns its output. `pip install` runs before if the requirements have changed.
 ///
 /// # Panics
-/// Python or pip is missing, or the script fails: then with everything it printed.
+/// Python or pip is missing, or the script fails. The message has the output of the script.
 pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED.get_or_init(install).await;
@@ -22,14 +22,14 @@ pub async fn run(script: &str, arguments: impl IntoIterator<Item = impl AsRef<Os
 }
 
 /// Installs exactly what the requirements say, into a folder of their own. `cargo test` runs one test binary at a time, so
-/// nobody else does it now.
+/// no other one installs now.
 async fn install() {
     let wanted = fs::read(folder().join("requirements.txt")).expect("the scripts have requirements");
     let installed = packages().join(".installed-requirements.txt");
     if fs::read(&installed).ok().as_ref() == Some(&wanted) {
         return;
     }
-    // pip leaves what is already there.
+    // pip leaves packages that are already installed.
     if packages().exists() {
         fs::remove_dir_all(packages()).expect("what pip made can be removed");
     }

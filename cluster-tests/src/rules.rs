@@ -123,7 +123,7 @@ impl Proof {
     }
 }
 
-/// Whether there is a test of this path: `protocol_engine::f` is `f` of `cluster-tests/tests/protocol_engine.rs`,
+/// Whether there is a test of this path: `protocol_socket::f` is `f` of `cluster-tests/tests/protocol_socket.rs`,
 /// `engine::session::tests::f` is `f` of `src/engine/session/tests.rs`.
 pub fn is_a_test(sources: &Sources, name: &str) -> bool {
     let Some((path, test)) = name.rsplit_once("::") else { return false };

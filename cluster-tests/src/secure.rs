@@ -1,4 +1,4 @@
-//! TLS with a certificate of a test's own, and clients of HTTP/2.
+//! TLS with certificates that a test makes, and clients of HTTP/2.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::deadline::within;
 
-/// A certificate for `localhost`, and those who trust it.
+/// A certificate for `localhost`, and clients that trust it.
 #[derive(Debug)]
 pub struct Trust {
     own: CertificateDer<'static>,
@@ -32,10 +32,10 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Makes one that nobody else has.
+    /// Makes a new one.
     ///
     /// # Panics
-    /// There are no random numbers.
+    /// The operating system has no random numbers.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "every one is different")]
     pub fn new() -> Self {
@@ -45,22 +45,22 @@ impl Trust {
         Self { chain: pem("CERTIFICATE", &own), key: pem("PRIVATE KEY", &key.serialize_der()), own }
     }
 
-    /// What a node presents.
+    /// The certificate as a node takes it.
     ///
     /// # Panics
-    /// A node does not read what this made.
+    /// The node rejects it.
     #[must_use]
     pub fn certificate(&self) -> Certificate {
         Certificate::from_pem(&self.chain, &self.key).expect("a certificate and its key")
     }
 
-    /// A connection of a client that trusts this certificate only and speaks one of these protocols.
+    /// Connects a client that trusts this certificate only and offers these protocols.
     ///
     /// # Errors
-    /// The server presents another, or breaks off.
+    /// The server presents another certificate, or breaks off.
     ///
     /// # Panics
-    /// Nobody listens.
+    /// The connection is refused.
     pub async fn connect(&self, addr: SocketAddr, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.own.clone()).expect("a certificate");
@@ -72,7 +72,7 @@ impl Trust {
     }
 }
 
-/// Who certifies the nodes of a cluster.
+/// A certificate authority for the nodes of a cluster.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -81,10 +81,10 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes one that nobody else has.
+    /// Makes a new one.
     ///
     /// # Panics
-    /// There are no random numbers.
+    /// The operating system has no random numbers.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "every one is different")]
     pub fn new() -> Self {
@@ -98,7 +98,7 @@ impl Authority {
     /// The certificate of a node.
     ///
     /// # Panics
-    /// `id` is no name.
+    /// `id` is not a valid name.
     #[must_use]
     pub fn node(&self, id: &str) -> Trust {
         let key = KeyPair::generate().expect("random numbers");
@@ -109,11 +109,11 @@ impl Authority {
     }
 }
 
-/// What sends requests over one connection of HTTP/2.
+/// Sends requests over one HTTP/2 connection.
 pub type Multiplexed = http2::SendRequest<Full<Bytes>>;
 
-/// Speaks HTTP/2 over a connection; `window` is how many bytes of an answer this client takes unread. The task ends with
-/// the connection.
+/// Opens HTTP/2 on a connection. `window` is the number of bytes of a response that this client accepts unread. The task
+/// ends with the connection.
 ///
 /// # Panics
 /// The server breaks off at once.

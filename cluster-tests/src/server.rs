@@ -38,20 +38,20 @@ impl Server {
         Self { child, said, log }
     }
 
-    /// Waits until it says where it listens: for clients, and for other nodes.
+    /// Waits until the server logs its addresses for clients and for other nodes.
     ///
     /// # Panics
-    /// It ends before.
+    /// The server ends before.
     pub async fn listening(&mut self) -> (SocketAddr, Option<SocketAddr>) {
         let line = self.line("listening ").await;
         let field = |name| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse().ok());
         (field("http=").expect("an address for clients"), field("mesh="))
     }
 
-    /// Waits until it says where it takes WebTransport sessions, and with what certificate of its own.
+    /// Waits until the server logs its WebTransport address and the hash of its own certificate.
     ///
     /// # Panics
-    /// It ends before, or says it wrongly.
+    /// It ends before, or the log lines are malformed.
     pub async fn webtransport(&mut self) -> WebTransportTarget {
         let hashes = self.line("certificate sha256 hex=").await;
         let mut sha256 = [0; 32];
@@ -66,31 +66,31 @@ impl Server {
     /// Waits until it is ready for clients.
     ///
     /// # Panics
-    /// It ends before.
+    /// The server ends before.
     pub async fn ready(&mut self) {
         self.line("ready").await;
     }
 
-    /// Waits until it says something on stderr that contains `text`.
+    /// Waits until the server writes a line to stderr that contains `text`.
     ///
     /// # Panics
-    /// It does not in time.
+    /// There is no such line in time.
     pub async fn says(&mut self, text: &str) {
         self.log.says(text).await;
     }
 
-    /// Sends it a signal, by its name without `SIG`.
+    /// Sends a signal, by its name without `SIG`.
     ///
     /// # Errors
-    /// There is no `kill`, or it refuses.
+    /// The command `kill` is missing, or it fails.
     pub async fn signal(&self, signal: &str) -> std::io::Result<()> {
         process::signal(&self.child, signal).await
     }
 
-    /// Waits until it ends.
+    /// Waits until the server ends.
     ///
     /// # Panics
-    /// It does not.
+    /// It does not end in time.
     pub async fn ended(mut self) -> ExitStatus {
         within("the server to end", self.child.wait()).await.expect("it can be waited for")
     }

@@ -1,4 +1,4 @@
-//! What a protocol rule is judged against: one node, or three nodes behind a balancer without memory.
+//! The server that a protocol rule is checked against: one node, or three nodes behind a stateless round-robin load balancer.
 
 use std::{
     env,
@@ -17,7 +17,7 @@ use crate::{
     websocket::WebSocket,
 };
 
-/// A server under test: where it is and how its requests look. All tests of one process share it.
+/// The address of a server under test, and the form of its requests. All tests of one process share it.
 #[derive(Clone, Debug)]
 pub struct Target {
     addr: SocketAddr,
@@ -26,30 +26,30 @@ pub struct Target {
 }
 
 impl Target {
-    /// One node, asked directly.
+    /// One node, without a load balancer.
     #[must_use]
     pub fn one_node(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
         TARGETS.of(suite, 1)
     }
 
-    /// Three nodes behind the balancer: no two requests in a row reach the same node.
+    /// Three nodes behind the load balancer: no two requests in a row reach the same node.
     #[must_use]
     pub fn three_nodes(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
         TARGETS.of(suite, 3)
     }
 
-    /// A server started elsewhere: where to ask, and the nodes behind it.
+    /// A server that the test started itself, at `addr`, with these nodes behind it.
     #[must_use]
     pub fn of(suite: Suite, addr: SocketAddr, nodes: &[SocketAddr]) -> Self {
         Self { addr, nodes: nodes.into(), path: suite.path() }
     }
 
-    /// The same server, asked at its `n`th node only; nodes are counted round.
+    /// The `n`th node of the server alone; after the last node follows the first.
     ///
     /// # Panics
-    /// It has no nodes.
+    /// The target has no nodes.
     #[must_use]
     pub fn at(&self, n: usize) -> Self {
         let addr = self.nodes.iter().cycle().nth(n).expect("a target has nodes");
@@ -74,17 +74,17 @@ impl Target {
         Call::new(self.addr, method, &self.uri(query))
     }
 
-    /// The answer to a GET with this query.
+    /// Sends a GET with this query and returns the response.
     pub async fn get(&self, query: &str) -> Reply {
         self.call(Method::GET, query).send().await
     }
 
-    /// The answer to a GET of any path.
+    /// Sends a GET of any path and returns the response.
     pub async fn get_path(&self, path: &str) -> Reply {
         Call::new(self.addr, Method::GET, path).send().await
     }
 
-    /// The answer to bytes that no HTTP library would write.
+    /// Sends raw bytes and returns the response.
     pub async fn raw(&self, request: &str, until: &str) -> String {
         http::raw(self.addr, request.as_bytes(), until).await
     }
@@ -92,15 +92,15 @@ impl Target {
     /// Asks for a WebSocket with this query.
     ///
     /// # Errors
-    /// The answer, when it is not 101.
+    /// The response, when it is not 101.
     pub async fn upgrade(&self, query: &str) -> Result<WebSocket, Reply> {
         WebSocket::open(self.addr, &self.uri(query)).await
     }
 
-    /// The answer that refuses a WebSocket with this query.
+    /// The response that refuses a WebSocket with this query.
     ///
     /// # Panics
-    /// It is accepted.
+    /// The WebSocket is accepted.
     pub async fn refusal(&self, query: &str) -> Reply {
         match self.upgrade(query).await {
             Ok(_) => panic!("a WebSocket with {query} was accepted"),
@@ -121,7 +121,7 @@ impl Target {
     }
 }
 
-/// The targets that all tests of a process share, started by the first that needs them.
+/// The targets that all tests of a process share. The first test that needs one starts it.
 #[derive(Debug)]
 struct PerSuite {
     engine: OnceLock<Running>,
@@ -158,8 +158,8 @@ impl PerSuite {
     }
 }
 
-/// Another server to judge by the same rules, such as the Node implementation with the same fixture.
-fn elsewhere(suite: Suite) -> Option<SocketAddr> {
+/// The address of another server to check by the same rules, such as the Node implementation with the same fixture.
+fn external_server(suite: Suite) -> Option<SocketAddr> {
     let key = match suite {
         Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
         Suite::EngineV3 => "SOCKETMESH_TARGET_ENGINE_V3",
@@ -182,7 +182,7 @@ struct Running {
 
 impl Running {
     async fn start(suite: Suite, count: usize) -> Self {
-        let (nodes, fixture) = if let Some(addr) = elsewhere(suite) {
+        let (nodes, fixture) = if let Some(addr) = external_server(suite) {
             (vec![addr; count], None)
         } else {
             let fixture = fixture::start(suite, count).await;

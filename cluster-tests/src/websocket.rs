@@ -1,4 +1,4 @@
-//! A WebSocket client that shows every message as it came, and every close with its code.
+//! A WebSocket client that returns every message as it arrived, and every close with its code.
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -25,11 +25,11 @@ use crate::{
     messages::{Messages, Received},
 };
 
-/// An open WebSocket; dropping it closes the TCP connection without a word.
+/// An open WebSocket. Dropping it closes the TCP connection without a close frame.
 #[derive(Debug)]
 pub struct WebSocket {
     stream: WebSocketStream<TokioIo<Upgraded>>,
-    /// The answer that opened it.
+    /// The response that opened it.
     pub opened: Reply,
 }
 
@@ -37,21 +37,21 @@ impl WebSocket {
     /// Asks for an upgrade.
     ///
     /// # Errors
-    /// The answer, when it is not 101.
+    /// The response, when it is not 101.
     ///
     /// # Panics
-    /// No answer comes.
+    /// No response arrives in time.
     pub async fn open(addr: std::net::SocketAddr, uri: &str) -> Result<Self, Reply> {
         Self::from_call(Call::new(addr, Method::GET, uri).upgrade()).await
     }
 
-    /// Asks for an upgrade with a request of the test's own.
+    /// Asks for an upgrade with this request.
     ///
     /// # Errors
-    /// The answer, when it is not 101.
+    /// The response, when it is not 101.
     ///
     /// # Panics
-    /// No answer comes.
+    /// No response arrives in time.
     pub async fn from_call(call: Call) -> Result<Self, Reply> {
         let (mut answer, mut connection) = call.head().await;
         if answer.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
@@ -89,7 +89,7 @@ impl WebSocket {
         self.send_message(Message::Ping(Bytes::from_static(payload))).await;
     }
 
-    /// Sends one frame of a text message, whatever is in it.
+    /// Sends one frame of a text message with these bytes.
     ///
     /// # Panics
     /// The connection is closed.
@@ -98,7 +98,7 @@ impl WebSocket {
         self.send_message(Message::Frame(Frame::message(Bytes::from_static(bytes), opcode, last))).await;
     }
 
-    /// Says goodbye; the connection ends when the server did too.
+    /// Sends a close frame. The connection ends when the server has answered it.
     ///
     /// # Panics
     /// The connection is closed.
@@ -106,7 +106,7 @@ impl WebSocket {
         self.send_message(Message::Close(None)).await;
     }
 
-    /// Sends text to a server that may just have closed.
+    /// Sends text to a server that may have closed the connection. Returns whether it was sent.
     pub async fn try_send(&mut self, text: &str) -> bool {
         within("room to send", self.stream.send(Message::text(text))).await.is_ok()
     }

@@ -45,7 +45,7 @@ fn sorted<const N: usize>(guests: [&Guest; N]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_command_to_an_id_changes_that_socket_alone_wherever_it_is() {
+async fn a_command_to_a_socket_id_changes_only_that_socket_on_any_node() {
     let all = guests("/ids").await;
     let [ann, bob, cat] = &all;
     // From its own node and from another one.
@@ -95,7 +95,7 @@ async fn acks_carry_bytes_from_all_nodes() {
 
 /// Node: "broadcasts to local clients even when publishAndReturnOffset throws".
 #[tokio::test]
-async fn what_is_too_large_for_the_other_nodes_still_reaches_the_sockets_here() {
+async fn a_broadcast_too_large_for_other_nodes_still_reaches_local_sockets() {
     let mut all = guests("/large").await;
     let namespace = app().of(0, "/large");
     let half = Bytes::from(vec![7; 9 << 20]);
@@ -127,7 +127,7 @@ async fn a_command_takes_several_rooms_and_each_socket_once() {
 }
 
 #[tokio::test]
-async fn to_join_or_leave_twice_is_to_do_it_once() {
+async fn joining_or_leaving_a_room_twice_has_no_further_effect() {
     let mut all = guests("/twice").await;
     let namespace = app().of(0, "/twice");
     for _ in 0..2 {
@@ -146,7 +146,7 @@ async fn to_join_or_leave_twice_is_to_do_it_once() {
 }
 
 #[tokio::test]
-async fn rooms_of_one_name_in_two_namespaces_are_two() {
+async fn rooms_of_different_namespaces_are_independent() {
     let ([ann, ..], [_, mut bob, _]) = (guests("/some").await, guests("/others").await);
     ann.socket.join("same").await.expect("connected");
     bob.socket.join("same").await.expect("connected");
@@ -157,7 +157,7 @@ async fn rooms_of_one_name_in_two_namespaces_are_two() {
 }
 
 #[tokio::test]
-async fn what_is_excepted_is_so_in_every_room_and_on_every_node() {
+async fn except_applies_to_every_room_and_every_node() {
     let mut all = guests("/except").await;
     for (room, n) in [("red", 0), ("red", 1), ("blue", 1), ("blue", 2), ("mute", 1)] {
         all[n].socket.join(room).await.expect("connected");

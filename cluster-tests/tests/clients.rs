@@ -1,4 +1,4 @@
-//! Clients of other languages against three node processes behind a balancer without memory: `python-socketio` with
+//! Clients of other languages against three node processes behind a stateless round-robin load balancer: `python-socketio` with
 //! threads and with asyncio, and `rust_socketio`.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 

@@ -55,9 +55,9 @@ fn packet(event: &str, text: &str) -> String {
 on_one_and_three_nodes! { crate::app:
     long_messages_are_deflated_and_short_ones_are_not,
     bytes_are_deflated,
-    what_becomes_no_shorter_is_sent_as_it_is,
-    who_offers_nothing_gets_plain_messages,
-    a_broadcast_is_deflated_for_those_who_read_that,
+    a_message_that_does_not_shrink_is_sent_uncompressed,
+    a_client_without_the_extension_gets_plain_messages,
+    a_broadcast_is_deflated_for_clients_with_the_extension,
     the_extension_passes_an_upgrade_through_another_node,
     deflated_messages_are_read,
     a_large_message_arrives_in_its_place,
@@ -91,7 +91,7 @@ async fn bytes_are_deflated(app: &App) {
     assert_eq!((attachment.deflated.is_some(), attachment.message), (true, bytes.to_vec()));
 }
 
-async fn what_becomes_no_shorter_is_sent_as_it_is(app: &App) {
+async fn a_message_that_does_not_shrink_is_sent_uncompressed(app: &App) {
     let (mut frames, socket) = guest(app, "/", 2).await;
     let noise = noise(5000);
     socket.emit("news", &Bytes::from(noise.clone())).expect("it encodes");
@@ -100,7 +100,7 @@ async fn what_becomes_no_shorter_is_sent_as_it_is(app: &App) {
     assert_eq!((attachment.deflated, attachment.message), (None, noise));
 }
 
-async fn who_offers_nothing_gets_plain_messages(app: &App) {
+async fn a_client_without_the_extension_gets_plain_messages(app: &App) {
     let mut guest = app.guest(0).await;
     assert_eq!(guest.ws.opened.header("sec-websocket-extensions"), None);
     guest.socket.emit("news", &long()).expect("it encodes");
@@ -113,7 +113,7 @@ async fn who_offers_nothing_gets_plain_messages(app: &App) {
     assert!(frames.message().await.text().starts_with("0{"));
 }
 
-async fn a_broadcast_is_deflated_for_those_who_read_that(app: &App) {
+async fn a_broadcast_is_deflated_for_clients_with_the_extension(app: &App) {
     let mut deflating = Vec::new();
     for n in 0..3 {
         deflating.push(guest(app, "/", n).await);
@@ -209,12 +209,12 @@ async fn a_deflated_frame_without_the_extension_closes_with_1002(app: &App) {
 // --- compress(false) ---
 
 on_one_and_three_nodes! { crate::app:
-    what_must_not_be_compressed_is_not_on_any_node,
-    everybody_gets_what_must_not_be_compressed_as_it_is,
-    an_event_with_acks_is_compressed_or_not,
+    compress_false_applies_on_every_node,
+    compress_false_sends_plain_messages_to_every_client,
+    compress_applies_to_events_with_acks,
 }
 
-async fn what_must_not_be_compressed_is_not_on_any_node(app: &App) {
+async fn compress_false_applies_on_every_node(app: &App) {
     for n in 0..3 {
         let (mut frames, socket) = guest(app, "/", n).await;
         let own = socket.id().to_string();
@@ -235,7 +235,7 @@ async fn what_must_not_be_compressed_is_not_on_any_node(app: &App) {
     }
 }
 
-async fn everybody_gets_what_must_not_be_compressed_as_it_is(app: &App) {
+async fn compress_false_sends_plain_messages_to_every_client(app: &App) {
     let mut guests = Vec::new();
     for n in 0..3 {
         guests.push(guest(app, "/everybody", n).await.0);
@@ -248,7 +248,7 @@ async fn everybody_gets_what_must_not_be_compressed_as_it_is(app: &App) {
     }
 }
 
-async fn an_event_with_acks_is_compressed_or_not(app: &App) {
+async fn compress_applies_to_events_with_acks(app: &App) {
     for compress in [true, false] {
         let (mut frames, socket) = guest(app, "/", 1).await;
         let target = app.of(0, "/").to(socket.id().to_string()).compress(compress);
@@ -277,12 +277,12 @@ async fn answer(frames: &mut Frames) -> bool {
 // --- polls ---
 
 on_one_and_three_nodes! { crate::app:
-    a_long_answer_is_compressed_as_the_client_wants,
-    a_short_answer_is_not_compressed,
-    an_answer_is_compressed_if_any_of_its_packets_may_be,
-    a_large_answer_is_compressed,
+    a_long_response_is_compressed_with_a_coding_the_client_accepts,
+    a_short_response_is_not_compressed,
+    a_response_is_compressed_if_any_of_its_packets_may_be,
+    a_large_response_is_compressed,
     a_script_is_compressed,
-    a_compressed_post_is_no_payload,
+    a_compressed_post_is_an_invalid_payload,
 }
 
 /// The answer to a GET that accepts this, and the packets in it.
@@ -304,7 +304,7 @@ fn decoded(reply: &Reply) -> String {
     text
 }
 
-async fn a_long_answer_is_compressed_as_the_client_wants(app: &App) {
+async fn a_long_response_is_compressed_with_a_coding_the_client_accepts(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     for (accept, coding) in [
         ("gzip, deflate, br", Some("gzip")),
@@ -326,7 +326,7 @@ async fn a_long_answer_is_compressed_as_the_client_wants(app: &App) {
     assert_eq!((reply.header("content-encoding"), reply.text()), (None, &*packet("news", &long())));
 }
 
-async fn a_short_answer_is_not_compressed(app: &App) {
+async fn a_short_response_is_not_compressed(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     for (length, is_long) in [(1023 - 13, false), (1024 - 13, true)] {
         let text = "x".repeat(length);
@@ -348,7 +348,7 @@ async fn a_short_answer_is_not_compressed(app: &App) {
     assert!(compressed > 0);
 }
 
-async fn an_answer_is_compressed_if_any_of_its_packets_may_be(app: &App) {
+async fn a_response_is_compressed_if_any_of_its_packets_may_be(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     let own = socket.id().to_string();
     app.of(1, "/").to(&own).compress(false).emit("news", &long()).expect("it encodes");
@@ -363,7 +363,7 @@ async fn an_answer_is_compressed_if_any_of_its_packets_may_be(app: &App) {
     assert_eq!(text, [packet("news", &long()), packet("news", "short")].join("\x1e"));
 }
 
-async fn a_large_answer_is_compressed(app: &App) {
+async fn a_large_response_is_compressed(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     let large: String = (0..300_000).map(|number| char::from(b'a' + (number / 7 % 26) as u8)).collect();
     for coding in ["gzip", "deflate"] {
@@ -390,7 +390,7 @@ async fn a_script_is_compressed(app: &App) {
     assert_eq!(decoded(&reply), format!(r#"___eio[3]("437[\"{}\"]");"#, long()));
 }
 
-async fn a_compressed_post_is_no_payload(app: &App) {
+async fn a_compressed_post_is_an_invalid_payload(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     let mut body = GzEncoder::new(Vec::new(), flate2::Compression::default());
     body.write_all(br#"42["note","compressed"]"#).expect("memory");

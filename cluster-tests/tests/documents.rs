@@ -210,10 +210,7 @@ fn names_are_looked_for_where_the_document_says() {
     assert_eq!(found, expected);
     let sources = Sources::read();
     assert!(sources.has_test("tests/documents.rs", "names_are_looked_for_where_the_document_says"));
-    assert!(
-        sources.has_test("protocol_engine.rs", "a_polling_handshake_opens_a_session"),
-        "by a list of rules"
-    );
+    assert!(sources.has_test("protocol_socket.rs", "an_event_reaches_its_handler"), "by a list of rules");
     assert!(
         sources.has_test("engine/payload", "any_body_decodes_or_errs"),
         "a property, in a file of a folder"

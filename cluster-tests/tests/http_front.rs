@@ -135,7 +135,7 @@ async fn polls_and_posts_share_one_connection_of_http_2() {
 }
 
 #[tokio::test]
-async fn a_session_over_http_2_is_carried_to_its_owner() {
+async fn a_session_over_http_2_is_forwarded_to_its_owner() {
     let front = Front::start(3, Listener::new).await;
     let over = [front.plain(0).await, front.plain(1).await, front.plain(2).await];
     for owner in &over {
@@ -177,7 +177,7 @@ async fn an_aborted_poll_over_http_2_closes_the_session() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_over_http_2_reads_as_http_1() {
+async fn a_request_over_http_2_reads_like_one_over_http_1() {
     let front = Front::start(1, Listener::new).await;
     let over = front.plain(0).await;
     let mut asked = get(POLLING);
@@ -211,7 +211,7 @@ async fn refusals_over_http_2_are_those_of_http_1() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_ends_its_connections_of_http_2() {
+async fn a_shutdown_closes_http_2_connections() {
     let front = Front::start(1, Listener::new).await;
     let (over, ended) = multiplexed(front.tcp(0).await, WINDOW).await;
     open(&over).await;
@@ -297,7 +297,7 @@ async fn a_client_over_tls_need_not_wait_for_the_101() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
+async fn a_renewed_certificate_is_used_from_the_next_connection_on() {
     let (old, new) = (Trust::new(), Trust::new());
     let tls = Tls::new(&old.certificate()).expect("a certificate");
     let presented = tls.clone();
@@ -316,7 +316,7 @@ async fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
 // --- clients that take their time ---
 
 #[tokio::test]
-async fn whoever_begins_nothing_blocks_nobody_and_is_cut_off() {
+async fn a_silent_connection_blocks_no_other_and_is_cut_off() {
     let trust = Trust::new();
     let secured = secured(&trust);
     let hasty = move |tcp| secured(tcp).head_timeout(Duration::from_millis(300));
@@ -347,7 +347,7 @@ async fn a_client_that_never_ends_its_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_of_http_2_is_closed_and_a_waiting_poll_is_none() {
+async fn an_idle_http_2_connection_is_closed_but_not_one_with_a_waiting_poll() {
     let front = Front::start(1, |tcp| Listener::new(tcp).head_timeout(Duration::from_millis(200))).await;
     let (waiting, _) = multiplexed(front.tcp(0).await, WINDOW).await;
     let session = open(&waiting).await;
@@ -364,7 +364,7 @@ async fn an_idle_connection_of_http_2_is_closed_and_a_waiting_poll_is_none() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let front = Front::start(1, impatient).await;
     let mut stream = front.tcp(0).await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("an open connection");
@@ -376,7 +376,7 @@ async fn whoever_does_not_read_its_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn whoever_holds_its_answer_back_over_http_2_is_cut_off() {
+async fn a_client_that_holds_back_its_http_2_response_is_cut_off() {
     for window in [0, 1, 40_000] {
         let front = Front::start(1, impatient).await;
         let (mut over, ended) = multiplexed(front.tcp(0).await, window).await;
@@ -388,7 +388,7 @@ async fn whoever_holds_its_answer_back_over_http_2_is_cut_off() {
 }
 
 #[tokio::test]
-async fn whoever_reads_slowly_gets_everything() {
+async fn a_slow_reader_receives_everything() {
     let front = Front::start(1, impatient).await;
     let (mut over, _) = multiplexed(front.tcp(0).await, 1 << 20).await;
     let asked = Request::get("http://x/large").body(Full::default()).expect("a request");

@@ -89,7 +89,7 @@ async fn every_request_passes_each_middleware_once_at_the_node_it_reaches() {
     assert_eq!([&first, &second].map(|count| count.load(Ordering::Relaxed)), [asked, asked]);
 }
 
-async fn whoever_is_refused_is_told_by_code_or_answer(count: usize) {
+async fn a_refusal_is_sent_as_a_code_or_as_a_response(count: usize) {
     let nodes = guarded(count).await;
     let target = &nodes.target;
     let refused = target.get(POLLING).await;
@@ -130,10 +130,10 @@ async fn guarded(count: usize) -> Nodes {
     nodes(count, Config::default().middleware(middleware).cors(Cors::any())).await
 }
 
-on_one_and_three_nodes!(std::convert::identity: whoever_is_refused_is_told_by_code_or_answer);
+on_one_and_three_nodes!(std::convert::identity: a_refusal_is_sent_as_a_code_or_as_a_response);
 
 #[tokio::test]
-async fn what_the_engine_says_overrides_a_middleware() {
+async fn headers_of_the_engine_override_those_of_a_middleware() {
     let cache = Middleware::new(async |_: Arc<Parts>| Ok(header("cache-control", "public")));
     let nodes = nodes(1, Config::default().middleware([cache])).await;
     assert_eq!(nodes.target.get(POLLING).await.headers("cache-control"), ["no-store"]);
@@ -222,7 +222,7 @@ fn hearing(heard: &Heard) -> OnConnectionError {
 }
 
 #[tokio::test]
-async fn every_refusal_is_heard_of_with_its_context() {
+async fn every_refusal_is_reported_with_its_context() {
     let heard = Heard::default();
     let http = Config::default()
         .on_connection_error(hearing(&heard))
@@ -268,7 +268,7 @@ async fn every_refusal_is_heard_of_with_its_context() {
 }
 
 #[tokio::test]
-async fn a_refused_websocket_is_heard_of_too() {
+async fn a_refused_websocket_is_reported_too() {
     let heard = Heard::default();
     let http = Config::default().on_connection_error(hearing(&heard));
     let only_polling = engine::Config::default().transports([Transport::Polling]);

@@ -63,7 +63,7 @@ fn guarded(asked: &Arc<AtomicUsize>) -> Config {
 }
 
 #[tokio::test]
-async fn who_is_not_allowed_is_told_why() {
+async fn a_refusal_of_allow_request_tells_the_client_the_reason() {
     let nodes = nodes(3, guarded(&Arc::default())).await;
     let target = &nodes.target;
     let refused = target.call(Method::GET, POLLING).header("x-token", "bad").send().await;
@@ -81,7 +81,7 @@ async fn who_is_not_allowed_is_told_why() {
 }
 
 #[tokio::test]
-async fn who_is_allowed_is_asked_for_once_a_session() {
+async fn allow_request_runs_once_per_session() {
     let asked = Arc::default();
     let nodes = nodes(3, guarded(&asked)).await;
     let target = &nodes.target;
@@ -108,7 +108,7 @@ async fn who_is_allowed_is_asked_for_once_a_session() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_what_is_refused_anyway() {
+async fn allow_request_does_not_run_for_invalid_requests() {
     let asked = Arc::default();
     let nodes = nodes(1, guarded(&asked)).await;
     for (method, query) in [
@@ -196,7 +196,7 @@ async fn answers(target: &Target) -> Vec<(&'static str, u16, Reply)> {
 }
 
 #[tokio::test]
-async fn without_cors_nothing_is_allowed_to_other_pages() {
+async fn without_cors_other_origins_are_not_allowed() {
     let nodes = nodes(3, Config::default()).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
@@ -211,7 +211,7 @@ async fn without_cors_nothing_is_allowed_to_other_pages() {
 }
 
 #[tokio::test]
-async fn any_page_is_allowed_on_every_answer_exactly_once() {
+async fn any_origin_is_allowed_on_every_response_exactly_once() {
     let nodes = nodes(3, Config::default().cors(Cors::any())).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
@@ -222,7 +222,7 @@ async fn any_page_is_allowed_on_every_answer_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_page_is_named_when_it_may_send_cookies() {
+async fn the_origin_is_named_when_credentials_are_allowed() {
     let cors = Cors::reflect().credentials().exposed_headers("x-one");
     let nodes = nodes(3, Config::default().cors(cors)).await;
     for (what, status, reply) in answers(&nodes.target).await {
@@ -235,7 +235,7 @@ async fn a_page_is_named_when_it_may_send_cookies() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_not_on_the_list_is_answered_but_not_allowed() {
+async fn an_unlisted_origin_is_answered_but_not_allowed() {
     let cors = Cors::origins(["http://one.example", "http://two.example"]);
     let nodes = nodes(3, Config::default().cors(cors)).await;
     for (what, status, reply) in answers(&nodes.target).await {
@@ -247,7 +247,7 @@ async fn a_page_that_is_not_on_the_list_is_answered_but_not_allowed() {
 }
 
 #[tokio::test]
-async fn one_page_is_named_whoever_asks() {
+async fn a_single_allowed_origin_is_named_for_every_request() {
     let nodes = nodes(1, Config::default().cors(Cors::origin("http://one.example"))).await;
     let reply = from_page(&nodes.target, Method::GET, POLLING).send().await;
     assert_eq!(only(&reply, ALLOW_ORIGIN), Some("http://one.example"));
@@ -320,7 +320,7 @@ impl Drop for Package {
 }
 
 #[tokio::test]
-async fn the_client_comes_from_the_cdn_unless_said_otherwise() {
+async fn the_client_files_come_from_the_cdn_by_default() {
     let nodes = nodes(1, Config::default().cors(Cors::any())).await;
     let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
     assert_eq!(reply.status(), 302);
@@ -330,7 +330,7 @@ async fn the_client_comes_from_the_cdn_unless_said_otherwise() {
 }
 
 #[tokio::test]
-async fn the_client_comes_from_a_folder_with_its_version_as_its_tag() {
+async fn the_client_files_come_from_a_folder_with_their_version_as_etag() {
     let package = Package::new("http-options");
     for folder in [package.0.clone(), package.0.join("dist")] {
         let nodes = nodes(1, Config::default().client(ClientFiles::Folder(folder))).await;
@@ -356,7 +356,7 @@ async fn the_client_comes_from_a_folder_with_its_version_as_its_tag() {
 }
 
 #[tokio::test]
-async fn the_client_may_be_left_out() {
+async fn the_client_files_can_be_switched_off() {
     let nodes = nodes(1, Config::default().client(ClientFiles::Off)).await;
     let reply = nodes.target.get_path("/socket.io/socket.io.min.js").await;
     assert_eq!(reply.outcome(), (400, TRANSPORT_UNKNOWN));
@@ -365,7 +365,7 @@ async fn the_client_may_be_left_out() {
 // --- where, and which node ---
 
 #[tokio::test]
-async fn an_answer_names_the_node_that_gave_it_only_when_asked_to() {
+async fn a_response_names_its_node_only_when_configured() {
     let exposing = nodes(3, Config::default().expose_node(true)).await;
     let session = exposing.target.at(0).polling().await;
     for (n, node) in exposing.nodes.iter().enumerate() {
@@ -397,7 +397,7 @@ async fn a_path_is_a_prefix_that_ends_with_a_slash() {
 }
 
 #[tokio::test]
-async fn a_node_may_be_served_elsewhere_beside_other_pages() {
+async fn a_node_may_be_served_at_another_path_beside_other_services() {
     let node = node(&Config::default()).start().await.expect("the node starts");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("an address");
@@ -413,7 +413,7 @@ async fn a_node_may_be_served_elsewhere_beside_other_pages() {
 }
 
 #[tokio::test]
-async fn a_node_that_joins_its_cluster_takes_no_clients_yet() {
+async fn a_joining_node_refuses_clients() {
     // Holds the address of the seed until the seed comes.
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let seed: SocketAddr = silent.local_addr().expect("an address");
@@ -452,7 +452,7 @@ async fn other_methods_open_no_session_and_harm_none() {
 }
 
 #[tokio::test]
-async fn old_internet_explorers_are_told_not_to_look_for_attacks_through_any_node() {
+async fn the_xss_filter_of_old_internet_explorers_is_switched_off_through_any_node() {
     let nodes = nodes(3, Config::default()).await;
     let session = nodes.target.at(0).polling().await;
     for n in 0..3 {

@@ -1,4 +1,4 @@
-//! The official Socket.IO client in its versions against three node processes behind a balancer without memory.
+//! The official Socket.IO client in its versions against three node processes behind a stateless round-robin load balancer.
 
 use cluster_tests::fixture::{Fixture, Suite};
 use cluster_tests::member::member;
@@ -59,7 +59,7 @@ async fn every_value_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn what_the_server_asks_is_answered() {
+async fn the_client_acks_events_of_the_server() {
     case("asked").await;
 }
 

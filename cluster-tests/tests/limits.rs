@@ -109,7 +109,7 @@ async fn a_client_that_does_not_poll_is_closed() {
 }
 
 #[tokio::test]
-async fn one_packet_may_be_larger_than_what_may_wait() {
+async fn a_single_packet_may_exceed_the_limit_of_queued_bytes() {
     let app = app(1, buffering(4096)).await;
     let mut guest = app.guest(0).await;
     let large = "x".repeat(100_000);
@@ -117,7 +117,7 @@ async fn one_packet_may_be_larger_than_what_may_wait() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_larger_than_max_payload() {
+async fn a_response_may_be_larger_than_max_payload() {
     let app = app(3, |node| node).await;
     let (polling, socket) = app.polling_guest("/").await;
     let large = "x".repeat(1_500_000);
@@ -187,7 +187,7 @@ async fn a_volatile_packet_is_dropped_for_a_websocket_that_is_still_writing() {
 // --- floods ---
 
 #[tokio::test]
-async fn a_flood_waits_outside_of_the_node_and_loses_nothing() {
+async fn a_flood_of_events_is_held_back_and_loses_nothing() {
     for count in [1, 3] {
         let app = app(count, |node| node).await;
         let mut guest = app.guest(1).await;
@@ -216,7 +216,7 @@ async fn a_flood_waits_outside_of_the_node_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_flood_over_polling_is_answered_when_there_is_room() {
+async fn a_flood_over_polling_is_answered_when_the_queue_has_room() {
     let app = app(3, |node| node).await;
     let (polling, socket) = app.polling_guest("/").await;
     let (gate, id) = (format!("flood-{}", socket.id()), socket.id());
@@ -246,7 +246,7 @@ async fn waits_behind(app: &App, guest: &mut Guest, gate: &str) {
 }
 
 #[tokio::test]
-async fn more_namespaces_let_no_more_events_wait() {
+async fn the_limit_of_queued_events_spans_all_namespaces() {
     for count in [1, 3] {
         let app = app(count, |node| node).await;
         let mut guest = app.guest(2).await;
@@ -261,7 +261,7 @@ async fn more_namespaces_let_no_more_events_wait() {
 }
 
 #[tokio::test]
-async fn leaving_and_coming_back_lets_no_more_events_wait() {
+async fn rejoining_does_not_raise_the_limit_of_queued_events() {
     for count in [1, 3] {
         let app = app(count, |node| node).await;
         let mut guest = app.guest(1).await;
@@ -321,7 +321,7 @@ async fn a_slow_handler_alone_is_no_reason_to_close() {
 }
 
 #[tokio::test]
-async fn who_was_not_read_from_is_read_again_when_its_socket_leaves() {
+async fn reading_resumes_when_the_blocked_socket_leaves() {
     let app = app(1, |node| node).await;
     for round in 0..10 {
         let guest = app.guest(0).await;
@@ -378,7 +378,7 @@ async fn attachments_that_never_come_close_the_connection() {
 }
 
 #[tokio::test]
-async fn who_joins_no_namespace_in_time_is_closed() {
+async fn a_connection_that_joins_no_namespace_in_time_is_closed() {
     let connect_timeout = Duration::from_millis(50);
     let config = socket::Config::default().connect_timeout(connect_timeout);
     let app = app(3, |node| node.socket(config.clone())).await;

@@ -1,6 +1,6 @@
 //! Clients with the MessagePack parser: the wire by hand, and the official clients in versions 4 and 2.
 //!
-//! Every rule is held on one node, and on three nodes of a cluster behind a balancer without memory.
+//! Every rule is held on one node, and on three nodes of a cluster behind a stateless round-robin load balancer.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::sync::OnceLock;
@@ -57,7 +57,7 @@ async fn a_packet_is_one_binary_message(nodes: &Nodes) {
     assert_eq!(binary(&mut ws).await, ack);
 }
 
-async fn bytes_are_where_they_belong(nodes: &Nodes) {
+async fn bytes_stay_in_their_place(nodes: &Nodes) {
     let mut ws = connected(nodes, 0).await;
     ws.send_binary(
         b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa4echo\x81\xa1k\x91\xc4\x02\x01\xff\xa2id\x07",
@@ -105,7 +105,7 @@ async fn over_polling_a_packet_is_base64(nodes: &Nodes) {
     assert!(packet.starts_with(b"\x83\xa4type\x00\xa3nsp\xa1/\xa4data\x81\xa3sid\xb4"), "{packet:?}");
 }
 
-async fn what_is_no_packet_closes_the_session(nodes: &Nodes) {
+async fn an_invalid_packet_closes_the_session(nodes: &Nodes) {
     for message in [&b""[..], b"\xc1", b"\x82\xa4type\x09\xa3nsp\xa1/", b"\x82\xa4type\x02\xa3nsp\xa1/"] {
         let mut ws = connected(nodes, 0).await;
         ws.send_binary(message).await;
@@ -120,12 +120,12 @@ async fn what_is_no_packet_closes_the_session(nodes: &Nodes) {
 on_one_and_three_nodes! {
     crate::nodes:
     a_packet_is_one_binary_message,
-    bytes_are_where_they_belong,
+    bytes_stay_in_their_place,
     a_room_is_reached_from_any_node,
     a_refusal_is_connect_error,
     leaving_and_coming_back_is_the_same_as_in_json,
     over_polling_a_packet_is_base64,
-    what_is_no_packet_closes_the_session,
+    an_invalid_packet_closes_the_session,
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn values_beyond_json_arrive_as_javascript_would_write_them_in_json() {
 }
 
 #[tokio::test]
-async fn the_official_client_brings_auth_and_hears_a_refusal() {
+async fn the_official_client_sends_auth_and_receives_a_refusal() {
     case("a_guarded_namespace@msgpack").await;
 }
 

@@ -26,10 +26,15 @@ fn a_name_without_a_test_is_noticed() {
     let sources = Sources::read();
     let is_a_test = |name| is_a_test(&sources, name);
     assert!(is_a_test("parity::a_name_without_a_test_is_noticed"));
-    assert!(is_a_test("protocol_engine::a_polling_handshake_opens_a_session"), "by a list of rules");
+    assert!(
+        is_a_test("protocol_engine::handshake::a_polling_handshake_opens_a_session"),
+        "by a list of rules"
+    );
     assert!(is_a_test("engine::session::tests::a_poll_waits_until_something_is_queued"), "of the library");
     assert!(is_a_test("engine::payload::any_body_decodes_or_errs"), "a property");
-    for none in ["parity::page", "parity::gone", "gone::gone", "protocol_engine::assert_handshake", "gone"] {
+    for none in
+        ["parity::page", "parity::gone", "gone::gone", "protocol_engine::common::assert_handshake", "gone"]
+    {
         assert!(!is_a_test(none), "{none}");
     }
 }

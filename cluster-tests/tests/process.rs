@@ -20,7 +20,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn a_killed_node_costs_the_clients_of_the_others_nothing() {
+async fn a_killed_node_does_not_affect_clients_of_other_nodes() {
     let mut nodes = Nodes::start(FIXTURE, 3).await;
     let survivors = members(&[nodes.nodes[0].target(), nodes.nodes[2].target()], 5).await;
     let victims = members(&[nodes.nodes[1].target()], 5).await;
@@ -58,7 +58,7 @@ async fn a_killed_node_costs_the_clients_of_the_others_nothing() {
 }
 
 #[tokio::test]
-async fn a_node_whose_seeds_do_not_answer_says_so_and_joins_when_they_appear() {
+async fn a_node_without_reachable_seeds_reports_it_and_joins_when_they_appear() {
     let seed = silent_address();
     let mut waiting = Launch { seeds: vec![seed.addr], ..Launch::bench(FIXTURE, "waiting") }.spawn();
     waiting.says(&seed.addr.to_string()).await;
@@ -87,7 +87,7 @@ async fn a_node_that_may_serve_alone_does_and_joins_when_its_seeds_appear() {
 }
 
 #[tokio::test]
-async fn without_a_secret_no_address_but_loopback_is_served() {
+async fn without_a_secret_only_loopback_can_be_bound() {
     let public = SocketAddr::from(([0, 0, 0, 0], 0));
     let launch = Launch { mesh: public, secret: None, ..Launch::bench(FIXTURE, "open") };
     let (status, said) = launch.spawn().fails().await;

@@ -2,7 +2,7 @@
 //! Node implementation does where the specification is silent, and our deliberate deviations (each says so). What is not
 //! here is as in version 4.
 //!
-//! Every rule is judged on one node and on three nodes behind a balancer without memory.
+//! Every rule is judged on one node and on three nodes behind a stateless round-robin load balancer.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn a_websocket_handshake_opens_a_session_without_upgrades(target: Target) 
     assert_handshake(&ws.recv_text().await, &json!([]));
 }
 
-async fn whoever_does_not_say_4_means_3(target: Target) {
+async fn a_handshake_without_version_4_is_one_of_version_3(target: Target) {
     for version in ["EIO=3", "EIO=abc", "EIO=5", "x=4"] {
         let reply = target.get(&format!("{version}&transport=polling")).await;
         assert_eq!(reply.status(), 200, "{version}");
@@ -290,7 +290,7 @@ async fn a_session_moves_to_websocket(target: Target) {
     assert_eq!(ws.recv_text().await, "3");
 }
 
-async fn what_waits_at_the_upgrade_follows_on_the_websocket(target: Target) {
+async fn packets_queued_at_the_upgrade_follow_on_the_websocket(target: Target) {
     let session = polling(&target).await;
     session.send("2:4a10:b4AQIDBA==").await;
     let mut ws = session.probe().await;
@@ -365,7 +365,7 @@ async fn a_script_is_escaped_and_a_form_unescaped(target: Target) {
     assert_eq!(session.poll().await.text(), r#"___eio[0]("9:4\"\n\\n\u2028\u2029</");"#);
 }
 
-async fn of_j_only_the_digits_count(target: Target) {
+async fn only_the_digits_of_j_count(target: Target) {
     let reply = target.get("EIO=3&transport=polling&j=1](alert(2));//3").await;
     assert!(argument(&reply, "123").contains(":0{"), "{}", reply.text());
 }
@@ -413,7 +413,7 @@ on_every_target! {
 
 on_every_target! {
     EngineV3Patient:
-    whoever_does_not_say_4_means_3,
+    a_handshake_without_version_4_is_one_of_version_3,
     clients_of_version_4_are_served_as_well,
     a_wrong_handshake_is_refused_as_in_version_4,
     another_version_than_the_sessions_is_code_3,
@@ -437,12 +437,12 @@ on_every_target! {
     a_close_over_polling_releases_the_poll_with_a_noop,
     a_close_over_websocket_closes_at_once,
     a_session_moves_to_websocket,
-    what_waits_at_the_upgrade_follows_on_the_websocket,
+    packets_queued_at_the_upgrade_follow_on_the_websocket,
     b64_counts_for_the_transport_that_asked,
     requests_after_the_upgrade_are_refused_and_harmless,
     three_nodes_take_part_in_one_session,
     a_script_is_escaped_and_a_form_unescaped,
-    of_j_only_the_digits_count,
+    only_the_digits_of_j_count,
     scripts_get_bytes_as_base64_only_and_post_forms_only,
     scripts_release_polls_and_upgrade,
 }
@@ -451,7 +451,7 @@ mod where_version_3_is_not_allowed {
     use super::*;
 
     /// Deviation: Node answers with scripts whatever it allows.
-    async fn nobody_gets_a_script(target: Target) {
+    async fn without_version_3_no_client_gets_a_script(target: Target) {
         let reply = target.get("EIO=4&transport=polling&j=0").await;
         assert_handshake(reply.text(), &json!(["websocket"]));
     }
@@ -461,7 +461,7 @@ mod where_version_3_is_not_allowed {
         assert_eq!(target.get("EIO=3&transport=polling&j=0").await.outcome(), (400, unsupported));
     }
 
-    on_every_target! { Engine: nobody_gets_a_script, version_3_is_code_5 }
+    on_every_target! { Engine: without_version_3_no_client_gets_a_script, version_3_is_code_5 }
 }
 
 /// Protocol 4 of Socket.IO, which these clients speak.
@@ -529,7 +529,7 @@ mod under_socket_io {
         assert_eq!(session.poll().await.outcome(), (200, &*format!("{}:{ack}6:b4AQID", ack.len())));
     }
 
-    async fn what_breaks_the_protocol_closes(target: Target) {
+    async fn a_protocol_violation_closes_the_connection(target: Target) {
         for packet in ["40", "44\"x\"", r#"42/custom,["message"]"#, "4x"] {
             let mut ws = joined(&target).await;
             ws.recv_text().await;
@@ -538,7 +538,7 @@ mod under_socket_io {
         }
     }
 
-    async fn a_joined_client_is_not_closed_for_joining_nothing(target: Target) {
+    async fn the_connect_timeout_does_not_close_a_joined_client(target: Target) {
         let mut ws = joined(&target).await;
         ws.recv_text().await;
         // `connect_timeout` is one second.
@@ -637,8 +637,8 @@ mod under_socket_io {
         a_refusal_is_one_value,
         events_and_acks_are_as_in_protocol_5,
         attachments_are_as_in_protocol_5,
-        what_breaks_the_protocol_closes,
-        a_joined_client_is_not_closed_for_joining_nothing,
+        a_protocol_violation_closes_the_connection,
+        the_connect_timeout_does_not_close_a_joined_client,
         the_id_that_a_client_makes_of_its_session_reaches_nobody,
         clients_of_every_version_meet_in_a_room,
     }

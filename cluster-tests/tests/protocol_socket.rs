@@ -1,7 +1,7 @@
 //! The rules of Socket.IO, protocol 5, as a client sees them: the official specification, what the Node implementation
 //! does where the specification is silent, and our deliberate deviations (each says so).
 //!
-//! Every rule is judged on one node and on three nodes behind a balancer without memory.
+//! Every rule is judged on one node and on three nodes behind a stateless round-robin load balancer.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn a_namespace_is_an_opaque_string(target: Target) {
     }
 }
 
-async fn a_socket_id_is_neither_the_session_id_nor_anothers(target: Target) {
+async fn a_socket_id_differs_from_the_session_id_and_every_other_id(target: Target) {
     let mut ws = target.upgrade("EIO=4&transport=websocket").await.expect("accepted");
     let session = handshake(&ws.recv_text().await);
     ws.send("40").await;
@@ -263,7 +263,7 @@ async fn numbers_and_the_order_of_keys_survive(target: Target) {
     assert_eq!(ws.packet_text().await, format!(r#"42["message-back",{arguments}]"#));
 }
 
-async fn an_event_nobody_handles_is_harmless(target: Target) {
+async fn an_unhandled_event_is_harmless(target: Target) {
     let events =
         [r#"["nobody",1]"#, r#"["error","x"]"#, r#"["connection"]"#, "[1,2]", r#"["new_namespace"]"#];
     let mut ws = connected(&target).await;
@@ -297,7 +297,7 @@ async fn every_id_up_to_the_largest_safe_integer_is_good(target: Target) {
     }
 }
 
-async fn an_ack_nobody_waits_for_is_ignored(target: Target) {
+async fn an_unexpected_ack_is_ignored(target: Target) {
     let mut ws = connected(&target).await;
     for ack in ["4399[]", r#"430["x"]"#, "43[]"] {
         ws.send(ack).await;
@@ -512,7 +512,7 @@ async fn a_broken_packet_over_polling_closes_the_session(target: Target) {
     session.gone().await;
 }
 
-async fn nothing_a_client_sends_harms_the_others(target: Target) {
+async fn invalid_packets_of_one_client_do_not_affect_the_others(target: Target) {
     let mut witness = connected(&target).await;
     let nested = format!(r#"42["message",{}{}]"#, "[".repeat(10_000), "]".repeat(10_000));
     let announced = r#"459999999999999999999-["message"]"#;
@@ -596,7 +596,7 @@ on_every_target! {
     the_main_namespace_may_be_named,
     an_unknown_namespace_is_refused_and_the_connection_stays,
     a_namespace_is_an_opaque_string,
-    a_socket_id_is_neither_the_session_id_nor_anothers,
+    a_socket_id_differs_from_the_session_id_and_every_other_id,
     a_session_may_begin_over_polling,
     an_event_right_behind_connect_finds_its_handler,
     an_event_right_behind_connect_in_one_payload_finds_its_handler,
@@ -614,11 +614,11 @@ on_every_target! {
     events_over_polling_keep_their_order,
     events_keep_their_order_over_an_upgrade,
     numbers_and_the_order_of_keys_survive,
-    an_event_nobody_handles_is_harmless,
+    an_unhandled_event_is_harmless,
     a_placeholder_in_a_plain_event_is_plain_data,
     an_event_with_an_id_is_acknowledged,
     every_id_up_to_the_largest_safe_integer_is_good,
-    an_ack_nobody_waits_for_is_ignored,
+    an_unexpected_ack_is_ignored,
     an_ack_event_without_an_id_is_harmless,
     attachments_travel_with_their_event,
     attachments_travel_with_their_ack,
@@ -639,5 +639,5 @@ on_every_target! {
     a_connect_error_of_a_client_closes,
     a_packet_for_a_namespace_never_joined_closes,
     a_broken_packet_over_polling_closes_the_session,
-    nothing_a_client_sends_harms_the_others,
+    invalid_packets_of_one_client_do_not_affect_the_others,
 }

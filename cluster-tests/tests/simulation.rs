@@ -28,7 +28,7 @@ fn app() -> NodeBuilder {
 }
 
 #[test]
-fn random_faults_cost_neither_order_nor_silent_loss() {
+fn random_faults_cause_neither_disorder_nor_silent_loss() {
     for seed in seeds() {
         let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.expect("a runtime").block_on(Simulation::run(seed));

@@ -26,10 +26,10 @@ on_one_and_three_nodes!(super::shared:
     a_session_opens_over_webtransport_alone,
     a_polling_handshake_offers_both_upgrades,
     a_polling_session_moves_to_webtransport,
-    what_waits_at_the_upgrade_follows_in_order,
+    packets_queued_at_the_upgrade_follow_in_order,
     until_the_upgrade_everything_flows_over_polling,
     another_packet_before_the_upgrade_ends_the_probe_only,
-    a_probe_that_breaks_off_harms_nothing,
+    a_probe_that_breaks_off_does_not_affect_the_session,
     a_second_stream_for_a_session_is_closed,
     text_and_bytes_travel_both_ways_in_order,
     a_frame_of_exactly_the_limit_is_taken_and_one_byte_more_is_a_parse_error,
@@ -42,7 +42,7 @@ on_one_and_three_nodes!(super::shared:
     a_stream_that_breaks_off_is_a_transport_error,
     a_disconnect_by_the_server_delivers_what_waits_and_closes_with_code_0,
     further_streams_and_datagrams_are_ignored,
-    the_upgrade_token_of_the_mesh_means_nothing_to_clients,
+    clients_cannot_use_the_upgrade_token_of_the_mesh,
 );
 
 on_one_and_three_nodes!(super::hurried:
@@ -194,7 +194,7 @@ async fn a_polling_session_moves_to_webtransport(served: &Served) {
     assert!(socket.is_connected());
 }
 
-async fn what_waits_at_the_upgrade_follows_in_order(served: &Served) {
+async fn packets_queued_at_the_upgrade_follow_in_order(served: &Served) {
     let (polling, socket) = served.app.polling_guest("/").await;
     let mut stream = served.at(2).probe(polling.sid()).await;
     for number in 0..100 {
@@ -230,7 +230,7 @@ async fn another_packet_before_the_upgrade_ends_the_probe_only(served: &Served) 
     served.enter(stream).await;
 }
 
-async fn a_probe_that_breaks_off_harms_nothing(served: &Served) {
+async fn a_probe_that_breaks_off_does_not_affect_the_session(served: &Served) {
     let polling = served.polling().await;
     served.at(1).probe(polling.sid()).await.reset();
     served.at(1).probe_when_free(&polling).await.close().await;
@@ -403,7 +403,7 @@ async fn a_client_that_does_not_pong_is_closed(served: &Served) {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_closes_its_sessions_and_those_it_carries() {
+async fn a_shutdown_closes_the_sessions_of_a_node_and_those_it_forwards() {
     let served = Served::start(3, all(), http::Config::default()).await;
     let (mut own, socket) = served.guest(1).await;
     let (mut carried, _) = served.upgraded().await;
@@ -425,7 +425,7 @@ async fn a_node_that_stops_closes_its_sessions_and_those_it_carries() {
 // --- limits and refusals ---
 
 #[tokio::test]
-async fn sessions_that_begin_and_sessions_at_all_are_bounded() {
+async fn opening_and_open_sessions_are_limited() {
     let app = App::start(1, |seen| Node::builder().engine(all()).namespace(plain("/", seen))).await;
     let target =
         WebTransportTarget::limited(app.node(0), |listener| listener.max_opening(2).max_sessions(3)).await;
@@ -443,7 +443,7 @@ async fn sessions_that_begin_and_sessions_at_all_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_closed_and_costs_others_nothing() {
+async fn a_client_that_does_not_read_is_closed_and_does_not_affect_others() {
     let config = all().max_buffered(1 << 20);
     let served = Served::start(3, config, http::Config::default()).await;
     for (mut slow, socket) in served.of_each_kind().await {
@@ -461,7 +461,7 @@ async fn a_client_that_does_not_read_is_closed_and_costs_others_nothing() {
 }
 
 #[tokio::test]
-async fn allow_request_is_asked_with_what_the_client_said() {
+async fn allow_request_receives_the_handshake_of_the_client() {
     let decide = AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
         let header = |name| handshake.headers().get(name).and_then(|value| value.to_str().ok());
         assert_eq!(header("origin"), Some(ORIGIN));
@@ -485,7 +485,7 @@ async fn allow_request_is_asked_with_what_the_client_said() {
 }
 
 #[tokio::test]
-async fn middleware_lets_pass_or_refuses_a_session_and_refusals_are_heard_of() {
+async fn middleware_accepts_or_refuses_a_session_and_refusals_are_reported() {
     let keyed = Middleware::new(async |request: Arc<Parts>| {
         assert_eq!(request.method, Method::CONNECT);
         assert_eq!(request.headers.get("origin").and_then(|value| value.to_str().ok()), Some(ORIGIN));
@@ -517,7 +517,7 @@ async fn middleware_lets_pass_or_refuses_a_session_and_refusals_are_heard_of() {
 }
 
 #[tokio::test]
-async fn a_question_that_is_never_answered_ends_the_session_with_its_time_to_begin() {
+async fn a_session_is_closed_in_time_when_allow_request_never_answers() {
     let never = AllowRequest::new(async |_: Arc<engine::Handshake>| std::future::pending().await);
     let config = http::Config::default().allow_request(never);
     let engine = all().upgrade_timeout(Duration::from_millis(300));
@@ -528,7 +528,7 @@ async fn a_question_that_is_never_answered_ends_the_session_with_its_time_to_beg
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_to_the_next_session() {
+async fn a_renewed_certificate_is_used_for_the_next_session() {
     let [old, new] = [(); 2].map(|()| Certificate::self_signed(["localhost"]).expect("a certificate"));
     let tls = Tls::new(&old).expect("a key of its own");
     let listener = WebTransportListener::bind_with("127.0.0.1:0", &tls).await.expect("a port");
@@ -557,7 +557,7 @@ async fn another_path_or_a_node_without_the_transport_refuses_the_session() {
     assert!(reply.text().contains(r#""upgrades":["websocket"]"#), "{reply:?}");
 }
 
-async fn the_upgrade_token_of_the_mesh_means_nothing_to_clients(served: &Served) {
+async fn clients_cannot_use_the_upgrade_token_of_the_mesh(served: &Served) {
     let polling = served.polling().await;
     for n in 0..3 {
         let uri = served.app.nodes.target.uri(&polling.query("polling"));

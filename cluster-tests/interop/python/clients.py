@@ -1,6 +1,6 @@
 """python3 clients.py sync|asyncio polling|websocket|polling,websocket <entry url> <node url>...
 
-What python-socketio does against a cluster, through a balancer without memory: acks and bytes both ways, rooms, and the
+What python-socketio does against a cluster, through a stateless round-robin load balancer: acks and bytes both ways, rooms, and the
 same again on another node after the one that owned its session was killed.
 """
 import asyncio

@@ -14,7 +14,7 @@ use cluster_tests::chaos::Chaos;
 struct Options {
     #[command(flatten)]
     chaos: Chaos,
-    /// Shows what the nodes said lately when a promise was broken.
+    /// Shows the last log lines of the nodes when a promise was broken.
     #[arg(long)]
     logs: bool,
 }
@@ -51,5 +51,5 @@ fn fresh() -> u64 {
     u64::try_from(since.as_nanos() % u128::from(u32::MAX)).unwrap_or_default()
 }
 
-/// More say nothing new.
+/// The largest number of violations that are printed.
 const SHOWN: usize = 40;

@@ -38,7 +38,7 @@ struct Options {
     /// Name in the cluster.
     #[arg(long)]
     node_id: Option<NodeId>,
-    /// Takes clients even while no seed answers.
+    /// Serves clients even while no seed answers.
     #[arg(long)]
     serve_alone: bool,
     /// Runs this many nodes of one cluster in this process, and on the port a balancer that sends each request to the
@@ -48,7 +48,7 @@ struct Options {
     /// Compresses WebSocket messages for clients that offer to read that.
     #[arg(long)]
     deflate: bool,
-    /// Writes a line to standard error whenever the cluster changes: who is in it, and who no longer is.
+    /// Writes a line to standard error whenever the view of the cluster changes, with the present and the lost members.
     #[arg(long)]
     log_views: bool,
 }
@@ -122,7 +122,7 @@ async fn log_views(node: Fixture) -> std::io::Result<()> {
     }
 }
 
-/// The one line on standard output: whoever started this node waits for it.
+/// Prints the one line on standard output, for which the process that started this node waits.
 fn announce(http: SocketAddr, node: &Fixture) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     write!(out, "listening http={http}")?;

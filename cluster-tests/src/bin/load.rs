@@ -1,4 +1,4 @@
-//! Load on running nodes, and what it cost them: `load idle|room|echo|kill …`.
+//! Puts load on running nodes and measures what it costs them: `load idle|room|echo|kill …`.
 
 use std::io::{self, Write};
 

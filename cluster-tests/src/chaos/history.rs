@@ -1,4 +1,4 @@
-//! Who emitted what, who received what, and which promises that breaks.
+//! The record of all emits and receives, and the check of the promises.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,9 +18,9 @@ pub struct History(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     clients: Vec<Client>,
-    /// The last that one client received of another.
+    /// The last number that one client received from another.
     runs: HashMap<(Life, Life), u64>,
-    /// Until when a node that stood still for too long may miss something.
+    /// The time until which a node that was paused for too long may miss packets.
     lenient: HashMap<usize, Instant>,
     received: u64,
     violations: Vec<String>,
@@ -48,7 +48,7 @@ impl History {
         })
     }
 
-    /// Its join was acknowledged: whatever is emitted from now on must reach it.
+    /// Records that the join of a client was acknowledged. Everything emitted from now on must reach it.
     pub fn joined(&self, life: Life) {
         self.with(|state| {
             let floors = state.clients.iter().map(|client| client.emitted).collect();
@@ -69,14 +69,15 @@ impl History {
         });
     }
 
-    /// A node stands still. Up to 2 s cost nothing; after longer ones it may miss what its peers gave up on.
+    /// Records that a node is paused. A pause of up to 2 s loses nothing; after a longer one the node may miss what its
+    /// peers gave up on.
     pub fn disturbed(&self, node: usize, pause: Duration) {
         if pause > HARMLESS {
             self.with(|state| state.lenient.insert(node, Instant::now() + pause + RECOVERY));
         }
     }
 
-    /// The next number for a client to emit; `None` once everything is to fall silent.
+    /// The next number that a client emits; `None` after the end of all emits.
     pub fn next_number(&self, life: Life) -> Option<u64> {
         self.with(|state| {
             let hushed = state.hushed;
@@ -96,22 +97,22 @@ impl History {
         });
     }
 
-    /// Nobody emits any more.
+    /// Ends all emits.
     pub fn hush(&self) {
         self.with(|state| state.hushed = true);
     }
 
-    /// How much arrived so far.
+    /// How many packets arrived so far.
     pub fn received(&self) -> u64 {
         self.with(|state| state.received)
     }
 
-    /// Something else that must not be.
+    /// Records another violation.
     pub fn violation(&self, what: String) {
         self.with(|state| state.violations.push(what));
     }
 
-    /// What arrived, and every promise that was broken.
+    /// The number of packets that arrived, and every promise that was broken.
     pub fn verdict(&self) -> (u64, Vec<String>) {
         self.with(|state| {
             state.check_the_end();
@@ -132,12 +133,13 @@ impl State {
         if let Some(last) = last.filter(|last| number <= *last) {
             return Some(format!("{pair}: {number} again or late, after {last}"));
         }
-        // What came before the join was acknowledged is not owed, but may have been received.
+        // A packet emitted before the join was acknowledged may arrive, but does not have to.
         let owed = self.floor(by, from)?.max(last.map_or(0, |last| last + 1));
         (owed < number && !lenient).then(|| format!("{pair}: {owed} to {} are lost", number - 1))
     }
 
-    /// The first number that a client is owed; `None` before it joined. A sender that came later is owed from its start.
+    /// The first number that must reach a client; `None` before it joined. From a sender that connected later, all numbers
+    /// must.
     fn floor(&self, by: Life, from: Life) -> Option<u64> {
         let client = self.clients.get(by.0).filter(|client| client.joined)?;
         Some(client.floors.get(from.0).copied().unwrap_or(0))
@@ -171,9 +173,9 @@ impl State {
     }
 }
 
-/// What a link replays and a failure detector forgives.
+/// A pause that the replay log and the failure detector bridge.
 const HARMLESS: Duration = Duration::from_secs(2);
-/// After a longer pause: to be seen dead, to come back, to be linked again.
+/// The time in which a node is declared dead after a longer pause, returns, and is linked again.
 const RECOVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Random faults from a seed: the same seed, the same faults.
+//! Random faults from a seed. The same seed gives the same faults.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What is done to one node.
+/// A fault of one node.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
     /// It is killed without a warning, and started again at the same addresses.
     Kill { node: usize, down: Duration },
-    /// It stands still, as on a machine that has no time for it.
+    /// It is paused, as a process that gets no CPU time.
     Pause { node: usize, pause: Duration },
 }
 
@@ -33,12 +33,12 @@ impl Schedule {
         Self { state: seed, nodes }
     }
 
-    /// How long the cluster is left in peace, and what happens to it then.
+    /// The time until the next fault, and the fault.
     pub(super) fn next(&mut self) -> (Duration, Fault) {
         let calm = self.between(200, 2500);
         let node = usize::try_from(self.number()).unwrap_or_default() % self.nodes.max(1);
         let fault = match self.number() % 4 {
-            // Sub-second restarts find what longer ones hide: peers that still hold the old connection.
+            // After a restart within a second the peers still hold the old connection.
             0 => Fault::Kill { node, down: self.between(20, 400) },
             1 => Fault::Kill { node, down: self.between(400, 4000) },
             2 => Fault::Pause { node, pause: self.between(100, 1900) },

@@ -1,4 +1,4 @@
-//! A Socket.IO client in the main namespace over WebSocket that costs next to nothing while nothing comes.
+//! A Socket.IO client in the main namespace over WebSocket that costs almost nothing while it receives nothing.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -64,7 +64,7 @@ impl Client {
         if !answer.starts_with(b"HTTP/1.1 101 ") {
             return Err(refused("the upgrade"));
         }
-        // The handshake packet may have come along; nobody needs it.
+        // The handshake packet may have arrived together with the response; it is not needed.
         self.frames.feed(answer.get(end..).unwrap_or_default(), |_, _| {});
         Ok(())
     }
@@ -134,5 +134,5 @@ const CLOSE: u8 = 8;
 /// Linux has 28 232 ephemeral ports per source address by default.
 const PORTS: usize = 20_000;
 
-/// A server that is this slow has failed.
+/// The deadline for a connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);

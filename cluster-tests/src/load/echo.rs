@@ -20,7 +20,7 @@ pub struct Echo {
     /// Process of a server; may be repeated.
     #[arg(long, required = true)]
     pid: Vec<u32>,
-    /// Where a server takes clients; may be repeated.
+    /// Address of a server for clients; may be repeated.
     #[arg(long, required = true)]
     addr: Vec<SocketAddr>,
     /// How many clients.

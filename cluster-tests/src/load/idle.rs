@@ -20,7 +20,7 @@ pub struct Idle {
     /// Process of a server; may be repeated.
     #[arg(long, required = true)]
     pid: Vec<u32>,
-    /// Where a server takes clients; may be repeated.
+    /// Address of a server for clients; may be repeated.
     #[arg(long, required = true)]
     addr: Vec<SocketAddr>,
     /// How many clients.
@@ -42,7 +42,7 @@ impl Idle {
         let (clients, failed) = self.connect().await;
         let connected = clients.len() as u64;
         let cost = connecting.end()?;
-        // Memory that connecting needed is given back a moment later.
+        // Buffers of the connects are freed a moment later.
         sleep(SETTLE).await;
         let idling = Measure::begin(&self.pid)?;
         sleep(Duration::from_secs(self.seconds)).await;
@@ -105,7 +105,7 @@ impl Idle {
     }
 }
 
-/// Longer than any buffer of a fresh connection lives.
+/// Longer than the buffers of a new connection live.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Beside its clients a process has these open: listener, runtime, standard streams, mesh.

@@ -11,7 +11,7 @@ use super::measure::{Durations, to_f64};
 use super::report::Report;
 use crate::process::{Launch, Node};
 
-/// Starts nodes of one cluster as processes, kills one, waits until each other says that it is gone; again and again.
+/// Starts nodes of one cluster as processes, kills one, and waits until each survivor reports that it is gone; repeatedly.
 #[derive(Debug, clap::Args)]
 pub struct Kill {
     /// How many nodes.
@@ -42,7 +42,7 @@ impl Kill {
             let (again, noticed) = kill(node, time, &mut survivors).await;
             noticed.iter().for_each(|noticed| each.push(*noticed));
             noticed.iter().max().into_iter().for_each(|noticed| last.push(*noticed));
-            // A name of its own, so that what is said of this one was not said of the one before.
+            // A new name, so that reports about this node are not about the one before.
             let seeds = survivors.iter().map(|node| node.mesh).collect();
             victim = Launch { id: format!("victim-{}", time + 1), seeds, ..again };
         }
@@ -54,7 +54,7 @@ impl Kill {
     }
 }
 
-/// Kills a node; how it can be started again, and after which time each survivor said that it is gone.
+/// Kills a node. Returns how to start it again, and the time after which each survivor reported it as gone.
 async fn kill(node: Node, time: usize, survivors: &mut Vec<Node>) -> (Launch, Vec<Duration>) {
     let gone = format!("gone=victim-{time};");
     let began = Instant::now();

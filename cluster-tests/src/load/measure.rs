@@ -1,4 +1,4 @@
-//! What a stretch of time cost the processes under load, and how long single things took in it.
+//! Measures the cost of the processes under load and the durations of single operations.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct Measure {
     machine: Duration,
 }
 
-/// What it cost.
+/// The result of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) elapsed: Duration,
@@ -52,7 +52,7 @@ impl Measure {
 }
 
 impl Cost {
-    /// Rows that every measurement ends with: who else used the machine.
+    /// The rows about other load on this machine, with which every measurement ends.
     pub(crate) fn report(&self, report: &mut Report) {
         let share = |time: Duration| 100. * time.as_secs_f64() / self.elapsed.as_secs_f64();
         report.row("servers_cpu", share(self.servers), "% of a core");
@@ -92,7 +92,7 @@ impl Durations {
     }
 }
 
-/// `total` divided among `count`; nothing among none.
+/// `total` divided by `count`; 0 if `count` is 0.
 pub(crate) fn per(total: f64, count: u64) -> f64 {
     if count == 0 { 0. } else { total / to_f64(count) }
 }

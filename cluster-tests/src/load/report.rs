@@ -1,4 +1,4 @@
-//! What a measurement found: rows of name, value and unit.
+//! The figures of a measurement: rows of name, value and unit.
 
 use std::fmt;
 

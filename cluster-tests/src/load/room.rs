@@ -17,7 +17,8 @@ use super::report::Report;
 
 /// Publishers on the first server emit to a room whose members are on the second.
 ///
-/// In a closed loop each publisher has a window of messages on their way: it sends the next when every member has one.
+/// In a closed loop each publisher has a window of messages in flight: it sends the next one when every member has received
+/// an earlier one.
 #[derive(Debug, clap::Args)]
 pub struct Room {
     /// Process of a server; may be repeated.
@@ -113,7 +114,7 @@ impl Room {
     }
 }
 
-/// What all clients know of the messages between them.
+/// The state of the messages that all clients share.
 #[derive(Debug)]
 struct Traffic {
     members: usize,
@@ -127,11 +128,11 @@ struct Traffic {
     durations: RefCell<Durations>,
 }
 
-/// The messages of one publisher that some member still misses.
+/// The messages of one publisher that are still missing at some member.
 #[derive(Debug, Default)]
 struct Flow {
     under_way: RefCell<UnderWay>,
-    /// One of them arrived everywhere.
+    /// Notified when a message has arrived at every member.
     arrived: Notify,
 }
 
@@ -203,7 +204,7 @@ impl Traffic {
         }
     }
 
-    /// Waits until everything arrived, or nothing does any more.
+    /// Waits until everything has arrived, or nothing arrives any more.
     async fn settle(&self) {
         let mut before = u64::MAX;
         while self.missing() > 0 && self.missing() < before {
@@ -273,7 +274,7 @@ impl Publisher {
     }
 }
 
-/// Who sent a message, and its number.
+/// The publisher of a message, and its number.
 fn parse(packet: &[u8]) -> Option<(usize, u64)> {
     let stamp = packet.strip_prefix(b"42[\"msg\",\"")?;
     let (publisher, number) = stamp.get(..16)?.split_at_checked(4)?;
@@ -283,7 +284,7 @@ fn parse(packet: &[u8]) -> Option<(usize, u64)> {
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// A server that delivers nothing for so long will not deliver the rest.
+/// After this time without a delivery the rest counts as lost.
 const SETTLE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((first & 0x0f, payload, rest))
 }
 
-/// Any key is as good as another; this one is not the identity.
+/// The masking key, which is no secret.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ async fn question(guest: &mut Guest) -> (u64, String) {
     (id.parse().expect("an id"), format!("[{event}"))
 }
 
-async fn a_client_answers_what_it_is_asked(app: &App) {
+async fn a_client_acks_an_event_of_the_server(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let answering = async {
@@ -26,7 +26,7 @@ async fn a_client_answers_what_it_is_asked(app: &App) {
     assert_eq!(answer.expect("an answer"), 3);
 }
 
-async fn a_client_answers_over_polling(app: &App) {
+async fn a_client_acks_over_polling(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     let answering = async {
         let packet = polling.packets(1).await.remove(0);
@@ -39,7 +39,7 @@ async fn a_client_answers_over_polling(app: &App) {
     assert_eq!((size.as_str(), number), ("large", 1));
 }
 
-async fn an_answer_may_hold_attachments(app: &App) {
+async fn an_ack_may_have_attachments(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let answering = async {
@@ -51,7 +51,7 @@ async fn an_answer_may_hold_attachments(app: &App) {
     assert_eq!(*answer.expect("an answer"), [5, 6]);
 }
 
-async fn an_answer_of_another_type_is_an_error(app: &App) {
+async fn an_ack_of_another_type_is_an_error(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let answering = async {
@@ -62,7 +62,7 @@ async fn an_answer_of_another_type_is_an_error(app: &App) {
     assert!(matches!(answer, Err(AckError::Decode(_))), "{answer:?}");
 }
 
-async fn an_answer_that_does_not_come_in_time_is_an_error_and_ignored_later(app: &App) {
+async fn a_late_ack_is_an_error_and_is_ignored_when_it_arrives(app: &App) {
     let mut guest = app.guest(0).await;
     let asking = guest.socket.timeout(Duration::from_millis(20)).emit_with_ack::<RawArgs, _>("sum", &());
     let answer = asking.await;
@@ -73,7 +73,7 @@ async fn an_answer_that_does_not_come_in_time_is_an_error_and_ignored_later(app:
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
 }
 
-async fn a_client_that_goes_away_answers_nothing(app: &App) {
+async fn a_pending_ack_fails_when_its_client_disconnects(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let leaving = async {
@@ -86,7 +86,7 @@ async fn a_client_that_goes_away_answers_nothing(app: &App) {
     assert!(matches!(answer, Err(AckError::Disconnected)), "{answer:?}");
 }
 
-async fn a_connection_that_breaks_off_answers_nothing(app: &App) {
+async fn a_pending_ack_fails_when_the_connection_breaks(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let breaking = async {
@@ -97,7 +97,7 @@ async fn a_connection_that_breaks_off_answers_nothing(app: &App) {
     assert!(matches!(answer, Err(AckError::Disconnected)), "{answer:?}");
 }
 
-async fn many_questions_may_be_open_and_are_answered_in_any_order(app: &App) {
+async fn many_acks_may_be_pending_and_arrive_in_any_order(app: &App) {
     let mut guest = app.guest(0).await;
     let socket = guest.socket.clone();
     let ask = |number: usize| {
@@ -122,12 +122,12 @@ async fn many_questions_may_be_open_and_are_answered_in_any_order(app: &App) {
 
 on_one_and_three_nodes! {
     crate::app:
-    a_client_answers_what_it_is_asked,
-    a_client_answers_over_polling,
-    an_answer_may_hold_attachments,
-    an_answer_of_another_type_is_an_error,
-    an_answer_that_does_not_come_in_time_is_an_error_and_ignored_later,
-    a_client_that_goes_away_answers_nothing,
-    a_connection_that_breaks_off_answers_nothing,
-    many_questions_may_be_open_and_are_answered_in_any_order,
+    a_client_acks_an_event_of_the_server,
+    a_client_acks_over_polling,
+    an_ack_may_have_attachments,
+    an_ack_of_another_type_is_an_error,
+    a_late_ack_is_an_error_and_is_ignored_when_it_arrives,
+    a_pending_ack_fails_when_its_client_disconnects,
+    a_pending_ack_fails_when_the_connection_breaks,
+    many_acks_may_be_pending_and_arrive_in_any_order,
 }

@@ -45,7 +45,7 @@ async fn login(seen: &Seen, handshake: &Handshake) -> Result<User, Refusal> {
     Ok(User { name: token })
 }
 
-async fn a_refused_client_is_told_why_and_may_try_again(app: &App) {
+async fn a_refused_client_learns_the_reason_and_may_try_again(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send(r#"40/auth,{"token":"wrong"}"#).await;
     assert_eq!(ws.packet_text().await, r#"44/auth,{"message":"not \"authorized\"","data":{"retry":true}}"#);
@@ -72,7 +72,7 @@ async fn an_auth_payload_of_another_shape_is_refused(app: &App) {
     }
 }
 
-async fn an_error_inside_of_auth_is_not_told(app: &App) {
+async fn an_internal_error_of_auth_is_hidden_from_the_client(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send(r#"40/auth,{"token":"number:300"}"#).await;
     assert_eq!(ws.packet_text().await, r#"44/auth,{"message":"internal error"}"#);
@@ -88,7 +88,7 @@ async fn a_panic_in_auth_refuses_its_client_and_harms_nothing(app: &App) {
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
 }
 
-async fn what_is_sent_while_auth_decides_is_handled_after_on_connect(app: &App) {
+async fn events_sent_during_auth_are_handled_after_on_connect(app: &App) {
     let mut guest = app.guest(0).await;
     let gate = format!("late-{}", guest.id());
     guest.ws.send(&format!(r#"40/auth,{{"token":"gate:{gate}"}}"#)).await;
@@ -103,7 +103,7 @@ async fn what_is_sent_while_auth_decides_is_handled_after_on_connect(app: &App) 
     assert_eq!(guest.hears().await, r#"42/auth,["noted","still early"]"#);
 }
 
-async fn a_client_that_leaves_while_auth_decides_never_connects(app: &App) {
+async fn a_client_that_leaves_during_auth_never_connects(app: &App) {
     let mut guest = app.guest(0).await;
     let gate = format!("left-{}", guest.id());
     guest.ws.send(&format!(r#"40/auth,{{"token":"gate:{gate}"}}"#)).await;
@@ -117,11 +117,11 @@ async fn a_client_that_leaves_while_auth_decides_never_connects(app: &App) {
 
 on_one_and_three_nodes! {
     crate::app:
-    a_refused_client_is_told_why_and_may_try_again,
+    a_refused_client_learns_the_reason_and_may_try_again,
     a_refused_client_may_try_again_over_polling,
     an_auth_payload_of_another_shape_is_refused,
-    an_error_inside_of_auth_is_not_told,
+    an_internal_error_of_auth_is_hidden_from_the_client,
     a_panic_in_auth_refuses_its_client_and_harms_nothing,
-    what_is_sent_while_auth_decides_is_handled_after_on_connect,
-    a_client_that_leaves_while_auth_decides_never_connects,
+    events_sent_during_auth_are_handled_after_on_connect,
+    a_client_that_leaves_during_auth_never_connects,
 }

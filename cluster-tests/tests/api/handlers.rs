@@ -70,7 +70,7 @@ async fn the_value_of_a_handler_is_the_ack(app: &App) {
     }
 }
 
-async fn what_fails_is_told_in_the_ack(app: &App) {
+async fn a_handler_error_is_sent_in_the_ack(app: &App) {
     let mut guest = app.guest(0).await;
     for (event, code, message) in [
         (r#"["fail"]"#, "full", r#"no room \"left\""#),
@@ -83,7 +83,7 @@ async fn what_fails_is_told_in_the_ack(app: &App) {
     }
 }
 
-async fn arguments_that_do_not_decode_are_told_in_the_ack(app: &App) {
+async fn invalid_arguments_are_reported_in_the_ack(app: &App) {
     let mut guest = app.guest(0).await;
     for event in [r#"["increment"]"#, r#"["increment","1"]"#, r#"["increment",256]"#, r#"["relay",1]"#] {
         let ack = guest.ask(event).await;
@@ -107,7 +107,7 @@ async fn a_panicking_handler_disconnects_its_socket_and_nothing_else(app: &App) 
     assert_eq!(other.ask(r#"["echo",1]"#).await, "[1]", "another client in the same namespace");
 }
 
-async fn a_fallback_handles_what_nothing_else_does(app: &App) {
+async fn a_fallback_handles_every_event_without_a_handler(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send("40/fallback,").await;
     connected(&ws.packet_text().await, "/fallback");
@@ -146,9 +146,9 @@ on_one_and_three_nodes! {
     an_error_in_on_connect_disconnects_the_socket_and_nothing_else,
     a_slow_handler_delays_only_the_next_event_of_its_client,
     the_value_of_a_handler_is_the_ack,
-    what_fails_is_told_in_the_ack,
-    arguments_that_do_not_decode_are_told_in_the_ack,
+    a_handler_error_is_sent_in_the_ack,
+    invalid_arguments_are_reported_in_the_ack,
     a_panicking_handler_disconnects_its_socket_and_nothing_else,
-    a_fallback_handles_what_nothing_else_does,
+    a_fallback_handles_every_event_without_a_handler,
     several_namespaces_share_a_connection,
 }

@@ -42,7 +42,7 @@ fn sorted(socket: &Socket) -> Vec<String> {
     rooms
 }
 
-async fn on_disconnecting_knows_the_rooms_and_on_disconnect_none(app: &App) {
+async fn on_disconnecting_sees_the_rooms_and_on_disconnect_does_not(app: &App) {
     let mut guests = [
         app.guest_in("/leaving", 0).await,
         app.guest_in("/leaving", 1).await,
@@ -97,7 +97,7 @@ async fn a_disconnect_by_the_server_keeps_the_connection(app: &App) {
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
 }
 
-async fn what_a_client_sent_before_it_knew_is_ignored(app: &App) {
+async fn events_sent_before_a_client_saw_its_disconnect_are_ignored(app: &App) {
     let guest = app.guest(0).await;
     let main = guest.socket.clone();
     let mut guest = app.enter(guest.ws, "/other").await;
@@ -117,7 +117,7 @@ async fn what_a_client_sent_before_it_knew_is_ignored(app: &App) {
     assert_eq!(guest.hears().await, "431[2]");
 }
 
-async fn a_client_may_come_back_the_moment_it_is_told(app: &App) {
+async fn a_client_may_rejoin_as_soon_as_it_sees_its_disconnect(app: &App) {
     let mut guest = app.guest(0).await;
     for _ in 0..200 {
         let socket = guest.socket.clone();
@@ -172,7 +172,7 @@ async fn events_that_race_a_disconnect_are_handled_before_it_or_not_at_all(app: 
     }
 }
 
-async fn a_close_says_goodbye_in_every_namespace(app: &App) {
+async fn a_close_disconnects_every_namespace(app: &App) {
     let main = app.guest(0).await;
     let first = main.socket.clone();
     let mut guest = app.enter(main.ws, "/other").await;
@@ -188,7 +188,7 @@ async fn a_close_says_goodbye_in_every_namespace(app: &App) {
     }
 }
 
-async fn a_close_over_polling_says_goodbye(app: &App) {
+async fn a_close_over_polling_disconnects_every_namespace(app: &App) {
     let (polling, socket) = app.polling_guest("/other").await;
     let poll = polling.pending_poll().await;
     socket.close();
@@ -198,7 +198,7 @@ async fn a_close_over_polling_says_goodbye(app: &App) {
     assert_eq!(app.seen.reason(socket.id()).await.as_str(), "server namespace disconnect");
 }
 
-async fn the_application_is_told_in_nodes_words(app: &App) {
+async fn disconnect_reasons_are_those_of_node(app: &App) {
     let guest = |goodbye: &'static str| async move {
         let mut guest = app.guest(0).await;
         guest.ws.send(goodbye).await;
@@ -219,7 +219,7 @@ async fn the_application_is_told_in_nodes_words(app: &App) {
     assert_eq!(app.seen.reason(socket.id()).await.as_str(), "transport close");
 }
 
-async fn the_application_is_told_in_nodes_words_over_polling(app: &App) {
+async fn disconnect_reasons_over_polling_are_those_of_node(app: &App) {
     let (polling, socket) = app.polling_guest("/").await;
     polling.pending_poll().await.abort();
     assert_eq!(app.seen.reason(socket.id()).await.as_str(), "transport error");
@@ -247,7 +247,7 @@ async fn a_client_that_does_not_pong_timed_out() {
 }
 
 #[tokio::test]
-async fn a_node_that_shuts_down_says_so_to_its_application_and_closes_every_client() {
+async fn a_shutdown_is_the_disconnect_reason_and_closes_every_client() {
     let app = own_nodes(3, engine::Config::default()).await;
     let (mut leaving, mut staying) = (app.guest(1).await, app.guest(0).await);
     leaving.socket.join("room").await.expect("connected");
@@ -259,7 +259,7 @@ async fn a_node_that_shuts_down_says_so_to_its_application_and_closes_every_clie
 }
 
 #[tokio::test]
-async fn a_node_that_shuts_down_waits_for_on_disconnect_and_its_goodbyes_reach_the_others() {
+async fn a_shutdown_waits_for_on_disconnect_and_its_emits_reach_other_nodes() {
     let app = App::start(3, |seen| {
         let (connected, leaving) = (Arc::clone(seen), Arc::clone(seen));
         let on_disconnecting = async move |socket: Socket, _| {
@@ -297,7 +297,7 @@ async fn a_node_that_shuts_down_waits_for_on_disconnect_and_its_goodbyes_reach_t
 }
 
 #[tokio::test]
-async fn a_stuck_handler_does_not_hold_up_the_end_of_a_node_for_ever() {
+async fn a_stuck_handler_delays_a_shutdown_only_for_a_bounded_time() {
     let app = own_nodes(1, engine::Config::default()).await;
     let mut guest = app.guest(0).await;
     guest.emit(r#"["wait","a gate that nobody opens"]"#).await;
@@ -308,16 +308,16 @@ async fn a_stuck_handler_does_not_hold_up_the_end_of_a_node_for_ever() {
 
 on_one_and_three_nodes! {
     crate::app:
-    on_disconnecting_knows_the_rooms_and_on_disconnect_none,
+    on_disconnecting_sees_the_rooms_and_on_disconnect_does_not,
     on_disconnect_runs_although_on_disconnecting_panicked,
     a_disconnect_by_the_server_keeps_the_connection,
-    what_a_client_sent_before_it_knew_is_ignored,
-    a_client_may_come_back_the_moment_it_is_told,
+    events_sent_before_a_client_saw_its_disconnect_are_ignored,
+    a_client_may_rejoin_as_soon_as_it_sees_its_disconnect,
     any_thread_may_disconnect_a_socket,
     nothing_is_handled_after_on_disconnect,
     events_that_race_a_disconnect_are_handled_before_it_or_not_at_all,
-    a_close_says_goodbye_in_every_namespace,
-    a_close_over_polling_says_goodbye,
-    the_application_is_told_in_nodes_words,
-    the_application_is_told_in_nodes_words_over_polling,
+    a_close_disconnects_every_namespace,
+    a_close_over_polling_disconnects_every_namespace,
+    disconnect_reasons_are_those_of_node,
+    disconnect_reasons_over_polling_are_those_of_node,
 }

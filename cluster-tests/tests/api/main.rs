@@ -1,7 +1,7 @@
 //! What an application can rely on: its namespaces, handlers, emits and rooms, with clients that speak the protocol by
 //! hand.
 //!
-//! Every promise is held on one node, and on three nodes of a cluster behind a balancer without memory.
+//! Every promise is held on one node, and on three nodes of a cluster behind a stateless round-robin load balancer.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod acks;

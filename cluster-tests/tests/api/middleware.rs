@@ -125,7 +125,7 @@ async fn an_error_of_a_middleware_stops_the_event_and_is_its_ack(app: &App) {
     );
 }
 
-async fn what_nobody_handles_passes_observers_and_middleware_too(app: &App) {
+async fn unhandled_events_pass_observers_and_middleware_too(app: &App) {
     let (mut guest, id) = enter(app).await;
     let unknown = r#"[{"error":{"code":"unknown_event","message":"no handler for this event"}}]"#;
     assert_eq!(guest.ask(r#"["else"]"#).await, unknown);
@@ -169,7 +169,7 @@ on_one_and_three_nodes! {
     crate::app:
     middleware_runs_in_order_before_the_handler,
     an_error_of_a_middleware_stops_the_event_and_is_its_ack,
-    what_nobody_handles_passes_observers_and_middleware_too,
+    unhandled_events_pass_observers_and_middleware_too,
     a_panic_in_middleware_disconnects_its_socket,
     an_event_whose_middleware_disconnects_the_socket_is_not_handled,
     checks_run_in_order_before_auth_and_the_first_refusal_ends_it,

@@ -103,7 +103,7 @@ async fn which(ws: &mut WebSocket, path: &str) -> String {
     ws.packet_text().await
 }
 
-async fn a_namespace_of_a_pattern_is_made_when_somebody_asks_for_it(app: &App) {
+async fn a_dynamic_namespace_is_created_for_its_first_client(app: &App) {
     let mut guest = app.guest_in("/room-a1", 1).await;
     assert_eq!(guest.socket.namespace(), "/room-a1");
     assert_eq!(guest.socket.handshake().namespace(), "/room-a1");
@@ -114,12 +114,12 @@ async fn a_namespace_of_a_pattern_is_made_when_somebody_asks_for_it(app: &App) {
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]", "the connection stays");
 }
 
-async fn a_namespace_of_its_own_comes_before_patterns(app: &App) {
+async fn a_static_namespace_takes_precedence_over_patterns(app: &App) {
     let mut guest = app.guest_in("/room-own", 2).await;
     assert_eq!(guest.ask(r#"["which"]"#).await, r#"["its own"]"#);
 }
 
-async fn a_path_of_more_than_a_kilobyte_is_nobodys(app: &App) {
+async fn a_path_longer_than_a_kilobyte_matches_no_pattern(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     let path = |length| format!("/room-{}", "x".repeat(length - "/room-".len()));
     connected(&ask_for(&mut ws, &path(1024), "").await, &path(1024));
@@ -128,7 +128,7 @@ async fn a_path_of_more_than_a_kilobyte_is_nobodys(app: &App) {
     assert_eq!(ask_for(&mut ws, &asked, r#"{"first":"yes"}"#).await, invalid(&asked));
 }
 
-async fn namespaces_of_one_pattern_have_nothing_in_common_but_handlers(app: &App) {
+async fn namespaces_of_one_pattern_share_only_their_handlers(app: &App) {
     let mut here = app.guest_in("/room-b1", 0).await;
     let mut there = app.guest_in("/room-b2", 0).await;
     for guest in [&here, &there] {
@@ -141,7 +141,7 @@ async fn namespaces_of_one_pattern_have_nothing_in_common_but_handlers(app: &App
     assert_eq!(there.event().await, r#"["said","two"]"#);
 }
 
-async fn a_namespace_of_a_pattern_spans_the_nodes(app: &App) {
+async fn a_dynamic_namespace_spans_the_nodes(app: &App) {
     let path = "/room-span";
     let mut guests = [app.guest_in(path, 0).await, app.guest_in(path, 1).await, app.guest_in(path, 2).await];
     for guest in &guests[..2] {
@@ -164,7 +164,7 @@ async fn a_namespace_of_a_pattern_spans_the_nodes(app: &App) {
     assert_eq!(guests[2].event().await, r#"["said","blue"]"#);
 }
 
-async fn a_reference_from_before_the_first_client_is_to_the_same_namespace(app: &App) {
+async fn a_reference_taken_before_the_first_client_is_to_the_same_namespace(app: &App) {
     let path = "/room-early";
     let early = app.of(0, path);
     assert_eq!(early.local_count(), 0);
@@ -174,7 +174,7 @@ async fn a_reference_from_before_the_first_client_is_to_the_same_namespace(app: 
     assert_eq!(guest.event().await, r#"["said","early"]"#);
 }
 
-async fn server_events_reach_a_namespace_of_a_pattern_on_every_node(app: &App) {
+async fn server_events_reach_a_dynamic_namespace_on_every_node(app: &App) {
     let path = "/room-events";
     let _guest = app.guest_in(path, 1).await;
     let replies = app.of(0, path).server_side_emit_with_ack::<String, _>("here", &40).await;
@@ -188,7 +188,7 @@ async fn server_events_reach_a_namespace_of_a_pattern_on_every_node(app: &App) {
     assert_eq!(replies, expected, "with and without clients");
 }
 
-async fn the_first_that_says_yes_takes_the_client(app: &App) {
+async fn the_first_matching_predicate_takes_the_client(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     for (path, wish, served_by) in [
         ("/asked-1", r#"{"first":"yes","second":"yes"}"#, Some("first")),
@@ -211,7 +211,7 @@ async fn the_first_that_says_yes_takes_the_client(app: &App) {
     assert_eq!((asked(app, "first", "/asked-1"), asked(app, "second", "/asked-1")), (1, 0));
 }
 
-async fn what_is_sent_while_a_predicate_decides_is_handled_after_it(app: &App) {
+async fn events_sent_while_a_predicate_runs_are_handled_after_it(app: &App) {
     let mut guest = app.guest(0).await;
     guest.ws.send(r#"40/asked-late,{"first":"gate of late"}"#).await;
     guest.ws.send(r#"42/asked-late,7["which"]"#).await;
@@ -221,7 +221,7 @@ async fn what_is_sent_while_a_predicate_decides_is_handled_after_it(app: &App) {
     assert_eq!(guest.hears().await, r#"43/asked-late,7["first"]"#);
 }
 
-async fn two_that_ask_at_once_meet_in_one_namespace(app: &App) {
+async fn two_clients_that_connect_at_once_meet_in_one_namespace(app: &App) {
     let (path, wish) = ("/asked-both", r#"{"first":"gate of both"}"#);
     let (mut one, mut other) =
         (app.nodes.target.at(0).websocket().await, app.nodes.target.at(0).websocket().await);
@@ -243,7 +243,7 @@ async fn two_that_ask_at_once_meet_in_one_namespace(app: &App) {
     assert_eq!(other.packet_text().await, format!(r#"42{path},["said","hello"]"#));
 }
 
-async fn every_client_is_asked_about_and_only_whose_namespace_it_is(app: &App) {
+async fn the_predicate_that_created_a_namespace_decides_about_every_client(app: &App) {
     let path = "/asked-second";
     let at = app.nodes.target.at(1);
     let (mut first, mut other) = (at.websocket().await, at.websocket().await);
@@ -265,7 +265,7 @@ async fn becomes_the_firsts(ws: &mut WebSocket, path: &str) {
     assert_eq!(which(ws, path).await, format!(r#"43{path},7["first"]"#));
 }
 
-async fn nothing_is_left_of_a_namespace_that_everybody_left(app: &App) {
+async fn a_dynamic_namespace_is_removed_when_its_last_client_leaves(app: &App) {
     let path = "/asked-left";
     let mut ws = app.nodes.target.at(2).websocket().await;
     connected(&ask_for(&mut ws, path, r#"{"second":"yes"}"#).await, path);
@@ -273,7 +273,7 @@ async fn nothing_is_left_of_a_namespace_that_everybody_left(app: &App) {
     becomes_the_firsts(&mut ws, path).await;
 }
 
-async fn nothing_is_left_of_a_namespace_whose_only_client_was_refused(app: &App) {
+async fn a_dynamic_namespace_is_removed_when_its_only_client_is_refused(app: &App) {
     let path = "/asked-refused";
     let mut ws = app.nodes.target.at(2).websocket().await;
     let refused = ask_for(&mut ws, path, r#"{"second":"yes","refuse":true}"#).await;
@@ -281,7 +281,7 @@ async fn nothing_is_left_of_a_namespace_whose_only_client_was_refused(app: &App)
     becomes_the_firsts(&mut ws, path).await;
 }
 
-async fn who_is_not_admitted_yet_keeps_nobody_out(app: &App) {
+async fn a_pending_client_blocks_no_other_client(app: &App) {
     let at = app.nodes.target.at(1);
     for (path, refuse) in [("/asked-squat", true), ("/asked-slow", false)] {
         let gate = format!("gate of {path}");
@@ -303,7 +303,7 @@ async fn who_is_not_admitted_yet_keeps_nobody_out(app: &App) {
 }
 
 #[tokio::test]
-async fn a_client_may_be_in_so_many_namespaces() {
+async fn a_client_may_join_a_limited_number_of_namespaces() {
     let app = App::start(1, |seen| {
         let config = socket::Config::default().max_namespaces(3);
         Node::builder().namespace(plain("/", seen)).namespace(rooms(seen)).socket(config)
@@ -329,18 +329,18 @@ async fn a_client_may_be_in_so_many_namespaces() {
 
 on_one_and_three_nodes! {
     crate::app:
-    a_namespace_of_a_pattern_is_made_when_somebody_asks_for_it,
-    a_namespace_of_its_own_comes_before_patterns,
-    a_path_of_more_than_a_kilobyte_is_nobodys,
-    namespaces_of_one_pattern_have_nothing_in_common_but_handlers,
-    a_namespace_of_a_pattern_spans_the_nodes,
-    a_reference_from_before_the_first_client_is_to_the_same_namespace,
-    server_events_reach_a_namespace_of_a_pattern_on_every_node,
-    the_first_that_says_yes_takes_the_client,
-    what_is_sent_while_a_predicate_decides_is_handled_after_it,
-    two_that_ask_at_once_meet_in_one_namespace,
-    every_client_is_asked_about_and_only_whose_namespace_it_is,
-    nothing_is_left_of_a_namespace_that_everybody_left,
-    nothing_is_left_of_a_namespace_whose_only_client_was_refused,
-    who_is_not_admitted_yet_keeps_nobody_out,
+    a_dynamic_namespace_is_created_for_its_first_client,
+    a_static_namespace_takes_precedence_over_patterns,
+    a_path_longer_than_a_kilobyte_matches_no_pattern,
+    namespaces_of_one_pattern_share_only_their_handlers,
+    a_dynamic_namespace_spans_the_nodes,
+    a_reference_taken_before_the_first_client_is_to_the_same_namespace,
+    server_events_reach_a_dynamic_namespace_on_every_node,
+    the_first_matching_predicate_takes_the_client,
+    events_sent_while_a_predicate_runs_are_handled_after_it,
+    two_clients_that_connect_at_once_meet_in_one_namespace,
+    the_predicate_that_created_a_namespace_decides_about_every_client,
+    a_dynamic_namespace_is_removed_when_its_last_client_leaves,
+    a_dynamic_namespace_is_removed_when_its_only_client_is_refused,
+    a_pending_client_blocks_no_other_client,
 }

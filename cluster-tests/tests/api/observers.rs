@@ -66,7 +66,7 @@ async fn rooms_until(app: &App, about: &str, last: &str) -> Vec<String> {
     app.seen.gates.all(|told| told.contains(about).then(|| told.clone()))
 }
 
-async fn whatever_is_emitted_to_a_client_is_seen_on_its_node(app: &App) {
+async fn every_event_to_a_client_is_observed_on_its_node(app: &App) {
     let mut guest = guest(app, 1).await;
     let room = format!("room-{}", guest.id());
     guest.socket.join(&room).await.expect("connected");
@@ -109,7 +109,7 @@ async fn whatever_is_emitted_to_a_client_is_seen_on_its_node(app: &App) {
     app.seen.handled.find("the second observer", again).await;
 }
 
-async fn a_broadcast_is_seen_once_for_each_client_it_reaches(app: &App) {
+async fn a_broadcast_is_observed_once_for_each_client_it_reaches(app: &App) {
     let guests = [guest(app, 0).await, guest(app, 1).await, guest(app, 2).await];
     let room = format!("room-{}", guests[0].id());
     for guest in &guests[..2] {
@@ -123,7 +123,7 @@ async fn a_broadcast_is_seen_once_for_each_client_it_reaches(app: &App) {
     }
 }
 
-async fn an_observer_holds_up_nothing_and_may_panic(app: &App) {
+async fn an_observer_delays_nothing_and_may_panic(app: &App) {
     let mut guest = guest(app, 2).await;
     let gate = format!("outgoing-{}", guest.id());
     guest.socket.emit(&format!("gate {gate}"), &()).expect("it encodes");
@@ -200,9 +200,9 @@ async fn a_socket_is_in_its_own_room_while_it_is_connected(app: &App) {
 
 on_one_and_three_nodes! {
     crate::app:
-    whatever_is_emitted_to_a_client_is_seen_on_its_node,
-    a_broadcast_is_seen_once_for_each_client_it_reaches,
-    an_observer_holds_up_nothing_and_may_panic,
+    every_event_to_a_client_is_observed_on_its_node,
+    a_broadcast_is_observed_once_for_each_client_it_reaches,
+    an_observer_delays_nothing_and_may_panic,
     rooms_are_created_before_a_join_and_deleted_after_a_leave,
     a_socket_is_in_its_own_room_while_it_is_connected,
 }

@@ -124,7 +124,7 @@ async fn an_enum_is_the_table_of_events(app: &App) {
     assert_eq!(typed_echo(&mut ws, r#"["plain"]"#).await.1, r#"["an `on` comes first"]"#);
 }
 
-async fn an_event_that_is_not_its_variant_is_told_in_the_ack(app: &App) {
+async fn an_event_that_does_not_fit_its_variant_is_reported_in_the_ack(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send("40/typed,").await;
     connected(&ws.packet_text().await, "/typed");
@@ -156,7 +156,7 @@ async fn an_enum_may_hold_attachments(app: &App) {
     assert_eq!(ws.packet().await, Received::Binary(vec![7, 8]));
 }
 
-async fn variants_answer_with_types_of_their_own(app: &App) {
+async fn each_variant_acks_with_its_own_type(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send("40/asking,").await;
     connected(&ws.packet_text().await, "/asking");
@@ -175,7 +175,7 @@ async fn variants_answer_with_types_of_their_own(app: &App) {
     assert_eq!(ws.packet().await, Received::Binary(vec![1, 2]));
 }
 
-async fn an_enum_of_questions_is_asked_and_answered(app: &App) {
+async fn an_enum_of_events_is_emitted_with_acks(app: &App) {
     let mut ws = app.nodes.target.websocket().await;
     ws.send("40/asking,").await;
     connected(&ws.packet_text().await, "/asking");
@@ -204,7 +204,7 @@ fn asked(packet: &str, start: &str, question: &str) -> u64 {
     id.unwrap_or_else(|| panic!("{start}…{question}, not {packet}"))
 }
 
-async fn attachments_that_nothing_names_pass_with_undecoded_arguments_only(app: &App) {
+async fn unreferenced_attachments_pass_only_with_undecoded_arguments(app: &App) {
     let mut guest = app.guest(0).await;
     let event = r#"{"_placeholder":true,"num":1},"text""#;
     guest.ws.send(&format!(r#"452-9["echo",{event}]"#)).await;
@@ -242,7 +242,7 @@ async fn attachments_reach_every_member_of_a_room(app: &App) {
     assert_eq!(polling.packets(3).await, [text, "bAP8=", "bAQ=="]);
 }
 
-async fn an_undecoded_argument_is_relayed_as_it_came(app: &App) {
+async fn an_undecoded_argument_is_relayed_unchanged(app: &App) {
     let (mut sender, mut receiver) = (app.guest(0).await, app.guest(1).await);
     let odd = r#"{"z":1.50,"a":1e2,"big":12345678901234567890123,"é":"é","list":[ 1 , -0.0 ]}"#;
     let to = receiver.id();
@@ -272,7 +272,7 @@ async fn arguments_may_be_left_out(app: &App) {
     }
 }
 
-async fn what_cannot_be_sent_is_an_error_and_sends_nothing(app: &App) {
+async fn an_unencodable_payload_is_an_error_and_sends_nothing(app: &App) {
     let mut guest = app.guest(0).await;
     let no_json = std::collections::HashMap::from([((1, 2), 3)]);
     let blobs = vec![Bytes::from_static(b"x"); 11];
@@ -291,14 +291,14 @@ async fn what_cannot_be_sent_is_an_error_and_sends_nothing(app: &App) {
 on_one_and_three_nodes! {
     crate::app:
     an_enum_is_the_table_of_events,
-    an_event_that_is_not_its_variant_is_told_in_the_ack,
+    an_event_that_does_not_fit_its_variant_is_reported_in_the_ack,
     bytes_inside_of_a_value_are_attachments_both_ways,
     an_enum_may_hold_attachments,
-    variants_answer_with_types_of_their_own,
-    an_enum_of_questions_is_asked_and_answered,
-    attachments_that_nothing_names_pass_with_undecoded_arguments_only,
+    each_variant_acks_with_its_own_type,
+    an_enum_of_events_is_emitted_with_acks,
+    unreferenced_attachments_pass_only_with_undecoded_arguments,
     attachments_reach_every_member_of_a_room,
-    an_undecoded_argument_is_relayed_as_it_came,
+    an_undecoded_argument_is_relayed_unchanged,
     arguments_may_be_left_out,
-    what_cannot_be_sent_is_an_error_and_sends_nothing,
+    an_unencodable_payload_is_an_error_and_sends_nothing,
 }

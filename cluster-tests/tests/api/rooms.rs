@@ -68,7 +68,7 @@ async fn a_packet_to_a_room_reaches_each_member_once(app: &App) {
     assert_eq!(heard(app, 0, &mut guests).await, said("from outside", [1, 1, 1, 0]));
 }
 
-async fn several_rooms_are_one_set(app: &App) {
+async fn several_target_rooms_form_one_set(app: &App) {
     let mut guests = guests(app, "/").await;
     let (red, blue, gone) = (room(&guests, "red"), room(&guests, "blue"), room(&guests, "gone"));
     join(&red, &[&guests[0], &guests[1]]).await;
@@ -83,7 +83,7 @@ async fn several_rooms_are_one_set(app: &App) {
     assert_eq!(heard(app, 0, &mut guests).await, said("nobody", [0, 0, 0, 0]));
 }
 
-async fn everybody_is_everybody_on_every_node(app: &App) {
+async fn a_broadcast_without_a_room_reaches_every_client_on_every_node(app: &App) {
     let mut guests = guests(app, "/everybody").await;
     for n in 0..3 {
         app.of(n, "/everybody").emit("said", "hello").expect("it encodes");
@@ -93,7 +93,7 @@ async fn everybody_is_everybody_on_every_node(app: &App) {
     assert_eq!(heard(app, 1, &mut guests).await, said("short name", [1, 1, 1, 1]));
 }
 
-async fn a_broadcast_of_a_socket_leaves_it_out(app: &App) {
+async fn a_broadcast_of_a_socket_excludes_the_sender(app: &App) {
     let mut guests = guests(app, "/all-others").await;
     emit(guests[0].socket.broadcast(), "others");
     assert_eq!(heard(app, 0, &mut guests).await, said("others", [0, 1, 1, 1]));
@@ -101,7 +101,7 @@ async fn a_broadcast_of_a_socket_leaves_it_out(app: &App) {
     assert_eq!(heard(app, 2, &mut guests).await, said("others", [1, 1, 0, 1]));
 }
 
-async fn members_of_an_excepted_room_are_left_out_on_every_node(app: &App) {
+async fn members_of_an_excepted_room_are_excluded_on_every_node(app: &App) {
     let mut guests = guests(app, "/except").await;
     let muted = room(&guests, "muted");
     join(&muted, &[&guests[1], &guests[3]]).await;
@@ -113,7 +113,7 @@ async fn members_of_an_excepted_room_are_left_out_on_every_node(app: &App) {
     assert_eq!(heard(app, 2, &mut guests).await, said("a socket is a room", [0, 0, 1, 0]));
 }
 
-async fn local_stays_on_its_node(app: &App) {
+async fn a_local_broadcast_stays_on_its_node(app: &App) {
     let mut guests = guests(app, "/local").await;
     let elsewhere = u8::from(app.nodes.nodes.len() == 1);
     emit(app.of(0, "/local").local(), "here");
@@ -154,7 +154,7 @@ async fn a_typed_event_reaches_a_room(app: &App) {
     assert!(app.of(1, "/").to(&red).send(&"no enum").is_err());
 }
 
-async fn who_has_joined_gets_what_any_node_emits_afterwards(app: &App) {
+async fn after_an_awaited_join_a_socket_receives_what_any_node_emits(app: &App) {
     let mut guest = app.guest(2).await;
     for round in 0..50 {
         let room = format!("round-{round}-{}", guest.id());
@@ -177,7 +177,7 @@ async fn a_join_is_immediate_on_its_own_node(app: &App) {
     assert_eq!(guests[0].socket.rooms(), [red.as_str().into()], "its own room is not listed");
 }
 
-async fn who_has_left_gets_nothing_any_more(app: &App) {
+async fn after_leaving_a_room_a_socket_receives_nothing_from_it(app: &App) {
     let mut guests = guests(app, "/").await;
     let red = room(&guests, "red");
     join(&red, &[&guests[0], &guests[1]]).await;
@@ -207,7 +207,7 @@ async fn a_disconnected_socket_is_in_no_room(app: &App) {
 
 /// Nodes of one cluster may serve different namespaces.
 #[tokio::test]
-async fn a_namespace_may_be_emitted_to_from_a_node_that_does_not_serve_it() {
+async fn a_node_may_emit_to_a_namespace_it_does_not_serve() {
     let seen = std::sync::Arc::default();
     let nodes = Nodes::start(3, |n| match n {
         0 => Node::builder().namespace(namespace("/")),
@@ -241,15 +241,15 @@ async fn a_namespace_may_be_emitted_to_from_a_node_that_does_not_serve_it() {
 on_one_and_three_nodes! {
     crate::app:
     a_packet_to_a_room_reaches_each_member_once,
-    several_rooms_are_one_set,
-    everybody_is_everybody_on_every_node,
-    a_broadcast_of_a_socket_leaves_it_out,
-    members_of_an_excepted_room_are_left_out_on_every_node,
-    local_stays_on_its_node,
+    several_target_rooms_form_one_set,
+    a_broadcast_without_a_room_reaches_every_client_on_every_node,
+    a_broadcast_of_a_socket_excludes_the_sender,
+    members_of_an_excepted_room_are_excluded_on_every_node,
+    a_local_broadcast_stays_on_its_node,
     the_id_of_a_socket_is_a_room_of_its_own,
     a_typed_event_reaches_a_room,
-    who_has_joined_gets_what_any_node_emits_afterwards,
+    after_an_awaited_join_a_socket_receives_what_any_node_emits,
     a_join_is_immediate_on_its_own_node,
-    who_has_left_gets_nothing_any_more,
+    after_leaving_a_room_a_socket_receives_nothing_from_it,
     a_disconnected_socket_is_in_no_room,
 }

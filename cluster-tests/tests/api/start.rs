@@ -17,7 +17,7 @@ async fn refusal(builder: NodeBuilder) -> String {
 }
 
 #[tokio::test]
-async fn two_handlers_for_one_thing_are_an_error() {
+async fn registering_two_handlers_for_one_event_is_an_error() {
     let connected = async |_: Socket| Ok(());
     let left = async |_: Socket, _| Ok(());
     let fallback = async |_: Socket, _: String, _: RawArgs| Ok(());
@@ -50,13 +50,13 @@ async fn auth_after_a_handler_is_an_error() {
 }
 
 #[tokio::test]
-async fn one_namespace_twice_is_an_error() {
+async fn registering_a_namespace_twice_is_an_error() {
     let builder = Node::builder().namespace(namespace("/a")).namespace(namespace("a"));
     assert_eq!(refusal(builder).await, "/a: described twice");
 }
 
 #[tokio::test]
-async fn a_pattern_that_is_none_or_one_twice_is_an_error() {
+async fn an_invalid_or_repeated_pattern_is_an_error() {
     let fault = refusal(Node::builder().namespace(namespaces("^/room-("))).await;
     assert!(fault.starts_with("^/room-(: not a pattern: "), "{fault}");
     let twice = Node::builder().namespace(namespaces("^/a")).namespace(namespaces("^/a"));

@@ -51,7 +51,7 @@ async fn team(ws: &mut WebSocket) -> String {
     ws.packet_text().await
 }
 
-async fn data_is_updated_where_its_socket_is(app: &App) {
+async fn data_is_updated_on_the_node_of_its_socket(app: &App) {
     let (mut ws, id) = player(app, 1).await;
     for n in 0..3 {
         let remote = seen_from(app, n, &id).await;
@@ -65,7 +65,7 @@ async fn data_is_updated_where_its_socket_is(app: &App) {
     }
 }
 
-async fn updates_are_in_order_with_emits_and_questions_of_their_node(app: &App) {
+async fn updates_keep_their_order_among_emits_and_requests_of_their_node(app: &App) {
     let (mut ws, id) = player(app, 2).await;
     let remote = seen_from(app, 0, &id).await;
     for round in 0..20 {
@@ -109,8 +109,8 @@ async fn an_update_that_does_not_fit_changes_nothing(app: &App) {
 
 on_one_and_three_nodes! {
     crate::app:
-    data_is_updated_where_its_socket_is,
-    updates_are_in_order_with_emits_and_questions_of_their_node,
+    data_is_updated_on_the_node_of_its_socket,
+    updates_keep_their_order_among_emits_and_requests_of_their_node,
     many_sockets_are_updated_at_once,
     an_update_that_does_not_fit_changes_nothing,
 }

@@ -47,7 +47,7 @@ async fn all_sockets_of_a_node_are_asked_under_one_id() {
 }
 
 #[tokio::test]
-async fn with_nobody_selected_there_is_nothing_to_wait_for() {
+async fn an_emit_to_no_sockets_returns_at_once() {
     let ([a, ..], _clients) = three_with_clients().await;
     let target = a.all().to("nowhere").timeout(Duration::from_secs(3600));
     let acks = within("no acks", target.emit_with_ack::<i32, _>("ping", &())).await.unwrap();
@@ -55,7 +55,7 @@ async fn with_nobody_selected_there_is_nothing_to_wait_for() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_in_time_is_counted_and_the_rest_is_returned() {
+async fn missing_acks_are_counted_and_the_others_returned() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
         let target = a.all().timeout(Duration::from_millis(1500));
@@ -120,7 +120,7 @@ async fn a_socket_in_two_of_the_rooms_is_asked_once() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_type_is_missing() {
+async fn an_ack_of_another_type_counts_as_missing() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
         let all = a.all();
@@ -134,7 +134,7 @@ async fn an_answer_of_another_type_is_missing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_sent_to_nobody() {
+async fn an_unencodable_event_is_sent_to_nobody() {
     let ([a, ..], mut clients) = three_with_clients().await;
     assert!(a.all().emit_with_ack::<i32, _>("disconnect", &()).await.is_err(), "a reserved name");
     a.all().emit("end", &()).unwrap();

@@ -3,18 +3,18 @@
 use crate::nodes::{Server, names, sorted};
 
 #[tokio::test]
-async fn a_node_on_its_own_does_the_same_alone() {
-    does_the_same_alone(&Server::serve("a", None).await).await;
+async fn operators_work_on_a_node_without_a_cluster() {
+    operators_work_alone(&Server::serve("a", None).await).await;
 }
 
 #[tokio::test]
-async fn a_node_alone_in_its_cluster_does_the_same_alone() {
+async fn operators_work_on_a_cluster_of_one_node() {
     let server = Server::start("a", None).await;
     server.sees(1).await;
-    does_the_same_alone(&server).await;
+    operators_work_alone(&server).await;
 }
 
-async fn does_the_same_alone(server: &Server) {
+async fn operators_work_alone(server: &Server) {
     let (mut ann, mut bob) = (server.connect("ann").await, server.connect("bob").await);
     let all = server.all();
     assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);

@@ -5,7 +5,7 @@ use cluster_tests::messages::{Messages, Received};
 use crate::nodes::{names, three_with_clients};
 
 #[tokio::test]
-async fn what_is_emitted_right_behind_a_join_reaches_those_who_joined() {
+async fn an_emit_right_after_a_join_reaches_the_new_members() {
     let ([a, ..], mut clients) = three_with_clients().await;
     for round in 0..50 {
         let room = format!("room-{round}");
@@ -41,7 +41,7 @@ async fn emits_before_and_behind_a_join_and_a_leave_arrive_in_order() {
 }
 
 #[tokio::test]
-async fn an_awaited_join_has_happened_for_the_emits_of_every_node() {
+async fn an_awaited_join_applies_to_the_emits_of_every_node() {
     let ([a, b, c], mut clients) = three_with_clients().await;
     for round in 0..20 {
         let room = format!("room-{round}");
@@ -67,7 +67,7 @@ async fn a_join_selects_by_room_and_except() {
 }
 
 #[tokio::test]
-async fn a_local_join_is_of_the_sockets_here() {
+async fn a_local_join_changes_only_local_sockets() {
     let ([a, b, _c], _clients) = three_with_clients().await;
     assert!(a.all().local().sockets_join(["here"]).await.missing.is_empty());
     assert_eq!(names(&b.all().to("here").fetch_sockets().await), ["ann"]);
@@ -76,7 +76,7 @@ async fn a_local_join_is_of_the_sockets_here() {
 }
 
 #[tokio::test]
-async fn disconnecting_comes_behind_the_emits_before_it() {
+async fn a_disconnect_follows_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
     a.all().disconnect_sockets(false);
@@ -90,7 +90,7 @@ async fn disconnecting_comes_behind_the_emits_before_it() {
 }
 
 #[tokio::test]
-async fn disconnecting_with_close_ends_the_connections_behind_the_emits_before_it() {
+async fn a_disconnect_with_close_follows_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
     a.all().disconnect_sockets(true);

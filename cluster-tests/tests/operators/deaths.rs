@@ -61,7 +61,7 @@ async fn a_node_that_dies_does_not_answer_a_server_event_and_is_not_asked_again(
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_in_good_order_answers_before_and_is_not_waited_for() {
+async fn a_node_that_shuts_down_answers_first_and_is_not_waited_for() {
     let ([a, _b, c], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
         let target = a.all().timeout(Duration::from_secs(3600));

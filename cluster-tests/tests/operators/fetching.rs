@@ -13,7 +13,7 @@ async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
 }
 
 #[tokio::test]
-async fn a_fetched_socket_tells_who_it_is_here_as_elsewhere() {
+async fn a_fetched_socket_is_described_alike_from_every_node() {
     let ([a, b, _c], [ann, mut bob, _cat]) = three_with_clients().await;
     bob.joins("red").await;
     let here = b.all().to("red").fetch_sockets().await.found.remove(0);
@@ -48,14 +48,14 @@ async fn fetching_takes_the_union_of_rooms_minus_the_excepted() {
 }
 
 #[tokio::test]
-async fn fetching_locally_asks_nobody() {
+async fn a_local_fetch_sends_no_request() {
     let ([a, b, _c], _clients) = three_with_clients().await;
     assert_eq!(names(&a.all().local().fetch_sockets().await), ["ann"]);
     assert_eq!(names(&b.all().local().fetch_sockets().await), ["bob"]);
 }
 
 #[tokio::test]
-async fn an_answer_of_any_size_arrives_whole() {
+async fn a_response_of_any_size_arrives_whole() {
     let [a, b, _c] = three().await;
     let mut clients = Vec::new();
     for n in 0..12 {

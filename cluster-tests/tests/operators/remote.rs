@@ -28,7 +28,7 @@ async fn a_fetched_socket_is_reached_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn why_a_fetched_socket_does_not_answer_is_told() {
+async fn a_failed_ack_of_a_fetched_socket_has_a_reason() {
     let ([a, ..], [_ann, mut bob, _cat]) = three_with_clients().await;
     let socket = a.all().to(&bob.id).fetch_sockets().await.found.remove(0);
     let silent = socket.timeout(Duration::from_millis(100)).emit_with_ack::<u8, _>("ping", &()).await;

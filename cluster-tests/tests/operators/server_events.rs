@@ -23,7 +23,7 @@ async fn a_server_event_reaches_every_other_node_in_order() {
 }
 
 #[tokio::test]
-async fn the_answers_to_a_server_event_come_from_every_other_node() {
+async fn the_responses_to_a_server_event_come_from_every_other_node() {
     let [a, b, _c] = three().await;
     for (server, others) in [(&a, ["b", "c"]), (&b, ["a", "c"])] {
         let answers = server.all().server_side_emit_with_ack::<String, _>("name", &()).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_server_event_carries_bytes_both_ways() {
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_answer_says_so_at_once() {
+async fn a_node_that_fails_to_respond_is_reported_at_once() {
     let [a, ..] = three().await;
     let others = ["b".parse().unwrap(), "c".parse().unwrap()];
     for event in ["fail", "panic", "nobody handles this", "bytes"] {

@@ -43,7 +43,7 @@ fn get(addr: SocketAddr, path: &str) -> Call {
 }
 
 #[tokio::test]
-async fn the_certificate_is_read_again_on_a_hangup_and_a_broken_one_is_not_taken() {
+async fn sighup_reloads_the_certificate_and_ignores_a_broken_one() {
     let (files, old, new) = (Files::new("renewal"), Trust::new(), Trust::new());
     let chain = files.write("chain.pem", &old.chain);
     let key = files.write("key.pem", &old.key);
@@ -87,7 +87,7 @@ async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_
 }
 
 #[tokio::test]
-async fn webtransport_without_a_certificate_is_no_configuration() {
+async fn webtransport_without_a_certificate_is_refused_at_start() {
     let mut server = Server::start(PROGRAM, ["--webtransport", "127.0.0.1:0"], &[]);
     server.says("--webtransport needs --tls-cert or --webtransport-self-signed").await;
     assert!(!server.ended().await.success());
