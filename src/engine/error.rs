@@ -4,9 +4,8 @@ use std::fmt;
 
 /// Why a handshake or a request with a session id was refused.
 ///
-/// Nothing was created or changed; the client may retry with a corrected request. On the wire: HTTP 400 (403
-/// for [`Forbidden`](Self::Forbidden)) with `{"code":…,"message":"…"}`; an upgrade request gets 400 and the
-/// bare message.
+/// Nothing was created or changed. The client receives HTTP 400 (403 for [`Forbidden`](Self::Forbidden)) with
+/// `{"code":…,"message":"…"}`. If it asked for a WebSocket, it receives 400 with the bare message.
 ///
 /// ```
 /// use socketmesh::engine::HandshakeError;
@@ -20,46 +19,44 @@ pub enum HandshakeError {
     /// `transport` is absent, repeated, unknown or not enabled. Code 0.
     #[error("transport {given:?} is not offered")]
     UnknownTransport {
-        /// What the query said, shortened; empty when it said nothing or more than one thing.
+        /// The name in the query, shortened to 32 characters; empty if there was none or more than one.
         given: String,
     },
-    /// No live session has this `sid`: it ended, or never was. Code 1. The client starts over with a new
-    /// handshake.
-    #[error("no session has this sid")]
+    /// No live session has this `sid`: it has ended, or never existed. Code 1. Clients start over with a new handshake.
+    #[error("no live session has this sid")]
     UnknownSession,
-    /// A handshake with another method than GET. Code 2.
+    /// A handshake with a method other than GET. Code 2.
     #[error("a handshake is a GET, not a {given}")]
     BadMethod {
         /// The method of the request, shortened.
         given: String,
     },
-    /// The `Origin` header holds characters that no header may hold. Code 3.
+    /// The `Origin` header has invalid characters. Code 3.
     #[error("the Origin header holds invalid characters")]
     InvalidOrigin,
-    /// The session uses another transport: a poll for a session that was upgraded or began as a WebSocket.
-    /// Code 3. The session lives on.
+    /// A poll for a session that uses a WebSocket or WebTransport. Code 3. The session is not affected.
     #[error("the session uses another transport")]
     TransportMismatch,
-    /// The session was opened with another `EIO` version. Code 3. The session lives on.
+    /// The session was opened with another `EIO` version. Code 3. The session is not affected.
     #[error("the session speaks another protocol version")]
     ProtocolMismatch,
     /// `transport=websocket` in a request that does not upgrade. Code 3.
     #[error("transport=websocket needs an upgrade request")]
     NotAnUpgrade,
-    /// A middleware of the application said no. Code 3.
+    /// A [`Middleware`](crate::http::Middleware) of the application refused the request. Code 3.
     #[error("refused by a middleware: {reason}")]
     Middleware {
-        /// What it said; the client is not told.
+        /// The reason, which is not sent to the client.
         reason: String,
     },
-    /// The application's `allow_request` said no. Code 4, HTTP 403.
+    /// The application's [`AllowRequest`](crate::http::AllowRequest) refused the session. Code 4, HTTP 403.
     #[error("refused by the application: {message}")]
     Forbidden {
-        /// What the client is told; Node's default is `Forbidden`.
+        /// The message for the client; `Forbidden` if the application gave an empty one.
         message: String,
     },
     /// `EIO` is not 4, and [`allow_eio3`](super::Config::allow_eio3) is off. Code 5.
-    #[error("only Engine.IO protocol version 4 is spoken")]
+    #[error("only version 4 of the Engine.IO protocol is served")]
     UnsupportedProtocol,
 }
 
@@ -80,7 +77,7 @@ impl HandshakeError {
         }
     }
 
-    /// The text the client sees, word for word Node's.
+    /// The text the client sees, which is Node's.
     pub fn message(&self) -> &str {
         match self {
             Self::UnknownTransport { .. } => "Transport unknown",
@@ -96,7 +93,7 @@ impl HandshakeError {
         }
     }
 
-    /// The status over plain HTTP. An upgrade request is always refused with 400.
+    /// The HTTP status. A request for a WebSocket is always refused with 400.
     pub const fn status_http(&self) -> u16 {
         if matches!(self, Self::Forbidden { .. }) { 403 } else { 400 }
     }
@@ -107,11 +104,11 @@ impl HandshakeError {
     }
 }
 
-/// Bytes of a client that are not an Engine.IO packet. The session closes with `parse error`.
+/// Why the bytes of a client are not an Engine.IO packet. The session closes with `parse error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PacketError {
-    /// Nothing where a packet should be: an empty body, an empty frame, or two separators in a row.
+    /// An empty body, an empty frame, or two separators in a row.
     #[error("an empty packet")]
     Empty,
     /// The first character names no packet type.
@@ -120,10 +117,10 @@ pub(crate) enum PacketError {
     /// A binary packet that is not base64.
     #[error("a binary packet that is not base64")]
     InvalidBase64,
-    /// Version 3: bytes that are no message.
+    /// Version 3: a packet of bytes that is not a message.
     #[error("a binary packet of type {0}")]
     BinaryType(u8),
-    /// Version 3: a length that is none, or that does not fit what follows.
+    /// Version 3: a length that is not a number, or that exceeds what follows.
     #[error("a packet whose length is wrong")]
     InvalidLength,
     /// WebTransport: a frame longer than allowed, known from its header.
@@ -134,7 +131,7 @@ pub(crate) enum PacketError {
     InvalidUtf8,
 }
 
-/// Why a session ended, in Node's words.
+/// Why a session ended. Displayed as in Node.
 ///
 /// ```
 /// assert_eq!(socketmesh::engine::CloseReason::PingTimeout.as_str(), "ping timeout");
@@ -142,8 +139,8 @@ pub(crate) enum PacketError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The transport failed or broke its rules: overlapping requests, an aborted poll, a lost connection, a
-    /// client too slow for what it is sent.
+    /// The transport failed or broke the protocol: overlapping requests, an aborted poll, a lost connection, or a client
+    /// that does not take its packets.
     TransportError,
     /// The client closed the transport.
     TransportClose,
@@ -151,14 +148,14 @@ pub enum CloseReason {
     ForcedClose,
     /// The client did not answer a ping in time.
     PingTimeout,
-    /// The client sent bytes that are no packet.
+    /// The client sent an invalid packet.
     ParseError,
     /// This node is stopping.
     ServerShuttingDown,
 }
 
 impl CloseReason {
-    /// The reason as applications see it in Node.
+    /// The reason as Node names it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportError => "transport error",

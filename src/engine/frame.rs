@@ -1,4 +1,4 @@
-//! One packet as it is written: encoded once, ready for every transport and version, shared by everyone it goes to
+//! One packet as it is written: encoded once for every transport and version, and shared by all its receivers
 //! (engine.io protocol v4, "Packet encoding"; v3, "Packet"; RFC 6455 section 5.2).
 
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use super::webtransport::binary_header;
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     encoding: Encoding,
-    /// Whether it may be compressed on its way.
+    /// Whether the packet may be compressed.
     compress: bool,
 }
 
@@ -25,7 +25,7 @@ enum Encoding {
     Text {
         frame: Bytes,
         header: u8,
-        /// None if the packet is too short for that.
+        /// `None` if the packet is too short to be deflated.
         deflated: Option<Arc<Deflated>>,
     },
     Binary(Arc<Binary>),
@@ -35,9 +35,9 @@ enum Encoding {
 struct Binary {
     header: Bytes,
     payload: Bytes,
-    /// The header of version 3, and behind it the type of the packet; made for the first client of that version.
+    /// The header of version 3 and the type of the packet. Made for the first client of that version.
     header_v3: OnceLock<Bytes>,
-    /// `b` and base64: what polling and `b64=1` need; made at the first of them.
+    /// `b` and base64, for polling and `b64=1`. Made for the first client that needs it.
     base64: OnceLock<Bytes>,
     deflated: Deflated,
     deflated_v3: Deflated,
@@ -87,12 +87,12 @@ impl Frame {
         Self { encoding, compress: true }
     }
 
-    /// The same, which may be compressed or not.
+    /// Sets whether the packet may be compressed.
     pub(crate) fn with_compress(self, compress: bool) -> Self {
         Self { compress, ..self }
     }
 
-    /// Any packet; those without data cost no allocation.
+    /// Any packet. Packets without data cost no allocation.
     pub(crate) fn control(packet: &Packet) -> Self {
         match packet {
             Packet::Open(data) => Self::text(&["0", data]),
@@ -107,13 +107,13 @@ impl Frame {
         }
     }
 
-    /// Whether it may be compressed on its way.
+    /// Whether the packet may be compressed.
     pub(crate) const fn compress(&self) -> bool {
         self.compress
     }
 
-    /// Goes on deflating the packet for clients of this dialect, if they want that. Returns whether
-    /// [`Frame::websocket`] may follow: a large packet takes several calls, so that none takes long.
+    /// Makes the next step of deflating the packet for clients of this dialect, if they want that. Returns whether
+    /// [`Frame::websocket`] may follow. A large packet takes several calls, so that no call takes long.
     pub(crate) fn deflate(&self, dialect: Dialect) -> bool {
         let Some(deflated) = self.deflated(dialect) else { return true };
         match &self.encoding {
@@ -247,7 +247,7 @@ impl Binary {
     }
 }
 
-/// Shorter packets are never deflated: without context there is nothing to gain, and so they need no place for it.
+/// The smallest packet that is deflated. Without context, deflating shorter ones gains nothing.
 const WORTHWHILE: usize = 64;
 
 fn encode_base64(payload: &[u8]) -> Bytes {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_or_base64_or_must_not_be_compressed_is_not_deflated() {
+    fn packets_that_are_short_or_base64_or_must_not_be_compressed_are_not_deflated() {
         let frame = Frame::message_binary(vec![1; 300].into());
         let deflating = Dialect { deflate: Some(300), ..V4 };
         for (frame, dialect) in [
@@ -392,7 +392,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(text: String, bytes: Vec<u8>) {
+        fn written_packets_are_read(text: String, bytes: Vec<u8>) {
             let frames = [Frame::message_text(&text), Frame::message_binary(bytes.clone().into())];
             let expected = [Message::Text(text.into()), Message::Binary(bytes.into())];
             for (frame, message) in frames.into_iter().zip(expected) {

@@ -24,15 +24,15 @@ struct Queue {
     bytes: usize,
     flow: Flow,
     intake: Intake,
-    /// Whether the transport could send a packet this instant: decides what becomes of volatile packets.
+    /// Whether the transport could send a packet at once. If not, volatile packets are dropped.
     writable: bool,
     /// Whether a pong may be among the frames.
     pong: bool,
-    /// The bytes of a packet beyond the limit that an empty queue took: they do not count against those behind it.
+    /// The bytes of a packet beyond the limit that the empty queue accepted. They do not count against the packets behind it.
     oversized: usize,
 }
 
-/// Who empties the outbox.
+/// What empties the outbox.
 #[derive(Debug)]
 enum Flow {
     /// The session's actor, into the answer of a pending GET.
@@ -44,7 +44,7 @@ enum Flow {
 #[derive(Debug, PartialEq, Eq)]
 enum Intake {
     Open,
-    /// A graceful close was asked for: what is queued still goes out, nothing more comes in.
+    /// The session closes gracefully: what is queued still goes out, and nothing more is accepted.
     Ended,
     Closed,
 }
@@ -80,8 +80,8 @@ impl Outbox {
 
     /// Appends the frames of one packet, all or none.
     ///
-    /// A packet larger than the limit is accepted by an empty outbox, and up to the limit may wait behind it: a single large
-    /// message is not what a slow client looks like.
+    /// An empty outbox accepts a packet larger than the limit, and up to the limit may wait behind it, because a single large
+    /// message does not make a slow client.
     pub(crate) fn push(&self, frames: &[Frame], volatile: bool) -> PushResult {
         let mut queue = self.queue.lock();
         if queue.intake != Intake::Open {
@@ -142,7 +142,7 @@ impl Outbox {
         self.queue.lock().frames.is_empty()
     }
 
-    /// A GET came or went: says whether a volatile packet would find one.
+    /// Sets whether a volatile packet would find a waiting GET.
     pub(crate) fn set_writable(&self, writable: bool) {
         self.queue.lock().writable = writable;
     }
@@ -207,7 +207,7 @@ impl Queue {
             batch.push_back(frame);
         }
         self.bytes -= taken;
-        // It may be further back, but then each batch that the client reads lets in one more at most.
+        // The pong may be further back. Then each batch that the client reads lets in one more at most.
         self.pong = false;
         batch
     }
@@ -219,7 +219,7 @@ impl Queue {
     }
 }
 
-/// What a frame holds in memory, about: the smallest ones hold more than their bytes.
+/// About the memory that a frame takes, which for the smallest ones is more than their bytes.
 fn cost(frame: &Frame) -> usize {
     frame.len() + FRAME
 }

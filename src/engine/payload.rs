@@ -75,7 +75,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_reads_back(messages in messages(), v3: bool, base64: bool) {
+        fn written_packets_are_read(messages in messages(), v3: bool, base64: bool) {
             let protocol = if v3 { Protocol::V3 } else { Protocol::V4 };
             let packets: Vec<_> = messages.into_iter().map(Packet::Message).collect();
             let frames: Vec<_> = packets.iter().map(Frame::control).collect();

@@ -21,7 +21,7 @@ impl<K: Send + 'static> Registry<K> {
         Arc::new(Self { sessions: RwLock::new(HashMap::new()), left: Notify::new() })
     }
 
-    /// Registers a session until the registration is dropped; `None` if the id is taken.
+    /// Registers a session until the registration is dropped; `None` if the id is in use.
     pub(crate) fn register(self: &Arc<Self>, session: &SessionRef<K>) -> Option<Registration<K>> {
         match self.sessions.write().entry(session.id()) {
             Entry::Occupied(_) => None,

@@ -7,8 +7,8 @@
 //!        └──────── handle_close ────────┴─────► closing ───► closed
 //! ```
 //!
-//! It holds no message: what goes to the client waits in an outbox beside it, and the session says when and
-//! where the outbox flows. Every input is followed by [`Session::poll_output`] until that returns `None`.
+//! A session holds no messages. What goes to the client waits in an outbox beside it, and the session decides when and
+//! where the outbox flows. After every input its caller calls [`Session::poll_output`] until that returns `None`.
 
 mod heartbeat;
 mod output;
@@ -38,25 +38,25 @@ pub(crate) struct Session {
     protocol: Protocol,
     phase: Phase,
     transport: Transport,
-    /// The WebSocket, or the stream of WebTransport, that carries the session; `None` on polling and once it is gone.
+    /// The WebSocket or WebTransport stream that carries the session; `None` on polling, and after it has closed.
     stream: Option<ConnId>,
     /// The GET that waits for something to send. While there is one, nothing is queued.
     poll: Option<ConnId>,
-    // Boxed: a session that idles on a WebSocket has neither.
+    // Boxed, because a session that idles on a WebSocket has neither.
     post: Option<Box<PendingPost>>,
     probe: Option<Box<Probe>>,
     heartbeat: Heartbeat,
-    /// The packets of a payload wait.
+    /// Whether the packets of a payload wait.
     held: bool,
-    /// On polling: whether the outbox holds something that no GET took yet.
+    /// On polling, whether the outbox holds something that no GET has taken.
     queued: bool,
     outputs: VecDeque<Output>,
 }
 
-// What the transports report.
+// Inputs of the transports.
 impl Session {
-    /// Opens a session over a WebSocket or WebTransport (`stream`), or over polling; then the GET of the handshake is
-    /// its first poll.
+    /// Opens a session over the WebSocket or WebTransport stream `stream`, or over polling if there is none. The first poll
+    /// of a polling session is the GET that opened it.
     pub(crate) fn open(
         sid: SessionId,
         protocol: Protocol,
@@ -114,7 +114,7 @@ impl Session {
         }
     }
 
-    /// The client gave up on a GET before it was answered: what it was sent since cannot be known.
+    /// The client gave up on a GET before it was answered, so the session cannot know what the client received.
     pub(crate) fn handle_poll_aborted(&mut self, conn: ConnId) {
         if self.poll == Some(conn) {
             self.poll = None;
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// The headers of a POST arrived. One of the four inputs below follows, unless this answered it already.
+    /// The head of a POST arrived. One of the four following inputs comes next, unless the POST was answered already.
     pub(crate) fn handle_post(&mut self, conn: ConnId) {
         if let Phase::Closed { .. } = self.phase {
             self.answer_post(conn, PostReply::Unknown);
@@ -169,8 +169,8 @@ impl Session {
         }
     }
 
-    /// A WebSocket or WebTransport stream that names this session opened: it may probe for an upgrade, once at a time
-    /// and only from polling.
+    /// A WebSocket or WebTransport stream for this session opened. It may probe for an upgrade if the session is on polling
+    /// and no other stream probes.
     pub(crate) fn handle_stream(&mut self, conn: ConnId, over: Transport, now: Instant) {
         let polling = self.phase == Phase::Open && self.transport == Transport::Polling;
         if polling && self.probe.is_none() {
@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    /// A WebSocket is gone: after its client closed it (`clean`), or without.
+    /// A WebSocket or WebTransport stream has ended; `clean` if its client closed it.
     pub(crate) fn handle_stream_closed(&mut self, conn: ConnId, clean: bool) {
         if self.is_probing(conn) {
             self.probe = None;
@@ -209,10 +209,9 @@ impl Session {
     }
 }
 
-// What the application and the clock want.
+// Inputs of the application and the clock.
 impl Session {
-    /// The outbox has something to send. Only when it really is not empty: a poll must not be answered with
-    /// nothing.
+    /// The outbox has something to send. It must not be empty, because a poll must not be answered with nothing.
     pub(crate) fn handle_queued(&mut self) {
         if self.transport != Transport::Polling || self.is_closed() {
             return;
@@ -296,13 +295,13 @@ impl Session {
         self.transport
     }
 
-    /// Whether a volatile packet has a chance: a GET waits, or a WebSocket is live (whose outbox knows if it
-    /// is busy).
+    /// Whether a volatile packet could be sent now: a GET waits, or a stream is live. The outbox of a live stream knows
+    /// whether the stream is busy.
     pub(crate) fn is_writable(&self) -> bool {
         self.phase == Phase::Open && (self.poll.is_some() || self.stream.is_some())
     }
 
-    /// Whether the session can be forgotten: closed, and no overtaken request is expected any more.
+    /// Whether the session can be removed: it is closed, and no overtaken GET is expected any more.
     pub(crate) fn is_finished(&self) -> bool {
         self.phase == Phase::Closed { farewell: None } && self.outputs.is_empty()
     }
@@ -320,7 +319,7 @@ impl Session {
         self.post.as_deref_mut().filter(|post| post.conn == conn && post.body.is_none())
     }
 
-    /// Handles one packet of the POST in progress. Whether there was anything to do.
+    /// Handles one packet of the POST in progress. Returns whether there was anything to do.
     fn handle_next_packet(&mut self) -> bool {
         let Some(PendingPost { body: Some(body), .. }) = self.post.as_deref_mut() else { return false };
         let arrived = body.arrived;
@@ -355,8 +354,8 @@ impl Session {
         }
     }
 
-    /// The client closes. Its GET was sent before; if a balancer let the POST overtake it, it is still
-    /// awaited for a moment.
+    /// The client closes the session. Its GET was sent before, but a load balancer may have let the POST overtake the GET,
+    /// which is still awaited for a moment.
     fn handle_client_close(&mut self, now: Instant) {
         let mut farewell = None;
         match self.poll.take() {
@@ -368,7 +367,7 @@ impl Session {
         self.phase = Phase::Closed { farewell };
     }
 
-    /// A frame on the probing WebSocket. Whatever is no part of an upgrade ends the probe, not the session.
+    /// A packet arrived on the probing stream. A packet that is not part of an upgrade ends the probe, not the session.
     fn handle_probe(&mut self, conn: ConnId, packet: Result<Packet, PacketError>, now: Instant) {
         match (packet, &mut self.probe) {
             (Ok(Packet::Ping(data)), Some(probe)) if data == "probe" && !probe.answered => {
@@ -383,9 +382,9 @@ impl Session {
         }
     }
 
-    /// Moves the session to the WebSocket, or the stream of WebTransport. `late`: a GET that is pending arrived after the probe was
-    /// answered; behind a stateless load balancer it may have been sent after the `5` and have overtaken it,
-    /// so it is answered as one.
+    /// Moves the session to the WebSocket or WebTransport stream. `late` says that the pending GET arrived after the probe
+    /// was answered. Behind a stateless load balancer it may have been sent after the `5` and have overtaken it, so it is
+    /// answered like a GET after the upgrade.
     fn upgrade(&mut self, conn: ConnId, over: Transport, late: bool, now: Instant) {
         self.probe = None;
         if let Some(poll) = self.poll.take() {
@@ -420,14 +419,14 @@ impl Session {
         }
     }
 
-    /// An upgrading client waits for its GET to end before it sends `5`.
+    /// Answers the pending GET, because an upgrading client waits for it before it sends `5`.
     fn release_poll(&mut self) {
         if let Some(poll) = self.poll.take() {
             self.answer_poll(poll, PollReply::Noop);
         }
     }
 
-    /// Ends the session, and with it everything that is still open. Only the first reason counts.
+    /// Ends the session and everything that is still open. Only the first reason counts.
     fn close(&mut self, reason: CloseReason) {
         if self.is_closed() {
             return;
@@ -477,7 +476,7 @@ enum Phase {
     Closing {
         until: Instant,
     },
-    /// Until `farewell` the first GET that still arrives was sent before the client closed.
+    /// Until `farewell`, the first GET that arrives counts as sent before the client closed.
     Closed {
         farewell: Option<Instant>,
     },
@@ -496,7 +495,7 @@ struct PostedPayload {
     arrived: Instant,
 }
 
-/// Exactly these five keys in this order: the protocol's suite compares them.
+/// The packet that opens a session. It has exactly these five keys in this order, which the protocol's test suite compares.
 fn handshake(sid: SessionId, over: Transport, config: &Config) -> Packet {
     let upgradable = over == Transport::Polling && config.allow_upgrades;
     let others = config.transports.iter().filter(|other| upgradable && **other != Transport::Polling);
@@ -513,7 +512,7 @@ fn handshake(sid: SessionId, over: Transport, config: &Config) -> Packet {
     )
 }
 
-/// How much later than its client's `1` a GET may arrive that was sent before it.
+/// How much later than the client's `1` a GET may arrive that was sent before it.
 const FAREWELL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

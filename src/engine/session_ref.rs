@@ -21,12 +21,12 @@ use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::verify::LiveSession;
 use crate::id::SessionId;
 
-/// Reaches one session from anywhere: sends packets, hands it requests, closes it.
+/// A handle of one session, which sends messages and closes it from any task.
 ///
-/// Holding one keeps no session alive. `K` is what the application above tells its own part of the session
+/// It does not keep the session alive. `K` is the type of the commands for the application's part of the session
 /// ([`Client::Command`](super::Client::Command)).
 ///
-/// What it sends reaches the client in the order of the calls, at most once. See
+/// Messages reach the client in the order of the calls, at most once. See
 /// [`Application`](super::Application) for an example.
 pub struct SessionRef<K: Send + 'static>(Arc<Inner<K>>);
 
@@ -67,7 +67,7 @@ impl<K: Send + 'static> SessionRef<K> {
         let _already_bound = self.0.actor.set(actor);
     }
 
-    /// The secret id of the session.
+    /// The id of the session (`sid`). It is secret: a client that knows it can take part in the session.
     pub fn id(&self) -> SessionId {
         self.0.id
     }
@@ -81,7 +81,7 @@ impl<K: Send + 'static> SessionRef<K> {
         &self.0.config
     }
 
-    /// How polls of this client are answered. Its script tags take text only.
+    /// How the answers to polls of this client are encoded. Script tags take text only.
     pub(crate) fn dialect(&self) -> Dialect {
         let handshake = &self.0.handshake;
         let base64 = handshake.base64() || self.jsonp().is_some();
@@ -93,7 +93,7 @@ impl<K: Send + 'static> SessionRef<K> {
         self.0.handshake.jsonp().filter(|_| self.0.config.allow_eio3)
     }
 
-    /// The transport in use: changes once, when a polling session is upgraded.
+    /// The transport in use. It changes once, when a polling session is upgraded.
     pub fn transport(&self) -> Transport {
         let transport = self.0.transport.load(Ordering::Relaxed);
         let is = |other: &Transport| *other as u8 == transport;
@@ -109,12 +109,13 @@ impl<K: Send + 'static> SessionRef<K> {
         self.0.transport.store(transport as u8, Ordering::Relaxed);
     }
 
-    /// Sends a text message. Never blocks; dropped when the session is over.
+    /// Sends a text message. Never blocks. The message is dropped if the session has ended; a client that does not take its
+    /// messages is closed beyond [`max_buffered`](super::Config::max_buffered).
     pub fn send_text(&self, text: &str) {
         self.send(&[Frame::message_text(text)], false);
     }
 
-    /// Sends a binary message. Never blocks; dropped when the session is over.
+    /// Sends a binary message, under the same conditions as [`send_text`](Self::send_text).
     pub fn send_binary(&self, data: Bytes) {
         self.send(&[Frame::message_binary(data)], false);
     }
@@ -124,7 +125,7 @@ impl<K: Send + 'static> SessionRef<K> {
         self.tell(SessionMessage::StreamClosed { conn, clean: true });
     }
 
-    /// Appends the frames of one packet to the outbox; they stay adjacent.
+    /// Appends the frames of one packet to the outbox, where they stay adjacent.
     pub(crate) fn send(&self, frames: &[Frame], volatile: bool) {
         match self.0.outbox.push(frames, volatile) {
             PushResult::TellActor => self.tell(SessionMessage::Queued),
@@ -138,18 +139,20 @@ impl<K: Send + 'static> SessionRef<K> {
         }
     }
 
-    /// Closes the session after what is queued has been sent. Nothing can be sent from now on.
+    /// Closes the session once its client has what is queued, or after [`close_timeout`](super::Config::close_timeout).
+    /// Messages sent after this call are dropped.
     pub fn close(&self) {
         self.0.outbox.end();
         self.tell(SessionMessage::Close);
     }
 
-    /// Tells the application's part of the session something; dropped when the session is over.
+    /// Calls [`Client::handle_command`](super::Client::handle_command) in the session's actor. Never blocks. The command is
+    /// dropped if the session has ended. The queue of commands has no bound.
     pub fn command(&self, command: K) {
         self.tell(SessionMessage::Command(command));
     }
 
-    /// The application has room again after it was busy ([`Client::is_busy`](super::Client::is_busy)).
+    /// Lets the session read on from its client, after [`Client::is_busy`](super::Client::is_busy) returned true.
     pub fn resume(&self) {
         self.tell(SessionMessage::Resume);
     }

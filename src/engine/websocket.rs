@@ -21,16 +21,16 @@ pub(crate) use deflate::{Deflated, LEVEL, STEP, deflate};
 pub(crate) use extension::accept_deflate;
 pub(crate) use upgrade::check_upgrade;
 
-/// What a frame carries. A continuation is no value of its own: it carries what its message began with.
+/// The kind of a frame. A continuation has no value here, because it carries what its message began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opcode {
     /// UTF-8 text.
     Text,
     /// Bytes.
     Binary,
-    /// The end, with an optional code and reason.
+    /// The end of the connection, with an optional code and reason.
     Close,
-    /// Asks for a pong with the same payload.
+    /// A request for a pong with the same payload.
     Ping,
     /// The answer to a ping.
     Pong,
@@ -52,7 +52,7 @@ impl Opcode {
     }
 }
 
-/// Why a client is cut off: it broke RFC 6455, or a limit. Nothing it sends afterwards is read.
+/// Why a client is disconnected: it broke RFC 6455 or exceeded a limit. Nothing it sends afterwards is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {
     /// A message, over all its fragments, is longer than allowed. Known from a header, before its payload arrives.
@@ -64,7 +64,7 @@ pub(crate) enum Violation {
     /// A message that does not inflate (RFC 7692 §7.2.2).
     #[error("a message that does not inflate")]
     Corrupt,
-    /// Everything else, in words.
+    /// Any other violation.
     #[error("{0}")]
     Protocol(&'static str),
 }

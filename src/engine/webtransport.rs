@@ -48,7 +48,7 @@ impl Decoder {
 
     /// Takes what was read, in any portions: the packets that are complete. Nothing is read after an error.
     ///
-    /// The iterator has to be taken to its end, else the bytes behind the last packet taken are lost.
+    /// Iterate to the end, or the bytes behind the last packet are lost.
     pub(crate) fn feed<'a>(
         &'a mut self,
         mut bytes: &'a [u8],
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_no_length_are_base64_because_no_frame_is_empty() {
+    fn an_empty_binary_message_is_sent_as_base64() {
         assert_eq!(written(&binary(vec![])), b"\x01b");
         assert_eq!(read(b"\x01b"), [Ok(binary(vec![]))]);
     }
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_leads_to_the_end_of_a_packet_and_not_beyond() {
+    fn the_missing_bytes_end_with_the_packet_and_not_beyond() {
         for packet in [text("x"), text(&"x".repeat(1000)), binary(vec![1; 70_000])] {
             let frame = written(&packet);
             let mut decoder = Decoder::new(LIMIT);
@@ -297,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(texts: Vec<String>, data in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn written_frames_are_read(texts: Vec<String>, data in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut packets: Vec<_> = texts.iter().map(|one| text(one)).collect();
             packets.push(binary(data));
             let stream: Vec<u8> = packets.iter().flat_map(written).collect();

@@ -1,4 +1,4 @@
-//! The certificate that clients see, over TLS and over QUIC.
+//! The certificate that a node presents to clients, over TLS and QUIC.
 
 use std::fmt;
 use std::path::Path;
@@ -26,7 +26,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// A file cannot be read, or does not hold what it should; the error names it.
+    /// Fails if a file cannot be read or has no certificate or key; the error names the file.
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, CertificateError> {
         let read =
             |path: &Path| std::fs::read(path).map_err(|error| CertificateError::new(path.display(), error));
@@ -34,23 +34,23 @@ impl Certificate {
         Self::parse(&read(chain)?, chain.display(), &read(key)?, key.display())
     }
 
-    /// The same from PEM text.
+    /// Reads the chain and the key from PEM text.
     ///
     /// # Errors
     ///
-    /// The text does not hold what it should.
+    /// Fails if a text has no certificate or key.
     pub fn from_pem(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, CertificateError> {
         Self::parse(chain.as_ref(), "the chain", key.as_ref(), "the key")
     }
 
-    /// Makes a certificate for development, valid for these host names or addresses for 14 days from now: browsers accept no
-    /// longer ones by their hash alone ([`serverCertificateHashes`]).
+    /// Makes a certificate for development. It is valid for these host names or addresses, for 14 days from now: the longest
+    /// validity with which browsers accept a certificate by its hash ([`serverCertificateHashes`]).
     ///
     /// [`serverCertificateHashes`]: https://www.w3.org/TR/webtransport/#dom-webtransportoptions-servercertificatehashes
     ///
     /// # Errors
     ///
-    /// A name is none.
+    /// Fails if a name is neither a host name nor an address.
     pub fn self_signed(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, CertificateError> {
         let failed = |error: rcgen::Error| CertificateError::new("a certificate of our own", error);
         // Of the kinds of keys, browsers accept this one by its hash.
@@ -66,7 +66,7 @@ impl Certificate {
         Ok(Self { chain: vec![certificate.der().clone()], key: der })
     }
 
-    /// The SHA-256 hash of the server's own certificate: what a browser may be told to accept.
+    /// The SHA-256 hash of the server's own certificate, by which a browser can be told to accept it.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -85,7 +85,7 @@ impl Certificate {
         let certificates = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
         let chain = match certificates {
             Ok(chain) if !chain.is_empty() => chain,
-            Ok(_) => return Err(CertificateError::new(chain_name, "no certificate in it")),
+            Ok(_) => return Err(CertificateError::new(chain_name, "there is no certificate in it")),
             Err(error) => return Err(CertificateError::new(chain_name, error)),
         };
         let key =
@@ -106,7 +106,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// A certificate that is of no use.
+/// Why a certificate or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct CertificateError {
@@ -128,9 +128,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_pem_is_refused_with_its_place() {
+    fn text_that_is_not_pem_is_refused_and_the_error_names_the_file() {
         let error = Certificate::from_pem("nothing", "nothing").unwrap_err();
-        assert_eq!(error.to_string(), "the chain: no certificate in it");
+        assert_eq!(error.to_string(), "the chain: there is no certificate in it");
         let error = Certificate::from_pem_files("/no/such/file", "/no/such/key").unwrap_err();
         assert!(error.to_string().starts_with("/no/such/file: "));
     }

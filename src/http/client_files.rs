@@ -13,10 +13,10 @@ use super::compression::Coding;
 use super::config::ClientFiles;
 use super::reply;
 
-/// The version of the browser client that this node is tested with, and the CDN serves.
+/// The version of the browser client that this node is tested with, and that [`ClientFiles::Cdn`] redirects to.
 pub const CLIENT_VERSION: &str = "4.8.4";
 
-/// Answers a request for a file of the browser client; `None` if it is for something else.
+/// Answers a request for a file of the browser client; `None` for any other request.
 pub(crate) async fn serve(
     from: &ClientFiles,
     method: &Method,
@@ -34,7 +34,7 @@ pub(crate) async fn serve(
         ClientFiles::Folder(folder) => {
             let (folder, known) = (folder.clone(), headers.get(IF_NONE_MATCH).cloned());
             let coding = Coding::wanted(headers);
-            // Disks are slow, and so is compressing a whole file.
+            // Reading and compressing a file would block a thread of the runtime.
             let read = move || file(&folder, name, known.as_ref(), coding);
             tokio::task::spawn_blocking(read).await.ok().flatten()
         }
@@ -66,7 +66,7 @@ fn file(
     let read = |path| std::fs::read(path).ok();
     let content = read(folder.join(name)).or_else(|| read(folder.join("dist").join(name)))?;
     let (content, etag) = match coding {
-        // Other bytes of the same file: the tag is weak.
+        // The tag of other bytes of the same file has to be weak.
         Some(coding) => (coding.encode(content.into()), format!("W/{etag}")),
         None => (content.into(), etag),
     };

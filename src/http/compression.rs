@@ -14,8 +14,8 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// What the client wants most, if not the bytes as they are. Of two it wants alike, the one it names first, and the
-    /// one it names before a `*`.
+    /// The coding that the client prefers; `None` if it prefers the plain bytes. Of two codings with the same weight, a named
+    /// one comes before a `*`, and then the one that is named first.
     pub(super) fn wanted(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let accepted: Vec<(&str, f32)> =
@@ -77,7 +77,7 @@ impl Want {
     }
 }
 
-/// `gzip;q=0.5`; without a weight it is 1. Something else is no offer.
+/// Parses `gzip;q=0.5`. Without a weight it is 1. `None` for anything else.
 fn weighed(item: &str) -> Option<(&str, f32)> {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next()?;
@@ -87,7 +87,7 @@ fn weighed(item: &str) -> Option<(&str, f32)> {
     (key.trim().eq_ignore_ascii_case("q") && (0.0..=1.0).contains(&weight)).then_some((name, weight))
 }
 
-/// A body that is being compressed, step by step, so that a large one holds no thread for long.
+/// A body that is compressed step by step, so that a large one does not block a thread.
 #[derive(Debug)]
 pub(super) struct Compressing {
     compress: Compress,
@@ -105,12 +105,12 @@ impl Compressing {
         Self { compress, rest: bytes, ended: false }
     }
 
-    /// Whether there is no next part.
+    /// Whether the last part was returned.
     pub(super) const fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The next part, which may be empty; `None` behind the last.
+    /// The next part, which may be empty; `None` after the last one.
     pub(super) fn step(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
@@ -119,7 +119,7 @@ impl Compressing {
         self.ended = self.rest.is_empty();
         let flush = if self.ended { FlushCompress::Finish } else { FlushCompress::None };
         let mut out = Vec::new();
-        // Otherwise the client misses the end, and says so.
+        // If deflating failed, the body ends here, and the client reports that its end is missing.
         self.ended |= !deflate(&mut self.compress, &input, &mut out, flush);
         Some(out.into())
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wants_most_is_used() {
+    fn the_coding_that_the_client_prefers_is_used() {
         for (accept, coding) in [
             ("gzip, deflate, br", Some(Coding::Gzip)),
             ("deflate, gzip", Some(Coding::Deflate)),
@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_compressed_is_read_by_others(body: Vec<u8>, repeat in 1..2000_usize, gzip: bool) {
+        fn other_decoders_read_a_compressed_body(body: Vec<u8>, repeat in 1..2000_usize, gzip: bool) {
             let body = Bytes::from(body.repeat(repeat));
             let coding = if gzip { Coding::Gzip } else { Coding::Deflate };
             prop_assert_eq!(decoded(coding, &coding.encode(body.clone())), body);

@@ -1,6 +1,6 @@
 //! Cross-origin requests, as the `cors` module of Node answers them.
 //!
-//! CORS protects browsers' users from other pages; it refuses nobody. Only `allow_request` does.
+//! CORS protects the users of browsers from other pages. It refuses no request; only `allow_request` does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
 
-/// Which pages of other origins may talk to this node. Node: option `cors`.
+/// Which pages of other origins may read the answers of this node. Node: option `cors`.
+///
+/// CORS refuses no request, and browsers do not apply it to WebSockets. To refuse clients by origin, use
+/// [`AllowRequest`](super::AllowRequest).
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,41 +46,44 @@ enum Origin {
 }
 
 impl Cors {
-    /// Any page may, without credentials. Node: `origin: "*"`.
+    /// Allows any page, without credentials. Node: `origin: "*"`.
     pub fn any() -> Self {
         Self::new(Origin::Any)
     }
 
-    /// Any page may; its origin is named in the answer, so that credentials can be allowed. Node: `origin: true`.
+    /// Allows any page. The answer names its origin, so that [`credentials`](Self::credentials) can be allowed. Node:
+    /// `origin: true`.
     pub fn reflect() -> Self {
         Self::matching(|_| true)
     }
 
-    /// Pages of one origin may. Node: `origin: "https://…"`. An origin that no header can hold allows nobody.
+    /// Allows the pages of one origin. An origin that is not a valid header value allows no page. Node:
+    /// `origin: "https://…"`.
     pub fn origin(origin: &str) -> Self {
         HeaderValue::from_str(origin)
             .map_or_else(|_| Self::matching(|_| false), |value| Self::new(Origin::Exactly(value)))
     }
 
-    /// Pages of these origins may. Node: an array.
+    /// Allows the pages of these origins. Node: an array.
     pub fn origins<O: Into<String>>(origins: impl IntoIterator<Item = O>) -> Self {
         let origins: Vec<String> = origins.into_iter().map(Into::into).collect();
         Self::matching(move |origin| origins.iter().any(|allowed| allowed == origin))
     }
 
-    /// Pages whose origin `allows` may. Node: a regular expression or a function.
+    /// Allows the pages whose origin `allows` accepts. Node: a regular expression or a function.
     pub fn matching(allows: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self::new(Origin::Matching(Arc::new(allows)))
     }
 
-    /// Cookies and authorisation may be sent along.
+    /// Allows requests with cookies and authorization.
     #[must_use]
     pub fn credentials(mut self) -> Self {
         self.credentials = true;
         self
     }
 
-    /// The methods a preflight answers; default `GET,HEAD,PUT,PATCH,POST,DELETE`. Ignored if no header can hold it.
+    /// Sets the methods that the answer to a preflight allows. Default `GET,HEAD,PUT,PATCH,POST,DELETE`. A text that is not a
+    /// valid header value is ignored.
     #[must_use]
     pub fn methods(mut self, methods: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(methods) {
@@ -86,21 +92,22 @@ impl Cors {
         self
     }
 
-    /// The request headers a preflight allows; default: those it asks for.
+    /// Sets the request headers that the answer to a preflight allows. Default: those that the preflight asks for. A text
+    /// that is not a valid header value restores the default.
     #[must_use]
     pub fn allowed_headers(mut self, headers: &str) -> Self {
         self.allowed_headers = HeaderValue::from_str(headers).ok();
         self
     }
 
-    /// The response headers a page may read.
+    /// Sets the response headers that pages may read. A text that is not a valid header value allows none.
     #[must_use]
     pub fn exposed_headers(mut self, headers: &str) -> Self {
         self.exposed_headers = HeaderValue::from_str(headers).ok();
         self
     }
 
-    /// How long a browser may remember a preflight.
+    /// Sets how long a browser may cache the answer to a preflight.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
@@ -118,7 +125,7 @@ impl Cors {
         }
     }
 
-    /// The answer to every OPTIONS. Node adds `Content-Length: 0`, which a 204 must not have (RFC 9110, section 8.6) and
+    /// The answer to an OPTIONS request. Node adds `Content-Length: 0`, which a 204 must not have (RFC 9110, section 8.6) and
     /// hyper does not send.
     pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());

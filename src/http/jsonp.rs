@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// A script that hands `payload` to the client's callback number `j`, of which only the digits count.
+/// A script that calls the client's callback number `j` with `payload`. Only the digits of `j` count.
 pub(crate) fn script(j: &str, payload: &[u8]) -> Bytes {
     let digits: String = j.chars().filter(char::is_ascii_digit).collect();
     // Line terminators in JavaScript before ES2019, and so not allowed in its strings.
@@ -11,14 +11,14 @@ pub(crate) fn script(j: &str, payload: &[u8]) -> Bytes {
     format!("___eio[{digits}]({text});").into()
 }
 
-/// The payload in a form's field `d`; empty if there is none.
+/// The payload in the field `d` of a form; empty if the field is missing.
 pub(crate) fn payload(form: &[u8]) -> Bytes {
     let field = form_urlencoded::parse(form).find(|(name, _)| name == "d");
     field.map_or_else(Bytes::new, |(_, value)| unescape(&value).into())
 }
 
 /// Browsers change line breaks in forms, so clients write a line break as `\n`, and `\n` itself as `\\n`. A line break
-/// behind a backslash looks like the latter, and is read so, as in Node; JSON holds neither.
+/// behind a backslash looks like the latter and is read like it, as in Node. JSON contains neither.
 fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_client_escapes_is_what_it_meant(text in r"([\\n\n]|.){0,30}") {
+        fn an_escaped_payload_is_unescaped(text in r"([\\n\n]|.){0,30}") {
             prop_assume!(!text.contains("\\\n"));
             prop_assert_eq!(unescape(&escape(&text)), text);
         }

@@ -1,4 +1,4 @@
-//! TLS of a listener, with a certificate that can be renewed while it serves.
+//! TLS for clients, with a certificate that can be renewed without a restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::engine::stream_task::ByteStream;
 
 /// TLS 1.2 and 1.3 for clients, offering HTTP/2 and HTTP/1.1. Node: `https.createServer`.
 ///
-/// Cloning gives another handle of the same: [`renew`](Self::renew) one, and every listener that serves with it presents
-/// the new certificate from its next handshake on.
+/// A clone shares the certificate: after [`renew`](Self::renew) on one of them, every listener with a clone presents the
+/// new certificate from its next handshake on.
 ///
 /// ```no_run
 /// use socketmesh::http::{Certificate, Listener, Tls};
@@ -47,25 +47,25 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// The key is of no kind that can sign, or is not the certificate's.
+    /// Fails if the key cannot sign, or does not belong to the certificate.
     pub fn new(certificate: &Certificate) -> Result<Self, CertificateError> {
         let presented = Arc::new(Presented(RwLock::new(signing(certificate)?)));
         let config = configure(&presented, DEFAULT_VERSIONS, &[b"h2", b"http/1.1"])?;
         Ok(Self { presented, config: Arc::new(config) })
     }
 
-    /// Presents another certificate from the next handshake on. Connections that exist go on; a session of TLS that is
-    /// resumed is not shown a certificate again.
+    /// Presents another certificate from the next handshake on. Existing connections go on, and a resumed TLS session is not
+    /// shown a certificate again.
     ///
     /// # Errors
     ///
-    /// As [`Tls::new`]; the certificate so far stays.
+    /// Fails like [`Tls::new`]. Then the current certificate stays.
     pub fn renew(&self, certificate: &Certificate) -> Result<(), CertificateError> {
         *self.presented.0.write() = signing(certificate)?;
         Ok(())
     }
 
-    /// TLS 1.3 for HTTP/3, presenting the same.
+    /// TLS 1.3 for HTTP/3, with the same certificate.
     pub(crate) fn http3(&self) -> Result<ServerConfig, CertificateError> {
         configure(&self.presented, &[&TLS13], &[b"h3"])
     }
@@ -93,7 +93,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The certificate of the moment.
+/// The current certificate.
 struct Presented(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Presented {

@@ -13,7 +13,7 @@ use crate::engine::frame::Frame;
 use crate::engine::packet::{BINARY_MESSAGE, Packet};
 use crate::engine::protocol::Protocol;
 
-/// A payload is bytes only if there are any, and the client can receive them.
+/// Encodes as bytes only if there is a binary message and the client can receive bytes.
 pub(super) fn encode(frames: &[Frame], base64: bool) -> Payload {
     if !base64 && frames.iter().any(|frame| frame.binary().is_some()) {
         Payload { bytes: encode_binary(frames), binary: true }
@@ -90,7 +90,7 @@ impl Iterator for TextPackets {
                 }));
             };
             let next = (!tail.is_empty()).then(|| rest.slice_ref(tail));
-            // `0:` is no packet, and no error.
+            // `0:` is neither a packet nor an error.
             if packet.is_empty() {
                 self.rest = next;
                 continue;

@@ -9,7 +9,7 @@ use crate::engine::frame::Frame;
 use crate::engine::packet::Packet;
 use crate::engine::protocol::Protocol;
 
-/// One frame alone is not copied.
+/// Joins the packets with the record separator. A single packet is not copied.
 pub(super) fn encode(frames: &[Frame]) -> Bytes {
     let packet = |frame: &Frame| {
         let [_no_prefix, packet] = frame.polling(Protocol::V4);
@@ -46,7 +46,7 @@ impl Packets {
 }
 
 impl Packets {
-    /// A packet that is a small part of its body is copied: whoever keeps it would keep the whole body.
+    /// Copies a packet that is a small part of its body. A slice would keep the whole body in memory.
     fn piece(&self, packet: ByteString) -> ByteString {
         if 2 * packet.len() < self.whole { ByteString::from(&*packet) } else { packet }
     }

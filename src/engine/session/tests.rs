@@ -530,7 +530,7 @@ fn a_post_in_progress_does_not_survive_the_upgrade() {
 }
 
 #[test]
-fn anything_else_on_a_probing_socket_closes_only_the_probe() {
+fn any_other_packet_on_a_probing_websocket_closes_only_the_probe() {
     for frame in ["4early", "1", "2", "3probe", "6", "abc", "2probe"] {
         let mut bench = Bench::probed();
         assert_eq!(bench.frame(WS, frame), [ordered(WS, StreamOrder::Close)], "{frame}");
@@ -722,7 +722,7 @@ fn another_packet_refreshes_the_timeout_once_per_ping() {
 }
 
 #[test]
-fn the_refresh_is_there_again_for_the_next_ping() {
+fn every_ping_allows_one_refresh() {
     let mut bench = Bench::websocket();
     for _ in 0..3 {
         assert_eq!(bench.wait(25_000), [ping()]);

@@ -181,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_part_of_a_header_is_never_judged_otherwise_than_the_whole(
+        fn a_partial_header_is_judged_like_the_whole_one(
             bytes in vec(any::<u8>(), MAX_HEADER), deflate: bool,
         ) {
             let whole = ClientHeader::parse(&bytes, deflate);

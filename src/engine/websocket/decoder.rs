@@ -53,9 +53,9 @@ pub(crate) enum Incoming {
 
 /// The complete messages in what was read; ends after the first violation or close.
 ///
-/// It has to be taken to its end, else the bytes behind the last message taken are lost.
+/// Iterate to the end, or the bytes behind the last message are lost.
 #[derive(Debug)]
-#[must_use = "bytes that are not taken are lost"]
+#[must_use = "messages that are not read are lost"]
 pub(crate) struct Messages<'a> {
     decoder: &'a mut Decoder,
     bytes: &'a mut [u8],
@@ -78,7 +78,7 @@ impl Decoder {
         }
     }
 
-    /// The same, of a client with whom `permessage-deflate` was negotiated, or was not.
+    /// Sets whether `permessage-deflate` was negotiated with the client.
     pub(crate) fn with_deflate(self, deflate: bool) -> Self {
         Self { deflate, ..self }
     }
@@ -133,7 +133,7 @@ impl Decoder {
         }
     }
 
-    /// Is the frame allowed where it stands, and within the limit?
+    /// Checks that the frame is allowed at this place, and within the limit.
     fn admit(&mut self, header: &ClientHeader) -> Result<Frame, Violation> {
         let opcode = match (header.opcode, self.unfinished) {
             (Some(opcode), _) if opcode.is_control() => opcode,
@@ -153,7 +153,7 @@ impl Decoder {
         Ok(Frame { last: header.last, opcode, mask: header.mask, remaining })
     }
 
-    /// Keeps a part of a frame's payload, and returns the frame as it is after it.
+    /// Keeps a part of a frame's payload, and returns what is left of the frame.
     fn append(&mut self, mut frame: Frame, payload: &[u8]) -> Result<Frame, Violation> {
         frame.remaining -= payload.len();
         frame.mask.rotate_left(payload.len() % 4);
@@ -174,7 +174,7 @@ impl Decoder {
         Ok(frame)
     }
 
-    /// The payload of a frame is here: is that a message?
+    /// The payload of a frame is complete. Returns the message if that is complete as well.
     fn finish(&mut self, frame: &Frame) -> Result<Option<Incoming>, Violation> {
         if frame.opcode.is_control() {
             return Incoming::new(frame.opcode, mem::take(&mut self.control)).map(Some);
@@ -501,7 +501,7 @@ mod tests {
         }
 
         #[test]
-        fn unmasking_is_the_plain_rule(bytes in vec(any::<u8>(), 0..100), mask: [u8; 4]) {
+        fn fast_unmasking_equals_the_plain_rule(bytes in vec(any::<u8>(), 0..100), mask: [u8; 4]) {
             let plain: Vec<u8> = bytes.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
             let mut fast = bytes;
             unmask(&mut fast, mask);

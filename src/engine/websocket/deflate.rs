@@ -14,7 +14,7 @@ use super::{Opcode, Violation, deflated_header};
 
 /// The deflated frame of one message, made at the first client that wants it and shared by all.
 ///
-/// It is made in steps, so that a large message holds no thread for long: whoever needs it makes the next step.
+/// It is made in steps, so that a large message does not block a thread. Each task that needs it makes the next step.
 #[derive(Debug, Default)]
 pub(crate) struct Deflated(Mutex<Progress>);
 
@@ -28,9 +28,10 @@ enum Progress {
 }
 
 impl Deflated {
-    /// Goes on deflating a message of two parts, always the same. Returns whether it is done.
+    /// Makes the next step of deflating a message of two parts, which must be the same at each call. Returns whether it is
+    /// done.
     pub(crate) fn advance(&self, opcode: Opcode, message: [&[u8]; 2]) -> bool {
-        // Whoever finds another thread at work comes again.
+        // If another thread makes a step, the caller tries again later.
         let Some(mut progress) = self.0.try_lock() else { return false };
         // Should the compressor panic, it does so for one receiver: the others get the plain frame.
         let mut deflating = match mem::replace(&mut *progress, Progress::Done(None)) {
@@ -71,10 +72,10 @@ struct Deflating {
 
 /// How far a [`Deflating`] came.
 enum Step {
-    /// More is to be taken.
+    /// There is more to deflate.
     Taken,
     Done,
-    /// The message becomes hardly shorter.
+    /// Deflating would hardly shorten the message.
     Futile,
 }
 
@@ -128,7 +129,7 @@ fn frame(opcode: Opcode, mut deflated: Vec<u8>, message: [&[u8]; 2]) -> Option<[
     (length < plain).then(|| [header, deflated.into()])
 }
 
-/// Takes all of `input`; whether that worked, which without a preset dictionary it always does.
+/// Deflates all of `input`. Returns whether that worked; without a preset dictionary it always does.
 pub(crate) fn deflate(
     compress: &mut Compress,
     mut input: &[u8],

@@ -2,7 +2,7 @@
 
 use hyper::header::{HeaderMap, SEC_WEBSOCKET_EXTENSIONS};
 
-/// The value of `Sec-WebSocket-Extensions` that accepts the client's first acceptable offer; `None` if there is none.
+/// The value of `Sec-WebSocket-Extensions` that accepts the client's first acceptable offer; `None` if no offer is acceptable.
 ///
 /// Neither side keeps context: a message is deflated once for all clients, and a client costs no window while it is
 /// idle. A window smaller than the usual one would need frames of its own, so an offer that wants that is declined. What

@@ -155,7 +155,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn what_tungstenite_writes_is_read(messages in vec(fragmented(), 0..6)) {
+    fn frames_written_by_tungstenite_are_read(messages in vec(fragmented(), 0..6)) {
         let mut client = WebSocket::from_raw_socket(Cursor::new(Vec::new()), Role::Client, None);
         for (message, sizes) in &messages {
             for frame in fragments(message, sizes) {
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn what_we_write_is_read_by_tungstenite(
+    fn tungstenite_reads_the_frames_that_we_write(
         text in ".{0,90}",
         binary in vec(any::<u8>(), 0..LIMIT),
         ping in vec(any::<u8>(), 0..=125),
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn of_any_bytes_ours_reads_no_more_than_tungstenite(bytes in vec(any::<u8>(), 0..80)) {
+    fn any_bytes_are_read_no_further_than_by_tungstenite(bytes in vec(any::<u8>(), 0..80)) {
         stricter_or_equal(bytes)?;
     }
 }

@@ -29,7 +29,7 @@ fn the_server_never_pings() {
 }
 
 #[test]
-fn any_packet_gives_the_client_interval_and_timeout_once_more() {
+fn any_packet_restarts_the_interval_and_timeout() {
     let mut bench = Bench::polling_v3();
     for (conn, body) in [(ConnId(31), "1:2"), (ConnId(32), "2:4x"), (ConnId(33), "1:6"), (ConnId(34), "1:2")]
     {
@@ -46,7 +46,7 @@ fn a_pong_of_the_client_closes_the_session() {
 }
 
 #[test]
-fn what_version_4_writes_is_no_payload() {
+fn a_payload_of_version_4_is_invalid_in_version_3() {
     for body in ["4a", "4a\x1e4b", "2", "abc", ""] {
         let mut bench = Bench::polling_v3();
         assert_eq!(bench.post(POST, body), [posted(POST, PostReply::Refused), closed(ParseError)], "{body}");

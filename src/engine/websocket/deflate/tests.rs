@@ -157,7 +157,7 @@ fn plain_and_deflated_messages_and_control_frames_take_turns() {
 }
 
 #[test]
-fn context_of_the_message_before_is_not_there() {
+fn a_message_has_no_context_of_the_one_before() {
     // The second message refers to the first: a client that was told not to.
     let mut compress = Compress::new(Compression::new(6), false);
     let mut frames = Vec::new();
@@ -172,7 +172,7 @@ fn context_of_the_message_before_is_not_there() {
 }
 
 #[test]
-fn what_does_not_inflate_is_refused() {
+fn a_message_that_does_not_inflate_is_refused() {
     for payload in [&b"\xff\xff\xff"[..], b"\x00\x05\x00\x00\x00Hello", b"\xf3\x48\xcd\xc9\xc9\x07\x00\x01"] {
         assert_eq!(read_in([&client_frame(0xc2, payload)[..]]), (vec![], Some(Violation::Corrupt)));
     }
@@ -223,7 +223,7 @@ fn some_frame() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn what_is_deflated_reads_back(part in "[a-f]{0,300}", times in 1..300_usize) {
+    fn a_deflated_message_inflates_to_itself(part in "[a-f]{0,300}", times in 1..300_usize) {
         let text = part.repeat(times);
         let (frame, _) = deflated(Opcode::Text, [b"4", text.as_bytes()]);
         if let Some(frame) = frame {
@@ -233,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn what_any_client_deflates_is_read(
+    fn messages_deflated_by_any_client_are_read(
         message in vec(any::<u8>(), 0..2000), level in 2..10_u32, window in 9..16_u8, fragment in 1..500_usize,
     ) {
         let deflated = sent(&message, level, window);
