@@ -175,7 +175,11 @@ fn every_flag_and_variable_is_in_the_reference_and_the_reference_invents_none() 
 /// Flags of a row or of a line of help, and variables of the server; what clap itself adds is not counted.
 fn flags_and_variables(line: &str) -> impl Iterator<Item = &str> {
     let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-    let is_one = |word: &&str| word.starts_with("--") && word.len() > 2 || word.starts_with("SOCKETMESH_");
+    let is_one = |word: &&str| {
+        let flag =
+            word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+        flag || word.starts_with("SOCKETMESH_")
+    };
     words.filter(is_one).filter(|word| !["--help", "--version"].contains(word))
 }
 
