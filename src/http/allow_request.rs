@@ -10,7 +10,7 @@ use crate::engine::Handshake;
 /// Decides whether a client may open a session. A refusal is answered with HTTP 403 (400 for a WebSocket) and its message,
 /// a panic with 500. Node: option `allowRequest`.
 ///
-/// See [`Config`] for an example.
+/// See [`Config`](super::Config) for an example.
 #[derive(Clone)]
 pub struct AllowRequest(Arc<Decide>);
 
