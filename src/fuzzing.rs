@@ -105,18 +105,18 @@ pub fn socket_packet(data: &[u8]) {
         Some((0, attachment)) => engine::Message::Binary(Bytes::copy_from_slice(attachment)),
         _ => engine::Message::Text(ByteString::from(String::from_utf8_lossy(line).into_owned())),
     });
-    socket::decode_packets(socket::Parser::Json, messages);
+    socket::fuzz_packets(socket::Parser::Json, messages);
 }
 
 /// A Socket.IO packet as MessagePack.
 pub fn msgpack_packet(data: &[u8]) {
     let message = engine::Message::Binary(Bytes::copy_from_slice(data));
-    socket::decode_packets(socket::Parser::MessagePack, std::iter::once(message));
+    socket::fuzz_packets(socket::Parser::MessagePack, std::iter::once(message));
 }
 
 /// The arguments of an event, decoded as values with attachments.
 pub fn event_arguments(data: &[u8]) {
-    socket::decode_arguments(&ByteString::from(String::from_utf8_lossy(data).into_owned()));
+    socket::fuzz_arguments(&ByteString::from(String::from_utf8_lossy(data).into_owned()));
 }
 
 /// Frames of a link between nodes.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Serialize, Serializer};
 
 use crate::random::{self, RandomError};
 
@@ -85,14 +86,21 @@ macro_rules! id {
                 let [a, b, c, d, e, ..] = self.0;
                 Key::from_bytes([a, b, c, d, e])
             }
+
+            /// How many characters the text of an id has.
+            pub(crate) const TEXT_LENGTH: usize = 20;
+
+            /// Writes the text into a buffer, without an allocation.
+            pub(crate) fn encode<'a>(&self, text: &'a mut [u8; Self::TEXT_LENGTH]) -> &'a str {
+                // 15 bytes are exactly 20 characters of ASCII, so this cannot fail.
+                let length = URL_SAFE_NO_PAD.encode_slice(self.0, text).unwrap_or_default();
+                std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default()
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; 20];
-                // 15 bytes are exactly 20 characters, so this cannot fail.
-                let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).unwrap_or_default();
-                f.write_str(std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default())
+                f.write_str(self.encode(&mut [0; Self::TEXT_LENGTH]))
             }
         }
 
@@ -107,7 +115,7 @@ macro_rules! id {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let mut bytes = [0; 15];
-                if text.len() != 20 {
+                if text.len() != Self::TEXT_LENGTH {
                     return Err(InvalidId);
                 }
                 match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
@@ -128,6 +136,12 @@ id! {
     /// The Socket.IO socket id: the public name of one client in one namespace, and the name of the room that only this
     /// socket is in.
     SocketId
+}
+
+impl Serialize for SocketId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.encode(&mut [0; Self::TEXT_LENGTH]))
+    }
 }
 
 /// The name of a node, unique in its cluster and stable over restarts: 1 to 63 of `a-z`, `0-9`, `-`.
@@ -219,6 +233,12 @@ mod tests {
             prop_assert_eq!(id.key(), Key::from_hash(hash));
             prop_assert_eq!(id.to_string().len(), 20);
             prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn a_socket_id_is_serialized_as_its_text(random: [u8; 10]) {
+            let id = SocketId::new(Key::from_hash(0), random);
+            prop_assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
         }
 
         #[test]

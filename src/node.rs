@@ -22,7 +22,7 @@ use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::Inbound;
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Described, Namespace, NamespaceRef, SocketIo};
+use crate::socket::{self, Description, Namespace, NamespaceRef, SocketIo};
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -166,9 +166,8 @@ impl<A: Application> Node<A> {
 /// What the test kit does to a node.
 #[cfg(any(test, feature = "testing"))]
 impl Node {
-    /// Ends as if the process had been killed: nobody is told, and no handler hears of it.
+    /// Ends the sessions and the mesh as if the process had been killed: nobody is told.
     pub(crate) async fn kill(&self) {
-        self.0.app.namespaces().kill();
         self.0.engine.abort();
         if let Some(cluster) = &self.0.cluster {
             cluster.kill().await;
@@ -208,11 +207,13 @@ impl<A: Application> fmt::Debug for Node<A> {
 #[derive(Default)]
 #[must_use = "a builder is nothing until it is started"]
 pub struct NodeBuilder {
-    namespaces: Vec<Described>,
+    namespaces: Vec<Description>,
     engine: engine::Config,
     socket: socket::Config,
     http: http::Config,
     cluster: Option<Cluster>,
+    /// Ends all handlers where they wait, as the end of the process does. The test kit cancels it.
+    pub(crate) handlers_killed: CancellationToken,
 }
 
 impl NodeBuilder {
@@ -256,15 +257,15 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, StartError> {
         let namespaces = std::mem::take(&mut self.namespaces);
         check(&namespaces)?;
-        let config = self.socket.clone();
+        let (config, handlers_killed) = (self.socket.clone(), self.handlers_killed.clone());
         let make = |id: &NodeId, cluster: Option<&Arc<Mesh>>| {
             let peers: Arc<dyn Peers> = match cluster {
                 Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
                 None => Arc::new(NoPeers),
             };
-            SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
+            SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster), handlers_killed)
         };
-        let settle: Settle<SocketIo> = |app| Box::pin(async move { app.settled().await });
+        let settle: Settle<SocketIo> = |app| Box::pin(async move { app.handlers_ended().await });
         self.compose(make, SocketIo::handle, settle).await
     }
 
@@ -368,7 +369,7 @@ fn mint(cluster: Option<&Arc<Mesh>>) -> Box<dyn Fn() -> Key + Send + Sync> {
     }
 }
 
-fn check(namespaces: &[Described]) -> Result<(), StartError> {
+fn check(namespaces: &[Description]) -> Result<(), StartError> {
     let mut seen = std::collections::HashSet::new();
     for namespace in namespaces {
         let fault = namespace.faults.first().cloned();

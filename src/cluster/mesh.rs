@@ -29,7 +29,7 @@ use crate::cluster::shared::{Counters, Route, Shared};
 use crate::cluster::stream::BiStream;
 use crate::cluster::view::{NodeState, View};
 use crate::cluster::wire::{encode_broadcast, encode_command, encode_request, pb};
-use crate::id::{Incarnation, Key, NodeId, SocketId};
+use crate::id::{Incarnation, Key, NodeId};
 use crate::random;
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Request, Requester, Response, Responses, Room, Selection,
@@ -265,9 +265,11 @@ impl Mesh {
     /// What a peer must want, or own, to get a broadcast for these rooms.
     fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
         let view = self.shared.view.borrow();
-        let owner = |room: &Room| view.ring.holder(room.parse::<SocketId>().ok()?.key()).cloned();
-        let hashes = rooms.iter().map(|room| room_hash(namespace, room)).collect();
-        (hashes, rooms.iter().filter_map(owner).collect())
+        let owner = |room: &Room| match room {
+            Room::Named(_) => None,
+            Room::Own(id) => view.ring.holder(id.key()).cloned(),
+        };
+        (hashes(namespace, rooms), rooms.iter().filter_map(owner).collect())
     }
 
     /// Who may have a socket of that selection.
@@ -327,9 +329,7 @@ impl Peers for Mesh {
             Err(error) => return self.shared.refuse(&error),
         };
         let joined: Vec<u64> = match &command.kind {
-            CommandKind::Join(rooms) => {
-                rooms.iter().map(|room| room_hash(&command.namespace, room)).collect()
-            }
+            CommandKind::Join(rooms) => hashes(&command.namespace, rooms),
             CommandKind::Leave(_)
             | CommandKind::Disconnect { .. }
             | CommandKind::Update(_)
@@ -370,8 +370,9 @@ impl Peers for Mesh {
         })
     }
 
-    fn interest(&self, namespace: &str, room: &str, present: bool) {
-        self.shared.interest.lock().set(room_hash(namespace, room), present);
+    fn interest(&self, namespace: &str, room: &Room, present: bool) {
+        let hash = room.with_name(|name| room_hash(namespace, name));
+        self.shared.interest.lock().set(hash, present);
         self.shared.roster().iter().for_each(|peer| peer.wake());
     }
 
@@ -424,6 +425,11 @@ impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What interest in these rooms is told by.
+fn hashes(namespace: &str, rooms: &[Room]) -> Vec<u64> {
+    rooms.iter().map(|room| room.with_name(|name| room_hash(namespace, name))).collect()
 }
 
 fn has(view: &View, id: &NodeId, incarnation: Incarnation) -> bool {

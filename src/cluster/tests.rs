@@ -16,7 +16,7 @@ use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, Se
 use crate::id::{NodeId, SocketId};
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Flags, Inbound, Request, RequestKind, Response, ResponsePart, Responses,
-    Selection,
+    Room, Selection,
 };
 use crate::socket::peers::Peers as _;
 
@@ -79,7 +79,7 @@ impl Node {
     }
 
     async fn joins(&self, room: &str) {
-        self.mesh.interest("/", room, true);
+        self.mesh.interest("/", &room.into(), true);
         let missing = self.mesh.confirmed(self.mesh.version()).await;
         assert!(missing.is_empty(), "{missing:?} did not confirm");
     }
@@ -100,7 +100,7 @@ async fn shout(mut stream: BiStream) {
 }
 
 fn broadcast(rooms: &[&str], text: &str) -> Broadcast {
-    let rooms = rooms.iter().map(|room| Arc::from(*room)).collect();
+    let rooms = rooms.iter().map(Room::from).collect();
     Broadcast {
         namespace: "/".into(),
         selection: Selection { rooms, except: Vec::new() },
@@ -219,7 +219,7 @@ async fn what_is_emitted_after_a_join_was_confirmed_always_arrives() {
         let emitter = if round % 2 == 0 { &a } else { &c };
         emitter.emits(&[&room], &room);
         assert_eq!(b.receives().await, room);
-        b.mesh.interest("/", &room, false);
+        b.mesh.interest("/", &room.as_str().into(), false);
     }
 }
 
@@ -234,7 +234,7 @@ async fn an_awaited_join_says_who_did_not_confirm_it() {
         view.members.iter().all(|node| node.id == b.id() || node.link == LinkState::Down)
     })
     .await;
-    b.mesh.interest("/", "red", true);
+    b.mesh.interest("/", &"red".into(), true);
     assert_eq!(b.mesh.confirmed(b.mesh.version()).await, [a.id(), c.id()]);
     assert_eq!(b.mesh.counters().unconfirmed.get(), 1);
 }
@@ -570,7 +570,7 @@ async fn a_broadcast_behind_a_join_by_command_follows_it() {
     b.joins("red").await;
     for round in 0..200 {
         let (room, selection) = (format!("room-{round}"), broadcast(&["red"], "").selection);
-        let kind = CommandKind::Join(vec![Arc::from(room.as_str())]);
+        let kind = CommandKind::Join(vec![room.as_str().into()]);
         a.mesh.command(&Command { namespace: "/".into(), selection, kind: kind.clone() });
         a.emits(&[&room], &room);
         assert!(matches!(b.receives_something().await, Inbound::Command(command) if command.kind == kind));
@@ -583,9 +583,9 @@ async fn responses_wait_for_room_on_the_link() {
     let [a, mut b] = cluster::<2>().await;
     let requesting = requests(&a, &[]);
     let Inbound::Request(requester, _) = b.receives_something().await else { panic!("a request") };
-    let name: Arc<str> = "x".repeat(200 << 10).into();
+    let room: Room = "x".repeat(200 << 10).into();
     for _ in 0..200 {
-        let part = ResponsePart::Rooms(vec![Arc::clone(&name)]);
+        let part = ResponsePart::Rooms(vec![room.clone()]);
         timeout(DEADLINE, b.mesh.respond(&requester, Response::more(part))).await.unwrap();
     }
     b.mesh.respond(&requester, Response::done(None)).await;

@@ -2,8 +2,6 @@
 
 mod exchange;
 
-use std::sync::Arc;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use prost::Message as _;
@@ -166,7 +164,7 @@ fn names(rooms: &[Room]) -> Vec<String> {
 }
 
 fn rooms(names: Vec<String>) -> Vec<Room> {
-    names.into_iter().map(Arc::from).collect()
+    names.into_iter().map(Room::from).collect()
 }
 
 fn selection(to: Vec<String>, except: Vec<String>) -> Selection {

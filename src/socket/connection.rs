@@ -1,84 +1,97 @@
-//! One client's namespaces: connects, demultiplexes and disconnects its sockets. Lives in the session's actor.
+//! One client: connects, demultiplexes and disconnects its sockets. It runs in the actor of the session.
 //!
-//! Order of a CONNECT (protocol v5): the packet is decoded, the namespace's `auth` decides in a task of its own, the
-//! CONNECT reply is written, the namespace learns of the socket, its handlers run. Events that arrive while `auth`
-//! decides wait for their handlers. Clients of Engine.IO 3 (protocol v4) are in the main namespace without asking.
+//! A CONNECT is handled in this order (protocol v5): the packet is decoded; the namespace's `admit` and `auth` decide in
+//! a task of their own; the CONNECT reply is written; the namespace gets the socket; its handlers run. Events that arrive
+//! while `auth` decides wait for their handlers. Clients of Engine.IO 3 (protocol v4) are in the main namespace without
+//! asking for it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::backlog::Backlog;
-use super::behaviour::{Admission, Data};
-use super::error::{DisconnectReason, PacketError, Refusal};
-use super::handshake::Handshake;
+use super::config::Config;
+use super::hub::{
+    Admission, Backlog, ClientSession, ConnectionCommand, Data, DisconnectReason, Handshake, LocalNamespace,
+    Member, NamespaceRegistry, Refusal, SocketDecision,
+};
 use super::messages::Flags;
-use super::packet::{self, Decoder, Packet};
-use super::raw::{RawSocket, caught};
-use super::state::NamespaceState;
-use super::{Config, SocketIo};
-use crate::engine::{self, CloseReason, Message, Protocol, SessionRef};
-use crate::id::SocketId;
+use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
+use crate::catch_panic;
+use crate::engine::{self, CloseReason, Message, Protocol};
+use crate::id::{Key, SocketId};
+use crate::random::{self, RandomError};
 
-/// The session of a Socket.IO client.
-pub(crate) type Session = SessionRef<Command>;
-
-/// What the rest of Socket.IO tells a [`Connection`].
-///
-/// Only this layer makes one.
-#[derive(Debug)]
-pub struct Command(pub(super) Order);
-
-#[derive(Debug)]
-pub(super) enum Order {
-    /// A namespace decided on a CONNECT.
-    Admitted { socket: SocketId, outcome: Result<Data, Refusal> },
-    /// The server disconnected a socket; with `close`, it wants to be rid of the whole session.
-    Left { socket: SocketId, close: bool },
+/// What the connections of a node share.
+pub(crate) struct Clients {
+    pub(crate) registry: NamespaceRegistry,
+    pub(crate) config: Config,
+    /// Gives the ring key of each new socket: one that this node owns.
+    pub(crate) mint: Box<dyn Fn() -> Key + Send + Sync>,
 }
 
-/// The sockets of one session: Socket.IO's part of it.
+impl Clients {
+    fn new_socket_id(&self) -> Result<SocketId, RandomError> {
+        Ok(SocketId::new((self.mint)(), random::bytes()?))
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+/// The sockets of one session.
 ///
-/// It is run by the engine; applications see [`Socket`](super::Socket)s.
+/// It is run by the engine. Applications see [`Socket`](super::Socket)s.
 #[derive(Debug)]
 pub struct Connection {
-    session: Session,
-    app: Arc<SocketIo>,
-    decoder: Decoder,
+    session: ClientSession,
+    clients: Arc<Clients>,
+    decoder: PacketDecoder,
     /// What waits for the handlers of all of its sockets.
     backlog: Arc<Backlog>,
-    /// One entry for each namespace the client is in, is about to enter, or was put out of.
-    sockets: Vec<(ByteString, Presence)>,
-    /// Until when the client must have joined its first namespace.
-    join_by: Option<Instant>,
-    /// Until when the attachments of the packet under way must have come.
+    /// One entry for each namespace that the client is in or wants to enter. `None` stands for a socket that the server
+    /// kicked: what the client sent before it knew is ignored.
+    sockets: Vec<(ByteString, Option<Arc<Member>>)>,
+    phase: ConnectionPhase,
+    /// When the attachments of the pending packet must have come.
     attachments_by: Option<Instant>,
-    closing: bool,
 }
 
-#[derive(Debug)]
-enum Presence {
-    Connecting(Arc<RawSocket>, Deciding),
-    Connected(Arc<RawSocket>),
-    /// The server disconnected it. What the client sent before it knew is ignored, not held against it.
-    Left,
+/// What the session of a client is there for.
+#[derive(Debug, Clone, Copy)]
+enum ConnectionPhase {
+    /// The client has not been in any namespace, and must have entered one by then.
+    Joining { by: Option<Instant> },
+    /// The client has been in a namespace.
+    Joined,
+    /// The server closes the session. What the client still sends is ignored.
+    Closing,
+}
+
+/// What a packet finds in its namespace.
+enum Presence<'a> {
+    Connecting(&'a Arc<Member>),
+    Connected(&'a Arc<Member>),
+    /// The server disconnected the socket.
+    Kicked,
 }
 
 impl Connection {
-    pub(crate) fn new(session: Session, app: Arc<SocketIo>, now: Instant) -> Self {
-        let decoder = Decoder::new(app.config().parser, app.config().limits());
-        let join_by = now.checked_add(app.config().connect_timeout);
+    pub(crate) fn new(session: ClientSession, clients: Arc<Clients>, now: Instant) -> Self {
+        let Config { parser, max_attachments, max_pending_bytes, connect_timeout, .. } = clients.config;
         let mut connection = Self {
             session,
-            app,
-            decoder,
+            clients,
+            decoder: PacketDecoder::new(parser, PacketLimits { max_attachments, max_pending_bytes }),
             backlog: Arc::default(),
             sockets: Vec::new(),
-            join_by,
+            phase: ConnectionPhase::Joining { by: now.checked_add(connect_timeout) },
             attachments_by: None,
-            closing: false,
         };
         if connection.protocol() == Protocol::V3 {
             connection.enter_main();
@@ -90,66 +103,65 @@ impl Connection {
         self.session.handshake().protocol()
     }
 
-    /// A refusal of the main namespace would reach every namespace of such a client: without one, it is told nothing.
+    /// Lets a client of Engine.IO 3 into the main namespace if this node serves it. A refusal would reach every namespace
+    /// of such a client, so it is not told of one that there is not.
     fn enter_main(&mut self) {
         let main = ByteString::from_static("/");
-        if self.app.namespaces().serves(&main) {
+        if self.clients.registry.serves(&main) {
             self.ask(main, None);
         }
     }
 
-    fn message(&mut self, message: Message) -> Result<(), Violation> {
+    fn message(&mut self, message: Message) -> Result<(), ProtocolViolation> {
         let packet = match message {
             Message::Text(text) => self.decoder.text(&text)?,
             Message::Binary(data) => self.decoder.binary(data)?,
         };
         self.attachments_by = match self.attachments_by {
             _ if !self.decoder.is_pending() => None,
-            None => Some(Instant::now() + self.app.config().attachment_timeout),
+            None => Some(Instant::now() + self.clients.config.attachment_timeout),
             running => running,
         };
         packet.map_or(Ok(()), |packet| self.packet(packet))
     }
 
-    fn packet(&mut self, mut packet: Packet) -> Result<(), Violation> {
+    fn packet(&mut self, mut packet: Packet) -> Result<(), ProtocolViolation> {
         if self.protocol() == Protocol::V3 {
             packet.split_query();
         }
         match packet {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
-            Packet::Event { ns, event } => match self.presence(&ns)? {
-                Presence::Connecting(socket, _) | Presence::Connected(socket) => {
-                    socket.receive(event);
-                    Ok(())
+            Packet::Event { ns, event } => {
+                if let Presence::Connecting(member) | Presence::Connected(member) = self.presence(&ns)? {
+                    member.receive(event);
                 }
-                Presence::Left => Ok(()),
-            },
+                Ok(())
+            }
             Packet::Ack { ns, id, args } => {
-                if let Presence::Connected(socket) = self.presence(&ns)? {
-                    socket.receive_ack(id, args);
+                if let Presence::Connected(member) = self.presence(&ns)? {
+                    member.receive_ack(id, args);
                 }
                 Ok(())
             }
             Packet::Disconnect { ns } => {
-                let index = self.index(&ns).ok_or(Violation::State)?;
-                let (_, presence) = self.sockets.swap_remove(index);
-                if let Presence::Connected(socket) = presence {
-                    socket.disconnect(DisconnectReason::ClientNamespaceDisconnect);
+                let index = self.index(&ns).ok_or(ProtocolViolation::State)?;
+                // One that is still connecting is dropped, which ends the decision.
+                if let (_, Some(member)) = self.sockets.swap_remove(index) {
+                    member.disconnect(DisconnectReason::ClientNamespaceDisconnect);
                 }
                 Ok(())
             }
-            Packet::ConnectError { .. } => Err(Violation::State),
+            Packet::ConnectError { .. } => Err(ProtocolViolation::State),
             Packet::Nothing { ns } => self.presence(&ns).map(drop),
         }
     }
 
-    fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), Violation> {
-        match self.index(&ns) {
-            Some(index) if self.sockets.get(index).is_some_and(|(_, presence)| presence.has_left()) => {
-                self.sockets.swap_remove(index);
+    fn connect(&mut self, ns: ByteString, auth: Option<ByteString>) -> Result<(), ProtocolViolation> {
+        if let Some(index) = self.index(&ns) {
+            match self.presence(&ns)? {
+                Presence::Kicked => drop(self.sockets.swap_remove(index)),
+                Presence::Connecting(_) | Presence::Connected(_) => return Err(ProtocolViolation::State),
             }
-            Some(_) => return Err(Violation::State),
-            None => {}
         }
         self.ask(ns, auth);
         Ok(())
@@ -159,119 +171,121 @@ impl Connection {
         if !self.has_room() {
             return self.refuse(&ns, &Refusal::new("too many namespaces"));
         }
-        let Some(namespace) = self.app.namespaces().enter(&ns) else {
+        let Some(namespace) = self.clients.registry.enter(&ns) else {
             return self.refuse(&ns, &Refusal::new("Invalid namespace"));
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
         let path = Arc::clone(&namespace.path);
         let handshake = Handshake::new(path, Arc::clone(self.session.handshake()), auth);
-        match self.app.mint() {
-            Ok(id) => self.admit(ns, id, namespace, handshake),
+        match self.clients.new_socket_id() {
+            Ok(id) => self.decide(ns, id, namespace, handshake),
             Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
         }
     }
 
-    /// Whether the client may enter one more namespace. Of those that the server disconnected, one is forgotten for it.
+    /// Whether the client may enter one more namespace. An entry of a kicked socket gives way to it.
     fn has_room(&mut self) -> bool {
-        if self.sockets.len() < self.app.config().max_namespaces {
+        if self.sockets.len() < self.clients.config.max_namespaces {
             return true;
         }
-        let left = self.sockets.iter().position(|(_, presence)| presence.has_left());
-        left.map(|index| self.sockets.swap_remove(index)).is_some()
+        let kicked = self.sockets.iter().position(|(_, member)| presence(member).is_kicked());
+        kicked.map(|index| self.sockets.swap_remove(index)).is_some()
     }
 
-    fn admit(&mut self, ns: ByteString, id: SocketId, namespace: Arc<NamespaceState>, handshake: Handshake) {
-        let admission = namespace.admit(handshake.clone());
+    fn decide(&mut self, ns: ByteString, id: SocketId, namespace: Arc<LocalNamespace>, handshake: Handshake) {
+        let admission = self.clients.registry.admit(&namespace, handshake.clone());
         let (session, backlog) = (self.session.clone(), Arc::clone(&self.backlog));
-        let socket = RawSocket::new(id, namespace, session, backlog, handshake);
+        let member = Member::new(id, namespace, session, backlog, handshake);
+        self.insert(ns, Arc::clone(&member));
         match admission {
-            Admission::Open(data) => {
-                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
-                self.join_by = None;
-                socket.admit(data);
-            }
+            Admission::Open(data) => self.admit(&member, data),
             Admission::Deciding(decision) => {
                 let session = self.session.clone();
-                let deciding = tokio::spawn(async move {
-                    // A panic in the user's `auth` must not leave the client waiting.
-                    let outcome =
-                        caught(decision).await.unwrap_or_else(|| Err(Refusal::new("internal error")));
-                    session.command(Command(Order::Admitted { socket: id, outcome }));
+                let task = tokio::spawn(async move {
+                    // A panic in the application's `auth` must not leave the client waiting.
+                    let outcome = catch_panic::future(decision)
+                        .await
+                        .unwrap_or_else(|| Err(Refusal::new("internal error")));
+                    session.command(ConnectionCommand(SocketDecision::Admission { socket: id, outcome }));
                 });
-                self.enter(ns, Presence::Connecting(socket, Deciding(deciding.abort_handle())));
+                member.set_decision(AbortOnDropHandle::new(task));
             }
         }
     }
 
-    fn admitted(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
-        let found = self
-            .sockets
-            .iter()
-            .position(|(_, presence)| matches!(presence, Presence::Connecting(socket, _) if socket.id == id));
+    fn decided(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
+        let is_it = |member: &Arc<Member>| member.id == id && member.is_connecting();
+        let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
-        let (ns, presence) = self.sockets.swap_remove(index);
-        let Presence::Connecting(socket, _decided) = presence else { return };
         match outcome {
             Ok(data) => {
-                self.enter(ns, Presence::Connected(Arc::clone(&socket)));
-                self.join_by = None;
-                socket.admit(data);
+                if let Some((_, Some(member))) = self.sockets.get(index) {
+                    self.admit(&Arc::clone(member), data);
+                }
             }
             Err(refusal) => {
+                let (ns, _) = self.sockets.swap_remove(index);
                 tracing::debug!(%ns, refusal = refusal.message(), "a client was refused");
                 self.refuse(&ns, &refusal);
             }
         }
     }
 
-    fn left(&mut self, id: SocketId, close: bool) {
-        for (_, presence) in &mut self.sockets {
-            if matches!(presence, Presence::Connected(socket) if socket.id == id) {
-                *presence = Presence::Left;
-            }
+    fn admit(&mut self, member: &Arc<Member>, data: Data) {
+        if let ConnectionPhase::Joining { .. } = self.phase {
+            self.phase = ConnectionPhase::Joined;
+        }
+        member.admit(data);
+    }
+
+    fn kicked(&mut self, id: SocketId, close: bool) {
+        for (_, member) in &mut self.sockets {
+            member.take_if(|member| member.id == id);
         }
         if close {
-            for (_, presence) in std::mem::take(&mut self.sockets) {
-                if let Presence::Connected(socket) = presence
-                    && socket.disconnect(DisconnectReason::ServerNamespaceDisconnect)
-                {
-                    socket.write(&packet::disconnect(&socket.namespace.path), Flags::default());
+            for member in std::mem::take(&mut self.sockets).into_iter().filter_map(|(_, member)| member) {
+                if member.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
+                    member.write(&encode::disconnect(&member.namespace.path), Flags::default());
                 }
             }
             self.close(DisconnectReason::ServerNamespaceDisconnect);
         }
     }
 
-    /// Most clients use one namespace: room for more is made when it is needed.
-    fn enter(&mut self, ns: ByteString, presence: Presence) {
+    /// Most clients use one namespace, so memory for more is allocated only when it is needed.
+    fn insert(&mut self, ns: ByteString, member: Arc<Member>) {
         if self.sockets.is_empty() {
             self.sockets.reserve_exact(1);
         }
-        self.sockets.push((ns, presence));
+        self.sockets.push((ns, Some(member)));
     }
 
     fn refuse(&self, ns: &str, refusal: &Refusal) {
-        let packet = packet::connect_error(ns, refusal, self.protocol());
-        let frames = self.app.config().parser.frames(&packet.text, &packet.attachments, true);
+        let packet = encode::connect_error(ns, refusal.message(), refusal.data(), self.protocol());
+        let frames = self.clients.config.parser.frames(&packet.text, &packet.attachments, true);
         self.session.send(&frames, false);
     }
 
     /// Closes the session because of what the client sent, or did not send.
     fn close(&mut self, reason: DisconnectReason) {
-        self.closing = true;
-        self.join_by = None;
+        self.phase = ConnectionPhase::Closing;
         self.attachments_by = None;
         self.disconnect_all(reason);
         self.session.close();
     }
 
     fn disconnect_all(&mut self, reason: DisconnectReason) {
-        for (_, presence) in self.sockets.drain(..) {
-            if let Presence::Connected(socket) = presence {
-                socket.disconnect(reason);
-            }
+        for member in self.sockets.drain(..).filter_map(|(_, member)| member) {
+            member.disconnect(reason);
+        }
+    }
+
+    fn join_by(&self) -> Option<Instant> {
+        match self.phase {
+            ConnectionPhase::Joining { by } => by,
+            ConnectionPhase::Joined | ConnectionPhase::Closing => None,
         }
     }
 
@@ -279,82 +293,73 @@ impl Connection {
         self.sockets.iter().position(|(name, _)| name == ns)
     }
 
-    fn presence(&self, ns: &str) -> Result<&Presence, Violation> {
-        self.sockets
-            .iter()
-            .find_map(|(name, presence)| (name == ns).then_some(presence))
-            .ok_or(Violation::State)
+    fn presence(&self, ns: &str) -> Result<Presence<'_>, ProtocolViolation> {
+        let found = self.sockets.iter().find(|(name, _)| name == ns);
+        found.map(|(_, member)| presence(member)).ok_or(ProtocolViolation::State)
     }
 }
 
-impl Presence {
-    /// Whether the server disconnected it. The client may know, and come back, before the order to forget it is here.
-    fn has_left(&self) -> bool {
-        match self {
-            Self::Connecting(..) => false,
-            Self::Connected(socket) => !socket.is_connected(),
-            Self::Left => true,
-        }
+/// A socket that the server disconnected is kicked at once: the client may know, and come back, before the command to
+/// remove the socket is here.
+fn presence(member: &Option<Arc<Member>>) -> Presence<'_> {
+    match member {
+        Some(member) if member.is_connecting() => Presence::Connecting(member),
+        Some(member) if member.is_connected() => Presence::Connected(member),
+        Some(_) | None => Presence::Kicked,
     }
 }
 
-/// The user's `auth` at work; it ends with the client's interest in the outcome.
-#[derive(Debug)]
-struct Deciding(AbortHandle);
-
-impl Drop for Deciding {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Presence<'_> {
+    const fn is_kicked(&self) -> bool {
+        matches!(self, Self::Kicked)
     }
 }
 
 impl Drop for Connection {
-    /// The session's actor failed, or its node was dropped: no socket may stay behind.
+    /// The actor of the session failed, or the node was dropped. No socket may stay behind.
     fn drop(&mut self) {
         self.disconnect_all(DisconnectReason::TransportError);
     }
 }
 
 impl engine::Client for Connection {
-    type Command = Command;
+    type Command = ConnectionCommand;
 
     fn handle_message(&mut self, message: Message) {
-        if self.closing {
+        if let ConnectionPhase::Closing = self.phase {
             return;
         }
         if let Err(violation) = self.message(message) {
-            tracing::debug!(%violation, "a client broke the protocol: closed");
+            tracing::debug!(%violation, "a client broke the protocol: its session is closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
 
-    fn handle_command(&mut self, command: Command) {
-        match command.0 {
-            Order::Admitted { socket, outcome } => self.admitted(socket, outcome),
-            Order::Left { socket, close } => self.left(socket, close),
+    fn handle_command(&mut self, ConnectionCommand(decision): ConnectionCommand) {
+        match decision {
+            SocketDecision::Admission { socket, outcome } => self.decided(socket, outcome),
+            SocketDecision::Kicked { socket, close } => self.kicked(socket, close),
         }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.join_by.into_iter().chain(self.attachments_by).min()
+        self.join_by().into_iter().chain(self.attachments_by).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.join_by.is_some_and(|at| at <= now) {
-            tracing::debug!("a client joined no namespace in time: closed");
+        if self.join_by().is_some_and(|at| at <= now) {
+            tracing::debug!("a client joined no namespace in time: its session is closed");
             self.close(DisconnectReason::ForcedServerClose);
         } else if self.attachments_by.is_some_and(|at| at <= now) {
-            tracing::debug!("a client did not complete a packet in time: closed");
+            tracing::debug!("a client did not complete a packet in time: its session is closed");
             self.close(DisconnectReason::ForcedClose);
         }
     }
 
     fn is_busy(&self) -> bool {
-        let awaits_acks = |(_, presence): &(_, Presence)| match presence {
-            Presence::Connected(socket) => socket.awaits_acks(),
-            Presence::Connecting(..) | Presence::Left => false,
-        };
-        self.backlog.is_brimming() || (self.backlog.is_full() && !self.sockets.iter().any(awaits_acks))
+        let awaits_acks = |member: &Arc<Member>| member.awaits_acks();
+        let mut members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
+        self.backlog.is_over_limit() || (self.backlog.is_full() && !members.any(awaits_acks))
     }
 
     fn handle_close(mut self, reason: CloseReason) {
@@ -362,18 +367,12 @@ impl engine::Client for Connection {
     }
 }
 
-/// What a client must not do; closes its session.
+/// What a client must not do. Its session is closed.
 #[derive(Debug, thiserror::Error)]
-enum Violation {
+enum ProtocolViolation {
     #[error(transparent)]
     Packet(#[from] PacketError),
-    /// A packet for a namespace it is not in, or CONNECT for one it is in.
-    #[error("a packet that its state does not allow")]
+    /// A packet for a namespace that it is not in, or CONNECT for one that it is in.
+    #[error("a packet that the state of the client does not allow")]
     State,
-}
-
-impl Config {
-    fn limits(&self) -> packet::Limits {
-        packet::Limits { max_attachments: self.max_attachments, max_pending_bytes: self.max_pending_bytes }
-    }
 }

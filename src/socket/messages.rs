@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use super::args::RawArgs;
+pub(crate) use super::protocol::RawArgs;
 pub(crate) use super::room::Room;
 use crate::id::{Incarnation, NodeId, SocketId};
 
@@ -199,9 +199,10 @@ pub(crate) struct SocketSummary {
     pub(crate) handshake: RemoteHandshake,
 }
 
-/// The request that opened the session of a [`RemoteSocket`](super::RemoteSocket), and its auth payload: a copy that can be kept and sent.
+/// The request that opened the session of a [`RemoteSocket`](super::RemoteSocket), and its auth payload: a copy that can
+/// be kept and sent.
 ///
-/// It holds all headers, cookies among them: mind who gets to see it.
+/// It holds all headers, including cookies and authorization, so be careful to whom you show it.
 ///
 /// ```
 /// # fn f(socket: socketmesh::RemoteSocket) {
@@ -212,17 +213,17 @@ pub(crate) struct SocketSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemoteHandshake {
-    /// The headers of the request, in their order; bytes that are not UTF-8 have become U+FFFD.
+    /// The headers of the request, in their order. Bytes that are not UTF-8 are replaced by U+FFFD.
     pub headers: Vec<(String, String)>,
     /// The pairs of the query, decoded, in their order.
     pub query: Vec<(String, String)>,
     /// Path and query as requested.
     pub url: String,
-    /// Where the connection came from: of a proxy, if there is one.
+    /// The address that the connection came from. Behind a proxy it is the proxy's.
     pub address: Option<SocketAddr>,
     /// Whether the client came over TLS.
     pub secure: bool,
-    /// When the session was opened, in whole milliseconds, by the wall clock of the socket's node.
+    /// When the session was opened, by the wall clock of the socket's node, in whole milliseconds.
     pub issued: SystemTime,
     /// The auth payload; `{}` if the client sent none.
     pub auth: Value,
@@ -239,7 +240,8 @@ impl RemoteHandshake {
         self.query.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
     }
 
-    /// The wire's form of `issued`; also what makes it the same for sockets here and elsewhere.
+    /// A time in whole milliseconds since 1970: what nodes tell each other, and what `issued` is for sockets here and on
+    /// other nodes.
     pub(crate) fn issued_millis(issued: SystemTime) -> u64 {
         let since = issued.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -5,6 +5,7 @@ use std::future::{self, Future};
 use std::pin::Pin;
 
 use super::messages::{Broadcast, Command, Request, Requester, Response, Responses};
+use super::room::Room;
 use crate::id::NodeId;
 
 /// What Socket.IO needs of the other nodes. No method blocks.
@@ -26,7 +27,7 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
 
     /// Says that a room has its first member on this node (`present`), or lost its last. Each call makes a new version
     /// of this node's interest.
-    fn interest(&self, namespace: &str, room: &str, present: bool);
+    fn interest(&self, namespace: &str, room: &Room, present: bool);
 
     /// The newest version of this node's interest.
     fn version(&self) -> u64;
@@ -53,7 +54,7 @@ impl Peers for NoPeers {
         Box::pin(future::ready(()))
     }
 
-    fn interest(&self, _: &str, _: &str, _: bool) {}
+    fn interest(&self, _: &str, _: &Room, _: bool) {}
 
     fn version(&self) -> u64 {
         0

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::listener::MemoryListener;
@@ -42,6 +43,7 @@ pub struct TestCluster {
 struct RunningNode {
     node: Node,
     listener: MemoryListener,
+    handlers_killed: CancellationToken,
 }
 
 impl TestCluster {
@@ -174,6 +176,7 @@ impl TestCluster {
         let running = self.take(number);
         self.network.disconnect(number);
         running.listener.abort();
+        running.handlers_killed.cancel();
         running.node.kill().await;
     }
 
@@ -248,13 +251,15 @@ impl TestCluster {
             .secret(self.secret.clone())
             .seeds(others.into_iter().map(|other| SimulatedNetwork::address(other).to_string()))
             .on(Arc::new(self.network.clone()));
-        let node = match (self.app)(number).cluster(cluster).start().await {
+        let builder = (self.app)(number).cluster(cluster);
+        let handlers_killed = builder.handlers_killed.clone();
+        let node = match builder.start().await {
             Ok(node) => node,
             Err(error) => panic!("node {number} does not start: {error}"),
         };
         let listener = MemoryListener::new(node.service());
         if let Some(slot) = self.nodes.get_mut(number) {
-            *slot = Some(RunningNode { node, listener });
+            *slot = Some(RunningNode { node, listener, handlers_killed });
         }
     }
 

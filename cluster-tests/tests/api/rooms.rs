@@ -174,7 +174,7 @@ async fn a_join_is_immediate_on_its_own_node(app: &App) {
     drop(guests[0].socket.join(&red));
     emit(app.of(0, "/").to(&red), "at once");
     assert_eq!(heard(app, 0, &mut guests).await, said("at once", [1, 0, 0, 0]));
-    assert_eq!(guests[0].socket.rooms(), [red.as_str().into()], "its own room is not listed");
+    assert_eq!(guests[0].socket.rooms(), [red.as_str()], "its own room is not listed");
 }
 
 async fn after_leaving_a_room_a_socket_receives_nothing_from_it(app: &App) {

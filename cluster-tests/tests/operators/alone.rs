@@ -19,7 +19,7 @@ async fn operators_work_alone(server: &Server) {
     let all = server.all();
     assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);
     all.to(&ann.id).sockets_join(["red"]).await;
-    assert_eq!(all.all_rooms().await.found, ["red".into()]);
+    assert_eq!(all.all_rooms().await.found, ["red"]);
     let asking = tokio::spawn({
         let all = all.clone();
         async move { all.emit_with_ack::<i32, _>("ping", &()).await.expect("it encodes") }

@@ -20,7 +20,7 @@ async fn a_fetched_socket_is_described_alike_from_every_node() {
     let there = a.all().to("red").fetch_sockets().await.found.remove(0);
     for socket in [&here, &there] {
         assert_eq!((socket.id.to_string(), socket.node.as_str()), (bob.id.clone(), "b"));
-        assert_eq!(socket.rooms, ["red".into()], "without its own");
+        assert_eq!(socket.rooms, ["red"], "without its own");
         assert_eq!(socket.data, json!({ "name": "bob", "padding": "" }));
         assert_eq!(socket.handshake.query_value("tag"), Some("x"));
         assert_eq!(socket.handshake.header("upgrade"), Some("websocket"));
@@ -77,10 +77,10 @@ async fn the_rooms_of_all_nodes_are_listed_once() {
     bob.joins("blue").await;
     cat.joins("green").await;
     let rooms = a.all().all_rooms().await;
-    assert_eq!(rooms.found, ["blue".into(), "green".into(), "red".into()]);
+    assert_eq!(rooms.found, ["blue", "green", "red"]);
     assert!(rooms.missing.is_empty());
-    assert_eq!(a.all().local().all_rooms().await.found, ["red".into()]);
-    assert_eq!(a.all().to("red").all_rooms().await.found, ["blue".into(), "red".into()], "of its members");
+    assert_eq!(a.all().local().all_rooms().await.found, ["red"]);
+    assert_eq!(a.all().to("red").all_rooms().await.found, ["blue", "red"], "of its members");
 }
 
 #[tokio::test]

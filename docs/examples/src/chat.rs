@@ -75,7 +75,7 @@ fn tell(socket: &Socket<Person>, event: &str, room: &str) -> Result<()> {
 
 /// Rooms are heard and spoken to from within only.
 fn member(socket: &Socket<Person>, room: &str) -> Result<()> {
-    let inside = socket.rooms().iter().any(|joined| **joined == *room);
+    let inside = socket.rooms().iter().any(|joined| joined == room);
     if inside { Ok(()) } else { Err(EventError::new("not_a_member", "join the room first")) }
 }
 

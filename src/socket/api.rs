@@ -1,0 +1,26 @@
+//! What applications hold: the description of a namespace, and handles of sockets and namespaces.
+//!
+//! ```text
+//!   Namespace ──► Handlers                            what an application describes
+//!   Socket, NamespaceRef ──► Target ──► commands, fetch, broadcast_acks      what its handlers hold
+//! ```
+
+mod broadcast_acks;
+mod commands;
+mod fetch;
+mod namespace;
+mod namespace_ref;
+mod remote;
+mod server_side_emit;
+mod socket;
+mod target;
+
+pub use broadcast_acks::Acks;
+pub use commands::{Applied, Applying};
+pub use fetch::{Rooms, Sockets};
+pub use namespace::{Namespace, namespace, namespaces, namespaces_where, reply};
+pub use namespace_ref::NamespaceRef;
+pub use remote::{RemoteEmitter, RemoteSocket};
+pub use server_side_emit::Replies;
+pub use socket::{Emitter, Joining, Socket};
+pub use target::Target;

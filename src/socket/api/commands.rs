@@ -1,0 +1,118 @@
+//! What can be done to many sockets on every node (Socket.IO server API: `socketsJoin`, `socketsLeave`,
+//! `disconnectSockets`).
+//!
+//! It happens on this node at once, and on the others in the order of emits. A node that does not confirm is reported,
+//! and makes nothing fail.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::target::Target;
+use crate::id::NodeId;
+use crate::socket::hub::LocalNamespace;
+use crate::socket::messages::{Command, CommandKind, RequestKind};
+use crate::socket::protocol::{EncodeError, IntoArgs, RawArgs};
+use crate::socket::room::Room;
+
+impl Target {
+    /// Makes the selected sockets join rooms. Node: `socketsJoin(rooms)`.
+    ///
+    /// They have joined on this node when this returns, and on the others in the order of emits, so what this node emits to
+    /// the rooms afterwards reaches them. Await the result to wait for the other nodes: from then on what any node emits
+    /// reaches them.
+    ///
+    /// ```
+    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// socket.to("blue").sockets_join(["paint"]);
+    /// socket.to("paint").emit("welcome", &())?; // reaches them, wherever they are
+    /// # Ok(()) }
+    /// ```
+    pub fn sockets_join<N: Into<Room>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
+        self.apply(CommandKind::Join(rooms.into_iter().map(N::into).collect()))
+    }
+
+    /// Makes the selected sockets leave rooms: on this node at once, on the others in the order of emits. A socket's own
+    /// room is not left. Node: `socketsLeave(rooms)`.
+    pub fn sockets_leave<N: Into<Room>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
+        self.apply(CommandKind::Leave(rooms.into_iter().map(N::into).collect()))
+    }
+
+    /// Disconnects the selected clients from the namespace, or with `close` from every namespace together with their
+    /// connections; what was emitted to them before still reaches them. Node: `disconnectSockets(close)`.
+    pub fn disconnect_sockets(self, close: bool) -> Applying {
+        self.apply(CommandKind::Disconnect { close })
+    }
+
+    /// Changes the data of the selected sockets by [`on_update`](super::Namespace::on_update) of the namespace: on this node
+    /// at once, on the others in the order of emits. A value that does not decode there changes nothing and is logged.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `update` cannot be written as JSON or has more than 10 attachments; nothing was sent then.
+    pub fn sockets_update<U: IntoArgs + ?Sized>(self, update: &U) -> Result<Applying, EncodeError> {
+        let update = RawArgs::encode(update)?;
+        Ok(self.apply(CommandKind::Update(update)))
+    }
+
+    fn apply(self, kind: CommandKind) -> Applying {
+        let Self { namespace, selection, local, timeout, .. } = self;
+        let command = Command { namespace: Arc::clone(&namespace.path), selection, kind };
+        namespace.apply(&command);
+        if !local {
+            namespace.peers().command(&command);
+        }
+        let version = namespace.peers().version();
+        Applying { namespace, version, local, timeout }
+    }
+}
+
+/// A change of many sockets, which has happened on this node and is on its way to the others. Await it to wait until it
+/// has happened everywhere. Dropping it undoes nothing.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let closed = node.of("/chat").to("lobby").disconnect_sockets(true).await;
+/// assert!(closed.missing.is_empty(), "{:?} did not confirm", closed.missing);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Applying {
+    namespace: Arc<LocalNamespace>,
+    version: u64,
+    local: bool,
+    timeout: Duration,
+}
+
+/// A change of many sockets that has happened everywhere, as far as nodes confirmed it.
+///
+/// See [`Applying`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Nodes that did not confirm the change in time, or left the cluster.
+    pub missing: Vec<NodeId>,
+}
+
+impl IntoFuture for Applying {
+    type Output = Applied;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// Waits until every node of the cluster has made the change and knows the rooms that came of it, at most 5 seconds ([`Target::timeout`] says otherwise).
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { namespace, version, local, timeout } = self;
+            let mut target = Target::new(Arc::clone(&namespace)).timeout(timeout);
+            target.local = local;
+            let (mut missing, responses) = tokio::join!(
+                namespace.peers().confirmed(version),
+                target.request(RequestKind::RoomsConfirmed)
+            );
+            missing.extend(responses.missing());
+            missing.sort_unstable();
+            missing.dedup();
+            Applied { missing }
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be asked about many sockets on every node (Socket.IO server API: `fetchSockets`).
+
+use std::collections::BTreeSet;
+
+use super::remote::RemoteSocket;
+use super::target::Target;
+use crate::id::NodeId;
+use crate::socket::messages::{RequestKind, ResponsePart};
+use crate::socket::room::Room;
+
+impl Target {
+    /// Finds the selected sockets of all nodes, each once. Node: `fetchSockets()`.
+    ///
+    /// It sees the effects of everything that this node did before. It waits for every node of the cluster that may have
+    /// such a socket, at most 5 seconds ([`Target::timeout`] changes that). A node that leaves meanwhile is not waited for,
+    /// and is reported in [`Sockets::missing`].
+    pub async fn fetch_sockets(self) -> Sockets {
+        let here = self.namespace.select(&self.selection);
+        let remote = self.request(RequestKind::Sockets);
+        let namespace = &self.namespace;
+        let on = |node: &NodeId, summary| RemoteSocket::new(namespace, node.clone(), summary);
+        let mut found: Vec<_> =
+            here.into_iter().map(|selected| on(namespace.node(), selected.summary())).collect();
+        let responses = remote.await;
+        let missing = responses.missing();
+        for (node, part) in responses.parts {
+            if let ResponsePart::Sockets(sockets) = part {
+                found.extend(sockets.into_iter().map(|summary| on(&node, summary)));
+            }
+        }
+        Sockets { found, missing }
+    }
+
+    /// Finds the rooms that the selected sockets of all nodes have joined. It waits as [`Target::fetch_sockets`] does.
+    pub async fn all_rooms(self) -> Rooms {
+        let mut found: BTreeSet<Room> =
+            self.namespace.rooms_of_selected(&self.selection).into_iter().collect();
+        let responses = self.request(RequestKind::Rooms).await;
+        let missing = responses.missing();
+        for (_, part) in responses.parts {
+            if let ResponsePart::Rooms(rooms) = part {
+                found.extend(rooms);
+            }
+        }
+        Rooms { found: found.into_iter().collect(), missing }
+    }
+}
+
+/// The sockets that [`Target::fetch_sockets`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// let lobby = node.of("/chat").to("lobby").fetch_sockets().await;
+/// println!("{} there; {} nodes did not respond", lobby.found.len(), lobby.missing.len());
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sockets {
+    /// The sockets, those of this node first.
+    pub found: Vec<RemoteSocket>,
+    /// Nodes that may have had some, but did not respond in time, or left the cluster.
+    pub missing: Vec<NodeId>,
+}
+
+/// The rooms that [`Target::all_rooms`] found.
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) {
+/// for room in node.of("/chat").all_rooms().await.found {
+///     println!("{room}");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rooms {
+    /// The rooms, sorted.
+    pub found: Vec<Room>,
+    /// Nodes that may have had some, but did not respond in time, or left the cluster.
+    pub missing: Vec<NodeId>,
+}

@@ -1,0 +1,353 @@
+//! A namespace as the application describes it: which clients may connect, and what the handlers do.
+
+mod handlers;
+mod nodes;
+mod observing;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use regex_lite::Regex;
+
+use self::handlers::{Auth, AuthFn, Handlers, event_fn};
+use super::socket::Socket;
+use crate::socket::hub::{
+    Description, DisconnectReason, EventError, Handshake, NamespacePaths, Refusal, normalize,
+};
+use crate::socket::protocol::{Event, FromArgs, IntoArgs, RawArgs, decode_event};
+
+/// Describes the namespace at `path` (`chat` and `/chat` are the same). Node: `io.of(path)`.
+///
+/// Handlers belong to the namespace and are fixed when the node starts: nothing is registered per socket.
+///
+/// ```
+/// use socketmesh::{Socket, namespace};
+///
+/// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
+/// ```
+pub fn namespace(path: impl AsRef<str>) -> Namespace {
+    Namespace::open(NamespacePaths::One(normalize(path.as_ref())))
+}
+
+/// Describes dynamic namespaces: all those in whose path the regular expression finds something. With `^` and `$` it has to
+/// match the whole path. Node: `io.of(regex)`.
+///
+/// Each of these namespaces has sockets and rooms of its own, on all nodes. They share the handlers; [`Socket::namespace`]
+/// and [`Handshake::namespace`] say which namespace it is. A namespace is made when a client or the application names it,
+/// and is gone when no socket is in it and nothing refers to it any more. Clients choose the path, so let
+/// [`auth`](Namespace::auth) decide which client may enter which namespace.
+///
+/// A namespace with a description of its own ([`namespace`]) has that one. For other paths the patterns and
+/// [predicates](namespaces_where) are tried in the order in which the node was given them. The syntax is that of the crate
+/// `regex-lite`, and matching takes linear time. A path of more than 1024 bytes matches no pattern. To emit to one of the
+/// namespaces, name it: `node.of("/room-1")`. There is no way to emit to all of them at once.
+///
+/// A pattern that is not valid is an error when the node starts.
+///
+/// ```
+/// use socketmesh::{Socket, namespaces};
+///
+/// let rooms = namespaces(r"^/room-\d+$")
+///     .on_connect(async |socket: Socket| Ok(socket.emit("welcome", socket.namespace())?));
+/// ```
+pub fn namespaces(pattern: impl AsRef<str>) -> Namespace {
+    let pattern = pattern.as_ref();
+    match Regex::new(pattern) {
+        Ok(pattern) => Namespace::open(NamespacePaths::Pattern(pattern)),
+        Err(error) => {
+            let mut faulty = Namespace::open(NamespacePaths::One(pattern.into()));
+            faulty.faults.push(format!("not a pattern: {error}"));
+            faulty
+        }
+    }
+}
+
+/// Describes dynamic namespaces by a function instead of a pattern, otherwise as [`namespaces`]. Node: `io.of(function)`.
+///
+/// `accepts` is called for every client, before [`admit`](Namespace::admit) and [`auth`](Namespace::auth);
+/// [`Handshake::namespace`] is the path that the client asks for. If it returns `false` or an error, or panics, the next
+/// description is tried; without another one the client is refused with `Invalid namespace`. As long as a namespace
+/// exists on this node, it keeps the description that accepted its first client.
+///
+/// ```
+/// use socketmesh::{Handshake, Socket, namespaces_where};
+///
+/// # async fn exists(_document: &str) -> socketmesh::Result<bool> { Ok(true) }
+/// let documents = namespaces_where(async |client: Handshake| match client.namespace().strip_prefix("/documents/") {
+///     Some(document) => exists(document).await,
+///     None => Ok(false),
+/// })
+/// .on("edit", async |socket: Socket, text: String| Ok(socket.broadcast().emit("edited", &text)?));
+/// ```
+pub fn namespaces_where<F, Fut>(accepts: F) -> Namespace
+where
+    F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<bool, EventError>> + Send + 'static,
+{
+    Namespace::open(NamespacePaths::Predicate(Box::new(move |handshake| {
+        Box::pin((accepts.clone())(handshake))
+    })))
+}
+
+/// The description of a namespace whose sockets carry an `S`: what its `auth` returned.
+///
+/// A handler is `async fn(Socket<S>, A) -> Result<R, EventError>`: `A` is the type of the event's first argument (of
+/// several with [`Args`](crate::Args)), `R` that of the reply, which the client gets as its ack if it asked for one.
+/// Handlers of one socket run one after another, in the order in which the client sent the events; handlers of different
+/// sockets run concurrently. An error becomes the ack `{"error": {"code", "message"}}` and a line in the log. A panic is
+/// logged, and disconnects the socket.
+#[must_use = "a namespace serves nothing until it is given to a node"]
+pub struct Namespace<S = ()> {
+    paths: NamespacePaths,
+    handlers: Handlers<S>,
+    faults: Vec<String>,
+}
+
+impl Namespace {
+    fn open(paths: NamespacePaths) -> Self {
+        Self { paths, handlers: Handlers::open(), faults: Vec::new() }
+    }
+
+    /// Decides whether a client may connect. What it returns becomes the [data](Socket::data) of the socket, so no handler
+    /// runs without it. Node: `nsp.use()`.
+    ///
+    /// It has to be given before any handler, because it sets their type; the node does not start otherwise. A [`Refusal`]
+    /// is sent to the client as CONNECT_ERROR `{message, data}`. The connection stays open, and the client may try again.
+    /// A panic refuses the client with `internal error`. If the client leaves first, the function is cancelled where it
+    /// waits.
+    pub fn auth<S, F, Fut>(mut self, auth: F) -> Namespace<S>
+    where
+        S: Send + Sync + 'static,
+        F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<S, Refusal>> + Send + 'static,
+    {
+        if !self.handlers.is_empty() {
+            self.faults.push("auth comes before the handlers".to_owned());
+        }
+        // It is called in the task that decides, not in the session's actor, because it is code of the application.
+        let auth: AuthFn<S> = Box::new(move |handshake| {
+            let auth = auth.clone();
+            Box::pin(async move { auth(handshake).await })
+        });
+        let handlers = Handlers::new(self.handlers.admit, Auth::Asked(auth));
+        Namespace { paths: self.paths, handlers, faults: self.faults }
+    }
+}
+
+impl<S: Send + Sync + 'static> Namespace<S> {
+    /// Checks whether a client may connect, before [`auth`](Namespace::auth) makes the data of the socket. Node: `nsp.use()`.
+    ///
+    /// Several checks run in the order in which they were given. The first [`Refusal`] is sent to the client, as one of
+    /// `auth` is, and no later check runs. There is no socket yet that could emit or join a room: use
+    /// [`on_connect`](Self::on_connect) for that.
+    ///
+    /// ```
+    /// # use socketmesh::{Handshake, Refusal, namespace};
+    /// async fn speaks_version_2(handshake: Handshake) -> Result<(), Refusal> {
+    ///     match handshake.request().query_value("version").as_deref() {
+    ///         Some("2") => Ok(()),
+    ///         _ => Err(Refusal::new("update your client")),
+    ///     }
+    /// }
+    ///
+    /// let chat = namespace("/chat").admit(speaks_version_2);
+    /// ```
+    pub fn admit<F, Fut>(mut self, check: F) -> Self
+    where
+        F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Refusal>> + Send + 'static,
+    {
+        self.handlers.admit.push(Arc::new(move |handshake| Box::pin((check.clone())(handshake))));
+        self
+    }
+
+    /// Runs when a client has connected, before its first event is handled. Node: `nsp.on("connection")`.
+    ///
+    /// If it returns an error, the socket is disconnected.
+    pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(Socket<S>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        self.once("on_connect", self.handlers.on_connect.is_some());
+        self.handlers.on_connect = Some(Box::new(move |socket| Box::pin((handler.clone())(socket))));
+        self
+    }
+
+    /// Runs for every event of a client before its handler, whether there is one or not. An error stops the event and is
+    /// sent as the client's ack, as an error of the handler is. Node: `socket.use()`, which sends nothing.
+    ///
+    /// Several run in the order in which they were given. One that disconnects the socket stops the event as well. Name
+    /// and arguments are those that the handler gets.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Handshake, RawArgs, Refusal, Socket, namespace};
+    /// struct User { may_write: bool }
+    /// # async fn login(_: Handshake) -> Result<User, Refusal> { Err(Refusal::new("no")) }
+    ///
+    /// let wiki = namespace("/wiki").auth(login).middleware(async |socket: Socket<User>, event: String, _: RawArgs| {
+    ///     match &*event {
+    ///         "write" if !socket.data().may_write => Err(EventError::new("forbidden", "you may only read")),
+    ///         _ => Ok(()),
+    ///     }
+    /// });
+    /// ```
+    pub fn middleware<F, Fut>(mut self, check: F) -> Self
+    where
+        F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        let check = move |socket, event, args| Box::pin((check.clone())(socket, event, args)) as _;
+        self.handlers.middleware.push(Box::new(check));
+        self
+    }
+
+    /// Handles one event. Node: `socket.on(event)`; the value returned is what a handler in Node passes to its ack function.
+    ///
+    /// If the arguments do not decode as `A`, the handler does not run: the client gets the error `invalid_arguments` as its
+    /// ack, and the log a warning. Two handlers for one event are an error when the node starts.
+    pub fn on<A, R, F, Fut>(mut self, event: &str, handler: F) -> Self
+    where
+        A: FromArgs + Send + 'static,
+        R: IntoArgs + Send + 'static,
+        F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+    {
+        let handler =
+            event_fn(|event| A::from_args(&event.args).map_err(EventError::invalid_arguments), handler);
+        if self.handlers.on.insert(event.to_owned(), handler).is_some() {
+            self.faults.push(format!("two handlers for the event {event:?}"));
+        }
+        self
+    }
+
+    /// Handles every event without an [`on`](Self::on) of its own, as a serde enum: the name of the variant is the event,
+    /// its content the arguments.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Socket, namespace};
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(rename_all = "snake_case")]
+    /// enum Said { Message(String), Move(f32, f32), Typing { room: String }, #[serde(other)] Unknown }
+    ///
+    /// let game = namespace("/game").events(async |socket: Socket, said: Said| match said {
+    ///     Said::Message(text) => Ok(socket.broadcast().emit("message", &text)?),
+    ///     Said::Move(..) => Ok(()),
+    ///     Said::Typing { room } => Ok(socket.to(&room).volatile().emit("typing", &())?),
+    ///     Said::Unknown => Err(EventError::new("unknown_event", "not in this protocol")),
+    /// });
+    /// ```
+    pub fn events<E, R, F, Fut>(mut self, handler: F) -> Self
+    where
+        E: serde::de::DeserializeOwned + Send + 'static,
+        R: IntoArgs + Send + 'static,
+        F: FnOnce(Socket<S>, E) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+    {
+        self.once("events", self.handlers.events.is_some());
+        let decode =
+            |event: &Event| decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments);
+        self.handlers.events = Some(event_fn(decode, handler));
+        self
+    }
+
+    /// Handles every event without a handler of its own, by its name and undecoded arguments. Node: `socket.onAny()` for
+    /// events without listeners.
+    pub fn fallback<R, F, Fut>(mut self, handler: F) -> Self
+    where
+        R: IntoArgs + Send + 'static,
+        F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+    {
+        self.once("fallback", self.handlers.fallback.is_some());
+        let handler = move |socket, (name, args)| handler(socket, name, args);
+        let decode = |event: &Event| Ok((event.name.to_string(), event.args.clone()));
+        self.handlers.fallback = Some(event_fn(decode, handler));
+        self
+    }
+
+    /// Runs after a connected socket has left the namespace, for whatever reason, and after its last event handler has
+    /// ended. [`Socket::rooms`] still lists the rooms that it was in. Node: `socket.on("disconnecting")`.
+    ///
+    /// The socket is in none of these rooms any more, so what is emitted to them reaches the others. Then
+    /// [`on_disconnect`](Self::on_disconnect) runs.
+    ///
+    /// ```
+    /// # use socketmesh::{DisconnectReason, Socket, namespace};
+    /// let chat = namespace("/").on_disconnecting(async |socket: Socket, _: DisconnectReason| {
+    ///     for room in socket.rooms() {
+    ///         socket.to(room).emit("left", &socket.id().to_string())?;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn on_disconnecting<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        self.once("on_disconnecting", self.handlers.on_disconnecting.is_some());
+        self.handlers.on_disconnecting =
+            Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
+        self
+    }
+
+    /// Runs after a connected socket has left the namespace and all its rooms, for whatever reason, and after its last event
+    /// handler has ended. No handler runs for the socket after that. Node: `socket.on("disconnect")`.
+    ///
+    /// A node that [shuts down](crate::Node::shutdown) waits for it, 5 seconds at most.
+    pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+    {
+        self.once("on_disconnect", self.handlers.on_disconnect.is_some());
+        self.handlers.on_disconnect =
+            Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
+        self
+    }
+
+    fn once(&mut self, what: &str, taken: bool) {
+        if taken {
+            self.faults.push(format!("two handlers for {what}"));
+        }
+    }
+
+    /// The description without the type of the data.
+    pub(crate) fn described(mut self) -> Description {
+        if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
+            self.faults.push("events handles every event, so fallback never runs".to_owned());
+        }
+        Description { paths: self.paths, handlers: Box::new(self.handlers), faults: self.faults }
+    }
+}
+
+impl<S> fmt::Debug for Namespace<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("paths", &format_args!("{}", self.paths)).finish_non_exhaustive()
+    }
+}
+
+/// Encodes the reply to an event, for a handler whose replies are of several types.
+///
+/// # Errors
+///
+/// As [`RawArgs::encode`]; the client gets the error `internal`.
+///
+/// ```
+/// use socketmesh::{Socket, namespace, reply};
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(rename_all = "snake_case")]
+/// enum Asked { Name, Add(i32, i32), Leave }
+///
+/// let calculator = namespace("/").events(async |_: Socket, asked: Asked| match asked {
+///     Asked::Name => reply("calculator"),
+///     Asked::Add(a, b) => reply(&(a + b)),
+///     Asked::Leave => reply(&()), // an empty ack
+/// });
+/// ```
+pub fn reply<A: IntoArgs + ?Sized>(answer: &A) -> Result<RawArgs, EventError> {
+    Ok(RawArgs::encode(answer)?)
+}

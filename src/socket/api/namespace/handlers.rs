@@ -1,0 +1,252 @@
+//! The handlers that the application gave to a namespace, with their types.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::{self, Future};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::namespace_ref::NamespaceRef;
+use super::super::socket::Socket;
+use crate::socket::hub::{
+    Admission, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, HandlerOutcome, Handshake,
+    LocalNamespace, Member, Refusal, RoomEvent, nothing,
+};
+use crate::socket::messages::EmittedEvent;
+use crate::socket::protocol::{ArgsError, Event, IntoArgs, RawArgs};
+
+type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
+
+pub(super) type AdmitFn = Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+pub(super) type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<S, Refusal>> + Send + Sync>;
+pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Sync>;
+pub(super) type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> Outcome<RawArgs> + Send + Sync>;
+pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, String, RawArgs) -> Outcome<()> + Send + Sync>;
+pub(super) type ObserveFn<S> =
+    Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
+pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &EmittedEvent) -> Outcome<RawArgs> + Send + Sync>;
+pub(super) type RoomFn = Box<dyn Fn(NamespaceRef, RoomEvent) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
+pub(super) type UpdateFn<S> = Box<dyn Fn(&S, &RawArgs) -> Result<(), ArgsError> + Send + Sync>;
+
+/// The functions that the application gave to a namespace.
+pub(super) struct Handlers<S> {
+    pub(super) admit: Vec<AdmitFn>,
+    pub(super) auth: Auth<S>,
+    pub(super) on_connect: Option<ConnectFn<S>>,
+    pub(super) on_any: Vec<ObserveFn<S>>,
+    pub(super) middleware: Vec<MiddlewareFn<S>>,
+    pub(super) on: HashMap<String, EventFn<S>>,
+    pub(super) events: Option<EventFn<S>>,
+    pub(super) fallback: Option<EventFn<S>>,
+    pub(super) on_disconnecting: Option<DisconnectFn<S>>,
+    pub(super) on_disconnect: Option<DisconnectFn<S>>,
+    pub(super) on_any_outgoing: Vec<ObserveFn<S>>,
+    pub(super) on_room: Option<RoomFn>,
+    pub(super) on_server_event: HashMap<String, ServerEventFn>,
+    pub(super) describe: Option<DescribeFn<S>>,
+    pub(super) on_update: Option<UpdateFn<S>>,
+}
+
+pub(super) enum Auth<S> {
+    Everybody(Arc<S>),
+    Asked(AuthFn<S>),
+}
+
+impl Handlers<()> {
+    pub(super) fn open() -> Self {
+        Self::new(Vec::new(), Auth::Everybody(Arc::new(())))
+    }
+}
+
+impl<S> Handlers<S> {
+    pub(super) fn new(admit: Vec<AdmitFn>, auth: Auth<S>) -> Self {
+        Self {
+            admit,
+            auth,
+            on_connect: None,
+            on_any: Vec::new(),
+            middleware: Vec::new(),
+            on: HashMap::new(),
+            events: None,
+            fallback: None,
+            on_disconnecting: None,
+            on_disconnect: None,
+            on_any_outgoing: Vec::new(),
+            on_room: None,
+            on_server_event: HashMap::new(),
+            describe: None,
+            on_update: None,
+        }
+    }
+
+    /// Whether there is nothing yet but what decides who may connect.
+    pub(super) fn is_empty(&self) -> bool {
+        self.on_connect.is_none()
+            && self.on_any.is_empty()
+            && self.middleware.is_empty()
+            && self.on.is_empty()
+            && self.events.is_none()
+            && self.fallback.is_none()
+            && self.on_disconnecting.is_none()
+            && self.on_disconnect.is_none()
+            && self.on_any_outgoing.is_empty()
+            && self.on_room.is_none()
+            && self.on_server_event.is_empty()
+            && self.describe.is_none()
+            && self.on_update.is_none()
+    }
+}
+
+impl<S: Send + Sync + 'static> Handlers<S> {
+    /// Hands an event to its handler.
+    fn dispatch(&self, socket: Socket<S>, event: Event) -> Outcome<RawArgs> {
+        match self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref()) {
+            Some(handler) => handler(socket, event),
+            None => unknown_event(),
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
+    fn admit(&self, handshake: Handshake) -> Admission {
+        let decision: BoxFuture<'static, Result<Data, Refusal>> = match &self.auth {
+            Auth::Everybody(data) if self.admit.is_empty() => {
+                return Admission::Open(Arc::clone(data) as Data);
+            }
+            Auth::Everybody(data) => Box::pin(future::ready(Ok(Arc::clone(data) as Data))),
+            Auth::Asked(auth) => {
+                let decision = auth(handshake.clone());
+                Box::pin(async move { Ok(Arc::new(decision.await?) as Data) })
+            }
+        };
+        let checks = self.admit.clone();
+        Admission::Deciding(Box::pin(async move {
+            for check in checks {
+                check(handshake.clone()).await?;
+            }
+            decision.await
+        }))
+    }
+
+    fn on_connect(&self, member: Arc<Member>) -> HandlerOutcome {
+        match (&self.on_connect, Socket::of(member)) {
+            (Some(handler), Some(socket)) => handler(socket),
+            _ => nothing(),
+        }
+    }
+
+    fn on_event(&self, member: Arc<Member>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
+        let Some(socket) = Socket::of(Arc::clone(&member)) else { return unknown_event() };
+        if self.on_any.is_empty() && self.middleware.is_empty() {
+            return self.dispatch(socket, event);
+        }
+        Box::pin(async move {
+            for observe in &self.on_any {
+                observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
+            }
+            for check in &self.middleware {
+                check_not_kicked(&member)?;
+                check(socket.clone(), event.name.to_string(), event.args.clone()).await?;
+            }
+            check_not_kicked(&member)?;
+            self.dispatch(socket, event).await
+        })
+    }
+
+    fn has_on_disconnecting(&self) -> bool {
+        self.on_disconnecting.is_some()
+    }
+
+    fn on_disconnecting(&self, member: Arc<Member>, reason: DisconnectReason) -> HandlerOutcome {
+        match (&self.on_disconnecting, Socket::of(member)) {
+            (Some(handler), Some(socket)) => handler(socket, reason),
+            _ => nothing(),
+        }
+    }
+
+    fn on_disconnect(&self, member: Arc<Member>, reason: DisconnectReason) -> HandlerOutcome {
+        match (&self.on_disconnect, Socket::of(member)) {
+            (Some(handler), Some(socket)) => handler(socket, reason),
+            _ => nothing(),
+        }
+    }
+
+    fn has_on_any_outgoing(&self) -> bool {
+        !self.on_any_outgoing.is_empty()
+    }
+
+    fn on_any_outgoing<'a>(&'a self, member: Arc<Member>, event: &'a EmittedEvent) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(socket) = Socket::of(member) else { return };
+            for observe in &self.on_any_outgoing {
+                observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
+            }
+        })
+    }
+
+    fn has_on_room(&self) -> bool {
+        self.on_room.is_some()
+    }
+
+    fn on_room(&self, namespace: Arc<LocalNamespace>, event: RoomEvent) -> BoxFuture<'static, ()> {
+        match &self.on_room {
+            Some(handler) => handler(NamespaceRef(namespace), event),
+            None => Box::pin(future::ready(())),
+        }
+    }
+
+    fn on_server_event(
+        &self,
+        namespace: Arc<LocalNamespace>,
+        event: &EmittedEvent,
+    ) -> Option<Outcome<RawArgs>> {
+        Some(self.on_server_event.get(&*event.name)?(NamespaceRef(namespace), event))
+    }
+
+    fn describe(&self, data: &(dyn Any + Send + Sync)) -> Value {
+        match (&self.describe, data.downcast_ref()) {
+            (Some(describe), Some(data)) => describe(data),
+            _ => Value::Null,
+        }
+    }
+
+    fn on_update(&self, data: &(dyn Any + Send + Sync), update: &RawArgs) -> Option<Result<(), ArgsError>> {
+        Some(self.on_update.as_ref()?(data.downcast_ref()?, update))
+    }
+}
+
+/// A handler with its decoding before and its encoding behind it.
+pub(super) fn event_fn<S, A, R, F, Fut>(
+    decode: impl Fn(&Event) -> Result<A, EventError> + Send + Sync + 'static,
+    handler: F,
+) -> EventFn<S>
+where
+    S: Send + Sync + 'static,
+    A: Send + 'static,
+    R: IntoArgs + Send + 'static,
+    F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+{
+    Box::new(move |socket, event| match decode(&event) {
+        Ok(decoded) => {
+            let result = (handler.clone())(socket, decoded);
+            Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
+        }
+        Err(error) => Box::pin(future::ready(Err(error))),
+    })
+}
+
+/// Fails if the server disconnected the socket while its event was on the way to the handler.
+fn check_not_kicked(member: &Member) -> Result<(), EventError> {
+    match member.was_kicked() {
+        true => Err(EventError::new("disconnected", "the server disconnected the socket")),
+        false => Ok(()),
+    }
+}
+
+fn unknown_event() -> Outcome<RawArgs> {
+    Box::pin(future::ready(Err(EventError::new("unknown_event", "no handler for this event"))))
+}

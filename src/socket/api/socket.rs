@@ -1,0 +1,341 @@
+//! The handle of one socket of this node.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commands::Applied;
+use super::target::Target;
+use crate::id::SocketId;
+use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Member};
+use crate::socket::messages::Flags;
+use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs, encode, encode_event};
+use crate::socket::room::Room;
+
+/// One client in one namespace; `S` is the type that the namespace's `auth` returns. Node: `Socket`.
+///
+/// It is a handle: cloning and keeping it costs little and keeps no connection alive. What is emitted after the socket was
+/// disconnected is dropped. Sockets of other nodes are [`RemoteSocket`](crate::RemoteSocket)s.
+///
+/// ```
+/// use socketmesh::{Handshake, Refusal, Socket, namespace};
+///
+/// struct User { name: String }
+///
+/// let chat = namespace("/chat")
+///     .auth(async |handshake: Handshake| Ok::<_, Refusal>(User { name: handshake.auth()? }))
+///     .on("say", async |socket: Socket<User>, text: String| {
+///         Ok(socket.broadcast().emit("said", &(&socket.data().name, text))?)
+///     });
+/// ```
+pub struct Socket<S = ()> {
+    member: Arc<Member>,
+    data: Arc<S>,
+}
+
+impl<S: Send + Sync + 'static> Socket<S> {
+    /// The handle of an admitted socket of a namespace whose data is an `S`.
+    pub(crate) fn of(member: Arc<Member>) -> Option<Self> {
+        let data = member.data()?.downcast().ok()?;
+        Some(Self { member, data })
+    }
+
+    /// What `auth` returned for this client.
+    pub fn data(&self) -> &S {
+        &self.data
+    }
+
+    /// The public id of this socket: 20 characters. It also names a room that this socket is always in.
+    pub fn id(&self) -> SocketId {
+        self.member.id
+    }
+
+    /// What the client said when it connected.
+    pub fn handshake(&self) -> &Handshake {
+        &self.member.handshake
+    }
+
+    /// The path of the namespace.
+    pub fn namespace(&self) -> &str {
+        &self.member.namespace.path
+    }
+
+    /// Whether the socket is still in its namespace.
+    pub fn is_connected(&self) -> bool {
+        self.member.is_connected()
+    }
+
+    /// The rooms that the socket has joined. Its own room, which its id names, is not listed.
+    ///
+    /// A disconnected socket is in no room. Only if the namespace has an
+    /// [`on_disconnecting`](super::Namespace::on_disconnecting), the rooms that it left are listed until that has ended.
+    pub fn rooms(&self) -> Vec<Room> {
+        self.member.rooms()
+    }
+
+    /// Joins a room. What this node emits to the room reaches the socket as soon as this returns; on a socket that is not
+    /// connected any more it does nothing.
+    ///
+    /// Await the result to wait until every node of the cluster knows, at most 500 ms: from then on what any node emits to
+    /// the room reaches the socket. [`Joining::applied`] says which nodes did not confirm it in time.
+    pub fn join(&self, room: impl Into<Room>) -> Joining {
+        let namespace = &self.member.namespace;
+        if !self.member.is_connected() {
+            return Joining(None);
+        }
+        namespace.join(self.member.id, &room.into());
+        // A socket that was disconnected meanwhile is not in the index any more, and has joined nothing.
+        Joining(Some((Arc::clone(namespace), namespace.peers().version())))
+    }
+
+    /// Leaves a room. What this node emits to the room from now on does not reach the socket. The socket's own room cannot
+    /// be left.
+    pub fn leave(&self, room: impl Into<Room>) {
+        self.member.namespace.leave(self.member.id, &room.into());
+    }
+
+    /// Sends an event to this client. It does not block. The event is delivered at most once, in the order of emits; it is
+    /// dropped if the socket is disconnected.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
+        self.emitter().emit(event, args)
+    }
+
+    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`]; also if `E` is not an enum.
+    pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
+        self.emitter().send(event)
+    }
+
+    /// Sends a typed event and waits for the client's ack, as [`Socket::emit_with_ack`] does.
+    ///
+    /// ```
+    /// #[derive(serde::Serialize)]
+    /// #[serde(rename_all = "snake_case")]
+    /// enum Ask { Name, Guess { from: u8, to: u8 } }
+    ///
+    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// let name: String = socket.send_with_ack(&Ask::Name).await?;
+    /// let guess: u8 = socket.send_with_ack(&Ask::Guess { from: 1, to: 6 }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit_with_ack`]; also if `E` is not an enum.
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(&self, event: &E) -> Result<R, AckError> {
+        self.emitter().send_with_ack(event).await
+    }
+
+    /// Sends an event and waits for the client's ack, at most 10 seconds ([`Socket::timeout`] changes that).
+    ///
+    /// # Errors
+    ///
+    /// [`AckError`]: there was no ack in time, the socket was disconnected first, the ack is not an `R`, `args` cannot be
+    /// sent, or too many acks of this socket are pending.
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        self.emitter().emit_with_ack(event, args).await
+    }
+
+    /// Sets how long the next [`Emitter::emit_with_ack`] waits.
+    pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
+        Emitter { timeout, ..self.emitter() }
+    }
+
+    /// Lets the next packet be dropped if the client cannot take it at once: it polls and has no pending request, or its
+    /// WebSocket is still writing.
+    pub fn volatile(&self) -> Emitter<'_> {
+        self.emitter().volatile()
+    }
+
+    /// With `false`, does not compress the next packet, as [`Target::compress`].
+    pub fn compress(&self, compress: bool) -> Emitter<'_> {
+        self.emitter().compress(compress)
+    }
+
+    fn emitter(&self) -> Emitter<'_> {
+        Emitter { member: &self.member, flags: Flags::default(), timeout: ACK_TIMEOUT }
+    }
+
+    /// Selects the sockets in a room, except this one, on every node.
+    pub fn to(&self, room: impl Into<Room>) -> Target {
+        self.broadcast().to(room)
+    }
+
+    /// Selects all sockets of the namespace, except this one and those in a room.
+    pub fn except(&self, room: impl Into<Room>) -> Target {
+        self.broadcast().except(room)
+    }
+
+    /// Selects all sockets of the namespace except this one, on every node.
+    pub fn broadcast(&self) -> Target {
+        Target::new(Arc::clone(&self.member.namespace)).except(self.member.id)
+    }
+
+    /// Selects all sockets of the namespace on this node, except this one.
+    pub fn local(&self) -> Target {
+        self.broadcast().local()
+    }
+
+    /// Disconnects the client from this namespace. What was emitted to it before still reaches it. Clients do not reconnect
+    /// by themselves after that. Node: `socket.disconnect()`.
+    pub fn disconnect(&self) {
+        self.member.kick(false);
+    }
+
+    /// Disconnects the client from every namespace and closes its connection. Node: `socket.disconnect(true)`.
+    pub fn close(&self) {
+        self.member.kick(true);
+    }
+}
+
+impl<S> Clone for Socket<S> {
+    fn clone(&self) -> Self {
+        Self { member: Arc::clone(&self.member), data: Arc::clone(&self.data) }
+    }
+}
+
+impl<S> fmt::Debug for Socket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.member.fmt(f)
+    }
+}
+
+/// One socket with what applies to the next packet: what [`Socket::timeout`], [`Socket::volatile`] and
+/// [`Socket::compress`] return.
+///
+/// ```
+/// # use std::time::Duration;
+/// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.volatile().emit("position", &(1.5, 2.5))?;
+/// let answer: String = socket.timeout(Duration::from_secs(2)).emit_with_ack("name?", &()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use = "an emitter does nothing until something is emitted"]
+pub struct Emitter<'a> {
+    member: &'a Arc<Member>,
+    flags: Flags,
+    timeout: Duration,
+}
+
+impl Emitter<'_> {
+    /// As [`Socket::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// As [`Socket::volatile`].
+    pub fn volatile(self) -> Self {
+        Self { flags: Flags { volatile: true, ..self.flags }, ..self }
+    }
+
+    /// As [`Socket::compress`].
+    pub fn compress(self, compress: bool) -> Self {
+        Self { flags: Flags { compress, ..self.flags }, ..self }
+    }
+
+    /// As [`Socket::emit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`].
+    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
+        let packet = encode::event(&self.member.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.member.emit(&packet, self.flags);
+        Ok(())
+    }
+
+    /// As [`Socket::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send`].
+    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.emit(name, &args)
+    }
+
+    /// As [`Socket::send_with_ack`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::send_with_ack`].
+    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(self, event: &E) -> Result<R, AckError> {
+        let (name, args) = encode_event(event)?;
+        self.emit_with_ack(name, &args).await
+    }
+
+    /// As [`Socket::emit_with_ack`]. Never volatile: a dropped packet would only be a timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit_with_ack`].
+    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        self,
+        event: &str,
+        args: &A,
+    ) -> Result<R, AckError> {
+        let answer =
+            self.member.call(event, &RawArgs::encode(args)?, self.flags.compress, self.timeout).await?;
+        Ok(R::from_args(&answer)?)
+    }
+}
+
+/// A join, which has happened on this node: what [`Socket::join`] returns. Await it to wait for the other nodes. Dropping it
+/// undoes nothing.
+///
+/// ```
+/// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.join("lobby"); // what this node emits reaches it from now on
+/// socket.join("arena").await?; // what any node emits does
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Joining(Option<(Arc<LocalNamespace>, u64)>);
+
+impl Joining {
+    /// Waits until every node of the cluster knows of the join, at most 500 ms, and returns the nodes that did not confirm it.
+    /// What those nodes emit to the room may not reach the socket until they confirm it.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Socket};
+    /// async fn take_a_seat(socket: Socket) -> Result<bool, EventError> {
+    ///     let joined = socket.join("game").applied().await?;
+    ///     Ok(joined.missing.is_empty())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Disconnected`]: the socket was not connected any more and has joined nothing.
+    pub async fn applied(self) -> Result<Applied, Disconnected> {
+        let (namespace, version) = self.0.ok_or(Disconnected)?;
+        Ok(Applied { missing: namespace.peers().confirmed(version).await })
+    }
+}
+
+impl IntoFuture for Joining {
+    /// [`Disconnected`]: the socket was not connected any more and has joined nothing.
+    type Output = Result<(), Disconnected>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.applied().await.map(drop) })
+    }
+}
+
+/// How long an ack may take unless said otherwise. Node waits forever, so what waits there is never freed.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(10);

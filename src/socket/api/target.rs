@@ -1,0 +1,142 @@
+//! Many sockets to emit to, on every node.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::socket::hub::LocalNamespace;
+use crate::socket::messages::{Broadcast, Flags, Request, RequestKind, Responses, Selection};
+use crate::socket::protocol::{EncodeError, Encoded, IntoArgs, RawArgs, encode, encode_event};
+use crate::socket::room::Room;
+
+/// Selected sockets of a namespace, on every node: what [`Socket::to`](super::Socket::to) and
+/// [`NamespaceRef::to`](super::NamespaceRef::to) return. Node: `BroadcastOperator`.
+///
+/// Selected are the sockets in any of the rooms (all of the namespace if no room was named), each once, minus those in an
+/// excepted room. The node of a socket looks the rooms up when the packet gets there.
+///
+/// A packet is delivered at most once. Packets from one node reach each socket in the order in which they were emitted,
+/// those of [`Socket::emit`](super::Socket::emit) and of every kind of broadcast alike.
+///
+/// ```
+/// # fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+/// socket.to("blue").to("red").except("muted").emit("paint", &"now")?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a target does nothing until something is emitted to it"]
+pub struct Target {
+    pub(super) namespace: Arc<LocalNamespace>,
+    pub(super) selection: Selection,
+    pub(super) flags: Flags,
+    pub(super) local: bool,
+    pub(super) timeout: Duration,
+}
+
+impl Target {
+    pub(crate) fn new(namespace: Arc<LocalNamespace>) -> Self {
+        let selection = Selection::default();
+        Self { namespace, selection, flags: Flags::default(), local: false, timeout: REQUEST_TIMEOUT }
+    }
+
+    /// Adds the sockets in a room. The id of a socket names a room, which that socket is always in.
+    pub fn to(mut self, room: impl Into<Room>) -> Self {
+        self.selection.rooms.push(room.into());
+        self
+    }
+
+    /// Leaves out the sockets in a room.
+    pub fn except(mut self, room: impl Into<Room>) -> Self {
+        self.selection.except.push(room.into());
+        self
+    }
+
+    /// Selects only sockets of this node. Nothing is sent to other nodes.
+    pub fn local(mut self) -> Self {
+        self.local = true;
+        self
+    }
+
+    /// Lets the packet be dropped for clients that cannot take it at once: one that polls and has no pending request, or
+    /// whose WebSocket is still writing. It may also be dropped on the way to a node that cannot take it at once.
+    pub fn volatile(mut self) -> Self {
+        self.flags.volatile = true;
+        self
+    }
+
+    /// With `false`, does not compress the packet on its way to clients, on any node: for data that is compressed already. It
+    /// matters where compression is on ([`engine::Config`](crate::engine::Config)). Node:
+    /// `compress(false)`.
+    ///
+    /// ```
+    /// # fn f(socket: socketmesh::Socket, jpeg: bytes::Bytes) -> socketmesh::Result<()> {
+    /// socket.to("gallery").compress(false).emit("picture", &jpeg)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.flags.compress = compress;
+        self
+    }
+
+    /// Sets how long to wait for acks, or for the responses of other nodes. The default is 5 seconds. A node that leaves the
+    /// cluster is not waited for.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sends an event to the selected sockets. It does not block. Other nodes get it in the order of emits; it is dropped for
+    /// a node that is not reachable for too long.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
+        let packet = encode::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        self.deliver(packet);
+        Ok(())
+    }
+
+    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; also if `E` is not an enum.
+    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        let packet = encode::event(&self.namespace.path, None, name, &args)?;
+        self.deliver(packet);
+        Ok(())
+    }
+
+    fn deliver(self, encoded: Encoded) {
+        let broadcast = Broadcast {
+            namespace: Arc::clone(&self.namespace.path),
+            selection: self.selection,
+            text: encoded.text,
+            attachments: encoded.attachments,
+            flags: self.flags,
+        };
+        self.namespace.fan_out(&broadcast);
+        if !self.local {
+            self.namespace.peers().broadcast(&broadcast);
+        }
+    }
+
+    /// Sends a request to the other nodes, before it returns.
+    pub(super) fn request(&self, kind: RequestKind) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        if self.local {
+            return Box::pin(std::future::ready(Responses::default()));
+        }
+        self.namespace.peers().request(Request {
+            namespace: Arc::clone(&self.namespace.path),
+            selection: self.selection.clone(),
+            kind,
+            timeout: self.timeout,
+        })
+    }
+}
+
+/// How long acks of many sockets and the responses of other nodes may take unless said otherwise. Node's adapters wait as
+/// long.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,72 @@
+//! Socket.IO as the application of an engine: where the floors of this layer come together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::api::NamespaceRef;
+use super::config::Config;
+use super::connection::{Clients, Connection};
+use super::hub::{ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry};
+use super::messages::Inbound;
+use super::peers::Peers;
+use crate::engine::{self, SessionRef};
+use crate::id::{Key, NodeId};
+
+/// Socket.IO as the application of an engine.
+///
+/// It is the `A` of a [`Node`](crate::Node) unless that runs an application of its own.
+pub struct SocketIo(Arc<Clients>);
+
+impl SocketIo {
+    /// Handlers run on the runtime that this is called in, until `killed` is cancelled. `mint` gives the ring key of each
+    /// new socket: one that this node owns.
+    pub(crate) fn new(
+        descriptions: Vec<Description>,
+        config: Config,
+        node: NodeId,
+        peers: Arc<dyn Peers>,
+        mint: Box<dyn Fn() -> Key + Send + Sync>,
+        killed: CancellationToken,
+    ) -> Self {
+        let context = HubContext { node, peers, parser: config.parser, tasks: HandlerTasks::new(killed) };
+        Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
+    }
+
+    /// A namespace to emit to.
+    pub(crate) fn of(&self, path: &str) -> NamespaceRef {
+        NamespaceRef(self.0.registry.of(path))
+    }
+
+    /// Handles a message of another node.
+    pub(crate) fn handle(&self, inbound: Inbound) {
+        self.0.registry.handle(inbound);
+    }
+
+    /// Waits until no handler runs, for a bounded time: one that hangs does not hold up a node that stops.
+    pub(crate) async fn handlers_ended(&self) {
+        if timeout(HANDLERS, self.0.registry.handlers_ended()).await.is_err() {
+            tracing::warn!("handlers still run while the node stops");
+        }
+    }
+}
+
+impl engine::Application for SocketIo {
+    type Client = Connection;
+
+    fn accept(self: &Arc<Self>, session: SessionRef<ConnectionCommand>) -> Connection {
+        Connection::new(session, Arc::clone(&self.0), Instant::now())
+    }
+}
+
+impl fmt::Debug for SocketIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketIo").field("registry", &self.0.registry).finish_non_exhaustive()
+    }
+}
+
+/// How long a node that stops waits for handlers, `on_disconnect` among them.
+const HANDLERS: Duration = Duration::from_secs(5);

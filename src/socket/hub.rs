@@ -1,0 +1,49 @@
+//! What this node runs: the namespaces, the sockets in them, and the handlers of the application.
+//!
+//! ```text
+//!   NamespaceRegistry ──► LocalNamespace ──► RoomIndex ──► Member ──► Life, inbox, pending acks ──► the client's session
+//!                    │  ▲                           │
+//!                    ▼  └───────────────────────────┘
+//!              ErasedHandlers ◄── WorkQueue: the inbox of a member; server events and observations of a namespace
+//! ```
+//!
+//! Three files need each other: a member belongs to its namespace (`member`), a namespace has members and handlers
+//! (`namespace`), and handlers are given both (`handlers`).
+
+mod acks;
+mod admission;
+mod backlog;
+mod broadcast_acks;
+mod context;
+mod error;
+mod handlers;
+mod handshake;
+mod inbound;
+mod life;
+mod member;
+mod namespace;
+mod observation;
+mod parents;
+mod paths;
+mod registry;
+mod responder;
+mod room_index;
+mod session;
+mod tasks;
+mod weak_map;
+mod work_queue;
+
+pub(crate) use admission::{Admission, BoxFuture, Data};
+pub(crate) use backlog::Backlog;
+pub(crate) use context::HubContext;
+pub use error::{AckError, DisconnectReason, Disconnected, EventError, Refusal, Result};
+pub(crate) use handlers::{Description, ErasedHandlers, HandlerOutcome, nothing};
+pub use handshake::Handshake;
+pub(crate) use member::Member;
+pub(crate) use namespace::LocalNamespace;
+pub use observation::RoomEvent;
+pub(crate) use paths::{NamespacePaths, normalize};
+pub(crate) use registry::NamespaceRegistry;
+pub use session::ConnectionCommand;
+pub(crate) use session::{ClientSession, SocketDecision};
+pub(crate) use tasks::HandlerTasks;

@@ -1,0 +1,21 @@
+//! What all namespaces of a node share.
+
+use std::sync::Arc;
+
+use super::tasks::HandlerTasks;
+use crate::id::NodeId;
+use crate::socket::peers::Peers;
+use crate::socket::protocol::Parser;
+
+/// The surroundings of a namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct HubContext {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// The other nodes.
+    pub(crate) peers: Arc<dyn Peers>,
+    /// How packets are encoded for clients.
+    pub(crate) parser: Parser,
+    /// Where handlers run.
+    pub(crate) tasks: HandlerTasks,
+}

@@ -1,0 +1,112 @@
+//! The handlers of a namespace, whatever the type of its sockets' data.
+
+use std::any::Any;
+use std::fmt;
+use std::future;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::admission::{Admission, BoxFuture};
+use super::error::{DisconnectReason, EventError, Refusal};
+use super::handshake::Handshake;
+use super::member::Member;
+use super::namespace::LocalNamespace;
+use super::observation::RoomEvent;
+use super::paths::NamespacePaths;
+use crate::socket::messages::EmittedEvent;
+use crate::socket::protocol::{ArgsError, Event, RawArgs};
+
+/// What the application described: for which namespaces, and what their handlers do.
+pub(crate) struct Description {
+    pub(crate) paths: NamespacePaths,
+    pub(crate) handlers: Box<dyn ErasedHandlers>,
+    /// Contradictions in the description. A node does not start with any.
+    pub(crate) faults: Vec<String>,
+}
+
+/// What the hub calls a namespace's handlers by. A method that is not implemented stands for a handler that the
+/// application did not give.
+pub(crate) trait ErasedHandlers: Send + Sync {
+    /// Starts to decide whether a client may enter, and what the data of its socket is.
+    fn admit(&self, _: Handshake) -> Admission {
+        Admission::Deciding(Box::pin(future::ready(Err(Refusal::new("Invalid namespace")))))
+    }
+
+    fn on_connect(&self, _: Arc<Member>) -> HandlerOutcome {
+        nothing()
+    }
+
+    /// Handles an event of a client; the value is the reply.
+    fn on_event(&self, _: Arc<Member>, _: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
+        Box::pin(future::ready(Ok(RawArgs::default())))
+    }
+
+    /// Whether `on_disconnecting` does anything. Only then the rooms that a socket left are kept for it.
+    fn has_on_disconnecting(&self) -> bool {
+        false
+    }
+
+    fn on_disconnecting(&self, _: Arc<Member>, _: DisconnectReason) -> HandlerOutcome {
+        nothing()
+    }
+
+    fn on_disconnect(&self, _: Arc<Member>, _: DisconnectReason) -> HandlerOutcome {
+        nothing()
+    }
+
+    /// Whether `on_any_outgoing` does anything. Only then packets are decoded again for it.
+    fn has_on_any_outgoing(&self) -> bool {
+        false
+    }
+
+    fn on_any_outgoing<'a>(&'a self, _: Arc<Member>, _: &'a EmittedEvent) -> BoxFuture<'a, ()> {
+        Box::pin(future::ready(()))
+    }
+
+    /// Whether `on_room` does anything. Only then changes of rooms are looked for.
+    fn has_on_room(&self) -> bool {
+        false
+    }
+
+    fn on_room(&self, _: Arc<LocalNamespace>, _: RoomEvent) -> BoxFuture<'static, ()> {
+        Box::pin(future::ready(()))
+    }
+
+    /// Handles an event of another node; `None` if there is no handler for it.
+    fn on_server_event(
+        &self,
+        _: Arc<LocalNamespace>,
+        _: &EmittedEvent,
+    ) -> Option<BoxFuture<'static, Result<RawArgs, EventError>>> {
+        None
+    }
+
+    /// What other nodes are told about a socket's data.
+    fn describe(&self, _: &(dyn Any + Send + Sync)) -> Value {
+        Value::Null
+    }
+
+    /// Changes a socket's data; `None` if there is no handler for that.
+    fn on_update(&self, _: &(dyn Any + Send + Sync), _: &RawArgs) -> Option<Result<(), ArgsError>> {
+        None
+    }
+}
+
+pub(crate) type HandlerOutcome = BoxFuture<'static, Result<(), EventError>>;
+
+/// The outcome of a handler that the application did not give.
+pub(crate) fn nothing() -> HandlerOutcome {
+    Box::pin(future::ready(Ok(())))
+}
+
+/// The handlers of a namespace that this node does not serve.
+pub(crate) struct NoHandlers;
+
+impl ErasedHandlers for NoHandlers {}
+
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Description").field("paths", &format_args!("{}", self.paths)).finish_non_exhaustive()
+    }
+}

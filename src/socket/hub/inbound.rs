@@ -1,0 +1,106 @@
+//! What this node does with the messages of other nodes: the receiving end of [`Peers`](crate::socket::peers::Peers).
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::admission::BoxFuture;
+use super::namespace::LocalNamespace;
+use super::registry::NamespaceRegistry;
+use super::responder::{Responder, ServerEvent};
+use crate::catch_panic;
+use crate::socket::messages::{
+    Command, CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
+};
+
+impl NamespaceRegistry {
+    /// Handles a message of another node. Everything that depends on the order of arrival has happened when it returns.
+    pub(crate) fn handle(&self, inbound: Inbound) {
+        match inbound {
+            // A namespace that does not exist here has no sockets here.
+            Inbound::Broadcast(broadcast) => {
+                if let Some(namespace) = self.find(&broadcast.namespace) {
+                    namespace.fan_out(&broadcast);
+                }
+            }
+            // A server event is for the node itself, whether it has sockets or not.
+            Inbound::Command(command @ Command { kind: CommandKind::ServerEvent(_), .. }) => {
+                self.of(&command.namespace).apply(&command);
+            }
+            Inbound::Command(command) => {
+                if let Some(namespace) = self.find(&command.namespace) {
+                    namespace.apply(&command);
+                }
+            }
+            Inbound::Request(requester, request) => self.handle_request(requester, request),
+        }
+    }
+
+    fn handle_request(&self, requester: Requester, request: Request) {
+        let namespace = self.of(&request.namespace);
+        let responder = Responder::new(Arc::clone(namespace.peers()), requester);
+        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
+            if namespace.may_warn() {
+                tracing::warn!(ns = %namespace.path, "too many requests of other nodes at once: some fail");
+            }
+            return responder.failed();
+        };
+        let response = respond(&namespace, request.kind, &request.selection, responder.clone());
+        let tasks = namespace.tasks().clone();
+        // It ends at the timeout, after which the other node does not wait. A node that stops waits for its responses
+        // before it says goodbye.
+        tasks.spawn(async move {
+            if timeout(request.timeout, catch_panic::future(response)).await == Ok(None) {
+                tracing::error!(ns = %namespace.path, "the response to another node panicked");
+                responder.failed();
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Looks up now what the request asks for. The future makes the response of it and sends it.
+fn respond(
+    namespace: &Arc<LocalNamespace>,
+    kind: RequestKind,
+    selection: &Selection,
+    responder: Responder,
+) -> BoxFuture<'static, ()> {
+    match kind {
+        RequestKind::Sockets => {
+            let selected = namespace.select(selection);
+            Box::pin(async move {
+                responder.sockets(selected.into_iter().map(|selected| selected.summary())).await;
+            })
+        }
+        RequestKind::Rooms => {
+            let rooms = namespace.rooms_of_selected(selection);
+            Box::pin(async move { responder.rooms(rooms).await })
+        }
+        RequestKind::Acks { event, compress } => {
+            let acks = namespace.broadcast_with_ack(selection, &event, compress);
+            Box::pin(async move {
+                // The requesting node has encoded the event before. Only a node of another version could disagree.
+                let Ok(acks) = acks else { return responder.failed() };
+                responder.more(ResponsePart::ExpectedAcks(acks.expected() as u64)).await;
+                while let Some(replies) = acks.next().await {
+                    responder.replies(replies).await;
+                }
+                responder.done(None);
+            })
+        }
+        RequestKind::RoomsConfirmed => {
+            let (peers, version) = (Arc::clone(namespace.peers()), namespace.peers().version());
+            Box::pin(async move {
+                // Nodes that did not confirm in time are not reported: the requesting node may reach them.
+                let _unconfirmed = peers.confirmed(version).await;
+                responder.done(None);
+            })
+        }
+        RequestKind::ServerEvent(event) => {
+            // It is handled after the events before it, which may take longer than this future.
+            namespace.receive_server_event(ServerEvent { event, responder: Some(responder) });
+            Box::pin(std::future::ready(()))
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! A socket: one client in one namespace, whatever the type of its data.
+//!
+//! Events wait in the inbox for one task, which calls the handlers. So the events of one socket are handled in order,
+//! and a slow handler delays the next events of its own socket only. Acks bypass the inbox. A client is read from for
+//! its acks even while its backlog is full, up to a second limit ([`Backlog`]).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::acks::PendingAcks;
+use super::admission::Data;
+use super::backlog::Backlog;
+use super::broadcast_acks::ExpectedAck;
+use super::error::{AckError, DisconnectReason, EventError};
+use super::handshake::Handshake;
+use super::life::Life;
+use super::namespace::LocalNamespace;
+use super::session::{ClientSession, ConnectionCommand, SocketDecision};
+use super::work_queue::{Work, WorkQueue};
+use crate::catch_panic;
+use crate::id::SocketId;
+use crate::socket::messages::Flags;
+use crate::socket::protocol::{Encoded, Event, RawArgs, encode};
+use crate::socket::room::Room;
+
+/// What a namespace, a connection and the application's handles share of one socket.
+pub(crate) struct Member {
+    pub(crate) id: SocketId,
+    pub(crate) namespace: Arc<LocalNamespace>,
+    pub(crate) session: ClientSession,
+    pub(crate) handshake: Handshake,
+    state: Mutex<MemberState>,
+    /// What waits for handlers in all sockets of the client, this one included.
+    backlog: Arc<Backlog>,
+    acks: Mutex<PendingAcks<AckWaiter>>,
+}
+
+/// Locked after the room index if both are needed, and never while the application's code runs.
+struct MemberState {
+    life: Life,
+    /// Bounded by the backlog: a client with a full one is not read from.
+    inbox: WorkQueue<HandlerCall>,
+}
+
+/// Who gets an ack.
+#[derive(Debug)]
+pub(crate) enum AckWaiter {
+    Caller(oneshot::Sender<RawArgs>),
+    Broadcast(ExpectedAck),
+}
+
+/// What a handler is to be called for.
+#[derive(Debug)]
+enum HandlerCall {
+    Connect,
+    Event(Event),
+    Disconnecting(DisconnectReason),
+    Disconnect(DisconnectReason),
+}
+
+impl Member {
+    /// A socket whose admission is being decided.
+    pub(crate) fn new(
+        id: SocketId,
+        namespace: Arc<LocalNamespace>,
+        session: ClientSession,
+        backlog: Arc<Backlog>,
+        handshake: Handshake,
+    ) -> Arc<Self> {
+        let state = MemberState { life: Life::Connecting { decision: None }, inbox: WorkQueue::default() };
+        let (state, acks) = (Mutex::new(state), Mutex::default());
+        Arc::new(Self { id, namespace, session, handshake, state, backlog, acks })
+    }
+
+    /// Keeps the task that decides on the admission: it is aborted with this socket.
+    pub(crate) fn set_decision(&self, task: AbortOnDropHandle<()>) {
+        if let Life::Connecting { decision } = &mut self.state.lock().life {
+            *decision = Some(task);
+        }
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.state.lock().life.is_connecting()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state.lock().life.is_connected()
+    }
+
+    /// Whether the server disconnected it: nothing that its client sent is handled any more.
+    pub(crate) fn was_kicked(&self) -> bool {
+        self.state.lock().life.disconnect_reason().is_some_and(DisconnectReason::is_of_the_server)
+    }
+
+    /// Whether an ack of the client is awaited.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        !self.acks.lock().is_empty()
+    }
+
+    /// The data, once it was admitted.
+    pub(crate) fn data(&self) -> Option<Data> {
+        self.state.lock().life.data().cloned()
+    }
+
+    /// The rooms it is in. Of one that was disconnected, those that are kept for `on_disconnecting`.
+    pub(crate) fn rooms(&self) -> Vec<Room> {
+        {
+            let state = self.state.lock();
+            if !state.life.is_connected() {
+                return state.life.left_rooms().to_vec();
+            }
+        }
+        self.namespace.rooms_of(self.id)
+    }
+
+    /// Admits the socket: the client is told, the namespace gets it, and its handlers run.
+    pub(crate) fn admit(self: &Arc<Self>, data: Data) {
+        {
+            // From here on it can be disconnected, so the call of `on_connect` is in the inbox before that.
+            let mut state = self.state.lock();
+            state.life.connect(data);
+            state.inbox.push_front(self.counted(HandlerCall::Connect));
+        }
+        let protocol = self.session.handshake().protocol();
+        self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
+        self.namespace.insert(self);
+        self.start(self.state.lock());
+    }
+
+    /// Takes an event of the client, which is handled after those before it. After a disconnect it is dropped.
+    pub(crate) fn receive(self: &Arc<Self>, event: Event) {
+        let mut state = self.state.lock();
+        if state.life.disconnect_reason().is_none() {
+            state.inbox.push(self.counted(HandlerCall::Event(event)));
+            self.start(state);
+        }
+    }
+
+    /// Counts in the backlog what is put into the inbox.
+    fn counted(&self, call: HandlerCall) -> HandlerCall {
+        self.backlog.add(call.bytes());
+        call
+    }
+
+    /// Takes an ack of the client. One that nobody waits for is dropped.
+    pub(crate) fn receive_ack(&self, id: u64, args: RawArgs) {
+        let waiter = self.acks.lock().take(id);
+        match waiter {
+            // The caller may have given up this instant.
+            Some(AckWaiter::Caller(caller)) => drop(caller.send(args)),
+            Some(AckWaiter::Broadcast(expected)) => expected.complete(args),
+            None => {}
+        }
+    }
+
+    /// Registers who gets the ack of an event that is about to be sent.
+    pub(crate) fn expect_ack(&self, id: u64, waiter: AckWaiter) -> Result<(), AckError> {
+        self.acks.lock().insert(id, waiter)?;
+        if !self.is_connected() {
+            self.forget_ack(id);
+            return Err(AckError::Disconnected);
+        }
+        if self.backlog.is_full() {
+            // The ack may wait behind what is not read.
+            self.session.resume();
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for that ack any more.
+    pub(crate) fn forget_ack(&self, id: u64) {
+        self.acks.lock().cancel(id);
+    }
+
+    /// Takes the socket out of its namespace: it gets nothing from now on. What its client sent before is still
+    /// handled, unless it is the server that disconnects it. Returns whether it was connected.
+    pub(crate) fn disconnect(self: &Arc<Self>, reason: DisconnectReason) -> bool {
+        if !self.state.lock().life.begin_disconnect(reason) {
+            return false;
+        }
+        let left = self.namespace.remove(self.id);
+        drop(self.acks.lock().drain());
+        let mut state = self.state.lock();
+        if reason.is_of_the_server() {
+            let (calls, bytes) = state.inbox.remove(|call| matches!(call, HandlerCall::Event(_)));
+            // The session is resumed below in any case.
+            let _has_room = self.backlog.remove(calls, bytes);
+        }
+        state.life.keep_left_rooms(left);
+        if self.namespace.handlers().has_on_disconnecting() {
+            state.inbox.push(self.counted(HandlerCall::Disconnecting(reason)));
+        }
+        state.inbox.push(self.counted(HandlerCall::Disconnect(reason)));
+        self.start(state);
+        self.session.resume();
+        true
+    }
+
+    /// The server's side of a disconnect: the socket leaves the namespace at once, and the client is told. With `close`,
+    /// the client leaves every namespace, and its session closes.
+    pub(crate) fn kick(self: &Arc<Self>, close: bool) {
+        // One that has left already closes nothing: its client may be back.
+        if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
+            self.write(&encode::disconnect(&self.namespace.path), Flags::default());
+            self.session.command(ConnectionCommand(SocketDecision::Kicked { socket: self.id, close }));
+        }
+    }
+
+    /// Sends a packet to the client. After a disconnect it is dropped.
+    pub(crate) fn emit(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
+        if self.is_connected() {
+            self.write(packet, flags);
+            self.namespace.observe_outgoing(|| vec![Arc::clone(self)], &packet.text, &packet.attachments);
+        }
+    }
+
+    /// Appends a packet to the client's outbox, whatever the state of the socket.
+    pub(crate) fn write(&self, packet: &Encoded, Flags { volatile, compress }: Flags) {
+        let frames = self.namespace.parser().frames(&packet.text, &packet.attachments, compress);
+        self.session.send(&frames, volatile);
+    }
+
+    /// Emits an event and waits for the client's ack.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        event: &str,
+        args: &RawArgs,
+        compress: bool,
+        timeout: Duration,
+    ) -> Result<RawArgs, AckError> {
+        let id = self.namespace.next_ack_id();
+        let packet = encode::event(&self.namespace.path, Some(id), event, args)?;
+        if !self.is_connected() {
+            return Err(AckError::Disconnected);
+        }
+        let (sender, ack) = oneshot::channel();
+        self.expect_ack(id, AckWaiter::Caller(sender))?;
+        // Forgets the ack however this future ends.
+        let _pending = PendingAck { member: self, id };
+        self.emit(&packet, Flags { compress, ..Flags::default() });
+        match tokio::time::timeout(timeout, ack).await {
+            Ok(Ok(args)) => Ok(args),
+            Ok(Err(_)) => Err(AckError::Disconnected),
+            Err(_) => Err(AckError::Timeout),
+        }
+    }
+
+    /// Starts the task that calls the handlers if there is something to do and the socket was admitted.
+    fn start(self: &Arc<Self>, mut state: MutexGuard<'_, MemberState>) {
+        if !state.life.is_connecting() && state.inbox.start() {
+            self.namespace.tasks().spawn(Arc::clone(self).call_handlers());
+        }
+    }
+
+    async fn call_handlers(self: Arc<Self>) {
+        while let Some(call) = self.next_call() {
+            if catch_panic::future(self.call_handler(call)).await.is_none() {
+                tracing::error!(socket = %self.id, ns = %self.namespace.path, "a handler panicked: the socket is disconnected");
+                self.kick(false);
+            }
+        }
+    }
+
+    fn next_call(&self) -> Option<HandlerCall> {
+        let mut state = self.state.lock();
+        let call = state.inbox.next()?;
+        if matches!(call, HandlerCall::Disconnect(_)) {
+            state.life.finish_disconnect();
+        }
+        drop(state);
+        if self.backlog.remove(1, call.bytes()) {
+            self.session.resume();
+        }
+        Some(call)
+    }
+
+    async fn call_handler(self: &Arc<Self>, call: HandlerCall) {
+        let (handlers, member) = (self.namespace.handlers(), Arc::clone(self));
+        match call {
+            HandlerCall::Connect => {
+                if let Err(error) = handlers.on_connect(member).await {
+                    self.log_failure("on_connect", &error);
+                    self.kick(false);
+                }
+            }
+            HandlerCall::Event(event) => {
+                let (id, name) = (event.id, event.name.clone());
+                let result = handlers.on_event(member, event).await;
+                self.reply(&name, id, result);
+            }
+            HandlerCall::Disconnecting(reason) => {
+                if let Err(error) = handlers.on_disconnecting(member, reason).await {
+                    self.log_failure("on_disconnecting", &error);
+                }
+            }
+            HandlerCall::Disconnect(reason) => {
+                if let Err(error) = handlers.on_disconnect(member, reason).await {
+                    self.log_failure("on_disconnect", &error);
+                }
+            }
+        }
+    }
+
+    fn reply(&self, event: &str, id: Option<u64>, result: Result<RawArgs, EventError>) {
+        if let Err(error) = &result {
+            self.log_failure(event, error);
+        }
+        let Some(id) = id else { return };
+        let args = result.unwrap_or_else(|error| error.to_args());
+        self.write(&encode::ack(&self.namespace.path, id, &args), Flags::default());
+    }
+
+    fn log_failure(&self, event: &str, error: &EventError) {
+        let (ns, event) = (&self.namespace.path, shortened(event));
+        if self.namespace.may_warn() {
+            tracing::warn!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        } else {
+            tracing::debug!(%ns, socket = %self.id, event, ?error, "a handler failed");
+        }
+    }
+}
+
+impl Work for HandlerCall {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.len(),
+            Self::Connect | Self::Disconnecting(_) | Self::Disconnect(_) => 0,
+        }
+    }
+}
+
+impl Drop for Member {
+    /// Only the events of a client that was not admitted still wait here.
+    fn drop(&mut self) {
+        let (calls, bytes) = self.state.get_mut().inbox.remove(|_| true);
+        let _has_room = self.backlog.remove(calls, bytes);
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("id", &self.id)
+            .field("ns", &self.namespace.path)
+            .finish_non_exhaustive()
+    }
+}
+
+struct PendingAck<'a> {
+    member: &'a Member,
+    id: u64,
+}
+
+impl Drop for PendingAck<'_> {
+    fn drop(&mut self) {
+        self.member.forget_ack(self.id);
+    }
+}
+
+/// The beginning of a name that a client chose: enough for a line of the log.
+fn shortened(name: &str) -> &str {
+    let end = name.char_indices().nth(LOGGED_CHARACTERS).map_or(name.len(), |(at, _)| at);
+    name.get(..end).unwrap_or(name)
+}
+
+/// How many characters of an event's name are logged.
+const LOGGED_CHARACTERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_of_an_event_is_logged_in_part() {
+        assert_eq!(shortened("say"), "say");
+        let (short, long) = ("ä".repeat(LOGGED_CHARACTERS), "ä".repeat(900_000));
+        assert_eq!(shortened(&short), short);
+        assert_eq!(shortened(&long), short);
+    }
+}

@@ -1,0 +1,209 @@
+//! A namespace as this node serves it: its sockets, their rooms, and what its handlers do.
+
+mod broadcasts;
+mod commands;
+mod observing;
+mod server_events;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use super::context::HubContext;
+use super::handlers::{Description, ErasedHandlers, NoHandlers};
+use super::member::Member;
+use super::observation::Observation;
+use super::responder::ServerEvent;
+use super::room_index::RoomIndex;
+use super::tasks::HandlerTasks;
+use super::weak_map::WeakMap;
+use super::work_queue::WorkQueue;
+use crate::id::{NodeId, SocketId};
+use crate::log_limit::LogLimit;
+use crate::socket::messages::Selection;
+use crate::socket::peers::Peers;
+use crate::socket::protocol::Parser;
+use crate::socket::room::Room;
+
+/// One namespace on this node. Other nodes may have sockets in it as well.
+pub(crate) struct LocalNamespace {
+    pub(crate) path: Arc<str>,
+    /// Not set while the description depends on the client: the first client that is admitted decides.
+    description: OnceLock<Arc<Description>>,
+    rooms: RwLock<RoomIndex<Arc<Member>>>,
+    context: HubContext,
+    ack_ids: AtomicU64,
+    warnings: LogLimit,
+    server_events: Mutex<WorkQueue<ServerEvent>>,
+    observations: Mutex<WorkQueue<Observation<Arc<Member>>>>,
+    /// The dynamic namespaces, if this is one of them.
+    dynamic: Option<Arc<WeakMap<Self>>>,
+}
+
+impl LocalNamespace {
+    /// A namespace without sockets. One that is in `dynamic` takes itself out when it is dropped.
+    pub(crate) fn new(
+        path: Arc<str>,
+        description: Option<Arc<Description>>,
+        context: HubContext,
+        dynamic: Option<Arc<WeakMap<Self>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            description: description.map(OnceLock::from).unwrap_or_default(),
+            rooms: RwLock::new(RoomIndex::new()),
+            context,
+            ack_ids: AtomicU64::new(0),
+            warnings: LogLimit::default(),
+            server_events: Mutex::default(),
+            observations: Mutex::default(),
+            dynamic,
+        })
+    }
+
+    /// What the application described, if it is known which description this namespace has.
+    pub(crate) fn description(&self) -> Option<&Arc<Description>> {
+        self.description.get()
+    }
+
+    /// Sets the description unless another client was quicker; returns the one that it has.
+    pub(crate) fn describe(&self, description: &Arc<Description>) -> &Arc<Description> {
+        self.description.get_or_init(|| Arc::clone(description))
+    }
+
+    pub(crate) fn handlers(&self) -> &dyn ErasedHandlers {
+        self.description.get().map_or(&NoHandlers, |description| &*description.handlers)
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.context.node
+    }
+
+    pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
+        &self.context.peers
+    }
+
+    pub(crate) fn parser(&self) -> Parser {
+        self.context.parser
+    }
+
+    pub(crate) fn tasks(&self) -> &HandlerTasks {
+        &self.context.tasks
+    }
+
+    /// Whether a warning may be logged now. Clients and other nodes could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        self.warnings.allows(WARNINGS, Instant::now())
+    }
+
+    /// A new id for an ack, shared by emits to one socket and to many.
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.ack_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many sockets are here.
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.read().len()
+    }
+
+    /// The rooms a socket has joined.
+    pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
+        self.rooms.read().rooms_of(&id).cloned().collect()
+    }
+
+    /// The rooms that the selected sockets here have joined, sorted.
+    pub(crate) fn rooms_of_selected(&self, selection: &Selection) -> Vec<Room> {
+        let rooms = self.rooms.read();
+        let mut found = std::collections::BTreeSet::new();
+        rooms.for_each(selection, |id, _| found.extend(rooms.rooms_of(id).cloned()));
+        found.into_iter().collect()
+    }
+
+    /// Adds a socket, which is in its own room from now on.
+    pub(crate) fn insert(self: &Arc<Self>, member: &Arc<Member>) {
+        let mut rooms = self.rooms.write();
+        let concerned = |_: &RoomIndex<_>| vec![(member.id, Room::Own(member.id))];
+        self.observe_rooms(&mut rooms, concerned, |rooms| rooms.insert(member.id, Arc::clone(member)));
+    }
+
+    /// Takes a socket out of all rooms. Returns those it had joined if they are to be kept for `on_disconnecting`.
+    ///
+    /// The other nodes are told of empty rooms while the index is locked, so that they learn of joins and leaves in the
+    /// order in which those happened.
+    pub(crate) fn remove(self: &Arc<Self>, id: SocketId) -> Vec<Room> {
+        let mut rooms = self.rooms.write();
+        let joined = |rooms: &RoomIndex<_>| rooms.rooms_of(&id).cloned().collect::<Vec<_>>();
+        let kept = if self.handlers().has_on_disconnecting() { joined(&rooms) } else { Vec::new() };
+        let concerned = |rooms: &RoomIndex<_>| {
+            std::iter::once(Room::Own(id)).chain(joined(rooms)).map(|room| (id, room)).collect()
+        };
+        if let Some((_, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id)) {
+            for room in emptied {
+                self.peers().interest(&self.path, &room, false);
+            }
+        }
+        kept
+    }
+
+    /// Adds a socket to a room. One that was disconnected meanwhile is not in the index and joins nothing.
+    pub(crate) fn join(self: &Arc<Self>, id: SocketId, room: &Room) {
+        self.join_locked(&mut self.rooms.write(), id, room);
+    }
+
+    pub(crate) fn leave(self: &Arc<Self>, id: SocketId, room: &Room) {
+        self.leave_locked(&mut self.rooms.write(), id, room);
+    }
+
+    /// Adds every selected socket to every one of the rooms. All are selected before the first one joins.
+    fn join_selected(self: &Arc<Self>, selection: &Selection, joined: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (room, id) in joined.iter().flat_map(|room| selected.iter().map(move |id| (room, id))) {
+            self.join_locked(&mut rooms, *id, room);
+        }
+    }
+
+    fn leave_selected(self: &Arc<Self>, selection: &Selection, left: &[Room]) {
+        let mut rooms = self.rooms.write();
+        let selected = rooms.select(selection);
+        for (room, id) in left.iter().flat_map(|room| selected.iter().map(move |id| (room, id))) {
+            self.leave_locked(&mut rooms, *id, room);
+        }
+    }
+
+    fn join_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<Member>>, id: SocketId, room: &Room) {
+        let concerned = |_: &RoomIndex<_>| vec![(id, room.clone())];
+        if self.observe_rooms(rooms, concerned, |rooms| rooms.join(&id, room)) {
+            self.peers().interest(&self.path, room, true);
+        }
+    }
+
+    fn leave_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<Member>>, id: SocketId, room: &Room) {
+        let concerned = |_: &RoomIndex<_>| vec![(id, room.clone())];
+        if self.observe_rooms(rooms, concerned, |rooms| rooms.leave(&id, room)) {
+            self.peers().interest(&self.path, room, false);
+        }
+    }
+}
+
+impl Drop for LocalNamespace {
+    fn drop(&mut self) {
+        if let Some(dynamic) = &self.dynamic {
+            dynamic.forget(&self.path);
+        }
+    }
+}
+
+impl fmt::Debug for LocalNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Warnings about one namespace come at most this often; the others are debug lines or nothing.
+const WARNINGS: Duration = Duration::from_secs(1);

@@ -1,0 +1,77 @@
+//! Packets from this node to many of its sockets, with and without acks.
+
+use std::sync::Arc;
+
+use super::super::broadcast_acks::AckCollector;
+use super::super::member::{AckWaiter, Member};
+use super::LocalNamespace;
+use crate::socket::messages::{Broadcast, EmittedEvent, Flags, Selection};
+use crate::socket::protocol::{EncodeError, RawArgs, encode};
+
+impl LocalNamespace {
+    /// Delivers a broadcast to the sockets of this node. Its frames are made once and appended to each outbox.
+    pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast) {
+        let Flags { volatile, compress } = broadcast.flags;
+        let frames = self.parser().frames(&broadcast.text, &broadcast.attachments, compress);
+        let mut observed = self.handlers().has_on_any_outgoing().then(Vec::new);
+        self.rooms.read().for_each(&broadcast.selection, |_, member| {
+            member.session.send(&frames, volatile);
+            if let Some(observed) = &mut observed {
+                observed.push(Arc::clone(member));
+            }
+        });
+        if let Some(observed) = observed {
+            self.observe_outgoing(|| observed, &broadcast.text, &broadcast.attachments);
+        }
+    }
+
+    /// Sends an event to the selected sockets of this node, encoded once, and begins to wait for their acks.
+    pub(crate) fn broadcast_with_ack(
+        self: &Arc<Self>,
+        selection: &Selection,
+        event: &EmittedEvent,
+        compress: bool,
+    ) -> Result<BroadcastAcks, EncodeError> {
+        let id = self.next_ack_id();
+        let encoded = encode::event(&self.path, Some(id), &event.name, &event.args)?;
+        let frames = self.parser().frames(&encoded.text, &encoded.attachments, compress);
+        let mut acks = BroadcastAcks { id, members: Vec::new(), collector: AckCollector::default() };
+        // A socket that leaves is out of the index first, then gives up its acks. So none is waited for in vain.
+        self.rooms.read().for_each(selection, |_, member| {
+            let expected = AckWaiter::Broadcast(acks.collector.expect());
+            // A socket with too many acks pending does not get the event: its ack could not be told apart.
+            if member.expect_ack(id, expected).is_ok() {
+                member.session.send(&frames, false);
+            }
+            acks.members.push(Arc::clone(member));
+        });
+        self.observe_outgoing(|| acks.members.clone(), &encoded.text, &encoded.attachments);
+        Ok(acks)
+    }
+}
+
+/// The acks of the sockets of this node to one event. Dropping it forgets those that have not come.
+#[derive(Debug)]
+pub(crate) struct BroadcastAcks {
+    id: u64,
+    members: Vec<Arc<Member>>,
+    collector: AckCollector,
+}
+
+impl BroadcastAcks {
+    /// How many sockets were selected.
+    pub(crate) fn expected(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The acks that came since the last call, or else the next ones; `None` when every socket has answered or left.
+    pub(crate) async fn next(&self) -> Option<Vec<RawArgs>> {
+        self.collector.next().await
+    }
+}
+
+impl Drop for BroadcastAcks {
+    fn drop(&mut self) {
+        self.members.iter().for_each(|member| member.forget_ack(self.id));
+    }
+}

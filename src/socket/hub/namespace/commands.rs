@@ -1,0 +1,77 @@
+//! What the application or another node does to many sockets of this node.
+
+use std::sync::Arc;
+
+use super::super::member::Member;
+use super::super::responder::ServerEvent;
+use super::LocalNamespace;
+use crate::catch_panic;
+use crate::socket::messages::{Command, CommandKind, Selection, SocketSummary};
+use crate::socket::protocol::RawArgs;
+use crate::socket::room::Room;
+
+impl LocalNamespace {
+    /// Changes the selected sockets of this node.
+    pub(crate) fn apply(self: &Arc<Self>, command: &Command) {
+        match &command.kind {
+            CommandKind::Join(rooms) => self.join_selected(&command.selection, rooms),
+            CommandKind::Leave(rooms) => self.leave_selected(&command.selection, rooms),
+            CommandKind::Disconnect { close } => {
+                let selected = self.select(&command.selection);
+                selected.iter().for_each(|SelectedMember { member, .. }| member.kick(*close));
+            }
+            CommandKind::Update(update) => self.update(&self.select(&command.selection), update),
+            CommandKind::ServerEvent(event) => {
+                self.receive_server_event(ServerEvent { event: event.clone(), responder: None });
+            }
+        }
+    }
+
+    /// Changes the data of sockets by the application's function. A panic in it must not end the task that reads from
+    /// the other node.
+    fn update(&self, selected: &[SelectedMember], update: &RawArgs) {
+        for data in selected.iter().filter_map(|SelectedMember { member, .. }| member.data()) {
+            let outcome = catch_panic::call(|| self.handlers().on_update(&*data, update));
+            let ns = &self.path;
+            match outcome {
+                Some(Some(Ok(()))) => {}
+                Some(Some(Err(error))) if self.may_warn() => {
+                    tracing::warn!(%ns, %error, "the arguments of an update of data do not decode");
+                }
+                Some(None) if self.may_warn() => {
+                    tracing::warn!(%ns, "data cannot be updated in a namespace without on_update");
+                }
+                Some(_) => {}
+                None => tracing::error!(%ns, "on_update panicked"),
+            }
+        }
+    }
+
+    /// The selected sockets of this node, with the rooms they are in now.
+    pub(crate) fn select(&self, selection: &Selection) -> Vec<SelectedMember> {
+        let rooms = self.rooms.read();
+        let mut selected = Vec::new();
+        rooms.for_each(selection, |id, member| {
+            let rooms = rooms.rooms_of(id).cloned().collect();
+            selected.push(SelectedMember { member: Arc::clone(member), rooms });
+        });
+        selected
+    }
+}
+
+/// A selected socket, and the rooms it was in when it was selected.
+#[derive(Debug)]
+pub(crate) struct SelectedMember {
+    member: Arc<Member>,
+    rooms: Vec<Room>,
+}
+
+impl SelectedMember {
+    /// What other nodes are told about it. Runs the application's function that describes data.
+    pub(crate) fn summary(self) -> SocketSummary {
+        let Self { member, rooms } = self;
+        let handlers = member.namespace.handlers();
+        let data = member.data().map(|data| handlers.describe(&*data)).unwrap_or_default();
+        SocketSummary { id: member.id, rooms, data, handshake: (&member.handshake).into() }
+    }
+}

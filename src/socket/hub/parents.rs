@@ -1,0 +1,64 @@
+//! Dynamic namespaces (Socket.IO server API: `of(regex)`, `of(function)`): which description a namespace has that was
+//! made because a client or the application named it.
+
+use std::sync::Arc;
+
+use super::admission::Data;
+use super::error::Refusal;
+use super::handlers::Description;
+use super::handshake::Handshake;
+use super::namespace::LocalNamespace;
+
+/// The descriptions that are for more than one namespace, in the order in which they were given. Node: parent
+/// namespaces.
+#[derive(Debug)]
+pub(crate) struct ParentNamespaces(pub(crate) Vec<Arc<Description>>);
+
+impl ParentNamespaces {
+    /// Whether a client may ask for this namespace.
+    pub(crate) fn may_contain(&self, path: &str) -> bool {
+        self.0.iter().any(|parent| parent.paths.contain(path) != Some(false))
+    }
+
+    /// The description of a namespace, if it does not depend on the client.
+    pub(crate) fn parent_of(&self, path: &str) -> Option<Arc<Description>> {
+        let first = self.0.iter().find(|parent| parent.paths.contain(path) != Some(false));
+        first.filter(|parent| parent.paths.contain(path) == Some(true)).cloned()
+    }
+
+    /// Decides whether a client may enter a namespace whose description depends on the client.
+    pub(crate) async fn admit(
+        &self,
+        namespace: &LocalNamespace,
+        handshake: Handshake,
+    ) -> Result<Data, Refusal> {
+        let invalid = || Refusal::new("Invalid namespace");
+        let description = match namespace.description() {
+            Some(description) => description,
+            None => {
+                let parent = self.parent_for(&handshake).await.ok_or_else(invalid)?;
+                let data = parent.handlers.admit(handshake.clone()).decided().await?;
+                let description = namespace.describe(&parent);
+                if Arc::ptr_eq(description, &parent) {
+                    return Ok(data);
+                }
+                // Another client was quicker, and has entered the namespace with another description.
+                description
+            }
+        };
+        if !description.paths.accept(&handshake).await {
+            return Err(invalid());
+        }
+        description.handlers.admit(handshake).decided().await
+    }
+
+    /// The first description that accepts this client.
+    async fn parent_for(&self, handshake: &Handshake) -> Option<Arc<Description>> {
+        for parent in &self.0 {
+            if parent.paths.accept(handshake).await {
+                return Some(Arc::clone(parent));
+            }
+        }
+        None
+    }
+}

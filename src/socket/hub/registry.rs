@@ -1,0 +1,173 @@
+//! The namespaces of this node. What the application describes is fixed before the first client connects.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::admission::Admission;
+use super::context::HubContext;
+use super::handlers::Description;
+use super::handshake::Handshake;
+use super::namespace::LocalNamespace;
+use super::parents::ParentNamespaces;
+use super::paths::{NamespacePaths, normalize};
+use super::weak_map::WeakMap;
+
+/// Finds namespaces by path, and makes dynamic ones when they are named.
+///
+/// A dynamic namespace lives as long as anything holds it: a socket, connected or not yet, or a reference of the
+/// application. So clients that name paths leave nothing behind.
+pub(crate) struct NamespaceRegistry {
+    /// Those with a description of their own.
+    fixed: HashMap<Arc<str>, Arc<LocalNamespace>>,
+    parents: Arc<ParentNamespaces>,
+    dynamic: Arc<WeakMap<LocalNamespace>>,
+    context: HubContext,
+    /// Bounds the requests of other nodes that are being responded to.
+    pub(super) requests: Arc<Semaphore>,
+}
+
+impl NamespaceRegistry {
+    pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Self {
+        let (mut fixed, mut parents) = (HashMap::new(), Vec::new());
+        for description in descriptions.into_iter().map(Arc::new) {
+            if let NamespacePaths::One(path) = &description.paths {
+                let path = Arc::clone(path);
+                let (own, context) = (Arc::clone(&path), context.clone());
+                fixed.insert(path, LocalNamespace::new(own, Some(description), context, None));
+            } else {
+                parents.push(description);
+            }
+        }
+        let (parents, dynamic) = (Arc::new(ParentNamespaces(parents)), Arc::default());
+        Self { fixed, parents, dynamic, context, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+    }
+
+    /// Resolves when no handler runs, of a socket or a server event.
+    pub(crate) async fn handlers_ended(&self) {
+        self.context.tasks.ended().await;
+    }
+
+    /// A namespace that exists.
+    pub(crate) fn find(&self, path: &str) -> Option<Arc<LocalNamespace>> {
+        self.fixed.get(path).cloned().or_else(|| self.dynamic.get(path))
+    }
+
+    /// Whether clients may enter a namespace whoever they are, as far as its path decides.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        self.fixed.contains_key(path) || self.parents.parent_of(path).is_some()
+    }
+
+    /// The namespace that a client asks for, if a client may ask for it.
+    pub(crate) fn enter(&self, path: &str) -> Option<Arc<LocalNamespace>> {
+        match self.fixed.get(path) {
+            Some(fixed) => Some(Arc::clone(fixed)),
+            None => self.parents.may_contain(path).then(|| self.dynamic(&path.into())),
+        }
+    }
+
+    /// Starts to decide whether a client may enter the namespace.
+    pub(crate) fn admit(&self, namespace: &Arc<LocalNamespace>, handshake: Handshake) -> Admission {
+        match namespace.description() {
+            Some(description) if !description.paths.depend_on_the_client() => {
+                description.handlers.admit(handshake)
+            }
+            _ => {
+                let (parents, namespace) = (Arc::clone(&self.parents), Arc::clone(namespace));
+                Admission::Deciding(Box::pin(async move { parents.admit(&namespace, handshake).await }))
+            }
+        }
+    }
+
+    /// A namespace to emit to. This node need not serve it: other nodes may have sockets in it.
+    pub(crate) fn of(&self, path: &str) -> Arc<LocalNamespace> {
+        let path = normalize(path);
+        self.fixed.get(&path).cloned().unwrap_or_else(|| self.dynamic(&path))
+    }
+
+    fn dynamic(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
+        self.dynamic.get(path).unwrap_or_else(|| {
+            // Patterns are matched here, before the map is locked.
+            let parent = self.parents.parent_of(path);
+            self.dynamic.get_or_insert(path, || {
+                let dynamic = Some(Arc::clone(&self.dynamic));
+                LocalNamespace::new(Arc::clone(path), parent, self.context.clone(), dynamic)
+            })
+        })
+    }
+}
+
+impl fmt::Debug for NamespaceRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamespaceRegistry").field("fixed", &self.fixed).finish_non_exhaustive()
+    }
+}
+
+/// Requests of other nodes that are responded to at once. Each may hold a list of all sockets here.
+const MAX_REQUESTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::handlers::NoHandlers;
+    use super::super::tasks::HandlerTasks;
+    use super::*;
+    use crate::id::NodeId;
+    use crate::socket::peers::NoPeers;
+    use crate::socket::protocol::Parser;
+    use regex_lite::Regex;
+    use tokio_util::sync::CancellationToken;
+
+    /// `/fixed` and `^/room-`; with `predicate`, a predicate comes before the pattern.
+    fn registry(predicate: bool) -> NamespaceRegistry {
+        let mut paths = vec![NamespacePaths::One("/fixed".into())];
+        if predicate {
+            paths.push(NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true))))));
+        }
+        paths.push(NamespacePaths::Pattern(Regex::new("^/room-").unwrap()));
+        let describe = |paths| Description { paths, handlers: Box::new(NoHandlers), faults: Vec::new() };
+        let context = HubContext {
+            node: NodeId::random().unwrap(),
+            peers: Arc::new(NoPeers),
+            parser: Parser::Json,
+            tasks: HandlerTasks::new(CancellationToken::new()),
+        };
+        NamespaceRegistry::new(paths.into_iter().map(describe).collect(), context)
+    }
+
+    #[tokio::test]
+    async fn a_path_names_the_same_namespace_while_anything_holds_it() {
+        let registry = registry(false);
+        for path in ["/fixed", "/room-1", "/not-served"] {
+            let named = registry.of(path);
+            assert!(Arc::ptr_eq(&named, &registry.of(path)), "{path}");
+            assert!(Arc::ptr_eq(&named, &registry.find(path).unwrap()), "{path}");
+            assert_eq!(named.description().is_some(), path != "/not-served");
+        }
+        let entered = registry.enter("/room-2").unwrap();
+        assert!(Arc::ptr_eq(&entered, &registry.of("room-2")));
+        assert!(registry.enter("/not-served").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_nothing_holds_is_forgotten() {
+        let registry = registry(false);
+        for n in 0..100 {
+            drop(registry.enter(&format!("/room-{n}")));
+            drop(registry.of(&format!("/not-served-{n}")));
+        }
+        assert!((0..100).all(|n| registry.find(&format!("/room-{n}")).is_none()));
+        assert!(format!("{:?}", registry.dynamic).contains("{}"), "no path is left: {:?}", registry.dynamic);
+        assert!(registry.find("/fixed").is_some());
+    }
+
+    #[tokio::test]
+    async fn while_a_predicate_comes_first_the_description_depends_on_the_client() {
+        let registry = registry(true);
+        assert!(!registry.serves("/room-1"));
+        assert!(registry.enter("/room-1").unwrap().description().is_none());
+        assert!(registry.enter("/whatever").is_some());
+        assert!(registry.serves("/fixed"));
+    }
+}

@@ -1,0 +1,228 @@
+//! From serde values to JSON and attachments.
+//!
+//! `serde_json` passes bytes to its formatter. Ours keeps them and writes a placeholder, so no serializer of our own is
+//! needed. The order is depth first, so placeholders are numbered as in Node.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+use super::super::error::EncodeError;
+use super::raw::{RawArg, RawArgs};
+use super::scan::{self, NUMBER, PLACEHOLDER};
+
+impl RawArgs {
+    /// Encodes arguments, as those of an emit are encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`]: a value has no JSON form, or there are more than 10 attachments.
+    pub fn encode<A: IntoArgs + ?Sized>(args: &A) -> Result<Self, EncodeError> {
+        let mut writer = ArgsWriter::default();
+        args.encode_args(&mut writer)?;
+        writer.finish()
+    }
+}
+
+/// What can be emitted or replied: every type that serde encodes, [`Args`](super::Args), [`RawArgs`] and [`RawArg`].
+///
+/// A type that serde encodes is one argument. `()`, and every type without content that encodes as `null`, is no argument.
+/// Each byte value becomes an attachment; at most 10 are allowed.
+///
+/// ```
+/// use socketmesh::{Args, RawArgs};
+///
+/// assert_eq!(RawArgs::encode(&(1, "a"))?.json(), r#"[1,"a"]"#, "one argument");
+/// assert_eq!(RawArgs::encode(&Args((1, "a")))?.json(), r#"1,"a""#, "two");
+/// assert_eq!(RawArgs::encode(&())?.json(), "", "none");
+/// # Ok::<(), socketmesh::socket::EncodeError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as the arguments of an event or ack",
+    label = "not a payload",
+    note = "derive `serde::Serialize` for it; for several arguments use `Args((a, b))`, undecoded `RawArgs`"
+)]
+pub trait IntoArgs {
+    /// Writes the arguments.
+    ///
+    /// # Errors
+    /// A value has no JSON form.
+    fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError>;
+}
+
+/// What one of several arguments can be: every type that serde encodes, and [`RawArg`]. It is implemented for all of them
+/// already.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as an argument of an event or ack",
+    note = "derive `serde::Serialize` for it"
+)]
+pub trait IntoArg {
+    /// Writes the argument.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError>;
+}
+
+impl<T: Serialize + ?Sized> IntoArgs for T {
+    fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
+        let start = out.json.len();
+        out.value(self)?;
+        if size_of_val(self) == 0 {
+            out.take_back_null(start);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Serialize + ?Sized> IntoArg for T {
+    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
+        out.value(self)
+    }
+}
+
+impl IntoArgs for RawArgs {
+    fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
+        out.raw_args(self);
+        Ok(())
+    }
+}
+
+impl IntoArgs for RawArg {
+    fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
+        self.encode_arg(out)
+    }
+}
+
+impl IntoArg for RawArg {
+    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
+        out.raw(&self.json, &self.attachments);
+        Ok(())
+    }
+}
+
+/// Takes arguments one after another, from implementations of [`IntoArgs`].
+#[derive(Default)]
+pub struct ArgsWriter {
+    json: Vec<u8>,
+    binary: AttachmentSink,
+}
+
+impl ArgsWriter {
+    /// Writes one argument.
+    pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.separate();
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.json, &mut self.binary))?;
+        Ok(())
+    }
+
+    /// A serializer that writes the next argument.
+    pub(crate) fn serializer(&mut self) -> Json<'_> {
+        self.separate();
+        serde_json::Serializer::with_formatter(&mut self.json, &mut self.binary)
+    }
+
+    /// Removes what was written from `start` on if it is `null`, because a value without content is no argument.
+    pub(crate) fn take_back_null(&mut self, start: usize) {
+        if self.json.get(start..).is_some_and(|json| matches!(json, b"null" | b",null")) {
+            self.json.truncate(start);
+        }
+    }
+
+    /// Turns the only argument, an array, into several arguments: its elements.
+    pub(crate) fn spread(&mut self) {
+        self.json.pop();
+        self.json.drain(..1.min(self.json.len()));
+    }
+
+    /// Checks the attachments and returns what was written.
+    pub(crate) fn finish(self) -> Result<RawArgs, EncodeError> {
+        let Self { json, binary: AttachmentSink { attachments, placeholders } } = self;
+        let json = ByteString::try_from(json).expect("serde_json and our formatter write UTF-8");
+        if attachments.len() > EncodeError::MAX_ATTACHMENTS {
+            return Err(EncodeError::TooManyAttachments { given: attachments.len() });
+        }
+        if !attachments.is_empty() && scan::placeholders(&json).len() != placeholders {
+            return Err(EncodeError::ForgedPlaceholder);
+        }
+        Ok(RawArgs::new(json, attachments))
+    }
+
+    /// Writes arguments that came in, unchanged if nothing was written before them.
+    fn raw_args(&mut self, args: &RawArgs) {
+        if self.json.is_empty() && self.binary.attachments.is_empty() && !args.attachments.is_empty() {
+            self.binary.placeholders = scan::placeholders(&args.json).len();
+            self.binary.attachments = args.attachments.to_vec();
+            self.json.extend_from_slice(args.json.as_bytes());
+        } else if !args.json.is_empty() {
+            self.raw(&args.json, &args.attachments);
+        }
+    }
+
+    /// Writes JSON that came in; its placeholders get the numbers of their attachments among those of this packet.
+    fn raw(&mut self, json: &str, attachments: &[Bytes]) {
+        self.separate();
+        let mut numbers = vec![None; attachments.len()];
+        let mut rest = 0;
+        let placeholders = if attachments.is_empty() { Vec::new() } else { scan::placeholders(json) };
+        for place in placeholders {
+            let Some((number, bytes)) =
+                place.number(json).and_then(|at| numbers.get_mut(at).zip(attachments.get(at)))
+            else {
+                continue;
+            };
+            let number = *number.get_or_insert_with(|| self.binary.attach(bytes.clone()));
+            self.binary.placeholders += 1;
+            self.json.extend_from_slice(json.get(rest..place.at.start).unwrap_or_default().as_bytes());
+            self.json.extend_from_slice(number.to_string().as_bytes());
+            rest = place.at.end;
+        }
+        self.json.extend_from_slice(json.get(rest..).unwrap_or_default().as_bytes());
+    }
+
+    fn separate(&mut self) {
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
+    }
+}
+
+impl fmt::Debug for ArgsWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArgsWriter")
+            .field("json", &String::from_utf8_lossy(&self.json))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A serializer of JSON that takes attachments out.
+pub(crate) type Json<'a> = serde_json::Serializer<&'a mut Vec<u8>, &'a mut AttachmentSink>;
+
+/// The attachments of the packet that is being written.
+#[derive(Default)]
+pub(crate) struct AttachmentSink {
+    attachments: Vec<Bytes>,
+    /// How many placeholders were written: more in the JSON are forged.
+    placeholders: usize,
+}
+
+impl AttachmentSink {
+    fn attach(&mut self, bytes: Bytes) -> usize {
+        self.attachments.push(bytes);
+        self.attachments.len() - 1
+    }
+}
+
+impl Formatter for &mut AttachmentSink {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
+        // Too many are refused at the end; until then they are only counted.
+        let kept = self.attachments.len() < EncodeError::MAX_ATTACHMENTS;
+        let number = self.attach(if kept { Bytes::copy_from_slice(value) } else { Bytes::new() });
+        self.placeholders += 1;
+        write!(writer, r#"{{"{PLACEHOLDER}":true,"{NUMBER}":{number}}}"#)
+    }
+}

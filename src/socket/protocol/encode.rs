@@ -1,0 +1,113 @@
+//! The text of the packets a server sends.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::Value;
+
+use super::args::RawArgs;
+use super::error::EncodeError;
+use super::msgpack;
+use super::packet::check_name;
+use super::parser::Parser;
+use crate::engine::{self, Frame, Protocol};
+use crate::id::SocketId;
+
+/// A packet as it goes to the engine: one text message, then the attachments, with nothing between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Without the engine's packet type `4`.
+    pub(crate) text: ByteString,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+impl Encoded {
+    fn text(text: String) -> Self {
+        Self { text: text.into(), attachments: Vec::new() }
+    }
+}
+
+impl Parser {
+    /// The frames that carry a packet to clients. They are made once and shared by all clients of the node.
+    pub(crate) fn frames(self, text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
+        match self {
+            Self::Json => engine::frames(text, attachments, compress),
+            Self::MessagePack => {
+                let message = msgpack::encode(text, attachments);
+                message.map(|data| Frame::message_binary(data).with_compress(compress)).into_iter().collect()
+            }
+        }
+    }
+}
+
+/// Tells the client that it has entered the namespace, and its socket's id. Clients of Engine.IO 3 are not told the id,
+/// and refuse a payload.
+pub(crate) fn connect(ns: &str, sid: SocketId, protocol: Protocol) -> Encoded {
+    Encoded::text(match protocol {
+        Protocol::V4 => format!(r#"0{}{{"sid":"{sid}"}}"#, NamespacePrefix(ns)),
+        Protocol::V3 => format!("0{}", NamespacePrefix(ns)),
+    })
+}
+
+/// Tells the client that it may not enter the namespace. Clients of Engine.IO 3 expect one value: the data, or else the
+/// message.
+pub(crate) fn connect_error(ns: &str, message: &str, data: Option<&Value>, protocol: Protocol) -> Encoded {
+    let message = Value::from(message);
+    let payload = match (protocol, data) {
+        (Protocol::V4, None) => format!(r#"{{"message":{message}}}"#),
+        (Protocol::V4, Some(data)) => format!(r#"{{"message":{message},"data":{data}}}"#),
+        (Protocol::V3, data) => data.unwrap_or(&message).to_string(),
+    };
+    Encoded::text(format!("4{}{payload}", NamespacePrefix(ns)))
+}
+
+/// Tells the client that it is not in the namespace any more.
+pub(crate) fn disconnect(ns: &str) -> Encoded {
+    Encoded::text(format!("1{}", NamespacePrefix(ns)))
+}
+
+/// An event, with an id if the client is to send an ack.
+pub(crate) fn event(ns: &str, id: Option<u64>, name: &str, args: &RawArgs) -> Result<Encoded, EncodeError> {
+    check_name(name)?;
+    let mut text = header('2', '5', args, ns, id);
+    text.push('[');
+    text.push_str(&Value::from(name).to_string());
+    if !args.json().is_empty() {
+        text.push(',');
+        text.push_str(args.json());
+    }
+    text.push(']');
+    Ok(Encoded { text: text.into(), attachments: args.attachments().to_vec() })
+}
+
+/// The ack of an event that came with this id.
+pub(crate) fn ack(ns: &str, id: u64, args: &RawArgs) -> Encoded {
+    let mut text = header('3', '6', args, ns, Some(id));
+    text.push('[');
+    text.push_str(args.json());
+    text.push(']');
+    Encoded { text: text.into(), attachments: args.attachments().to_vec() }
+}
+
+/// Everything before the payload; `binary` is the type if there are attachments.
+fn header(plain: char, binary: char, args: &RawArgs, ns: &str, id: Option<u64>) -> String {
+    let mut text = String::with_capacity(args.json().len() + ns.len() + 64);
+    match args.attachments().len() {
+        0 => text.push(plain),
+        count => text.extend([binary.to_string(), count.to_string(), "-".to_owned()]),
+    }
+    text.push_str(&NamespacePrefix(ns).to_string());
+    text.extend(id.map(|id| id.to_string()));
+    text
+}
+
+/// The part of a packet that names its namespace. The main one is left out.
+struct NamespacePrefix<'a>(&'a str);
+
+impl std::fmt::Display for NamespacePrefix<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            "/" => Ok(()),
+            ns => write!(f, "{ns},"),
+        }
+    }
+}
