@@ -1,48 +1,43 @@
 //! Many nodes as one: who is alive, who owns which session, how bytes travel between them.
 //!
 //! ```text
-//!   socket ──broadcast──►┐                       ┌──► link (one ordered stream per peer; application's runtime)
-//!   http ──owner, open──►│ mesh ──► peer logs ───┘                 ▲ adopts, replaces
-//!                        └──── view ◄──── control (one actor; the mesh's own runtime)
-//!                                          ▲ hello, lost     ▲ living          ▲ verdicts
-//!                                   connection          membership (gossip)   liveness
+//!   mesh                    what the other layers ask; implements their port `Peers`
+//!     │
+//!   tasks                   the control actor, links, gossip, and the thread that they are on
+//!     │
+//!   published               what the control actor publishes and every task reads
+//!     │
+//!   control ──► delivery    transport       membership and messages, without I/O; QUIC
+//!     └────────────┴────────────┴──► hello, wire, view, ring, identity
 //! ```
-//!
-//! Without any I/O, and tested as such: `requests`, `ring`, `interest`, `sequence`, `liveness`, `wire`, `hello`.
 
 mod config;
-mod connection;
 mod control;
-mod endpoint;
-mod ground;
+mod delivery;
+mod error;
 mod hello;
 mod identity;
-mod interest;
-mod link;
-mod liveness;
-mod membership;
 mod mesh;
-mod peer;
-mod requests;
+mod published;
 mod ring;
-mod sequence;
-mod shared;
-mod stream;
-mod streams;
+mod secret;
+mod tasks;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transport;
 mod view;
 mod wire;
 
-pub use config::{Cluster, StartError};
-pub use identity::{Certificates, IdentityError, InvalidSecret, Secret, SecretError};
+pub use config::Cluster;
+pub use error::StartError;
+pub use identity::{Certificates, IdentityError};
 pub use ring::Ring;
+pub use secret::{InvalidSecret, Secret, SecretError};
 pub use view::{LinkState, MemberView, NodeState, View};
 
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use ground::Network;
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
-pub(crate) use stream::BiStream;
+pub(crate) use tasks::ports::Upward;
+pub(crate) use transport::bi_stream::BiStream;
 
 /// The decoders of the layer, for fuzzing.
 #[cfg(feature = "fuzzing")]

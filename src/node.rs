@@ -14,7 +14,7 @@ use tokio::sync::{SetOnce, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, BiStream, Cluster, Mesh, View};
+use crate::cluster::{self, BiStream, Cluster, Mesh, Upward, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
 use crate::http::{self, Body, Edge, Listener, Owner, Service};
@@ -38,13 +38,13 @@ use crate::socket::{self, Description, Namespace, NamespaceRef, SocketIo};
 /// node.serve(tokio::net::TcpListener::bind("0.0.0.0:3000").await?).await;
 /// # Ok(()) }
 /// ```
-pub struct Node<A: Application = SocketIo>(Arc<Parts<A>>);
+pub struct Node<A: Application = SocketIo>(pub(crate) Arc<Parts<A>>);
 
-struct Parts<A: Application> {
+pub(crate) struct Parts<A: Application> {
     id: NodeId,
     app: Arc<A>,
-    engine: Arc<Engine<A>>,
-    cluster: Option<Arc<Mesh>>,
+    pub(crate) engine: Arc<Engine<A>>,
+    pub(crate) cluster: Option<Arc<Mesh>>,
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
     settle: Settle<A>,
@@ -160,23 +160,6 @@ impl<A: Application> Node<A> {
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
-    }
-}
-
-/// What the test kit does to a node.
-#[cfg(any(test, feature = "testing"))]
-impl Node {
-    /// Ends the sessions and the mesh as if the process had been killed: nobody is told.
-    pub(crate) async fn kill(&self) {
-        self.0.engine.abort();
-        if let Some(cluster) = &self.0.cluster {
-            cluster.kill().await;
-        }
-    }
-
-    /// Whether the other members have everything that this node has for them.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_quiet())
     }
 }
 
@@ -331,7 +314,7 @@ async fn join<A: Application>(
     deliver: fn(&A, Inbound),
 ) -> Result<Arc<Mesh>, cluster::StartError> {
     let (for_peers, for_requests) = (Arc::clone(above), Arc::clone(above));
-    let inbound = move |inbound| match (for_peers.get(), inbound) {
+    let inbound = move |inbound: Inbound| match (for_peers.get(), inbound) {
         (Some(above), inbound) => {
             if let Some(app) = above.app.upgrade() {
                 deliver(&app, inbound);
@@ -355,7 +338,8 @@ async fn join<A: Application>(
             tokio::spawn(server::serve_forwarded(owner, stream));
         }
     };
-    Mesh::start(cluster, Handle::current(), Arc::new(inbound), Arc::new(serve)).await
+    let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound) };
+    Mesh::start(cluster, Handle::current(), upward).await
 }
 
 /// The ring key of each new id: in a cluster one of this node's tokens, which tell everybody who owns it.

@@ -1,12 +1,13 @@
-//! What a user says about a cluster.
+//! How a node takes part in a cluster, as its user configures it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 
-use crate::cluster::ground::{Network, Socket};
-use crate::cluster::identity::{Certificates, Identity, IdentityError, Secret};
+use super::error::StartError;
+use super::identity::{Certificates, Identity};
+use super::secret::Secret;
+use super::transport::network::{BoundSocket, MachineNetwork, Network};
 use crate::id::NodeId;
-use crate::random::RandomError;
 
 /// How a node takes part in a cluster.
 ///
@@ -29,15 +30,20 @@ pub struct Cluster {
     pub(crate) advertise: Option<String>,
     pub(crate) name: String,
     pub(crate) serve_alone: bool,
-    /// In place of the machine's network.
-    pub(crate) network: Option<Arc<dyn Network>>,
-    /// What the packets for clients are called; the node says it.
+    pub(crate) network: Arc<dyn Network>,
+    /// The name of the encoding of packets for clients. The node sets it.
     pub(crate) parser: &'static str,
 }
 
 impl Cluster {
-    /// The UDP address for everything between nodes, as `ip:port`; port 0 takes any free one.
+    /// Starts the configuration of a node with the UDP address for everything between nodes, as `ip:port`. Port 0 takes any
+    /// free port. Nothing is bound before the node starts.
     pub fn bind(address: impl Into<String>) -> Self {
+        Self::bind_on(Arc::new(MachineNetwork), address)
+    }
+
+    /// The same on another network than the machine's.
+    pub(crate) fn bind_on(network: Arc<dyn Network>, address: impl Into<String>) -> Self {
         Self {
             bind: address.into(),
             seeds: Vec::new(),
@@ -47,20 +53,20 @@ impl Cluster {
             advertise: None,
             name: DEFAULT_NAME.to_owned(),
             serve_alone: false,
-            network: None,
+            network,
             parser: "",
         }
     }
 
-    /// What to tell other nodes about the packets that clients get: those that say something else are refused.
+    /// Names the encoding of packets for clients. Nodes with another one are refused.
     #[must_use]
     pub(crate) fn parser(mut self, name: &'static str) -> Self {
         self.parser = name;
         self
     }
 
-    /// Adds a place where other nodes are found, as `host:port`; a name may stand for many addresses and is looked up
-    /// every second. None by default: the node is the first one.
+    /// Adds a place where other nodes are found, as `host:port`. A name may stand for many addresses, and is looked up every
+    /// second. There is none by default: such a node is the first one of its cluster.
     #[must_use]
     pub fn seed(mut self, seed: impl Into<String>) -> Self {
         self.seeds.push(seed.into());
@@ -74,72 +80,70 @@ impl Cluster {
         self
     }
 
-    /// The secret that all nodes share. Needed, unless [`Cluster::certificates`] are given; only a node on a loopback
-    /// address without seeds starts without either (and nobody can join it).
+    /// Sets the secret that all nodes share. It is required unless [`Cluster::certificates`] are given. Only a node on a
+    /// loopback address without seeds starts without either, and no other node can join it.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// Your own certificates instead of those that a secret gives.
+    /// Sets your own certificates instead of those derived from a secret.
     #[must_use]
     pub fn certificates(mut self, certificates: Certificates) -> Self {
         self.certificates = Some(certificates);
         self
     }
 
-    /// The name of this node, unique in the cluster, the same after a restart. Random by default, or what the
-    /// certificate says.
+    /// Sets the name of this node, which is unique in the cluster and the same after a restart. By default it is random, or
+    /// the one in the certificate.
     #[must_use]
     pub fn node_id(mut self, id: NodeId) -> Self {
         self.node_id = Some(id);
         self
     }
 
-    /// The address at which the other nodes reach this one, as `host:port`. By default the bound one; when that is
-    /// unspecified (`0.0.0.0`), the address from which this machine would reach the first seed.
+    /// Sets the address at which the other nodes reach this one, as `host:port`. By default it is the bound address or, when
+    /// that is unspecified (`0.0.0.0`), the address from which this machine would reach the first seed.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
         self
     }
 
-    /// The name of the cluster; nodes of another name are refused. `socketmesh` by default.
+    /// Sets the name of the cluster, `socketmesh` by default. Nodes of a cluster with another name are refused.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Whether the node becomes ready although no seed answers. Off by default: a node that cannot find its cluster would
-    /// otherwise start one of its own.
+    /// Sets whether the node becomes ready although no seed answers and some members do not. Off by default, because a node
+    /// that cannot find its cluster would start one of its own.
     #[must_use]
     pub fn serve_alone(mut self, serve_alone: bool) -> Self {
         self.serve_alone = serve_alone;
         self
     }
 
-    /// Takes part in a network in memory instead of the machine's.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn on(mut self, network: Arc<dyn Network>) -> Self {
-        self.network = Some(network);
-        self
-    }
-
-    pub(crate) fn socket(&self) -> Result<Socket, StartError> {
+    /// Takes the configured address.
+    ///
+    /// # Errors
+    /// When there is no secret and the node could be reached by others, or the address cannot be bound.
+    pub(crate) fn socket(&self) -> Result<BoundSocket, StartError> {
         let bind = |error| StartError::Bind(self.bind.clone(), error);
         let address: SocketAddr = first(&self.bind).map_err(bind)?;
         let alone = address.ip().is_loopback() && self.seeds.is_empty();
         if self.secret.is_none() && self.certificates.is_none() && !alone {
             return Err(StartError::NoSecret);
         }
-        match &self.network {
-            Some(network) => Ok(Socket::Simulated(network.bind(address).map_err(bind)?, network.seed())),
-            None => Ok(Socket::Udp(UdpSocket::bind(address).map_err(bind)?)),
-        }
+        self.network.bind(address).map_err(bind)
     }
 
+    /// The identity of the node.
+    ///
+    /// # Errors
+    /// When the certificates do not give one, or there are no random numbers.
     pub(crate) fn identity(&self) -> Result<Identity, StartError> {
         if let Some(certificates) = &self.certificates {
             return Ok(Identity::from_certificates(certificates.clone(), self.node_id.as_ref())?);
@@ -155,7 +159,10 @@ impl Cluster {
         Ok(Identity::from_secret(&secret, &id)?)
     }
 
-    /// Where the others reach this node, bound to `local`.
+    /// The address at which the other nodes reach this one when it is bound to `local`.
+    ///
+    /// # Errors
+    /// When the address to advertise is not one.
     pub(crate) fn advertised(&self, local: SocketAddr) -> Result<SocketAddr, StartError> {
         match &self.advertise {
             Some(address) => first(address).map_err(|error| StartError::Advertise(address.clone(), error)),
@@ -190,43 +197,6 @@ fn somewhere(local: SocketAddr) -> SocketAddr {
 fn loopback(local: SocketAddr) -> SocketAddr {
     let ip: IpAddr = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     SocketAddr::new(ip, local.port())
-}
-
-/// Why a node could not take part in a cluster.
-///
-/// ```
-/// # async fn f(node: socketmesh::NodeBuilder) {
-/// use socketmesh::cluster::StartError;
-///
-/// match node.start().await {
-///     Err(socketmesh::StartError::Cluster(StartError::NoSecret)) => eprintln!("set SOCKETMESH_SECRET"),
-///     started => drop(started),
-/// }
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Anybody could join. Give the same secret to every node, for example in `SOCKETMESH_SECRET`.
-    #[error(
-        "no cluster secret: nodes that others can reach, or that have seeds, need one (try `openssl rand -base64 32`)"
-    )]
-    NoSecret,
-    /// The address is not one, or is taken.
-    #[error("cannot bind the cluster's UDP address {0}")]
-    Bind(String, #[source] std::io::Error),
-    /// The advertised address is not one.
-    #[error("cannot advertise {0}")]
-    Advertise(String, #[source] std::io::Error),
-    /// The certificates are of no use.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The operating system gives no random numbers.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// A thread or an actor could not be started.
-    #[error("cannot start the mesh: {0}")]
-    Mesh(String),
 }
 
 const DEFAULT_NAME: &str = "socketmesh";

@@ -1,57 +1,61 @@
-//! The first words between two nodes: who speaks, and whether they belong together (docs/protocol/mesh.md, "Hello").
+//! The first message between two nodes: who speaks, and whether they are compatible (docs/protocol/mesh.md, "Hello").
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use crate::cluster::view::NodeState;
-use crate::cluster::wire::pb;
+use super::view::{MemberView, NodeState};
+use super::wire::pb;
 use crate::id::{Incarnation, NodeId};
 use pb::refusal::Reason;
 
-/// What a node says about itself, the same in every hello.
+/// What a node says about itself in every hello.
 #[derive(Debug, Clone)]
-pub(crate) struct Me {
-    pub id: NodeId,
-    pub incarnation: Incarnation,
-    pub address: SocketAddr,
-    pub cluster: String,
-    pub parser: String,
+pub(crate) struct LocalNode {
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
+    pub(crate) cluster: String,
+    pub(crate) parser: String,
 }
 
-/// What the other one said, checked.
+/// What the other node said, after the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Greeting {
-    pub id: NodeId,
-    pub incarnation: Incarnation,
-    pub address: SocketAddr,
-    pub state: NodeState,
-    pub resume: Resume,
-    /// Whom it holds for members: to be dialled.
-    pub members: Vec<Hint>,
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
+    pub(crate) state: NodeState,
+    pub(crate) resume: Resume,
+    /// The members that it knows. They are dialled.
+    pub(crate) members: Vec<KnownMember>,
 }
 
-/// Up to where a log has been received; log 0 is none.
+/// A stream on which two nodes said hello, as one of them numbers it. A number is used once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LinkId(pub(crate) u64);
+
+/// Up to where a log was received. Log 0 means that nothing was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Resume {
-    pub log: u64,
-    pub seq: u64,
+    pub(crate) log: u64,
+    pub(crate) seq: u64,
 }
 
-/// Another node says that this one exists.
+/// A member that a hello names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hint {
-    pub id: NodeId,
-    pub incarnation: Incarnation,
-    pub address: SocketAddr,
+pub(crate) struct KnownMember {
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
 }
 
-impl Me {
-    /// What to say to one node.
+impl LocalNode {
+    /// The hello to one node.
     pub(crate) fn hello(
         &self,
         state: NodeState,
         resume: Resume,
-        members: impl IntoIterator<Item = Hint>,
+        members: impl IntoIterator<Item = KnownMember>,
     ) -> pb::Hello {
         pb::Hello {
             protocol_min: *PROTOCOL.start(),
@@ -65,26 +69,29 @@ impl Me {
             state: pb::NodeState::from(state).into(),
             resume_log: resume.log,
             resume_seq: resume.seq,
-            members: members.into_iter().take(MAX_HINTS).map(pb::Member::from).collect(),
+            members: members.into_iter().take(MAX_MEMBERS).map(pb::Member::from).collect(),
         }
     }
 
-    /// Checks what a node said; `certified` is the id that its certificate (or the relay's word) gives it.
+    /// Checks what a node said. `certified` is the id in its certificate, or the one that a relay vouches for.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
     pub(crate) fn check(&self, hello: &pb::Hello, certified: &NodeId) -> Result<Greeting, pb::Refusal> {
         let incarnation = Incarnation(hello.incarnation);
         if certified == &self.id && incarnation == self.incarnation {
-            return Err(refuse(Reason::Self_, "this is the node that dialled"));
+            return Err(refusal(Reason::Self_, "this is the node that dialled"));
         }
         if hello.node_id != certified.as_str() || certified == &self.id {
             let why = format!(
                 "node id {:?}, but the certificate says {certified}, met by {}",
                 hello.node_id, self.id
             );
-            return Err(refuse(Reason::Identity, &why));
+            return Err(refusal(Reason::Identity, &why));
         }
-        self.check_kin(hello)?;
+        self.check_compatible(hello)?;
         let Ok(address) = hello.address.parse() else {
-            return Err(refuse(Reason::Identity, "the address is no ip:port"));
+            return Err(refusal(Reason::Identity, "the address is no ip:port"));
         };
         Ok(Greeting {
             id: certified.clone(),
@@ -92,46 +99,51 @@ impl Me {
             address,
             state: NodeState::from(hello.state()),
             resume: Resume { log: hello.resume_log, seq: hello.resume_seq },
-            members: hello.members.iter().filter_map(Hint::parse).take(MAX_HINTS).collect(),
+            members: hello.members.iter().filter_map(KnownMember::parse).take(MAX_MEMBERS).collect(),
         })
     }
 
-    fn check_kin(&self, hello: &pb::Hello) -> Result<(), pb::Refusal> {
+    fn check_compatible(&self, hello: &pb::Hello) -> Result<(), pb::Refusal> {
         if hello.cluster != self.cluster {
             let why = format!("cluster {:?} meets cluster {:?}", hello.cluster, self.cluster);
-            return Err(refuse(Reason::Cluster, &why));
+            return Err(refusal(Reason::Cluster, &why));
         }
         if hello.protocol_max < *PROTOCOL.start() || hello.protocol_min > *PROTOCOL.end() {
             let theirs = hello.protocol_min..=hello.protocol_max;
-            return Err(refuse(
+            return Err(refusal(
                 Reason::Protocol,
                 &format!("protocol {theirs:?} meets protocol {PROTOCOL:?}"),
             ));
         }
         if hello.parser != self.parser {
             let why = format!("parser {:?} meets parser {:?}", hello.parser, self.parser);
-            return Err(refuse(Reason::Parser, &why));
+            return Err(refusal(Reason::Parser, &why));
         }
         Ok(())
     }
 }
 
-/// Says no.
-pub(crate) fn refuse(reason: Reason, detail: &str) -> pb::Refusal {
+/// The answer that refuses a hello.
+pub(crate) fn refusal(reason: Reason, detail: &str) -> pb::Refusal {
     pb::Refusal { reason: reason.into(), detail: detail.to_owned() }
 }
 
-impl Hint {
+impl KnownMember {
     fn parse(member: &pb::Member) -> Option<Self> {
         let id = member.node_id.parse().ok()?;
         Some(Self { id, incarnation: Incarnation(member.incarnation), address: member.address.parse().ok()? })
     }
 }
 
-impl From<Hint> for pb::Member {
-    fn from(hint: Hint) -> Self {
-        let (node_id, address) = (hint.id.to_string(), hint.address.to_string());
-        Self { node_id, incarnation: hint.incarnation.0, address }
+impl From<KnownMember> for pb::Member {
+    fn from(KnownMember { id, incarnation, address }: KnownMember) -> Self {
+        Self { node_id: id.to_string(), incarnation: incarnation.0, address: address.to_string() }
+    }
+}
+
+impl From<&MemberView> for KnownMember {
+    fn from(member: &MemberView) -> Self {
+        Self { id: member.id.clone(), incarnation: member.incarnation, address: member.address }
     }
 }
 
@@ -159,15 +171,15 @@ impl From<pb::NodeState> for NodeState {
 /// The protocol versions this build speaks. Two nodes speak the highest that both do.
 const PROTOCOL: RangeInclusive<u32> = 1..=1;
 /// How many members a hello names: they fit the largest prelude, and gossip brings the others.
-const MAX_HINTS: usize = 256;
+const MAX_MEMBERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn me(id: &str) -> Me {
-        Me {
+    fn me(id: &str) -> LocalNode {
+        LocalNode {
             id: id.parse().unwrap(),
             incarnation: Incarnation(7),
             address: "10.0.0.1:7946".parse().unwrap(),
@@ -186,12 +198,13 @@ mod tests {
 
     #[test]
     fn a_hello_says_who_speaks_and_where_the_link_resumes() {
-        let hint = Hint { id: "c".parse().unwrap(), incarnation: Incarnation(1), address: me("c").address };
-        let hello = me("b").hello(NodeState::Draining, Resume { log: 3, seq: 4 }, [hint.clone()]);
+        let member =
+            KnownMember { id: "c".parse().unwrap(), incarnation: Incarnation(1), address: me("c").address };
+        let hello = me("b").hello(NodeState::Draining, Resume { log: 3, seq: 4 }, [member.clone()]);
         let greeting = me("a").check(&hello, &"b".parse().unwrap()).unwrap();
         assert_eq!(greeting.id.as_str(), "b");
         assert_eq!((greeting.state, greeting.resume), (NodeState::Draining, Resume { log: 3, seq: 4 }));
-        assert_eq!(greeting.members, [hint]);
+        assert_eq!(greeting.members, [member]);
     }
 
     #[test]
@@ -218,13 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_with_all_hints_fits_a_prelude() {
-        let hint = |n| Hint {
+    fn a_hello_with_all_members_fits_a_prelude() {
+        let member = |n| KnownMember {
             id: format!("{n:0>63}").parse().unwrap(),
             incarnation: Incarnation(u64::MAX),
             address: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
         };
-        let hello = me("a").hello(NodeState::Ready, Resume::default(), (0..999).map(hint));
+        let hello = me("a").hello(NodeState::Ready, Resume::default(), (0..999).map(member));
         assert!(crate::cluster::wire::encode_prelude(&hello).len() < crate::cluster::wire::MAX_PRELUDE);
     }
 

@@ -1,11 +1,10 @@
-//! One node's end of the cluster: what the other layers ask it.
+//! One node's part in a cluster: what the other layers ask of it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,22 +13,25 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error, warn};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::config::{Cluster, StartError};
-use crate::cluster::connection::{Deliver, PeerConnection, Serve};
-use crate::cluster::control::{Control, Message, Start};
-use crate::cluster::endpoint::Endpoint;
-use crate::cluster::ground::{Ground, Running, Stop};
-use crate::cluster::hello::Me;
-use crate::cluster::interest::room_hash;
-use crate::cluster::peer::Peer;
-use crate::cluster::ring::tokens;
-use crate::cluster::shared::{Counters, Route, Shared};
-use crate::cluster::stream::BiStream;
-use crate::cluster::view::{NodeState, View};
-use crate::cluster::wire::{encode_broadcast, encode_command, encode_request, pb};
-use crate::id::{Incarnation, Key, NodeId};
+use super::config::Cluster;
+use super::control::{Control, Route};
+use super::delivery::interest::room_hash;
+use super::delivery::peer::Peer;
+use super::error::StartError;
+use super::hello::LocalNode;
+use super::published::{Counters, Published};
+use super::ring::tokens;
+use super::tasks::control_actor::{ControlActor, Start};
+use super::tasks::host::{Host, Running};
+use super::tasks::ports::{ControlMessage, Upward};
+use super::transport::bi_stream::BiStream;
+use super::transport::connection::PeerConnection;
+use super::transport::endpoint::Endpoint;
+use super::view::{NodeState, View};
+use super::wire::{encode_broadcast, encode_command, encode_request, pb};
+use crate::id::{Key, NodeId};
 use crate::random;
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Request, Requester, Response, Responses, Room, Selection,
@@ -37,83 +39,68 @@ use crate::socket::messages::{
 use crate::socket::peers::Peers;
 use pb::stream_header::Kind;
 
-/// A running part of a cluster.
+/// One node's part in a cluster.
 pub(crate) struct Mesh {
-    shared: Arc<Shared>,
-    control: ActorRef<Message>,
+    pub(crate) published: Arc<Published>,
+    pub(super) control: ActorRef<ControlMessage>,
     local: SocketAddr,
     /// This node's own tokens, never empty.
     tokens: Vec<Key>,
-    ground: Mutex<Option<Ground>>,
+    host: Mutex<Option<Host>>,
 }
 
-/// Where a session lives.
+/// Which node owns a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SessionOwner {
     Here,
     There(NodeId),
-    /// The key belongs to no living node: the session is gone.
+    /// The key belongs to no living node, so the session is gone.
     Nobody,
 }
 
 impl Mesh {
-    /// Binds the address and starts to look for the others. Handlers run on `app`.
+    /// Binds the address and starts to look for the other nodes. What they send goes to `upward`, on the runtime `app`.
     ///
     /// # Errors
     /// When the configuration is refused or the address is taken.
     pub(crate) async fn start(
         cluster: Cluster,
         app: Handle,
-        deliver: Deliver,
-        serve: Serve,
+        upward: Upward,
     ) -> Result<Arc<Self>, StartError> {
         let socket = cluster.socket()?;
         let identity = cluster.identity()?;
-        let local = socket.local_addr().map_err(|error| StartError::Bind(cluster.bind.clone(), error))?;
-        let me = Me {
+        let local = socket.local;
+        let me = LocalNode {
             id: identity.id().clone(),
-            incarnation: cluster.network.as_ref().map_or_else(now, |network| network.next_life()),
+            incarnation: cluster.network.next_incarnation(),
             address: cluster.advertised(local)?,
             cluster: cluster.name,
             parser: cluster.parser.to_owned(),
         };
         let tokens = tokens(&me.id, me.incarnation);
-        let shared = Arc::new(Shared::new(me));
-        let mut ground = if cluster.network.is_some() { Ground::here() } else { Ground::own()? };
-        let (seeds, serve_alone) = (cluster.seeds, cluster.serve_alone);
-        let (starting, app) = (Arc::clone(&shared), app);
-        let control = ground.run(async move {
-            let endpoint =
-                Endpoint::new(socket, &identity).map_err(|error| StartError::Mesh(error.to_string()))?;
-            let start = Start {
-                shared: starting,
-                endpoint: endpoint.clone(),
-                app,
-                serve,
-                deliver,
-                seeds,
-                serve_alone,
-            };
-            let watched = Arc::clone(&start.shared);
-            let (control, actor) = Actor::spawn(None, Control, start)
+        let control = Control::new(me.clone(), local, cluster.seeds, cluster.serve_alone, Instant::now());
+        let published = Arc::new(Published::new(me));
+        let mut host =
+            if cluster.network.shares_runtime() { Host::current_runtime() } else { Host::own_thread()? };
+        let starting = Arc::clone(&published);
+        let control = host.run(async move {
+            let endpoint = Endpoint::new(socket, &identity)?;
+            let (published, watched) = (Arc::clone(&starting), starting);
+            let start = Start { published, control, endpoint: endpoint.clone(), app, upward };
+            let (control, actor) = Actor::spawn(None, ControlActor, start)
                 .await
                 .map_err(|error| StartError::Mesh(error.to_string()))?;
-            let watch = tokio::spawn(watch_over(actor, watched)).abort_handle();
+            let watch = AbortOnDropHandle::new(tokio::spawn(watch_over(actor, watched)));
             Ok(Running { control, endpoint, watch })
         });
         let control = control.await?;
-        Ok(Arc::new(Self { shared, control, local, tokens, ground: Mutex::new(Some(ground)) }))
+        Ok(Arc::new(Self { published, control, local, tokens, host: Mutex::new(Some(host)) }))
     }
 
     /// The name of this node.
     pub(crate) fn id(&self) -> &NodeId {
-        &self.shared.me.id
-    }
-
-    /// Which of its lives this is.
-    #[cfg(test)]
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        self.shared.me.incarnation
+        &self.published.me.id
     }
 
     /// The address it is bound to.
@@ -121,38 +108,38 @@ impl Mesh {
         self.local
     }
 
-    /// Who is in the cluster; follows every change.
+    /// The members of the cluster. The receiver follows every change.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
-        self.shared.view.subscribe()
+        self.published.view.subscribe()
     }
 
-    /// What this node does; follows every change.
+    /// The state of this node. The receiver follows every change.
     pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
-        self.shared.state.subscribe()
+        self.published.state.subscribe()
     }
 
-    /// What happened so far.
+    /// The counters of this layer.
     pub(crate) fn counters(&self) -> &Counters {
-        &self.shared.counters
+        &self.published.counters
     }
 
     /// Resolves when this node is in the ring of every member and may take clients.
     pub(crate) async fn ready(&self) {
         let mut state = self.state();
-        // The sender lives in `shared`, so this cannot fail.
+        // The sender lives in `published`, so this cannot fail.
         drop(state.wait_for(|state| *state != NodeState::Joining).await);
     }
 
     /// Whether this node takes new clients now.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.shared.state.borrow() == NodeState::Ready
+        *self.published.state.borrow() == NodeState::Ready
     }
 
-    /// A key for a new id: one of this node's tokens that it owns.
+    /// A key for a new id: one of the tokens that this node owns.
     pub(crate) fn mint_key(&self) -> Key {
         let random = random::number().unwrap_or_default();
         let start = usize::try_from(random).unwrap_or_default() % self.tokens.len().max(1);
-        let view = self.shared.view.borrow();
+        let view = self.published.view.borrow();
         let candidates = || self.tokens.iter().cycle().skip(start).take(self.tokens.len()).copied();
         candidates()
             .find(|token| view.ring.holder(*token) == Some(self.id()))
@@ -161,24 +148,24 @@ impl Mesh {
             .expect("every node has tokens: `start` computes them")
     }
 
-    /// Which node owns the id with this key. Only an exact token counts: nobody else minted it.
+    /// Which node owns the id with this key. Only an exact token counts, because ids are minted on tokens.
     pub(crate) fn owner(&self, key: Key) -> SessionOwner {
-        match self.shared.view.borrow().ring.holder(key) {
+        match self.published.view.borrow().ring.holder(key) {
             Some(id) if id == self.id() => SessionOwner::Here,
             Some(id) => SessionOwner::There(id.clone()),
             None => SessionOwner::Nobody,
         }
     }
 
-    /// Opens a byte stream to the HTTP service of another node: direct, or through one other node.
+    /// Opens a byte stream to the HTTP service of another node, directly or through one other node.
     ///
     /// # Errors
     /// When the node is not reachable now.
     pub(crate) async fn open(&self, to: &NodeId) -> Result<BiStream, OpenError> {
         let http = pb::Http {};
-        match self.shared.route(to).ok_or(OpenError::Unreachable)? {
+        match self.published.route(to).ok_or(OpenError::Unreachable)? {
             Route::Direct(connection) => open(&connection, Kind::Http(http)).await,
-            Route::Via(relays) => {
+            Route::Through(relays) => {
                 let inner = Some(pb::relay::Inner::Http(http));
                 let relay = relays.first().ok_or(OpenError::Unreachable)?;
                 open(relay, Kind::Relay(pb::Relay { to: to.to_string(), inner })).await
@@ -186,85 +173,51 @@ impl Mesh {
         }
     }
 
-    /// Tells everyone that this node takes no new clients.
+    /// Tells every node that this one takes no new clients.
     pub(crate) fn drain(&self) {
-        self.tell(Message::Drain);
+        self.tell(ControlMessage::Drain);
     }
 
-    /// Brings what is still queued for the others, says goodbye, closes everything. Takes a second at most.
+    /// Sends what is still queued for the other nodes, says goodbye, and stops. Takes two seconds at most.
     pub(crate) async fn leave(&self) {
         let deadline = Instant::now() + LEAVE;
         let (done, said) = oneshot::channel();
-        self.tell(Message::Leave(done));
+        self.tell(ControlMessage::Leave(done));
         if timeout_at(deadline, said).await.is_err() {
-            warn!(node = %self.id(), "left without a goodbye to everyone");
+            tracing::warn!(node = %self.id(), "left without a goodbye to every node");
         }
-        self.stop(Stop::Goodbye).await;
+        self.stop().await;
     }
 
-    /// After this the port is free, as soon as the last stream is dropped.
-    async fn stop(&self, how: Stop) {
-        let ground = self.ground.lock().take();
-        if let Some(mut ground) = ground {
-            let ended = ground.stop(how);
-            let _late = timeout(LEAVE, ended).await;
+    /// Closes every connection and ends all tasks. The other nodes get nothing that is still queued for them. After this the port
+    /// is free, as soon as the last stream is dropped.
+    pub(crate) async fn stop(&self) {
+        let host = self.host.lock().take();
+        if let Some(mut host) = host {
+            let _late = timeout(LEAVE, host.stop()).await;
         }
-        self.shared.set_routes(HashMap::new(), HashMap::new());
-        self.shared.set_roster(Vec::new());
+        self.published.unpublish();
     }
 
-    /// Ends as if the process had been killed: nobody is told.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) async fn kill(&self) {
-        self.stop(Stop::Kill).await;
-    }
-
-    /// Whether every member has all that this node has for it, and confirmed its interest.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn is_quiet(&self) -> bool {
-        let (version, view) = (self.version(), self.view().borrow().clone());
-        let is_member = |peer: &&Arc<Peer>| has(&view, &peer.id, peer.incarnation);
-        let mut members =
-            self.shared.roster().iter().filter(is_member).cloned().collect::<Vec<_>>().into_iter();
-        members.all(|peer| peer.backlog() == 0 && peer.confirmed() >= version)
-    }
-
-    /// Ends the control actor as a bug would.
-    #[cfg(test)]
-    pub(crate) fn fail(&self) {
-        self.control.kill();
-    }
-
-    /// Behaves as if packets to and from that node were lost.
-    #[cfg(test)]
-    pub(crate) fn deny(&self, id: &NodeId, denied: bool) {
-        self.shared.deny(id, denied);
-    }
-
-    /// The connection to a node, if there is one.
-    #[cfg(test)]
-    pub(crate) fn direct(&self, id: &NodeId) -> Option<Arc<PeerConnection>> {
-        self.shared.direct(id)
-    }
-
-    fn tell(&self, message: Message) {
+    fn tell(&self, message: ControlMessage) {
         if self.control.cast(message).is_err() {
-            debug!(node = %self.id(), "the mesh has stopped");
+            tracing::debug!(node = %self.id(), "the mesh has stopped");
         }
     }
 
-    /// The members that have not yet confirmed this node's interest. One without a link counts: it may still hold the
-    /// end of a link that this node has replaced, and act on what it heard there.
+    /// The members that have not yet confirmed this version of this node's interest. A member without a link counts as well: it may
+    /// still hold the end of a link that this node has replaced, and act on what it heard there.
     fn behind(&self, version: u64) -> Vec<NodeId> {
-        let (roster, view) = (self.shared.roster(), self.shared.view.borrow());
+        let (roster, view) = (self.published.roster(), self.published.view.borrow());
         let is_behind =
-            |peer: &&Arc<Peer>| peer.confirmed() < version && has(&view, &peer.id, peer.incarnation);
+            |peer: &&Arc<Peer>| peer.confirmed() < version && view.has(&peer.id, peer.incarnation);
         roster.iter().filter(is_behind).map(|peer| peer.id.clone()).collect()
     }
 
-    /// What a peer must want, or own, to get a broadcast for these rooms.
+    /// What decides which peers get a message to these rooms: the hashes that a peer may want, and the nodes that own a room named
+    /// like a socket id.
     fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
-        let view = self.shared.view.borrow();
+        let view = self.published.view.borrow();
         let owner = |room: &Room| match room {
             Room::Named(_) => None,
             Room::Own(id) => view.ring.holder(id.key()).cloned(),
@@ -272,10 +225,10 @@ impl Mesh {
         (hashes(namespace, rooms), rooms.iter().filter_map(owner).collect())
     }
 
-    /// Who may have a socket of that selection.
+    /// The peers that may have a socket of that selection.
     fn recipients(&self, namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
         let (hashes, owners) = self.targets(namespace, &selection.rooms);
-        let roster = self.shared.roster();
+        let roster = self.published.roster();
         let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes) || owners.contains(&peer.id);
         roster.iter().filter(may_have).cloned().collect()
     }
@@ -283,24 +236,24 @@ impl Mesh {
     /// Sends a request to those of its recipients that are members.
     fn open_request(&self, request: &Request, view: &View) -> OpenRequest<'_> {
         let mut asked = self.recipients(&request.namespace, &request.selection);
-        asked.retain(|peer| has(view, &peer.id, peer.incarnation));
-        let (shared, woken) = (&*self.shared, Arc::new(Notify::new()));
+        asked.retain(|peer| view.has(&peer.id, peer.incarnation));
+        let (published, woken) = (&*self.published, Arc::new(Notify::new()));
         let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
-        let id = shared.requests.lock().open(lives, Arc::clone(&woken));
+        let id = published.requests.lock().open(lives, Arc::clone(&woken));
         match encode_request(id, request) {
-            Ok(body) => asked.iter().for_each(|peer| shared.push(peer, body.clone())),
+            Ok(body) => asked.iter().for_each(|peer| published.push(peer, body.clone())),
             Err(error) => {
-                shared.refuse(&error);
-                shared.requests.lock().handle_members(id, |_, _| false);
+                published.count_oversized(&error);
+                published.requests.lock().handle_members(id, |_, _| false);
             }
         }
-        OpenRequest { shared, id, woken }
+        OpenRequest { published, id, woken }
     }
 }
 
 impl Peers for Mesh {
     fn broadcast(&self, broadcast: &Broadcast) {
-        let roster = self.shared.roster();
+        let roster = self.published.roster();
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
         let mut encoded: Option<Bytes> = None;
         for peer in roster.iter().filter(|peer| peer.wants(&hashes) || owners.contains(&peer.id)) {
@@ -308,14 +261,10 @@ impl Peers for Mesh {
                 Some(body) => body.clone(),
                 None => match encode_broadcast(broadcast) {
                     Ok(body) => encoded.insert(body).clone(),
-                    Err(error) => {
-                        self.shared.counters.oversized.increment();
-                        warn!(node = %self.id(), ns = %broadcast.namespace, %error, "a broadcast stays on this node");
-                        return;
-                    }
+                    Err(error) => return self.published.count_oversized(&error),
                 },
             };
-            self.shared.counters.pushed(peer.push(body, broadcast.flags.volatile, Instant::now()));
+            self.published.counters.pushed(peer.push(body, broadcast.flags.volatile, Instant::now()));
         }
     }
 
@@ -326,7 +275,7 @@ impl Peers for Mesh {
         }
         let body = match encode_command(command) {
             Ok(body) => body,
-            Err(error) => return self.shared.refuse(&error),
+            Err(error) => return self.published.count_oversized(&error),
         };
         let joined: Vec<u64> = match &command.kind {
             CommandKind::Join(rooms) => hashes(&command.namespace, rooms),
@@ -337,12 +286,12 @@ impl Peers for Mesh {
         };
         let now = Instant::now();
         for peer in &recipients {
-            self.shared.counters.pushed(peer.push_command(body.clone(), &joined, now));
+            self.published.counters.pushed(peer.push_command(body.clone(), &joined, now));
         }
     }
 
     fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
-        let mut view = self.shared.view.subscribe();
+        let mut view = self.published.view.subscribe();
         let members = Arc::clone(&view.borrow_and_update());
         let open = self.open_request(&request, &members);
         Box::pin(async move {
@@ -350,7 +299,7 @@ impl Peers for Mesh {
                 while !open.is_complete(&Arc::clone(&view.borrow_and_update())) {
                     tokio::select! {
                         () = open.woken.notified() => {}
-                        // The sender lives in `shared`.
+                        // The sender lives in `published`.
                         _changed = view.changed() => {}
                     }
                 }
@@ -361,8 +310,8 @@ impl Peers for Mesh {
     }
 
     fn respond(&self, to: &Requester, response: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.shared.respond(to, response);
-        let (peer, mut news) = (self.shared.requester(to), self.shared.confirmations.subscribe());
+        self.published.respond(to, response);
+        let (peer, mut news) = (self.published.requester(to), self.published.confirmations.subscribe());
         Box::pin(async move {
             while peer.as_ref().is_some_and(|peer| peer.backlog() > RESPONSES) && news.changed().await.is_ok()
             {
@@ -372,16 +321,22 @@ impl Peers for Mesh {
 
     fn interest(&self, namespace: &str, room: &Room, present: bool) {
         let hash = room.with_name(|name| room_hash(namespace, name));
-        self.shared.interest.lock().set(hash, present);
-        self.shared.roster().iter().for_each(|peer| peer.wake());
+        let mut interest = self.published.interest.lock();
+        if present {
+            interest.add(hash);
+        } else {
+            interest.remove(hash);
+        }
+        drop(interest);
+        self.published.roster().iter().for_each(|peer| peer.wake());
     }
 
     fn version(&self) -> u64 {
-        self.shared.interest.lock().version()
+        self.published.interest.lock().version()
     }
 
     fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
-        let mut news = self.shared.confirmations.subscribe();
+        let mut news = self.published.confirmations.subscribe();
         Box::pin(async move {
             let all = async {
                 while !self.behind(version).is_empty() {
@@ -395,8 +350,8 @@ impl Peers for Mesh {
             }
             let mut behind = self.behind(version);
             behind.sort_unstable();
-            debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
-            self.shared.counters.unconfirmed.add(u64::from(!behind.is_empty()));
+            tracing::debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
+            self.published.counters.unconfirmed.add(u64::from(!behind.is_empty()));
             behind
         })
     }
@@ -404,7 +359,7 @@ impl Peers for Mesh {
 
 /// A request that a task waits for. Dropping it ends the waiting.
 struct OpenRequest<'a> {
-    shared: &'a Shared,
+    published: &'a Published,
     id: u64,
     woken: Arc<Notify>,
 }
@@ -412,12 +367,12 @@ struct OpenRequest<'a> {
 impl OpenRequest<'_> {
     /// Whether every node that was asked has responded, or is not a member any more.
     fn is_complete(&self, view: &View) -> bool {
-        let is_member = |id: &NodeId, incarnation| has(view, id, incarnation);
-        self.shared.requests.lock().handle_members(self.id, is_member)
+        let is_member = |id: &NodeId, incarnation| view.has(id, incarnation);
+        self.published.requests.lock().handle_members(self.id, is_member)
     }
 
     fn close(&self) -> Responses {
-        self.shared.requests.lock().close(self.id)
+        self.published.requests.lock().close(self.id)
     }
 }
 
@@ -427,38 +382,34 @@ impl Drop for OpenRequest<'_> {
     }
 }
 
-/// What interest in these rooms is told by.
+/// The hashes by which nodes tell their interest in these rooms.
 fn hashes(namespace: &str, rooms: &[Room]) -> Vec<u64> {
     rooms.iter().map(|room| room.with_name(|name| room_hash(namespace, name))).collect()
 }
 
-fn has(view: &View, id: &NodeId, incarnation: Incarnation) -> bool {
-    view.member(id).is_some_and(|member| member.incarnation == incarnation)
-}
-
 impl fmt::Debug for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mesh").field("me", &self.shared.me).finish_non_exhaustive()
+        f.debug_struct("Mesh").field("me", &self.published.me).finish_non_exhaustive()
     }
 }
 
 async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
-    let in_use = connection.streams.enter();
+    let permit = connection.limits.enter();
     match timeout(OPEN, connection.open(&header)).await {
-        Ok(Ok(halves)) => Ok(BiStream::new(halves, in_use)),
+        Ok(Ok(halves)) => Ok(BiStream::new(halves, permit)),
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }
 }
 
-/// The control actor ends with the runtime of the mesh, and this task with it. When it ends before, it has failed: this node
-/// learns of no change any more.
-async fn watch_over(actor: JoinHandle<()>, shared: Arc<Shared>) {
-    let how = actor.await;
-    shared.state.send_if_modified(|state| std::mem::replace(state, NodeState::Joining) == NodeState::Ready);
-    let panicked = how.is_err();
-    error!(node = %shared.me.id, panicked, "the control actor of the mesh ended: not ready any more, restart the node");
+/// The control actor ends with the mesh, and this task with it. When the actor ends before, it has failed: this node learns of
+/// no change any more.
+async fn watch_over(actor: JoinHandle<()>, published: Arc<Published>) {
+    let panicked = actor.await.is_err();
+    published.publish_failure();
+    let node = &published.me.id;
+    tracing::error!(%node, panicked, "the control actor of the mesh ended: not ready any more, restart the node");
 }
 
 /// Why no stream to another node could be opened. Trying again soon may help.
@@ -473,12 +424,6 @@ pub(crate) enum OpenError {
     /// As many streams as allowed are in use.
     #[error("too many streams to the node")]
     Busy,
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
-fn now() -> Incarnation {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Incarnation(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The bound of an awaited join.

@@ -8,7 +8,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::id::{Incarnation, Key, NodeId};
 
-/// The sorted tokens of all members.
+/// The ring of a cluster: which node owns which key. All nodes with the same members have the same ring.
 ///
 /// ```
 /// # fn f(view: &socketmesh::cluster::View, socket: &socketmesh::Socket) {
@@ -43,18 +43,18 @@ impl Ring {
         Self { tokens, members: members.into_iter().map(|(id, _)| id).collect() }
     }
 
-    /// The node that owns `key`: that of the first token at or after it, wrapping around. `None` on an empty ring.
+    /// The node that owns `key`: the one with the first token at or after it, wrapping around. `None` on an empty ring.
     pub fn owner(&self, key: Key) -> Option<&NodeId> {
         self.from(key).next().map(|(_, member)| member)
     }
 
-    /// The node that holds `key` as one of its tokens: the only one that can have minted an id with it.
+    /// The node that has `key` as one of its tokens, or `None`. It is the only node that can have minted an id with that key.
     pub fn holder(&self, key: Key) -> Option<&NodeId> {
         let at = self.tokens.binary_search_by_key(&key, |(token, _)| *token).ok()?;
         self.member(*self.tokens.get(at)?)
     }
 
-    /// Every member once, the owner of `key` first, then in the order in which they would inherit the key.
+    /// Every member once: the owner of `key` first, then the others in the order in which they would inherit the key.
     pub fn successors(&self, key: Key) -> impl Iterator<Item = &NodeId> {
         let mut seen = vec![false; self.members.len()];
         self.from(key)
@@ -62,7 +62,7 @@ impl Ring {
             .map(|(_, member)| member)
     }
 
-    /// The members, sorted.
+    /// The members, sorted by id.
     pub fn members(&self) -> &[NodeId] {
         &self.members
     }

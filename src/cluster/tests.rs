@@ -1,4 +1,5 @@
-//! Several meshes in one process, over real QUIC on the loopback. Nothing sleeps: every step waits for a state.
+//! Several meshes in one process: over UDP on the loopback or, where packets are to be lost, on a network in memory with virtual
+//! time. Nothing sleeps: every step waits for a state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,15 +11,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::Closing;
-use super::streams::{FIRST, STREAM_WINDOW};
-use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, View};
+use super::transport::stream_limits::{FIRST, STREAM_WINDOW};
+use super::wire::CloseCode;
+use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, Upward, View};
 use crate::id::{NodeId, SocketId};
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Flags, Inbound, Request, RequestKind, Response, ResponsePart, Responses,
     Room, Selection,
 };
 use crate::socket::peers::Peers as _;
+use crate::testing::network::SimulatedNetwork;
 
 /// One node of a test cluster.
 struct Node {
@@ -31,7 +33,8 @@ impl Node {
         let (outbox, inbox) = mpsc::channel(100_000);
         let deliver = Arc::new(move |inbound| outbox.try_send(inbound).unwrap());
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
-        Self { mesh: Mesh::start(cluster, Handle::current(), deliver, serve).await.unwrap(), inbox }
+        let upward = Upward { serve, deliver };
+        Self { mesh: Mesh::start(cluster, Handle::current(), upward).await.unwrap(), inbox }
     }
 
     fn address(&self) -> SocketAddr {
@@ -126,13 +129,53 @@ async fn cluster<const N: usize>() -> [Node; N] {
     let first = Node::start(config("a", &[])).await;
     let seed = first.address();
     let mut nodes = vec![first];
-    for name in ["b", "c", "d", "e"].into_iter().take(N - 1) {
+    for name in NAMES.into_iter().take(N).skip(1) {
         nodes.push(Node::start(config(name, &[seed])).await);
     }
     for node in &nodes {
         node.sees("everyone", |view| settled(view, N)).await;
     }
     nodes.try_into().unwrap_or_else(|_| unreachable!("N nodes were started"))
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Nodes on a network in memory, which can be cut. Node number 0 is called `a`, and so on.
+struct Simulation(SimulatedNetwork);
+
+impl Simulation {
+    /// Nodes a, b, c, … that all see each other, ready and linked.
+    async fn cluster<const N: usize>() -> (Self, [Node; N]) {
+        let simulation = Self(SimulatedNetwork::new(1));
+        let mut nodes = Vec::new();
+        for number in 0..N {
+            let seeds: &[usize] = if number == 0 { &[] } else { &[0] };
+            nodes.push(Node::start(simulation.config(number, seeds)).await);
+        }
+        for node in &nodes {
+            node.sees("everyone", |view| settled(view, N)).await;
+        }
+        (simulation, nodes.try_into().unwrap_or_else(|_| unreachable!("N nodes were started")))
+    }
+
+    fn config(&self, number: usize, seeds: &[usize]) -> Cluster {
+        Cluster::bind_on(Arc::new(self.0.clone()), SimulatedNetwork::address(number).to_string())
+            .node_id(id(NAMES[number]))
+            .secret(Secret::new([7; 32]).unwrap())
+            .seeds(seeds.iter().map(|seed| SimulatedNetwork::address(*seed).to_string()))
+    }
+
+    /// Loses all packets between these nodes.
+    fn cut(&self, one: &[usize], other: &[usize]) {
+        self.0.change(one, other, |link| link.cut = true);
+        self.0.change(other, one, |link| link.cut = true);
+    }
+
+    /// Ends a node without a word to the others.
+    async fn kill(&self, number: usize, node: &Node) {
+        self.0.disconnect(number);
+        node.mesh.stop().await;
+    }
 }
 
 fn settled(view: &View, nodes: usize) -> bool {
@@ -223,11 +266,12 @@ async fn what_is_emitted_after_a_join_was_confirmed_always_arrives() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn an_awaited_join_says_who_did_not_confirm_it() {
-    let [a, b, c] = cluster::<3>().await;
+    let (simulation, [a, b, c]) = Simulation::cluster::<3>().await;
+    simulation.cut(&[1], &[0, 2]);
     for other in [&a, &c] {
-        deny(other, &b, true);
+        b.mesh.published.connection(&other.id()).unwrap().close(CloseCode::Silent);
     }
     // Without a link in any direction, they still are members for a while.
     b.sees("no link", |view| {
@@ -255,9 +299,9 @@ async fn a_node_with_another_secret_is_refused() {
     let [a] = cluster::<1>().await;
     let stranger = config("x", &[a.address()]).secret(Secret::new([8; 32]).unwrap());
     let stranger = Node::start(stranger).await;
-    let kin = Node::start(config("b", &[a.address()])).await;
+    let compatible = Node::start(config("b", &[a.address()])).await;
     a.sees("b", |view| settled(view, 2)).await;
-    kin.sees("a", |view| settled(view, 2)).await;
+    compatible.sees("a", |view| settled(view, 2)).await;
     assert!(!stranger.mesh.is_ready());
     assert_eq!(stranger.mesh.view().borrow().members.len(), 1);
 }
@@ -266,9 +310,9 @@ async fn a_node_with_another_secret_is_refused() {
 async fn a_node_of_another_cluster_name_is_refused() {
     let [a] = cluster::<1>().await;
     let stranger = Node::start(config("x", &[a.address()]).name("other")).await;
-    let kin = Node::start(config("b", &[a.address()])).await;
+    let compatible = Node::start(config("b", &[a.address()])).await;
     a.sees("b", |view| settled(view, 2)).await;
-    kin.sees("a", |view| settled(view, 2)).await;
+    compatible.sees("a", |view| settled(view, 2)).await;
     assert!(!stranger.mesh.is_ready());
     assert!(a.mesh.view().borrow().member(&id("x")).is_none());
 }
@@ -277,24 +321,21 @@ async fn a_node_of_another_cluster_name_is_refused() {
 async fn a_node_with_another_parser_is_refused() {
     let [a] = cluster::<1>().await;
     let stranger = Node::start(config("x", &[a.address()]).parser("msgpack")).await;
-    let kin = Node::start(config("b", &[a.address()])).await;
+    let compatible = Node::start(config("b", &[a.address()])).await;
     a.sees("b", |view| settled(view, 2)).await;
-    kin.sees("a", |view| settled(view, 2)).await;
+    compatible.sees("a", |view| settled(view, 2)).await;
     assert!(!stranger.mesh.is_ready());
     assert!(a.mesh.view().borrow().member(&id("x")).is_none());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
-    let [a, mut b, c] = cluster::<3>().await;
-    let (old, address) = (c.mesh.mint_key(), c.address());
-    c.mesh.kill().await;
-    drop(c);
-    free(address).await;
+    let (simulation, [a, mut b, c]) = Simulation::cluster::<3>().await;
+    let old = c.mesh.mint_key();
+    simulation.kill(2, &c).await;
     let start = Instant::now();
-    let again = Cluster { bind: address.to_string(), ..config("c", &[a.address()]) };
-    let c = Node::start(again).await;
-    let incarnation = c.mesh.incarnation();
+    let c = Node::start(simulation.config(2, &[0])).await;
+    let incarnation = c.mesh.published.me.incarnation;
     for node in [&a, &b] {
         let newer = |view: &View| view.member(&id("c")).is_some_and(|c| c.incarnation == incarnation);
         node.sees("the new c", newer).await;
@@ -307,15 +348,12 @@ async fn a_restart_at_the_same_address_rejoins_at_once_with_new_tokens() {
     assert_eq!(b.receives().await, "back");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_restarted_node_without_seeds_is_found_by_the_others_before_it_is_ready() {
-    let [a, b] = cluster::<2>().await;
-    let address = a.address();
-    a.mesh.kill().await;
-    drop(a);
+    let (simulation, [a, b]) = Simulation::cluster::<2>().await;
+    simulation.kill(0, &a).await;
     b.sees("a gone", |view| view.members.len() == 1).await;
-    free(address).await;
-    let a = Node::start(Cluster { bind: address.to_string(), ..config("a", &[]) }).await;
+    let a = Node::start(simulation.config(0, &[])).await;
     timeout(DEADLINE, a.mesh.ready()).await.unwrap();
     assert_eq!(a.mesh.view().borrow().members.len(), 2);
     assert_eq!(b.mesh.owner(a.mesh.mint_key()), SessionOwner::There(a.id()));
@@ -336,25 +374,15 @@ async fn a_node_whose_control_actor_failed_is_not_ready() {
     let [a] = cluster::<1>().await;
     timeout(DEADLINE, a.mesh.ready()).await.unwrap();
     let mut state = a.mesh.state();
-    a.mesh.fail();
+    a.mesh.control.kill();
     timeout(DEADLINE, state.wait_for(|state| *state == NodeState::Joining)).await.unwrap().unwrap();
 }
 
-/// Waits until the address can be bound: the tasks of the killed node's links hold it for a moment.
-async fn free(address: SocketAddr) {
-    let freed = async {
-        while std::net::UdpSocket::bind(address).is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, freed).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_killed_node_leaves_every_ring() {
-    let [a, b, c] = cluster::<3>().await;
+    let (simulation, [a, b, c]) = Simulation::cluster::<3>().await;
     let key = c.mesh.mint_key();
-    c.mesh.kill().await;
+    simulation.kill(2, &c).await;
     for node in [&a, &b] {
         node.sees("c gone", |view| view.members.len() == 2).await;
         assert_eq!(node.mesh.owner(key), SessionOwner::Nobody);
@@ -414,7 +442,8 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
             ended.send(end.is_err()).await.unwrap();
         });
     });
-    let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
+    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let a = Node::start(config("a", &[b.local_addr()])).await;
     a.sees_link(&id("b"), LinkState::Up).await;
     let mut stream = a.mesh.open(&id("b")).await.unwrap();
@@ -434,7 +463,8 @@ async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
             stuck.send(stream).await.unwrap();
         });
     });
-    let b = Mesh::start(config("b", &[]), Handle::current(), Arc::new(|_| {}), serve).await.unwrap();
+    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let mut a = Node::start(config("a", &[b.local_addr()])).await;
     a.sees_link(&id("b"), LinkState::Up).await;
     let (mut unread, mut full) = (Vec::new(), Vec::new());
@@ -467,10 +497,10 @@ async fn a_connection_carries_more_streams_than_it_starts_with() {
     shouts(&b, &a.id()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn where_the_direct_way_is_cut_one_hop_carries_everything() {
-    let [mut a, mut b, c] = cluster::<3>().await;
-    deny(&a, &b, true);
+    let (simulation, [mut a, mut b, c]) = Simulation::cluster::<3>().await;
+    simulation.cut(&[0], &[1]);
     a.sees_link(&b.id(), LinkState::Relayed).await;
     b.sees_link(&a.id(), LinkState::Relayed).await;
     b.joins("red").await;
@@ -481,16 +511,11 @@ async fn where_the_direct_way_is_cut_one_hop_carries_everything() {
     shouts(&a, &b.id()).await;
     shouts(&b, &a.id()).await;
     assert!(c.mesh.counters().relayed.get() >= 3);
-    deny(&a, &b, false);
+    simulation.0.heal();
     a.sees_link(&b.id(), LinkState::Up).await;
     b.sees_link(&a.id(), LinkState::Up).await;
     a.emits(&["red"], "direct again");
     assert_eq!(b.receives().await, "direct again");
-}
-
-fn deny(a: &Node, b: &Node, denied: bool) {
-    a.mesh.deny(&b.id(), denied);
-    b.mesh.deny(&a.id(), denied);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -501,8 +526,8 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
         tokio::spawn(async move {
             for number in 0..3000 {
                 a.broadcast(&broadcast(&[], &number.to_string()));
-                if let Some(connection) = a.direct(&b).filter(|_| number % 500 == 250) {
-                    connection.close(Closing::Silent);
+                if let Some(connection) = a.published.connection(&b).filter(|_| number % 500 == 250) {
+                    connection.close(CloseCode::Silent);
                 }
                 tokio::task::yield_now().await;
             }
@@ -541,13 +566,13 @@ async fn a_request_goes_to_the_nodes_concerned_and_ends_when_all_have_responded(
     assert_eq!(c.receives().await, "end", "and nothing before it");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_killed_node_is_not_waited_for() {
-    let [a, mut b, mut c] = cluster::<3>().await;
+    let (simulation, [a, mut b, mut c]) = Simulation::cluster::<3>().await;
     let requesting = requests(&a, &[]);
     b.responds(1).await;
     assert!(matches!(c.receives_something().await, Inbound::Request(..)));
-    c.mesh.kill().await;
+    simulation.kill(2, &c).await;
     let responses = result_of(requesting).await;
     assert_eq!(responses.parts, [(b.id(), ResponsePart::ExpectedAcks(1))]);
     assert_eq!((responses.lost, responses.late), (vec![c.id()], vec![]));
@@ -556,10 +581,10 @@ async fn a_killed_node_is_not_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_and_its_response_survive_a_lost_connection() {
     let [a, mut b] = cluster::<2>().await;
-    a.mesh.direct(&b.id()).unwrap().close(Closing::Silent);
+    a.mesh.published.connection(&b.id()).unwrap().close(CloseCode::Silent);
     let requesting = requests(&a, &[]);
     let Inbound::Request(requester, _) = b.receives_something().await else { panic!("a request") };
-    b.mesh.direct(&a.id()).unwrap().close(Closing::Silent);
+    b.mesh.published.connection(&a.id()).unwrap().close(CloseCode::Silent);
     b.mesh.respond(&requester, Response::done(Some(ResponsePart::ExpectedAcks(1)))).await;
     assert_eq!(result_of(requesting).await.parts, [(b.id(), ResponsePart::ExpectedAcks(1))]);
 }
@@ -592,14 +617,14 @@ async fn responses_wait_for_room_on_the_link() {
     assert_eq!(result_of(requesting).await.parts.len(), 200, "forty megabytes, where a link keeps sixteen");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_partition_longer_than_death_but_shorter_than_the_buffer_loses_nothing() {
-    let [a, mut b] = cluster::<2>().await;
-    deny(&a, &b, true);
+    let (simulation, [a, mut b]) = Simulation::cluster::<2>().await;
+    simulation.cut(&[0], &[1]);
     a.emits(&[], "at the cut");
     a.sees("b dead", |view| view.members.len() == 1).await;
     a.emits(&["a room that b never named"], "during the cut");
-    deny(&a, &b, false);
+    simulation.0.heal();
     a.sees("b again", |view| settled(view, 2)).await;
     assert_eq!([b.receives().await, b.receives().await], ["at the cut", "during the cut"]);
     b.sees("a again", |view| settled(view, 2)).await;

@@ -1,12 +1,11 @@
-//! What a node knows about its cluster at one moment.
+//! The cluster as one node sees it at one moment.
 
 use std::net::SocketAddr;
 
-use crate::cluster::hello::Hint;
-use crate::cluster::ring::Ring;
+use super::ring::Ring;
 use crate::id::{Incarnation, NodeId};
 
-/// Who is in the cluster, as one node sees it. Published anew with every change.
+/// The members of a cluster as one node sees them. A new view is published with every change.
 ///
 /// ```
 /// # async fn f(node: socketmesh::Node) {
@@ -19,12 +18,13 @@ use crate::id::{Incarnation, NodeId};
 /// # }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct View {
-    /// Grows with every change; comparable on one node only.
+    /// Grows with every change. Epochs of different nodes cannot be compared.
     pub epoch: u64,
-    /// Everyone in the ring, this node included, sorted by id.
+    /// Every node in the ring, this one included, sorted by id.
     pub members: Vec<MemberView>,
-    /// Who owns which session.
+    /// Which node owns which session.
     pub ring: Ring,
 }
 
@@ -33,52 +33,60 @@ pub struct View {
 /// ```
 /// use socketmesh::cluster::{LinkState, NodeState, View};
 ///
-/// /// Whether a node takes clients and is reached without a detour.
+/// /// Whether a node takes clients and is reached directly.
 /// fn is_well(view: &View, id: &socketmesh::id::NodeId) -> bool {
 ///     view.member(id).is_some_and(|node| node.state == NodeState::Ready && node.link == LinkState::Up)
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemberView {
-    /// Its name.
+    /// The name of the node.
     pub id: NodeId,
-    /// Which of its lives.
+    /// Which life of the node this is: it is larger after each restart.
     pub incarnation: Incarnation,
-    /// Where the mesh reaches it.
+    /// The UDP address at which other nodes reach it.
     pub address: SocketAddr,
-    /// What it does.
+    /// Whether it takes clients.
     pub state: NodeState,
-    /// How this node reaches it.
+    /// How the node that has this view reaches it.
     pub link: LinkState,
 }
 
-/// What a node does.
+/// Whether a node takes clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NodeState {
-    /// It takes no clients yet: not everyone knows it.
+    /// The node takes no clients yet, because not every member knows it.
     Joining,
-    /// It takes clients.
+    /// The node takes clients.
     Ready,
-    /// It keeps its clients, but takes no new ones.
+    /// The node keeps its clients and takes no new ones.
     Draining,
 }
 
 /// How a node reaches another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LinkState {
-    /// Directly (or it is the node itself).
+    /// Over a connection of its own. A node also sees itself like that.
     Up,
     /// Through one other node.
     Relayed,
-    /// Not at the moment; what is sent waits.
+    /// Not at the moment. Messages to it wait for up to 10 s.
     Down,
 }
 
 impl View {
-    /// The member of that name.
+    /// The member with this name, or `None` if there is none.
     pub fn member(&self, id: &NodeId) -> Option<&MemberView> {
         let at = self.members.binary_search_by(|member| member.id.cmp(id)).ok()?;
         self.members.get(at)
+    }
+
+    /// Whether that life of a node is a member.
+    pub(crate) fn has(&self, id: &NodeId, incarnation: Incarnation) -> bool {
+        self.member(id).is_some_and(|member| member.incarnation == incarnation)
     }
 }
 
@@ -94,11 +102,5 @@ impl NodeState {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Joining, Self::Ready, Self::Draining].into_iter().find(|state| state.as_str() == text)
-    }
-}
-
-impl From<&MemberView> for Hint {
-    fn from(member: &MemberView) -> Self {
-        Self { id: member.id.clone(), incarnation: member.incarnation, address: member.address }
     }
 }

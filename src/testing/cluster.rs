@@ -246,11 +246,11 @@ impl TestCluster {
 
     #[expect(clippy::panic, reason = "a test fails by a panic")]
     async fn start_node(&mut self, number: usize, others: Vec<usize>) {
-        let cluster = Cluster::bind(SimulatedNetwork::address(number).to_string())
+        let network = Arc::new(self.network.clone());
+        let cluster = Cluster::bind_on(network, SimulatedNetwork::address(number).to_string())
             .node_id(name(number))
             .secret(self.secret.clone())
-            .seeds(others.into_iter().map(|other| SimulatedNetwork::address(other).to_string()))
-            .on(Arc::new(self.network.clone()));
+            .seeds(others.into_iter().map(|other| SimulatedNetwork::address(other).to_string()));
         let builder = (self.app)(number).cluster(cluster);
         let handlers_killed = builder.handlers_killed.clone();
         let node = match builder.start().await {

@@ -18,14 +18,14 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::random::Random;
-use crate::cluster;
+use crate::cluster::transport::network::{BoundSocket, Network};
 use crate::id::Incarnation;
 
 /// The network. Clones share their state.
 ///
 /// Node `n` keeps its address when it is restarted. A changed rule holds for the datagrams that are sent afterwards.
 #[derive(Debug, Clone)]
-pub(super) struct SimulatedNetwork(Arc<Mutex<NetworkState>>);
+pub(crate) struct SimulatedNetwork(Arc<Mutex<NetworkState>>);
 
 #[derive(Debug)]
 struct NetworkState {
@@ -43,11 +43,11 @@ struct NetworkState {
 
 /// What happens to the datagrams from one node to another.
 #[derive(Debug, Clone)]
-pub(super) struct LinkRule {
-    pub(super) cut: bool,
+pub(crate) struct LinkRule {
+    pub(crate) cut: bool,
     /// The probability that a datagram is lost, from 0 to 1.
-    pub(super) loss: f64,
-    pub(super) delay: RangeInclusive<Duration>,
+    pub(crate) loss: f64,
+    pub(crate) delay: RangeInclusive<Duration>,
 }
 
 impl Default for LinkRule {
@@ -57,7 +57,7 @@ impl Default for LinkRule {
 }
 
 impl SimulatedNetwork {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let state = NetworkState {
             random: Random::new(seed),
             sockets: HashMap::new(),
@@ -71,13 +71,13 @@ impl SimulatedNetwork {
     }
 
     /// The address of node `number`.
-    pub(super) fn address(number: usize) -> SocketAddr {
+    pub(crate) fn address(number: usize) -> SocketAddr {
         let [.., high, low] = (number + 1).to_be_bytes();
         SocketAddr::from(([10, 0, high, low], PORT))
     }
 
     /// Changes the rules from each node of `from` to each node of `to`.
-    pub(super) fn change(&self, from: &[usize], to: &[usize], change: impl Fn(&mut LinkRule)) {
+    pub(crate) fn change(&self, from: &[usize], to: &[usize], change: impl Fn(&mut LinkRule)) {
         let mut state = self.0.lock();
         for pair in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
             let default_rule = state.default_rule.clone();
@@ -86,28 +86,28 @@ impl SimulatedNetwork {
     }
 
     /// Changes every rule.
-    pub(super) fn change_all(&self, change: impl Fn(&mut LinkRule)) {
+    pub(crate) fn change_all(&self, change: impl Fn(&mut LinkRule)) {
         let mut state = self.0.lock();
         state.rules.values_mut().for_each(&change);
         change(&mut state.default_rule);
     }
 
     /// Resets every rule to the default.
-    pub(super) fn heal(&self) {
+    pub(crate) fn heal(&self) {
         let mut state = self.0.lock();
         state.rules.clear();
         state.default_rule = LinkRule::default();
     }
 
     /// Whether at least some datagrams arrive from one node at another.
-    pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
         let state = self.0.lock();
         let rule = state.rule(from, to);
         !rule.cut && rule.loss < 1.0
     }
 
     /// Disconnects the present socket of a node: it neither sends nor receives any more.
-    pub(super) fn disconnect(&self, number: usize) {
+    pub(crate) fn disconnect(&self, number: usize) {
         self.0.lock().sockets.remove(&number);
     }
 
@@ -159,24 +159,26 @@ impl NetworkState {
     }
 }
 
-impl cluster::Network for SimulatedNetwork {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+impl Network for SimulatedNetwork {
+    fn bind(&self, address: SocketAddr) -> io::Result<BoundSocket> {
         let number = number(address).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = Arc::new(NodeSocket { number, network: self.clone(), arrivals: Mutex::default() });
+        let mut state = self.0.lock();
         // It replaces, and so disconnects, an earlier socket at this address.
-        self.0.lock().sockets.insert(number, Arc::downgrade(&socket));
-        Ok(socket)
+        state.sockets.insert(number, Arc::downgrade(&socket));
+        let rng_seed = Some(state.random.bytes());
+        Ok(BoundSocket { local: Self::address(number), rng_seed, open: Box::new(|| Ok(socket)) })
     }
 
-    fn next_life(&self) -> Incarnation {
+    fn next_incarnation(&self) -> Incarnation {
         let mut state = self.0.lock();
         let age = u64::try_from(state.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
         state.last_incarnation = age.max(state.last_incarnation + 1);
         Incarnation(state.last_incarnation)
     }
 
-    fn seed(&self) -> [u8; 32] {
-        self.0.lock().random.bytes()
+    fn shares_runtime(&self) -> bool {
+        true
     }
 }
 
@@ -376,7 +378,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_later_incarnation_is_larger_even_at_the_same_time() {
         let network = SimulatedNetwork::new(0);
-        let incarnations = [(); 3].map(|()| cluster::Network::next_life(&network).0);
+        let incarnations = [(); 3].map(|()| network.next_incarnation().0);
         assert!(incarnations.is_sorted_by(|a, b| a < b), "{incarnations:?}");
     }
 

@@ -2,21 +2,21 @@
 //!
 //! Gossip (phi) and the link are the witnesses. Gossip alone only suspects; a link that provably answers outweighs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::id::{Incarnation, NodeId};
 
-/// The verdicts of this node about the others.
+/// What this node believes about the life of the others.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    members: HashMap<NodeId, Evidence>,
-    /// Lives that said goodbye: gossip may still speak of them for a while.
+    members: BTreeMap<NodeId, Evidence>,
+    /// Lives that said goodbye, and when. Gossip may still tell of them for a while.
     departed: HashMap<NodeId, (Incarnation, Instant)>,
     ticked: Option<Instant>,
-    /// This node was stalled: until then it believes no silence.
+    /// This node was stalled. Until then silence of others is no evidence.
     doubt: Option<Instant>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Liveness {
 pub(crate) enum Verdict {
     /// A life of a node is in the cluster.
     Alive(NodeId, Incarnation),
-    /// It left the ring.
+    /// A life of a node left the ring.
     Dead(NodeId, Incarnation, Death),
 }
 
@@ -33,10 +33,10 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Death {
     /// Gossip and the link agree.
-    Both,
-    /// Gossip alone, for long, and no link to contradict it.
-    Gossip,
-    /// Its next life is here.
+    GossipAndLink,
+    /// Gossip says so for long, and no link contradicts it.
+    GossipAlone,
+    /// A newer life of it has appeared.
     Restarted,
     /// It said goodbye.
     Left,
@@ -47,7 +47,7 @@ pub(crate) enum Death {
 pub(crate) enum LinkHealth {
     /// It answers.
     Healthy,
-    /// Nothing to say: never linked, or connected but silent.
+    /// It is no evidence: there was never a link, or it is connected but does not answer.
     Silent,
     /// It was there and is lost.
     Lost,
@@ -56,22 +56,22 @@ pub(crate) enum LinkHealth {
 #[derive(Debug, Clone, Copy)]
 struct Evidence {
     incarnation: Incarnation,
-    gossip: Gossip,
+    gossip: GossipEvidence,
     link: LinkHealth,
 }
 
 /// What gossip says about a member, and since when.
 #[derive(Debug, Clone, Copy)]
-enum Gossip {
-    /// Nothing yet: only a hello spoke for it.
+enum GossipEvidence {
+    /// Gossip has not told of it yet; only a hello did.
     Unheard(Instant),
     Alive,
     Dead(Instant),
 }
 
 impl Liveness {
-    /// A node answered our hello or sent one: evidence of life before any gossip. Returns `None` when the cluster knows
-    /// a newer life of it.
+    /// A node sent a hello or answered one, which is evidence of life before any gossip. Returns `None` if a newer life of it is a
+    /// member.
     pub(crate) fn handle_hello(
         &mut self,
         now: Instant,
@@ -81,12 +81,12 @@ impl Liveness {
         if self.incarnation(id).is_some_and(|known| known > incarnation) {
             return None;
         }
-        // What departed stays so: after a clock went back, gossip may still speak of a larger incarnation than this one.
-        let verdicts = self.admit(id, incarnation, Gossip::Unheard(now));
+        // `departed` stays as it is: after a clock was set back, gossip may still tell of a larger incarnation than this one.
+        let verdicts = self.admit(id, incarnation, GossipEvidence::Unheard(now));
         if let Some(known) = self.members.get_mut(id) {
             known.link = LinkHealth::Healthy;
-            if matches!(known.gossip, Gossip::Dead(_)) {
-                known.gossip = Gossip::Unheard(now);
+            if matches!(known.gossip, GossipEvidence::Dead(_)) {
+                known.gossip = GossipEvidence::Unheard(now);
             }
         }
         Some(verdicts)
@@ -99,30 +99,30 @@ impl Liveness {
         }
     }
 
-    /// The lives that gossip holds for alive, the newest of each node.
+    /// The lives that gossip takes for alive, the newest of each node.
     pub(crate) fn handle_gossip(
         &mut self,
         now: Instant,
-        live: &HashMap<NodeId, Incarnation>,
+        live: &BTreeMap<NodeId, Incarnation>,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (id, incarnation) in live {
             if !self.has_left(id, *incarnation) {
-                verdicts.extend(self.admit(id, *incarnation, Gossip::Alive));
+                verdicts.extend(self.admit(id, *incarnation, GossipEvidence::Alive));
             }
         }
         for (id, known) in &mut self.members {
             let alive = live.get(id) == Some(&known.incarnation);
             known.gossip = match known.gossip {
-                _ if alive => Gossip::Alive,
-                Gossip::Alive => Gossip::Dead(now),
-                silent @ (Gossip::Unheard(_) | Gossip::Dead(_)) => silent,
+                _ if alive => GossipEvidence::Alive,
+                GossipEvidence::Alive => GossipEvidence::Dead(now),
+                silent @ (GossipEvidence::Unheard(_) | GossipEvidence::Dead(_)) => silent,
             };
         }
         verdicts
     }
 
-    /// A member said that it goes.
+    /// A member said that it leaves.
     pub(crate) fn handle_goodbye(
         &mut self,
         now: Instant,
@@ -132,10 +132,10 @@ impl Liveness {
         self.departed.retain(|_, (_, left)| now < *left + ECHO);
         self.departed.insert(id.clone(), (incarnation, now));
         let gone = self.members.get(id).is_some_and(|known| known.incarnation <= incarnation);
-        if gone { self.bury(id, Death::Left) } else { Vec::new() }
+        if gone { self.declare_dead(id, Death::Left) } else { Vec::new() }
     }
 
-    /// Time passes; to be called every [`TICK`]. Pronounces the dead.
+    /// Time passes. To be called every [`TICK`]. Declares members dead.
     pub(crate) fn handle_tick(&mut self, now: Instant) -> Vec<Verdict> {
         let late = self.ticked.is_some_and(|ticked| now.duration_since(ticked) > TICK + STALL);
         self.ticked = Some(now);
@@ -147,15 +147,15 @@ impl Liveness {
         }
         let dead: Vec<_> =
             self.members.iter().filter_map(|(id, known)| Some((id.clone(), known.death(now)?))).collect();
-        dead.into_iter().flat_map(|(id, death)| self.bury(&id, death)).collect()
+        dead.into_iter().flat_map(|(id, death)| self.declare_dead(&id, death)).collect()
     }
 
-    /// Whether this node was stalled a moment ago and pronounces nobody dead.
+    /// Whether this node was stalled a moment ago, so that it declares nobody dead.
     pub(crate) fn doubts(&self, now: Instant) -> bool {
         self.doubt.is_some_and(|until| now < until)
     }
 
-    /// Whether that very life of a node said goodbye. Its next one may have a smaller incarnation: clocks are set back.
+    /// Whether that very life of a node said goodbye. Its next one may have a smaller incarnation, because clocks are set back.
     pub(crate) fn has_left(&self, id: &NodeId, incarnation: Incarnation) -> bool {
         self.departed.get(id).is_some_and(|(departed, _)| *departed == incarnation)
     }
@@ -170,19 +170,19 @@ impl Liveness {
         self.members.get(id).map(|known| known.incarnation)
     }
 
-    fn admit(&mut self, id: &NodeId, incarnation: Incarnation, gossip: Gossip) -> Vec<Verdict> {
+    fn admit(&mut self, id: &NodeId, incarnation: Incarnation, gossip: GossipEvidence) -> Vec<Verdict> {
         let known = self.incarnation(id);
         if known.is_some_and(|known| known >= incarnation) {
             return Vec::new();
         }
-        let mut verdicts = self.bury(id, Death::Restarted);
+        let mut verdicts = self.declare_dead(id, Death::Restarted);
         let evidence = Evidence { incarnation, gossip, link: LinkHealth::Silent };
         self.members.insert(id.clone(), evidence);
         verdicts.push(Verdict::Alive(id.clone(), incarnation));
         verdicts
     }
 
-    fn bury(&mut self, id: &NodeId, death: Death) -> Vec<Verdict> {
+    fn declare_dead(&mut self, id: &NodeId, death: Death) -> Vec<Verdict> {
         let dead = self.members.remove(id);
         dead.map(|dead| Verdict::Dead(id.clone(), dead.incarnation, death)).into_iter().collect()
     }
@@ -191,10 +191,10 @@ impl Liveness {
 impl Evidence {
     fn death(&self, now: Instant) -> Option<Death> {
         match (self.gossip, self.link) {
-            (Gossip::Alive, _) | (_, LinkHealth::Healthy) => None,
-            (Gossip::Dead(_), LinkHealth::Lost) => Some(Death::Both),
-            (Gossip::Dead(since), LinkHealth::Silent) | (Gossip::Unheard(since), _) => {
-                (now >= since + EVICTION).then_some(Death::Gossip)
+            (GossipEvidence::Alive, _) | (_, LinkHealth::Healthy) => None,
+            (GossipEvidence::Dead(_), LinkHealth::Lost) => Some(Death::GossipAndLink),
+            (GossipEvidence::Dead(since), LinkHealth::Silent) | (GossipEvidence::Unheard(since), _) => {
+                (now >= since + EVICTION).then_some(Death::GossipAlone)
             }
         }
     }
@@ -202,13 +202,13 @@ impl Evidence {
 
 /// How often [`Liveness::handle_tick`] is called.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// A tick this late means that this node stood still, not the others.
+/// A tick that is this late means that this node was stalled, not the others.
 const STALL: Duration = Duration::from_millis(500);
 /// Time for the others to be heard again: ten gossip intervals.
 const DOUBT: Duration = Duration::from_secs(2);
-/// How long gossip must hold a member for dead when the link has nothing to say.
+/// How long gossip must take a member for dead when the link is no evidence.
 const EVICTION: Duration = Duration::from_secs(5);
-/// How long gossip may go on about a life that said goodbye: longer than it keeps the dead.
+/// How long gossip may tell of a life that said goodbye. This is longer than it remembers the dead.
 const ECHO: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ mod tests {
         let mut watch = Watch::linked();
         watch.gossip(None);
         watch.link(LinkHealth::Lost);
-        assert_eq!(watch.after(TICK), dead(5, Death::Both));
+        assert_eq!(watch.after(TICK), dead(5, Death::GossipAndLink));
         assert_eq!(watch.liveness.members().count(), 0);
     }
 
@@ -302,7 +302,7 @@ mod tests {
         watch.link(LinkHealth::Silent);
         watch.gossip(None);
         assert_eq!(watch.after(5 * SECOND - TICK), []);
-        assert_eq!(watch.after(TICK), dead(5, Death::Gossip));
+        assert_eq!(watch.after(TICK), dead(5, Death::GossipAlone));
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         watch.gossip(None);
         watch.link(LinkHealth::Lost);
         assert_eq!(watch.after(5 * SECOND - TICK), []);
-        assert_eq!(watch.after(TICK), dead(5, Death::Gossip));
+        assert_eq!(watch.after(TICK), dead(5, Death::GossipAlone));
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         watch.gossip(Some(5));
         watch.gossip(None);
         assert_eq!(watch.after(4 * SECOND), [], "gossip took it back, so the five seconds start anew");
-        assert_eq!(watch.after(SECOND), dead(5, Death::Gossip));
+        assert_eq!(watch.after(SECOND), dead(5, Death::GossipAlone));
     }
 
     #[test]
@@ -382,7 +382,7 @@ mod tests {
         watch.link(LinkHealth::Lost);
         watch.gossip(None);
         assert_eq!(watch.after(2 * SECOND - TICK), []);
-        assert_eq!(watch.after(TICK), dead(5, Death::Both));
+        assert_eq!(watch.after(TICK), dead(5, Death::GossipAndLink));
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
         watch.now += Duration::from_millis(400);
         watch.link(LinkHealth::Lost);
         watch.gossip(None);
-        assert_eq!(watch.after(Duration::ZERO), dead(5, Death::Both));
+        assert_eq!(watch.after(Duration::ZERO), dead(5, Death::GossipAndLink));
     }
 
     #[test]

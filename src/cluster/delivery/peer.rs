@@ -1,48 +1,47 @@
-//! One other node as broadcasts see it: what it still has to get, what came from it, what it wants.
+//! One other node, as messages see it: what it still has to get, what came from it, and which rooms it is interested in.
 //!
-//! Any thread may push; the writer and the reader of the current link take the rest. A new link starts where the last one
-//! stopped ([`crate::cluster::sequence`]).
+//! Any thread may push messages. The tasks of the current link write and receive them. A new link starts where the last one
+//! stopped ([`super::replay_log`]).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-use crate::cluster::hello::Resume;
-use crate::cluster::interest::{LocalInterest, PeerInterest};
-use crate::cluster::sequence::{Arrival, ReceiveLog, SendLog, Write};
-use crate::cluster::wire::{self, Frame, Message, WireError, pb};
+use super::interest::{LocalInterest, PeerInterest};
+use super::replay_log::{Arrival, ReceiveLog, SendLog, Write};
+use crate::cluster::hello::{LinkId, Resume};
+use crate::cluster::wire::{Frame, Message, WireError, pb, unsequenced};
 use crate::id::{Incarnation, NodeId};
 use pb::envelope::Kind;
 
 /// One life of another node.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub id: NodeId,
-    pub incarnation: Incarnation,
-    /// Names the sequence of this node for that peer; unique, so that nobody resumes in a wrong one.
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    /// Names the log of this node for that peer. The name is unique, so that nobody resumes in a wrong log.
     log: u64,
-    /// Held by whoever delivers: one body at a time, in order, whichever link brought it. Nothing is acknowledged and no
-    /// interest is told meanwhile, so both know what the body did. The control actor never waits for it.
+    /// Held during a delivery, so that bodies are delivered one at a time and in order, whichever link brought them. Nothing
+    /// is acknowledged and no interest is told meanwhile, so both know what the body did. The control actor never waits for it.
     delivery: Mutex<()>,
-    /// Locked in this order, where more than one is needed: `delivery`, `inbound`, `outbound`, `interest`.
+    /// Where several locks are needed, they are taken in this order: `delivery`, `inbound`, `outbound`, `interest`.
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
     interest: Mutex<PeerInterest>,
     /// The version of this node's interest that the peer has applied.
     confirmed: AtomicU64,
-    linked: AtomicBool,
     /// Wakes the writer.
     wake: Notify,
 }
 
 #[derive(Debug)]
 struct Inbound {
-    /// The number of the current link; what older ones still bring is ignored.
-    link: u64,
-    /// The peer's log, 0 before its first `Start`.
+    /// The current link. What older ones still bring is ignored.
+    link: Option<LinkId>,
+    /// The name of the peer's log; 0 before its first `Start`.
     log: u64,
     /// Whether `Start` was seen on this link.
     started: bool,
@@ -55,22 +54,22 @@ struct Inbound {
 
 #[derive(Debug)]
 struct Outbound {
-    link: u64,
+    link: Option<LinkId>,
     log: SendLog,
     /// The version of this node's interest that was told on this link.
     told: Option<u64>,
     leaving: bool,
-    /// The peer is away for so long that bodies are only numbered: should it come back, it learns how many it missed.
+    /// The peer has been away for so long that bodies are only numbered. Should it come back, it learns how many it missed.
     away: bool,
 }
 
-/// What became of a body.
+/// What happened to a pushed body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Queued,
-    /// It was volatile, and would have had to wait.
+    /// The body is volatile and would have had to wait, so it was dropped.
     Dropped,
-    /// The peer is away: it gets a number, and is not kept.
+    /// The peer is away, so the body got a number and was dropped.
     Abandoned,
 }
 
@@ -79,9 +78,9 @@ pub(crate) enum Pushed {
 pub(crate) enum Fill {
     /// Write the batch and ask again.
     Write,
-    /// Write the batch; it ends with a goodbye.
+    /// Write the batch, which ends with a goodbye, and end.
     Last,
-    /// Wait to be woken, at most until then.
+    /// Wait to be woken, or until that time.
     Wait(Option<Instant>),
     /// Another link has taken over.
     Stale,
@@ -90,22 +89,22 @@ pub(crate) enum Fill {
 /// Bytes to write at once.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub bytes: BytesMut,
-    /// A body too large to be copied behind the rest.
-    pub large: Option<Bytes>,
+    pub(crate) bytes: BytesMut,
+    /// A body that is too large to be copied. It is written after `bytes`.
+    pub(crate) large: Option<Bytes>,
 }
 
-/// What a frame meant for others than the peer itself.
+/// What a received frame means to the rest of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     Nothing,
-    /// The peer has its end of the link.
+    /// The peer has begun to speak on the link.
     Started,
     Delivered,
     Duplicate,
-    /// A frame of no use was skipped.
+    /// A frame that does not decode was skipped.
     Malformed,
-    /// The peer gave up this many.
+    /// The peer gave up this many bodies.
     Lost(u64),
     /// The peer has confirmed something.
     Confirmed,
@@ -120,31 +119,30 @@ impl Peer {
             incarnation,
             log,
             delivery: Mutex::new(()),
-            inbound: Mutex::new(Inbound { link: 0, log: 0, started: false, received, owed: 0, due: None }),
+            inbound: Mutex::new(Inbound { link: None, log: 0, started: false, received, owed: 0, due: None }),
             outbound: Mutex::new(Outbound {
-                link: 0,
+                link: None,
                 log: SendLog::new(),
                 told: None,
                 leaving: false,
                 away: false,
             }),
-            interest: Mutex::new(PeerInterest::default()),
+            interest: Mutex::new(PeerInterest::unknown()),
             confirmed: AtomicU64::new(0),
-            linked: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
 
-    /// Whether the peer may have a member in one of these rooms; no rooms = all.
+    /// Whether the peer may have a member in one of these rooms. An empty list stands for all sockets.
     pub(crate) fn wants(&self, rooms: &[u64]) -> bool {
         let interest = self.interest.lock();
         rooms.is_empty() || rooms.iter().any(|room| interest.wants(*room))
     }
 
-    /// Queues a body. A volatile one is dropped when it could not be sent soon.
+    /// Queues a body. A volatile body is dropped if it cannot be sent soon.
     pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) -> Pushed {
         let mut outbound = self.outbound.lock();
-        if volatile && (outbound.link == 0 || outbound.log.bytes() > VOLATILE) {
+        if volatile && (outbound.link.is_none() || outbound.log.bytes() > VOLATILE) {
             return Pushed::Dropped;
         }
         let pushed = outbound.push(body, now);
@@ -153,7 +151,7 @@ impl Peer {
         pushed
     }
 
-    /// Queues a command that makes sockets of the peer join these rooms: from now on it wants them.
+    /// Queues a command that makes sockets of the peer join these rooms. From now on messages to these rooms go to the peer.
     pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) -> Pushed {
         let mut outbound = self.outbound.lock();
         let pushed = outbound.push(body, now);
@@ -171,14 +169,9 @@ impl Peer {
         self.outbound.lock().log.bytes()
     }
 
-    /// There may be something new to write.
+    /// Wakes the writer, because there may be something new to write.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
-    }
-
-    /// Whether a link is up.
-    pub(crate) fn is_linked(&self) -> bool {
-        self.linked.load(Ordering::Acquire)
     }
 
     /// The version of this node's interest that the peer has applied.
@@ -186,7 +179,7 @@ impl Peer {
         self.confirmed.load(Ordering::Acquire)
     }
 
-    /// Up to where this node has got the peer's log.
+    /// Up to where this node has received the peer's log.
     pub(crate) fn resume(&self) -> Resume {
         let inbound = self.inbound.lock();
         Resume { log: inbound.log, seq: inbound.received.last() }
@@ -197,43 +190,42 @@ impl Peer {
         self.outbound.lock().log.lost()
     }
 
-    /// A new link is up; the peer said how far it is in our log.
-    pub(crate) fn attach(&self, link: u64, resume: Resume) {
+    /// A new link takes over. `resume` is how far the peer has received this node's log.
+    pub(crate) fn attach(&self, link: LinkId, resume: Resume) {
         let mut inbound = self.inbound.lock();
-        (inbound.link, inbound.started, inbound.owed, inbound.due) = (link, false, 0, None);
-        // Until its snapshot on this link is here the peer may have any room.
+        (inbound.link, inbound.started, inbound.owed, inbound.due) = (Some(link), false, 0, None);
+        // Until its snapshot arrives on this link, the peer may be interested in every room.
         self.interest.lock().forget();
         let mut outbound = self.outbound.lock();
-        (outbound.link, outbound.told, outbound.away) = (link, None, false);
+        (outbound.link, outbound.told, outbound.away) = (Some(link), None, false);
         let known = resume.log == self.log;
         outbound.log.resume(if known { resume.seq } else { 0 });
-        self.linked.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// The link is lost; the next one resumes.
-    pub(crate) fn detach(&self, link: u64) {
+    /// The link is lost. The next one resumes where it stopped.
+    pub(crate) fn detach(&self, link: LinkId) {
         let mut inbound = self.inbound.lock();
-        if inbound.link == link {
-            inbound.link = 0;
+        if inbound.link == Some(link) {
+            inbound.link = None;
             self.interest.lock().forget();
-            self.outbound.lock().link = 0;
-            self.linked.store(false, Ordering::Release);
+            self.outbound.lock().link = None;
             self.wake.notify_one();
         }
     }
 
-    /// Drops what got too old.
+    /// Drops bodies that are too old.
     pub(crate) fn expire(&self, now: Instant) {
         let mut outbound = self.outbound.lock();
         outbound.log.expire(now);
-        if outbound.link == 0 {
-            // Nobody joins a room by what it will not get, and what it did get the next link tells.
+        if outbound.link.is_none() {
+            // A dropped body makes nobody join a room. What the peer did receive, the next link tells.
             self.interest.lock().settle(outbound.log.dropped());
         }
     }
 
-    /// Nothing more is kept for this peer until it is linked again. Returns how many bodies it did not get.
+    /// Drops the log, and from now on keeps nothing for this peer until it is linked again. Returns how many bodies it may not have
+    /// received.
     pub(crate) fn abandon(&self) -> u64 {
         let mut outbound = self.outbound.lock();
         self.interest.lock().settle(u64::MAX);
@@ -241,89 +233,75 @@ impl Peer {
         outbound.log.clear()
     }
 
-    /// This node leaves: the writer brings what is left, then says goodbye.
+    /// This node leaves. The writer sends what is queued, then a goodbye.
     pub(crate) fn leave(&self) {
         self.outbound.lock().leaving = true;
         self.wake.notify_one();
     }
 
-    /// Resolves when the writer should look again.
+    /// Waits until the writer is woken.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// The first frame on a new link.
+    /// Appends the first frame on a new link.
     pub(crate) fn start(&self, batch: &mut Batch) {
         let _delivered = self.delivery.lock();
         let first = self.outbound.lock().log.unconfirmed();
-        batch.put(&wire::control(Kind::Start(pb::Start { log: self.log, first })));
+        batch.put(&unsequenced(Kind::Start(pb::Start { log: self.log, first })));
     }
 
-    /// Collects what is to be written next on this link: interest, acknowledgement, then bodies in order. Interest comes
-    /// first, so that who sees a body acknowledged knows the rooms that were joined because of it.
+    /// Collects what is to be written next on this link: interest, an acknowledgement, then bodies in order. The interest comes
+    /// first, so that a node that sees a body acknowledged knows the rooms that were joined because of it.
     pub(crate) fn fill(
         &self,
-        link: u64,
+        link: LinkId,
         local: &Mutex<LocalInterest>,
         now: Instant,
         batch: &mut Batch,
     ) -> Fill {
         let _delivered = self.delivery.lock();
-        let Some((ack, due)) = self.next_ack(link, now) else { return Fill::Stale };
-        let mut outbound = self.outbound.lock();
-        if outbound.link != link {
+        let (mut inbound, mut outbound) = (self.inbound.lock(), self.outbound.lock());
+        if inbound.link != Some(link) || outbound.link != Some(link) {
             return Fill::Stale;
         }
         if let Some(update) = local.lock().since(outbound.told) {
             outbound.told = Some(update.version);
-            batch.put(&wire::control(Kind::Interest(update.into())));
+            batch.put(&unsequenced(Kind::Interest(update.into())));
         }
-        if let Some(ack) = ack {
-            batch.put(&wire::control(Kind::Ack(ack)));
+        if batch.has_room() && inbound.owes_ack(now, outbound.log.has_more()) {
+            let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
+            (inbound.due, inbound.owed) = (None, 0);
+            batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest })));
         }
         while batch.has_room() {
             match outbound.log.next_write() {
                 Some(Write::Body { seq, body }) => batch.put(&Frame { seq, body }),
-                Some(Write::Gap { to }) => batch.put(&wire::control(Kind::Gap(pb::Gap { to }))),
+                Some(Write::Gap { to }) => batch.put(&unsequenced(Kind::Gap(pb::Gap { to }))),
                 None => break,
             }
         }
         if outbound.leaving && !outbound.log.has_more() && batch.has_room() {
-            batch.put(&wire::control(Kind::Goodbye(pb::Goodbye {})));
+            batch.put(&unsequenced(Kind::Goodbye(pb::Goodbye {})));
             return Fill::Last;
         }
-        if batch.is_empty() { Fill::Wait(due) } else { Fill::Write }
-    }
-
-    /// The acknowledgement when one is due, or when something goes out anyway; otherwise when it will be. `None`: stale.
-    fn next_ack(&self, link: u64, now: Instant) -> Option<(Option<pb::Ack>, Option<Instant>)> {
-        let mut inbound = self.inbound.lock();
-        if inbound.link != link {
-            return None;
-        }
-        let Some(due) = inbound.due else { return Some((None, None)) };
-        if now < due && inbound.owed < ACK_BYTES && !self.outbound.lock().log.has_more() {
-            return Some((None, Some(due)));
-        }
-        (inbound.due, inbound.owed) = (None, 0);
-        let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
-        Some((Some(pb::Ack { seq, interest }), None))
+        if batch.is_empty() { Fill::Wait(inbound.due) } else { Fill::Write }
     }
 
     /// Handles one frame of this link. Sequenced messages are delivered here, in order, each once.
     ///
     /// # Errors
-    /// When the peer breaks the protocol; the link is of no use any more.
+    /// When the peer breaks the protocol. The link must end then.
     pub(crate) fn receive(
         &self,
-        link: u64,
+        link: LinkId,
         frame: Frame,
         now: Instant,
         deliver: &dyn Fn(Message),
     ) -> Result<Received, ProtocolError> {
         let _delivering = self.delivery.lock();
         let mut inbound = self.inbound.lock();
-        if inbound.link != link {
+        if inbound.link != Some(link) {
             return Ok(Received::Nothing);
         }
         let (seq, size) = (frame.seq, frame.body.len());
@@ -376,8 +354,8 @@ impl Peer {
                 }
             }
             Message::Interest(update) => {
-                self.interest.lock().apply(update);
-                // At once: a join may be waiting for it.
+                self.interest.lock().apply(update.into());
+                // It is acknowledged at once, because a join may be waiting for that.
                 inbound.due = Some(now);
                 self.wake.notify_one();
             }
@@ -416,7 +394,12 @@ impl Outbound {
 }
 
 impl Inbound {
-    /// Something came that has to be acknowledged. Returns whether the writer must be told now.
+    /// Whether an acknowledgement is due, or can go out with something else.
+    fn owes_ack(&self, now: Instant, has_more: bool) -> bool {
+        self.due.is_some_and(|due| now >= due || self.owed >= ACK_BYTES || has_more)
+    }
+
+    /// Something arrived that has to be acknowledged. Returns whether the writer must be woken now.
     fn owe(&mut self, bytes: usize, now: Instant) -> bool {
         let first = self.due.is_none();
         self.owed += bytes;
@@ -426,6 +409,7 @@ impl Inbound {
 }
 
 impl Batch {
+    /// Appends a frame. Only while there is room: behind a large body nothing can be appended.
     fn put(&mut self, frame: &Frame) {
         self.bytes.put_slice(&frame.header());
         if frame.body.len() > BATCH {
@@ -455,11 +439,11 @@ pub(crate) enum ProtocolError {
 
 /// Many small bodies in one write cost a quarter of one write each.
 const BATCH: usize = 64 << 10;
-/// Acknowledgements wait this long for company; far below the age at which logs drop.
+/// How long an acknowledgement waits for others. This is far below the age at which logs drop bodies.
 const ACK_DELAY: Duration = Duration::from_millis(50);
-/// A sixteenth of what the sender keeps.
+/// After that many bytes an acknowledgement does not wait: a sixteenth of what the sender keeps.
 const ACK_BYTES: usize = 1 << 20;
-/// A backlog that takes more than a moment to send: volatile packets would arrive late.
+/// A backlog of this size takes a while to send, so that volatile packets would arrive late.
 const VOLATILE: usize = 1 << 20;
 
 #[cfg(test)]

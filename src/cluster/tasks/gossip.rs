@@ -14,79 +14,69 @@ use chitchat::{
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tracing::debug;
 
-use crate::cluster::hello::Me;
-use crate::cluster::shared::Shared;
+use super::ports::{ControlMessage, Ports};
+use crate::cluster::control::GossipMember;
+use crate::cluster::hello::LocalNode;
+use crate::cluster::published::Published;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
 
-/// This node's part in the gossip.
-pub(crate) struct Membership {
+/// The gossip of this node. It ends when this is dropped.
+pub(crate) struct Gossip {
     chitchat: ChitchatHandle,
 }
 
-/// What gossip says about one living node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rumour {
-    pub id: NodeId,
-    pub incarnation: Incarnation,
-    pub address: SocketAddr,
-    pub state: NodeState,
-    /// To whom it has a direct link.
-    pub links: Vec<NodeId>,
-}
-
-impl Membership {
-    /// Starts to gossip over the connections of the mesh. `inbox` brings what comes from them; `hear` is told about
-    /// every change of the living. Must run on the mesh's runtime.
+impl Gossip {
+    /// Starts to gossip over the connections of the mesh. `inbox` brings the messages that arrive on them. The control actor
+    /// hears of every change of the living. Must be called on the mesh's runtime.
     ///
     /// # Errors
-    /// What chitchat says.
+    /// When chitchat does not start.
     pub(crate) async fn start(
-        shared: &Arc<Shared>,
+        ports: &Arc<Ports>,
         inbox: mpsc::Receiver<(SocketAddr, Bytes)>,
-        hear: impl Fn(Vec<Rumour>) + Send + 'static,
-    ) -> Result<Self, String> {
-        let over = OverMesh { shared: Arc::clone(shared), inbox: Mutex::new(Some(inbox)) };
+    ) -> anyhow::Result<Self> {
+        let published = &ports.published;
+        let transport = MeshTransport { published: Arc::clone(published), inbox: Mutex::new(Some(inbox)) };
         let keys = vec![(STATE.to_owned(), NodeState::Joining.as_str().to_owned())];
-        let chitchat =
-            spawn_chitchat(config(&shared.me), keys, &over).await.map_err(|error| error.to_string())?;
+        let chitchat = spawn_chitchat(config(&published.me), keys, &transport).await?;
         let mut live = chitchat.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
-        let me = shared.me.id.clone();
+        let ports = Arc::clone(ports);
         tokio::spawn(async move {
             while live.changed().await.is_ok() {
-                let rumours = rumours(&me, live.borrow_and_update().iter());
-                hear(rumours);
+                let members = newest_lives(&ports.published.me.id, live.borrow_and_update().iter());
+                ports.tell_control(ControlMessage::Gossip(members));
             }
         });
         Ok(Self { chitchat })
     }
 
-    /// Gossips with a node that was just linked.
-    pub(crate) fn greet(&self, address: SocketAddr) {
+    /// Gossips at once with the node at this address.
+    pub(crate) fn gossip_with(&self, address: SocketAddr) {
         // Fails only while the mesh stops.
         let _stopped = self.chitchat.gossip(address);
     }
 
-    /// Tells everyone what this node does and to whom it has a direct link.
-    pub(crate) async fn announce(&self, state: NodeState, links: &str) {
+    /// Tells every node this node's state, and the nodes to which it has a direct link.
+    pub(crate) async fn announce(&self, state: NodeState, neighbours: &[NodeId]) {
+        let neighbours: Vec<_> = neighbours.iter().map(NodeId::as_str).collect();
         let announce = |chitchat: &mut chitchat::Chitchat| {
             let own = chitchat.self_node_state();
             own.set(STATE, state.as_str());
-            own.set(LINKS, links);
+            own.set(LINKS, neighbours.join(","));
         };
         self.chitchat.with_chitchat(announce).await;
     }
 }
 
-impl Drop for Membership {
+impl Drop for Gossip {
     fn drop(&mut self) {
         self.chitchat.abort();
     }
 }
 
-fn config(me: &Me) -> ChitchatConfig {
+fn config(me: &LocalNode) -> ChitchatConfig {
     ChitchatConfig {
         chitchat_id: ChitchatId::new(me.id.as_str(), me.incarnation.0, me.address),
         cluster_id: me.cluster.clone(),
@@ -107,59 +97,61 @@ fn config(me: &Me) -> ChitchatConfig {
     }
 }
 
-/// The newest life of each node; a restarted one is alive twice until phi notices.
-fn rumours<'a>(me: &NodeId, live: impl Iterator<Item = (&'a ChitchatId, &'a State)>) -> Vec<Rumour> {
-    let mut newest = HashMap::<NodeId, Rumour>::new();
-    for rumour in live.filter_map(|(id, state)| Rumour::new(id, state)) {
-        if rumour.id != *me
-            && newest.get(&rumour.id).is_none_or(|known| known.incarnation < rumour.incarnation)
-        {
-            newest.insert(rumour.id.clone(), rumour);
+/// The newest life of each node but this one. A node that restarted is alive twice until the failure detector notices.
+fn newest_lives<'a>(
+    me: &NodeId,
+    live: impl Iterator<Item = (&'a ChitchatId, &'a State)>,
+) -> Vec<GossipMember> {
+    let mut newest = HashMap::<NodeId, GossipMember>::new();
+    for member in live.filter_map(|(id, state)| gossip_member(id, state)).filter(|member| member.id != *me) {
+        if newest.get(&member.id).is_none_or(|known| known.incarnation < member.incarnation) {
+            newest.insert(member.id.clone(), member);
         }
     }
     newest.into_values().collect()
 }
 
-impl Rumour {
-    /// `None` for a node whose keys have not arrived yet, or that is none of ours.
-    fn new(id: &ChitchatId, state: &State) -> Option<Self> {
-        let links = state.get(LINKS).unwrap_or_default();
-        Some(Self {
-            id: id.node_id.parse().ok()?,
-            incarnation: Incarnation(id.generation_id),
-            address: id.gossip_advertise_addr,
-            state: NodeState::parse(state.get(STATE)?).unwrap_or(NodeState::Joining),
-            links: links.split(',').filter_map(|id| id.parse().ok()).collect(),
-        })
-    }
+/// `None` for a node whose keys have not arrived yet, or whose id is not one of this mesh.
+fn gossip_member(id: &ChitchatId, state: &State) -> Option<GossipMember> {
+    let links = state.get(LINKS).unwrap_or_default();
+    Some(GossipMember {
+        id: id.node_id.parse().ok()?,
+        incarnation: Incarnation(id.generation_id),
+        address: id.gossip_advertise_addr,
+        state: NodeState::parse(state.get(STATE)?).unwrap_or(NodeState::Joining),
+        neighbours: links.split(',').filter_map(|id| id.parse().ok()).collect(),
+    })
 }
 
 /// chitchat's messages over the connections of the mesh.
-struct OverMesh {
-    shared: Arc<Shared>,
+struct MeshTransport {
+    published: Arc<Published>,
     inbox: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
 }
 
 #[async_trait]
-impl Transport for OverMesh {
+impl Transport for MeshTransport {
     async fn open(&self, _listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let inbox = self.inbox.lock().take().ok_or_else(|| std::io::Error::other("opened twice"))?;
-        Ok(Box::new(MeshSocket { shared: Arc::clone(&self.shared), inbox }))
+        Ok(Box::new(MeshSocket { published: Arc::clone(&self.published), inbox }))
     }
 }
 
 struct MeshSocket {
-    shared: Arc<Shared>,
+    published: Arc<Published>,
     inbox: mpsc::Receiver<(SocketAddr, Bytes)>,
 }
 
 #[async_trait]
 impl Socket for MeshSocket {
-    /// Never waits: the gossip loop stands still meanwhile.
+    /// Never waits, because the gossip loop would stand still meanwhile.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        let sent = self.shared.gossips_at(to).is_some_and(|to| to.gossip(message.serialize_to_vec().into()));
+        let sent = self
+            .published
+            .gossip_connection(to)
+            .is_some_and(|to| to.send_gossip(message.serialize_to_vec().into()));
         if !sent {
-            self.shared.counters.gossip_dropped.increment();
+            self.published.counters.gossip_dropped.increment();
         }
         Ok(())
     }
@@ -171,7 +163,7 @@ impl Socket for MeshSocket {
             };
             match ChitchatMessage::deserialize(&mut &bytes[..]) {
                 Ok(message) => return Ok((from, message)),
-                Err(error) => debug!(%from, %error, "gossip that makes no sense"),
+                Err(error) => tracing::debug!(%from, %error, "gossip does not decode"),
             }
         }
     }
@@ -179,12 +171,12 @@ impl Socket for MeshSocket {
 
 const STATE: &str = "state";
 const LINKS: &str = "links";
-/// Joins are known everywhere after two or three of these, 50 messages a second and node.
+/// Joins are known everywhere after two or three of these. It costs 50 messages per second and node.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Suspects after 1.5 s of silence; no false suspicion under 20 % loss or on overloaded machines. Death needs the link's
-/// word as well.
+/// Suspects a node after 1.5 s of silence, and not falsely under 20 % loss or on overloaded machines. A death needs the link
+/// as a second witness.
 const PHI: f64 = 12.0;
-/// How long the dead are remembered; seeds and known addresses are dialled independently of it.
+/// How long the dead are remembered. Seeds and known addresses are dialled independently of that.
 const GRACE: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Bytes to and from another node: one QUIC stream, direct or through a relay.
+//! A byte stream to another node: one bidirectional QUIC stream, direct or through a relay.
 
 use std::io;
 use std::pin::Pin;
@@ -8,32 +8,32 @@ use bytes::BytesMut;
 use quinn::{ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::cluster::streams::InUse;
+use super::stream_limits::StreamPermit;
 use crate::cluster::wire::{MAX_PRELUDE, WireError};
 
 /// Both directions of a stream.
 pub(crate) type Halves = (SendStream, RecvStream);
 
-/// A byte stream to another node. Dropping it before `shutdown` aborts it, so that the other end learns of it.
+/// A byte stream to another node. A drop before `shutdown` aborts it, so that the other end notices.
 #[derive(Debug)]
 pub(crate) struct BiStream {
     send: SendStream,
     recv: RecvStream,
     finished: bool,
-    /// Dropping it ends what was written instead of taking it back.
-    lenient: bool,
-    _in_use: InUse,
+    /// Whether a drop finishes the stream instead of aborting it.
+    finishes_on_drop: bool,
+    _permit: StreamPermit,
 }
 
 impl BiStream {
-    pub(crate) fn new((send, recv): Halves, in_use: InUse) -> Self {
-        Self { send, recv, finished: false, lenient: false, _in_use: in_use }
+    pub(crate) fn new((send, recv): Halves, permit: StreamPermit) -> Self {
+        Self { send, recv, finished: false, finishes_on_drop: false, _permit: permit }
     }
 
-    /// The end that answers. It may be dropped as soon as its answer is written, which must arrive all the same; one that
-    /// breaks off can be told by its length.
-    pub(crate) fn answering((send, recv): Halves, in_use: InUse) -> Self {
-        Self { send, recv, finished: false, lenient: true, _in_use: in_use }
+    /// The end that answers a request. It may be dropped as soon as its answer is written, and the answer arrives all the
+    /// same. The other end tells an incomplete answer by its length.
+    pub(crate) fn answering((send, recv): Halves, permit: StreamPermit) -> Self {
+        Self { send, recv, finished: false, finishes_on_drop: true, _permit: permit }
     }
 }
 
@@ -67,20 +67,23 @@ impl AsyncWrite for BiStream {
 
 impl Drop for BiStream {
     fn drop(&mut self) {
-        if !self.finished && !self.lenient {
+        if !self.finished && !self.finishes_on_drop {
             // Fails only when the stream is closed already.
             let _closed = self.send.reset(ABORTED);
         }
     }
 }
 
-/// Ends a stream that leads nowhere.
+/// Ends a stream that is of no use.
 pub(crate) fn abort((mut send, _recv): Halves) {
     // Fails only when the stream is closed already.
     let _closed = send.reset(ABORTED);
 }
 
-/// Reads a length and the message behind it, and not a byte more.
+/// Reads a length and the message after it, and not a byte more.
+///
+/// # Errors
+/// When the stream ends before, or the message is too large or does not decode.
 pub(crate) async fn read_prelude<M: prost::Message + Default>(
     recv: &mut RecvStream,
 ) -> Result<M, StreamError> {
@@ -98,6 +101,8 @@ pub(crate) async fn read_prelude<M: prost::Message + Default>(
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
+    #[error(transparent)]
+    Open(#[from] quinn::ConnectionError),
     #[error("the stream ended")]
     Write(#[from] quinn::WriteError),
     #[error("the stream ended")]

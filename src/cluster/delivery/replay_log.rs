@@ -1,4 +1,4 @@
-//! The sequence numbers of a link (docs/protocol/mesh.md, "Sequence"): how it survives its connection.
+//! The numbered messages from one node to another (docs/protocol/mesh.md, "Replay log"): they outlive the links that carry them.
 //!
 //! The sender keeps what is not acknowledged, bounded by bytes and age, and writes it again on the next connection; the
 //! receiver drops what it had. What had to be dropped is told as a gap, so nothing is lost silently.
@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-/// What one node still has to bring to another. Sequence numbers start at 1.
+/// The messages that one node still has to send to another. Their numbers start at 1.
 #[derive(Debug)]
 pub(crate) struct SendLog {
-    /// Without holes: entries leave at the front only, acknowledged or dropped.
+    /// The numbers of the entries have no holes: entries leave at the front only, acknowledged or dropped.
     entries: VecDeque<Entry>,
     bytes: usize,
     /// The number of the next body pushed.
@@ -31,7 +31,7 @@ pub(crate) enum Write {
         seq: u64,
         body: Bytes,
     },
-    /// Everything up to here that you have not got is lost.
+    /// Every body up to this number that the receiver has not got is lost.
     Gap {
         to: u64,
     },
@@ -58,7 +58,7 @@ impl SendLog {
         Self { entries: VecDeque::new(), bytes: 0, next: 1, cursor: 1, acked: 0, lost: 0, limits }
     }
 
-    /// Appends a body; drops the oldest ones when the log gets too large or too old.
+    /// Appends a body. The oldest bodies are dropped when the log gets too large or they are too old.
     pub(crate) fn push(&mut self, body: Bytes, now: Instant) {
         self.expire(now);
         self.bytes += cost(&body);
@@ -69,7 +69,8 @@ impl SendLog {
         }
     }
 
-    /// Numbers a body that is not kept: the peer is told of the gap. Only while nothing is kept, see [`SendLog::clear`].
+    /// Numbers a body that is not kept. The peer is told of the gap. Only allowed while nothing is kept, see
+    /// [`SendLog::clear`].
     pub(crate) fn skip(&mut self) {
         debug_assert!(self.entries.is_empty(), "numbers have no holes");
         self.next += 1;
@@ -87,7 +88,7 @@ impl SendLog {
         }
     }
 
-    /// What to write next on the current connection; moves on.
+    /// What to write next on the current link. Each call moves on.
     pub(crate) fn next_write(&mut self) -> Option<Write> {
         let first = self.first();
         if self.cursor < first {
@@ -111,13 +112,13 @@ impl SendLog {
         self.cursor = self.cursor.max(seq + 1);
     }
 
-    /// A new connection to the same peer, which has everything up to `after`.
+    /// A new link to the same peer, which has everything up to `after`.
     pub(crate) fn resume(&mut self, after: u64) {
         self.acked(after);
         self.cursor = self.acked + 1;
     }
 
-    /// Forgets everything: nobody will fetch it. The peer is told, should it come back. Returns how many bodies.
+    /// Drops all bodies, and returns how many. Should the peer come back, it is told of the gap.
     pub(crate) fn clear(&mut self) -> u64 {
         let forgotten = self.entries.len() as u64;
         self.entries.clear();
@@ -130,7 +131,7 @@ impl SendLog {
         self.acked + 1
     }
 
-    /// Everything up to this number is not kept any more, acknowledged or not.
+    /// Bodies up to this number are not kept any more, acknowledged or not.
     pub(crate) fn dropped(&self) -> u64 {
         self.first() - 1
     }
@@ -161,7 +162,7 @@ impl SendLog {
     }
 }
 
-/// What one node has got from another.
+/// How far one node has received the log of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReceiveLog {
     last: u64,
@@ -171,14 +172,14 @@ pub(crate) struct ReceiveLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     Accept,
-    /// Had it already.
+    /// It arrived before.
     Duplicate,
-    /// Accept it; this many before it are lost.
+    /// Accept it. This many bodies before it are lost.
     Gap(u64),
 }
 
 impl ReceiveLog {
-    /// Nothing got yet; `first` is the first number that will come.
+    /// Nothing was received yet. `first` is the first number that will come.
     pub(crate) fn starting_at(first: u64) -> Self {
         Self { last: first.saturating_sub(1) }
     }
@@ -192,7 +193,7 @@ impl ReceiveLog {
         if missing == 0 { Arrival::Accept } else { Arrival::Gap(missing) }
     }
 
-    /// The sender gave up everything up to `to`. Returns how many are lost by that.
+    /// The sender gave up everything up to `to`. Returns how many bodies are lost by that.
     pub(crate) fn gave_up(&mut self, to: u64) -> u64 {
         let lost = to.saturating_sub(self.last);
         self.last = self.last.max(to);
@@ -205,14 +206,14 @@ impl ReceiveLog {
     }
 }
 
-/// What a body costs in a log: an entry of 48 bytes stands for the queue's own memory.
+/// The memory that a body takes in a log: its own, and 48 bytes for the entry.
 fn cost(body: &Bytes) -> usize {
     body.len() + 48
 }
 
 /// A partition of 10 s at 1.6 MB/s to one peer; with ten peers cut off that is 160 MiB at most.
 const MAX_BYTES: usize = 16 << 20;
-/// Later than this a chat message is news of yesterday: clients have reconnected elsewhere.
+/// Later than this a chat message is of no use: clients have reconnected elsewhere.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How many streams a connection may carry: the allowance grows with those in use (docs/protocol/mesh.md, "Streams").
 //!
-//! QUIC reserves something for every stream that the other end is allowed to open, so a connection starts with few. The
-//! window of the connection grows along: it is what all streams together can hold, so that streams which nobody reads
-//! never hold up the link.
+//! QUIC reserves memory for every stream that the other end may open, so a connection starts with few. The window of the
+//! connection grows with the allowance: it is what all streams together can hold, so streams that nobody reads never hold
+//! up the link.
 
 use std::sync::Arc;
 
@@ -11,32 +11,32 @@ use quinn::{Connection, VarInt};
 
 /// The streams of one connection, whichever end opened them.
 #[derive(Debug)]
-pub(crate) struct Streams {
+pub(crate) struct StreamLimits {
     quic: Connection,
     allowance: Mutex<Allowance>,
 }
 
-impl Streams {
+impl StreamLimits {
     /// A new connection, configured with [`FIRST`] and [`window`] of it.
     pub(crate) fn new(quic: Connection) -> Arc<Self> {
         Arc::new(Self { quic, allowance: Mutex::new(Allowance { used: 0, allowed: FIRST }) })
     }
 
-    /// One more is in use until what is returned is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> InUse {
+    /// Counts a stream as in use until the permit is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> StreamPermit {
         if let Some(allowed) = self.allowance.lock().begin() {
             self.quic.set_receive_window(window(allowed));
             self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(allowed));
         }
-        InUse(Arc::clone(self))
+        StreamPermit(Arc::clone(self))
     }
 }
 
 /// A stream in use.
 #[derive(Debug)]
-pub(crate) struct InUse(Arc<Streams>);
+pub(crate) struct StreamPermit(Arc<StreamLimits>);
 
-impl Drop for InUse {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.allowance.lock().used -= 1;
     }
@@ -45,12 +45,12 @@ impl Drop for InUse {
 #[derive(Debug)]
 struct Allowance {
     used: u32,
-    /// How many the other end may have open.
+    /// How many streams the other end may have open.
     allowed: u32,
 }
 
 impl Allowance {
-    /// Returns the new allowance when half of the old one is in use: it is never taken back, QUIC has no way to.
+    /// Counts a stream. Returns the new allowance when half of the old one is in use. QUIC has no way to take it back.
     fn begin(&mut self) -> Option<u32> {
         self.used += 1;
         let grows = self.allowed < MOST && self.used > self.allowed / 2;
@@ -61,8 +61,8 @@ impl Allowance {
     }
 }
 
-/// What all streams together can hold: as many as the other end may open, as many opened here, and gossip. It reserves
-/// nothing.
+/// The bytes that all streams together can hold: as many streams as the other end may open, as many opened here, and gossip.
+/// Nothing is reserved.
 pub(crate) fn window(allowed: u32) -> VarInt {
     let streams = 2 * u64::from(allowed) + u64::from(MAX_UNI);
     VarInt::from_u64(streams * u64::from(STREAM_WINDOW)).unwrap_or(VarInt::MAX)

@@ -1,4 +1,4 @@
-//! The requests of this node, and which nodes have not responded yet (docs/protocol/mesh.md, "Asks").
+//! The requests of this node, and which nodes have not responded yet (docs/protocol/mesh.md, "Requests and responses").
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -80,12 +80,6 @@ impl<W> PendingRequests<W> {
         let Some(pending) = self.pending.remove(&id) else { return Responses::default() };
         Responses { late: pending.outstanding.into_keys().collect(), ..pending.responses }
     }
-
-    /// How many requests are pending.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.pending.len()
-    }
 }
 
 #[cfg(test)]
@@ -125,7 +119,7 @@ mod tests {
         let responses = requests.close(id);
         let parts = [("a", 1), ("b", 2), ("a", 3)].map(|(from, count)| (node(from), expected(count)));
         assert_eq!(responses, Responses { parts: parts.into(), ..Responses::default() });
-        assert_eq!(requests.len(), 0);
+        assert_eq!(requests.pending.len(), 0);
     }
 
     #[test]
@@ -180,7 +174,7 @@ mod tests {
         }
         requests.close(id);
         assert!(requests.handle_response(id, &node("a"), LIFE, Response::done(None)).is_none());
-        assert_eq!((requests.close(id), requests.len()), (Responses::default(), 0));
+        assert_eq!((requests.close(id), requests.pending.len()), (Responses::default(), 0));
     }
 
     proptest! {

@@ -1,0 +1,276 @@
+//! What the tasks of a mesh share. The control actor writes it, everyone reads it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::control::{Publication, Route};
+use super::delivery::interest::{LocalInterest, local_interest};
+use super::delivery::peer::{Peer, Pushed};
+use super::delivery::pending_requests::PendingRequests;
+use super::hello::{KnownMember, LinkId, LocalNode, Resume};
+use super::ring::Ring;
+use super::transport::connection::PeerConnection;
+use super::view::{NodeState, View};
+use super::wire::{WireError, encode_response, pb};
+use crate::counter::Counter;
+use crate::id::{Incarnation, NodeId};
+use crate::random;
+use crate::socket::messages::{Requester, Response};
+
+/// The state of one node's mesh that more than one task sees.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) me: LocalNode,
+    /// The rooms with a member on this node.
+    pub(crate) interest: Mutex<LocalInterest>,
+    pub(crate) view: watch::Sender<Arc<View>>,
+    /// The state of this node, which every hello tells.
+    pub(crate) state: watch::Sender<NodeState>,
+    /// Notifies when a peer has confirmed something, and when the members changed.
+    pub(crate) confirmations: watch::Sender<()>,
+    /// The requests of this node that wait for answers of others.
+    pub(crate) requests: Mutex<PendingRequests<Arc<Notify>>>,
+    pub(crate) counters: Counters,
+    /// Every life of a node for which a log is kept.
+    peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
+    roster: RwLock<Arc<[Arc<Peer>]>>,
+    routes: RwLock<HashMap<NodeId, Route<Arc<PeerConnection>>>>,
+    gossip: RwLock<HashMap<SocketAddr, Arc<PeerConnection>>>,
+}
+
+/// What happened, for metrics. All of them only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Bodies queued for a peer.
+    pub(crate) sent: Counter,
+    /// Bodies delivered here.
+    pub(crate) received: Counter,
+    /// Bodies that came again after a reconnect.
+    pub(crate) duplicates: Counter,
+    /// Bodies that peers gave up before they came here.
+    pub(crate) lost: Counter,
+    /// Bodies that peers were told they will not get.
+    pub(crate) given_up: Counter,
+    /// Bodies that a peer may have wanted, dropped because it was away for too long.
+    pub(crate) abandoned: Counter,
+    /// Frames skipped because they made no sense.
+    pub(crate) malformed: Counter,
+    /// Bodies too large for a frame.
+    pub(crate) oversized: Counter,
+    /// Awaited joins and commands that a member did not confirm in time.
+    pub(crate) unconfirmed: Counter,
+    /// Volatile bodies dropped because a link was down or behind.
+    pub(crate) volatile_dropped: Counter,
+    /// Gossip messages dropped because there was no link or the inbox was full.
+    pub(crate) gossip_dropped: Counter,
+    /// Streams carried from one node to another.
+    pub(crate) relayed: Counter,
+}
+
+impl Counters {
+    /// Counts what became of a body.
+    pub(crate) fn pushed(&self, pushed: Pushed) {
+        let counter = match pushed {
+            Pushed::Queued => &self.sent,
+            Pushed::Dropped => &self.volatile_dropped,
+            Pushed::Abandoned => &self.abandoned,
+        };
+        counter.increment();
+    }
+
+    /// Each with the name of its metric.
+    pub(crate) fn named(&self) -> [(&'static str, u64); 12] {
+        [
+            ("socketmesh_cluster_messages_sent_total", &self.sent),
+            ("socketmesh_cluster_messages_received_total", &self.received),
+            ("socketmesh_cluster_messages_duplicate_total", &self.duplicates),
+            ("socketmesh_cluster_messages_lost_total", &self.lost),
+            ("socketmesh_cluster_messages_given_up_total", &self.given_up),
+            ("socketmesh_cluster_messages_abandoned_total", &self.abandoned),
+            ("socketmesh_cluster_messages_malformed_total", &self.malformed),
+            ("socketmesh_cluster_messages_oversized_total", &self.oversized),
+            ("socketmesh_cluster_joins_unconfirmed_total", &self.unconfirmed),
+            ("socketmesh_cluster_volatile_messages_dropped_total", &self.volatile_dropped),
+            ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
+            ("socketmesh_cluster_streams_relayed_total", &self.relayed),
+        ]
+        .map(|(name, counter)| (name, counter.get()))
+    }
+}
+
+impl Published {
+    pub(crate) fn new(me: LocalNode) -> Self {
+        Self {
+            me,
+            interest: Mutex::new(local_interest()),
+            view: watch::Sender::default(),
+            state: watch::Sender::new(NodeState::Joining),
+            confirmations: watch::Sender::new(()),
+            requests: Mutex::new(PendingRequests::new()),
+            counters: Counters::default(),
+            peers: RwLock::default(),
+            roster: RwLock::new(Arc::from([])),
+            routes: RwLock::default(),
+            gossip: RwLock::default(),
+        }
+    }
+
+    /// Replaces what the others see. `connection` gives the connection of a direct link.
+    pub(crate) fn publish(
+        &self,
+        publication: Publication,
+        connection: impl Fn(LinkId) -> Option<Arc<PeerConnection>>,
+    ) {
+        let Publication { state, members, roster, routes, gossip } = publication;
+        let roster: Vec<_> = roster.into_iter().map(|(id, life)| self.ensure_peer(id, life)).collect();
+        let route = |route| match route {
+            Route::Direct(link) => connection(link).map(Route::Direct),
+            Route::Through(links) => {
+                let relays: Vec<_> = links.into_iter().filter_map(&connection).collect();
+                (!relays.is_empty()).then_some(Route::Through(relays))
+            }
+        };
+        let routes = routes.into_iter().filter_map(|(id, links)| Some((id, route(links)?))).collect();
+        let gossip = gossip.into_iter().filter_map(|(from, link)| Some((from, connection(link)?))).collect();
+        *self.roster.write() = roster.into();
+        *self.routes.write() = routes;
+        *self.gossip.write() = gossip;
+        self.view.send_if_modified(|view| {
+            let changed = view.members != members;
+            if changed {
+                let ring = Ring::new(members.iter().map(|member| (member.id.clone(), member.incarnation)));
+                *view = Arc::new(View { epoch: view.epoch + 1, members, ring });
+            }
+            changed
+        });
+        // Who waits for a node that is gone waits no longer.
+        self.confirmations.send_replace(());
+        // After the view, so that who waits for ready finds this node in the ring.
+        self.state.send_replace(state);
+    }
+
+    /// Forgets how other nodes are reached: the mesh has stopped.
+    pub(crate) fn unpublish(&self) {
+        *self.roster.write() = Arc::from([]);
+        self.routes.write().clear();
+        self.gossip.write().clear();
+    }
+
+    /// The control actor failed: this node hears of no change any more, so it takes no clients.
+    pub(crate) fn publish_failure(&self) {
+        let fail = |state: &mut NodeState| std::mem::replace(state, NodeState::Joining) == NodeState::Ready;
+        self.state.send_if_modified(fail);
+    }
+
+    /// The peer for a life of a node. It is made when there is none.
+    fn ensure_peer(&self, id: NodeId, incarnation: Incarnation) -> Arc<Peer> {
+        let mut peers = self.peers.write();
+        let peer =
+            peers.entry(id).or_insert_with_key(|id| Arc::new(Peer::new(id.clone(), incarnation, log_id())));
+        if peer.incarnation != incarnation {
+            *peer = Arc::new(Peer::new(peer.id.clone(), incarnation, log_id()));
+        }
+        Arc::clone(peer)
+    }
+
+    /// The known life of a node.
+    pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().get(id).cloned()
+    }
+
+    /// Every known life of a node.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().values().cloned().collect()
+    }
+
+    /// A life of a node is over: its log is of no use any more.
+    pub(crate) fn forget_peer(&self, id: &NodeId) {
+        let peer = self.peers.write().remove(id);
+        if let Some(peer) = peer {
+            self.counters.abandoned.add(peer.abandon());
+        }
+    }
+
+    /// A node has been away for so long that what it misses is only numbered from now on.
+    pub(crate) fn drop_log(&self, id: &NodeId) {
+        let Some(peer) = self.peer(id) else { return };
+        let given_up = peer.abandon();
+        self.counters.abandoned.add(given_up);
+        tracing::warn!(node = %self.me.id, peer = %id, given_up, "keeps no messages for the peer any more");
+    }
+
+    /// The life of a node that asked, if it is not over.
+    pub(crate) fn requester(&self, requester: &Requester) -> Option<Arc<Peer>> {
+        self.peer(&requester.node).filter(|peer| peer.incarnation == requester.incarnation)
+    }
+
+    /// Queues a part of a response. A part that is too large ends the response.
+    pub(crate) fn respond(&self, to: &Requester, response: Response) {
+        let Some(peer) = self.requester(to) else { return };
+        let body = encode_response(to.request, response).or_else(|error| {
+            self.count_oversized(&error);
+            encode_response(to.request, Response::failed())
+        });
+        if let Ok(body) = body {
+            self.push(&peer, body);
+        }
+    }
+
+    /// Queues a body that is not volatile.
+    pub(crate) fn push(&self, peer: &Peer, body: Bytes) {
+        self.counters.pushed(peer.push(body, false, Instant::now()));
+    }
+
+    /// A message could not be encoded, so it does not go to other nodes.
+    pub(crate) fn count_oversized(&self, error: &WireError) {
+        self.counters.oversized.increment();
+        tracing::warn!(node = %self.me.id, %error, "a message is too large for other nodes: it stays on this one");
+    }
+
+    /// The peers that get broadcasts.
+    pub(crate) fn roster(&self) -> Arc<[Arc<Peer>]> {
+        Arc::clone(&self.roster.read())
+    }
+
+    /// How to reach a node, if it can be reached.
+    pub(crate) fn route(&self, to: &NodeId) -> Option<Route<Arc<PeerConnection>>> {
+        self.routes.read().get(to).cloned()
+    }
+
+    /// The connection to a node, if there is one.
+    pub(crate) fn connection(&self, to: &NodeId) -> Option<Arc<PeerConnection>> {
+        match self.route(to)? {
+            Route::Direct(connection) => Some(connection),
+            Route::Through(_) => None,
+        }
+    }
+
+    /// The connection to the node that gossips from this address.
+    pub(crate) fn gossip_connection(&self, address: SocketAddr) -> Option<Arc<PeerConnection>> {
+        self.gossip.read().get(&address).cloned()
+    }
+
+    /// What to say to a node in a hello.
+    pub(crate) fn hello(&self, to: &NodeId) -> pb::Hello {
+        // The lock on `peers` is free before that of the peer is taken: a task that receives from the peer holds the latter
+        // and may want the former.
+        let peer = self.peer(to);
+        let resume = peer.map_or_else(Resume::default, |peer| peer.resume());
+        let state = *self.state.borrow();
+        let view = Arc::clone(&self.view.borrow());
+        let members = view.members.iter().filter(|member| member.id != *to && member.id != self.me.id);
+        self.me.hello(state, resume, members.map(KnownMember::from))
+    }
+}
+
+/// Names a log. No two logs have the same name.
+fn log_id() -> u64 {
+    // Without a random generator there is no TLS either, so this node would not run.
+    random::number().map_or(1, |id| id.max(1))
+}

@@ -1,0 +1,15 @@
+//! What runs: the control actor, the tasks that it starts, and the thread that they are on.
+//!
+//! ```text
+//!   host ── control_actor ──► dialer, inbound      hellos, connections
+//!                 │    └────► link                 one ordered stream per peer; on the application's runtime
+//!                 └─────────► gossip               chitchat over the connections
+//! ```
+
+pub(crate) mod control_actor;
+mod dialer;
+mod gossip;
+pub(crate) mod host;
+mod inbound;
+mod link;
+pub(crate) mod ports;

@@ -1,0 +1,265 @@
+//! The control actor of a mesh: it tells [`Control`] what happens, and carries out what that decides.
+//!
+//! It runs on the mesh's own runtime and handles one message at a time. No body of a broadcast passes through it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::dialer::{dial, dial_through, resolve};
+use super::gossip::Gossip;
+use super::inbound::{accept, refuse};
+use super::link::Link;
+use super::ports::{ControlMessage, GreetedStream, Ports, Upward};
+use crate::cluster::control::{Control, DialError, DialTarget, Offer, Output, Path, TICK};
+use crate::cluster::hello::{Greeting, LinkId, refusal};
+use crate::cluster::published::Published;
+use crate::cluster::transport::bi_stream::Halves;
+use crate::cluster::transport::connection::PeerConnection;
+use crate::cluster::transport::endpoint::Endpoint;
+use crate::cluster::wire::{CloseCode, encode_prelude, pb};
+use crate::id::NodeId;
+use crate::log_limit::LogLimit;
+
+/// The handler.
+pub(crate) struct ControlActor;
+
+/// What it starts with.
+pub(crate) struct Start {
+    pub(crate) published: Arc<Published>,
+    pub(crate) control: Control,
+    pub(crate) endpoint: Endpoint,
+    /// The runtime of the application.
+    pub(crate) app: Handle,
+    pub(crate) upward: Upward,
+}
+
+/// What it holds. No other task sees it.
+pub(crate) struct State {
+    control: Control,
+    ports: Arc<Ports>,
+    endpoint: Endpoint,
+    gossip: Gossip,
+    /// The streams that `control` knows by number, until it refuses or closes them.
+    links: HashMap<LinkId, LinkStream>,
+    next_link: u64,
+    /// Who asked this node to leave.
+    leave: Option<oneshot::Sender<()>>,
+}
+
+/// A stream that is a link, or may become one.
+struct LinkStream {
+    greeting: Greeting,
+    /// `None` when it is relayed.
+    connection: Option<Arc<PeerConnection>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// `dialled`: this node said hello first, so it owes no answer.
+    Offered {
+        halves: Halves,
+        dialled: bool,
+    },
+    Adopted(Link),
+}
+
+impl Actor for ControlActor {
+    type Msg = ControlMessage;
+    type State = State;
+    type Arguments = Start;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<ControlMessage>,
+        start: Start,
+    ) -> Result<State, ActorProcessingErr> {
+        let Start { published, control, endpoint, app, upward } = start;
+        let (gossip, inbox) = mpsc::channel(GOSSIP_INBOX);
+        let warnings = LogLimit::default();
+        let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
+        let gossip = Gossip::start(&ports, inbox).await?;
+        tokio::spawn(accept(endpoint.clone(), Arc::clone(&ports)));
+        me.cast(ControlMessage::Tick)?;
+        Ok(State { control, ports, endpoint, gossip, links: HashMap::new(), next_link: 0, leave: None })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<ControlMessage>,
+        message: ControlMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (control, now) = (&mut state.control, Instant::now());
+        match message {
+            ControlMessage::Hello(stream) => {
+                let offer = state.offer(*stream, false, now);
+                state.control.handle_hello(offer, now);
+            }
+            ControlMessage::Dialled(target, outcome) => {
+                let outcome = outcome.map(|stream| state.offer(*stream, true, now));
+                state.control.handle_dialled(&target, outcome, now);
+            }
+            ControlMessage::Started(id, link) => control.handle_started(&id, link, now),
+            ControlMessage::Lost(id, link) => control.handle_lost(&id, link, now),
+            ControlMessage::Goodbye(id, incarnation) => control.handle_goodbye(&id, incarnation, now),
+            ControlMessage::Gossip(members) => control.handle_gossip(members, now),
+            ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
+            ControlMessage::Tick => {
+                state.handle_tick(now);
+                // Armed anew each time, so that a slow tick does not pile up others behind it.
+                drop(me.send_after(TICK, || ControlMessage::Tick));
+            }
+            ControlMessage::Drain => control.handle_drain(now),
+            ControlMessage::Leave(done) => {
+                state.leave = Some(done);
+                state.control.handle_leave(now);
+            }
+        }
+        while let Some(output) = state.control.poll_output() {
+            state.carry_out(output).await;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Numbers a stream for [`Control`].
+    fn offer(&mut self, stream: GreetedStream, dialled: bool, now: Instant) -> Offer {
+        let GreetedStream { greeting, connection, halves } = stream;
+        self.lose_closed_link(&greeting.id, now);
+        let path = connection.as_ref().map_or(Path::Relayed, |direct| Path::Direct(direct.remote_address()));
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        let offer = Offer { link, greeting: greeting.clone(), path };
+        let stage = Stage::Offered { halves, dialled };
+        self.links.insert(link, LinkStream { greeting, connection, stage });
+        offer
+    }
+
+    /// A link whose connection is closed is lost, although its tasks have not said so yet. Otherwise it could be preferred to
+    /// the one that is to replace it.
+    fn lose_closed_link(&mut self, id: &NodeId, now: Instant) {
+        if let Some(link) = self.control.link_to(id)
+            && self.connection(link).is_some_and(|connection| connection.is_closed())
+        {
+            self.control.handle_lost(id, link, now);
+        }
+    }
+
+    fn connection(&self, link: LinkId) -> Option<Arc<PeerConnection>> {
+        self.links.get(&link)?.connection.clone()
+    }
+
+    fn handle_tick(&mut self, now: Instant) {
+        for (id, link) in &self.links {
+            if let Some(connection) = &link.connection {
+                self.control.handle_sign_of_life(&link.greeting.id, *id, connection.answered());
+            }
+        }
+        self.ports.published.peers().iter().for_each(|peer| peer.expire(now));
+        self.control.handle_tick(now);
+    }
+
+    async fn carry_out(&mut self, output: Output) {
+        let ports = Arc::clone(&self.ports);
+        let published = &ports.published;
+        match output {
+            Output::Dial(target, address) => {
+                let dial = dial(self.endpoint.clone(), Arc::clone(&ports), address);
+                tokio::spawn(report_dial(ports, target, dial));
+            }
+            Output::DialThrough { to, relay } => self.dial_through(to, relay),
+            Output::Resolve { seed, name } => {
+                tokio::spawn(async move {
+                    ports.tell_control(ControlMessage::Resolved(seed, resolve(&name).await));
+                });
+            }
+            Output::Adopt(link) => self.adopt(link),
+            Output::Refuse(link, reason, detail) => {
+                if let Some(LinkStream { stage: Stage::Offered { halves, .. }, .. }) =
+                    self.links.remove(&link)
+                {
+                    tokio::spawn(refuse(halves, refusal(reason, detail)));
+                }
+            }
+            Output::Close(link, code) => self.close(link, code),
+            Output::Ping(link) => {
+                if let Some(connection) = self.connection(link) {
+                    connection.ping();
+                }
+            }
+            Output::Publish(publication) => published.publish(publication, |link| self.connection(link)),
+            Output::Announce { state, neighbours } => self.gossip.announce(state, &neighbours).await,
+            Output::GossipWith(address) => self.gossip.gossip_with(address),
+            Output::DropLog(id) => published.drop_log(&id),
+            Output::Forget(id) => published.forget_peer(&id),
+            Output::SayGoodbye(id) => {
+                if let Some(peer) = published.peer(&id) {
+                    peer.leave();
+                }
+            }
+            Output::Left => {
+                // Who asked may have stopped waiting.
+                let _gone = self.leave.take().map(|done| done.send(()));
+            }
+        }
+    }
+
+    fn dial_through(&self, to: NodeId, relay: LinkId) {
+        let ports = Arc::clone(&self.ports);
+        let (target, relay) = (DialTarget::Relayed(to.clone()), self.connection(relay));
+        tokio::spawn(report_dial(Arc::clone(&ports), target, async move {
+            match relay {
+                Some(relay) => dial_through(ports, relay, to).await,
+                None => Err(DialError::Broken("the link to the relay ended".to_owned())),
+            }
+        }));
+    }
+
+    fn adopt(&mut self, id: LinkId) {
+        let Some(LinkStream { greeting, connection, stage }) = self.links.remove(&id) else { return };
+        let (Stage::Offered { halves, dialled }, Some(peer)) =
+            (stage, self.ports.published.peer(&greeting.id))
+        else {
+            return;
+        };
+        // The hello is made before the peer is attached, because from then on the position in its log grows.
+        let reply = (!dialled).then(|| {
+            let accepted = pb::hello_reply::Answer::Accepted(self.ports.published.hello(&greeting.id));
+            encode_prelude(&pb::HelloReply { answer: Some(accepted) })
+        });
+        peer.attach(id, greeting.resume);
+        if let Some(connection) = &connection {
+            connection.admit(&greeting);
+        }
+        let link = Link::start(id, peer, halves, reply, &self.ports);
+        self.links.insert(id, LinkStream { greeting, connection, stage: Stage::Adopted(link) });
+    }
+
+    fn close(&mut self, id: LinkId, code: CloseCode) {
+        let Some(LinkStream { connection, stage, .. }) = self.links.remove(&id) else { return };
+        if let Stage::Adopted(link) = stage {
+            link.peer.detach(id);
+        }
+        if let Some(connection) = connection {
+            connection.close(code);
+        }
+    }
+}
+
+async fn report_dial(
+    ports: Arc<Ports>,
+    target: DialTarget,
+    dial: impl Future<Output = Result<Box<GreetedStream>, DialError>>,
+) {
+    let outcome = dial.await;
+    ports.tell_control(ControlMessage::Dialled(target, outcome));
+}
+
+/// Gossip that waits for chitchat. More than a second's worth from fifty nodes is dropped.
+const GOSSIP_INBOX: usize = 256;

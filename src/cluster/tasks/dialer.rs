@@ -1,0 +1,108 @@
+//! Saying hello to other nodes, and looking up where they are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use super::inbound::serve;
+use super::ports::{GreetedStream, Ports};
+use crate::cluster::control::DialError;
+use crate::cluster::hello::Greeting;
+use crate::cluster::published::Published;
+use crate::cluster::transport::bi_stream::{Halves, StreamError, read_prelude};
+use crate::cluster::transport::connection::PeerConnection;
+use crate::cluster::transport::endpoint::{DIAL, Endpoint};
+use crate::cluster::wire::{CloseCode, pb};
+use crate::id::NodeId;
+use pb::stream_header::Kind;
+
+/// Dials an address and says hello. Must run on the mesh's runtime.
+pub(crate) async fn dial(
+    endpoint: Endpoint,
+    ports: Arc<Ports>,
+    address: SocketAddr,
+) -> Result<Box<GreetedStream>, DialError> {
+    let attempt = async {
+        let (quic, peer) = endpoint.dial(address).await?;
+        let connection = PeerConnection::new(quic, peer.clone());
+        if ports.published.connection(&peer).is_some_and(|known| !known.is_closed()) {
+            connection.close(CloseCode::Superseded);
+            return Err(DialError::AlreadyLinked(peer));
+        }
+        tokio::spawn(serve(Arc::clone(&connection), Arc::clone(&ports)));
+        let kind = Some(Kind::Link(ports.published.hello(&peer)));
+        let halves = connection.open(&pb::StreamHeader { kind, origin: String::new() }).await;
+        let answer = read_answer(&ports.published, &peer, halves.map_err(broken)?).await;
+        if answer.is_err() {
+            connection.close(CloseCode::Refused);
+        }
+        let (greeting, halves) = answer?;
+        Ok(Box::new(GreetedStream { greeting, connection: Some(connection), halves }))
+    };
+    timeout(DIAL, attempt).await.unwrap_or(Err(DialError::Timeout))
+}
+
+/// Says hello to a node through another one.
+pub(crate) async fn dial_through(
+    ports: Arc<Ports>,
+    relay: Arc<PeerConnection>,
+    to: NodeId,
+) -> Result<Box<GreetedStream>, DialError> {
+    let attempt = async {
+        let inner = Some(pb::relay::Inner::Link(ports.published.hello(&to)));
+        let kind = Some(Kind::Relay(pb::Relay { to: to.to_string(), inner }));
+        let halves = relay.open(&pb::StreamHeader { kind, origin: String::new() }).await;
+        let (greeting, halves) = read_answer(&ports.published, &to, halves.map_err(broken)?).await?;
+        Ok(Box::new(GreetedStream { greeting, connection: None, halves }))
+    };
+    timeout(DIAL, attempt).await.unwrap_or(Err(DialError::Timeout))
+}
+
+/// Waits for the answer to this node's hello.
+async fn read_answer(
+    published: &Published,
+    peer: &NodeId,
+    mut halves: Halves,
+) -> Result<(Greeting, Halves), DialError> {
+    use pb::hello_reply::Answer;
+    let refused = |refusal: &pb::Refusal| match refusal.reason() {
+        pb::refusal::Reason::Self_ => DialError::ThisNode,
+        reason => DialError::Refused {
+            peer: peer.clone(),
+            reason,
+            detail: format!("{}: {}", reason.as_str_name(), refusal.detail),
+        },
+    };
+    let reply: pb::HelloReply = read_prelude(&mut halves.1).await.map_err(broken)?;
+    match reply.answer {
+        Some(Answer::Accepted(hello)) => {
+            let greeting = published.me.check(&hello, peer).map_err(|refusal| refused(&refusal))?;
+            Ok((greeting, halves))
+        }
+        Some(Answer::Refused(refusal)) => Err(refused(&refusal)),
+        None => Err(DialError::Broken("an answer of a later version".to_owned())),
+    }
+}
+
+fn broken(error: StreamError) -> DialError {
+    DialError::Broken(error.to_string())
+}
+
+/// The addresses that a name stands for; none when it is not found in time.
+pub(crate) async fn resolve(name: &str) -> Vec<SocketAddr> {
+    match timeout(RESOLVE, lookup_host(name)).await {
+        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
+        Ok(Err(error)) => {
+            tracing::debug!(seed = name, %error, "the name of a seed was not found");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+const RESOLVE: Duration = Duration::from_secs(3);
+/// Of a headless service with more nodes than that, these are enough.
+const MAX_ADDRESSES: usize = 64;

@@ -1,0 +1,125 @@
+//! Where a mesh runs: on a thread of its own, so that a busy application is not taken for a dead node, or on the runtime of its
+//! caller, where a test has virtual time.
+
+use std::io;
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ports::ControlMessage;
+use crate::cluster::error::StartError;
+use crate::cluster::transport::endpoint::Endpoint;
+
+/// What runs of a mesh.
+pub(crate) struct Running {
+    pub(crate) control: ActorRef<ControlMessage>,
+    pub(crate) endpoint: Endpoint,
+    /// Watches over the control actor.
+    pub(crate) watch: AbortOnDropHandle<()>,
+}
+
+/// The runtime of a mesh and what runs on it. When it is dropped, every connection is closed and all of it ends.
+pub(crate) struct Host {
+    runtime: Handle,
+    /// `None` on the runtime of the caller.
+    thread: Option<Thread>,
+    running: Option<Running>,
+}
+
+impl Host {
+    /// A thread of its own.
+    ///
+    /// # Errors
+    /// When the machine has no thread to give.
+    pub(crate) fn own_thread() -> Result<Self, StartError> {
+        let (runtime, thread) = Thread::spawn().map_err(|error| StartError::Mesh(error.to_string()))?;
+        Ok(Self { runtime, thread: Some(thread), running: None })
+    }
+
+    /// The runtime that this is called on.
+    pub(crate) fn current_runtime() -> Self {
+        Self { runtime: Handle::current(), thread: None, running: None }
+    }
+
+    /// Starts the mesh.
+    ///
+    /// # Errors
+    /// Those of `start`, and when the runtime stops.
+    pub(crate) async fn run(
+        &mut self,
+        start: impl Future<Output = Result<Running, StartError>> + Send + 'static,
+    ) -> Result<ActorRef<ControlMessage>, StartError> {
+        let started = self.runtime.spawn(start).await;
+        let running = started.map_err(|error| StartError::Mesh(error.to_string()))??;
+        let control = running.control.clone();
+        self.running = Some(running);
+        Ok(control)
+    }
+
+    /// Closes every connection and ends the rest, even if the future is dropped. Resolves when all has ended.
+    pub(crate) fn stop(&mut self) -> impl Future<Output = ()> + use<> {
+        let running = self.running.take();
+        let (keep_alive, ended) = self.thread.take().map(|thread| (thread.keep_alive, thread.ended)).unzip();
+        let stopped = self.runtime.spawn(async move {
+            if let Some(running) = running {
+                running.stop().await;
+            }
+            drop(keep_alive);
+        });
+        async {
+            // Fails when the runtime ended before.
+            let _stopped = stopped.await;
+            if let Some(ended) = ended {
+                let _ended = ended.await;
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.stop());
+    }
+}
+
+impl Running {
+    /// The connections end with the endpoint, and everything else with the actor.
+    async fn stop(self) {
+        drop(self.watch);
+        self.endpoint.close().await;
+        self.control.kill();
+    }
+}
+
+/// A thread that drives a runtime.
+struct Thread {
+    /// The thread ends when this is dropped.
+    keep_alive: DropGuard,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    fn spawn() -> io::Result<(Handle, Self)> {
+        let (handle_sender, handle) = std_mpsc::sync_channel(1);
+        let (end, ended) = oneshot::channel::<()>();
+        let stop = CancellationToken::new();
+        let keep_alive = stop.clone().drop_guard();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let body = move || {
+            // The spawning thread waits for this.
+            let _sent = handle_sender.send(runtime.handle().clone());
+            runtime.block_on(stop.cancelled());
+            // Lookups of names may still be running.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            drop(end);
+        };
+        std::thread::Builder::new().name("socketmesh-mesh".to_owned()).spawn(body)?;
+        let handle = handle.recv().map_err(io::Error::other)?;
+        Ok((handle, Self { keep_alive, ended }))
+    }
+}

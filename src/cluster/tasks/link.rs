@@ -1,0 +1,214 @@
+//! The tasks of a link, the ordered stream between two nodes: one writes, one reads, on the application's runtime.
+//!
+//! A link is replaced by the next one. What has to outlive it is in its [`Peer`].
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ports::{ControlMessage, Ports};
+use crate::cluster::delivery::peer::{Batch, Fill, Peer, ProtocolError, Received};
+use crate::cluster::hello::LinkId;
+use crate::cluster::transport::bi_stream::Halves;
+use crate::cluster::wire::{Frame, Message};
+use crate::socket::messages::{Inbound, Requester, Response};
+
+/// A link that runs. Its tasks end when it is dropped.
+pub(crate) struct Link {
+    pub(crate) peer: Arc<Peer>,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl Link {
+    /// Starts the tasks. `reply` is written before everything else.
+    pub(crate) fn start(
+        id: LinkId,
+        peer: Arc<Peer>,
+        (send, recv): Halves,
+        reply: Option<Bytes>,
+        ports: &Arc<Ports>,
+    ) -> Self {
+        let task = LinkTask { id, peer: Arc::clone(&peer), ports: Arc::clone(ports) };
+        let writer = ports.app.spawn(task.clone().write(send, reply));
+        let reader = ports.app.spawn(task.read(recv));
+        Self { peer, _tasks: [writer, reader].map(AbortOnDropHandle::new) }
+    }
+}
+
+/// What both tasks know.
+#[derive(Clone)]
+struct LinkTask {
+    id: LinkId,
+    peer: Arc<Peer>,
+    ports: Arc<Ports>,
+}
+
+impl LinkTask {
+    async fn write(self, mut send: SendStream, reply: Option<Bytes>) {
+        let _report = ReportLoss(&self);
+        match self.write_all(&mut send, reply).await {
+            Ok(()) => self.log("goodbye said, or replaced"),
+            Err(error) => self.log(&error.to_string()),
+        }
+    }
+
+    /// Returns after a goodbye was written and received, or when another link has taken over.
+    async fn write_all(&self, send: &mut SendStream, reply: Option<Bytes>) -> Result<(), quinn::WriteError> {
+        send.write_all(&reply.unwrap_or_default()).await?;
+        let mut batch = Batch::default();
+        self.peer.start(&mut batch);
+        let mut lost = self.peer.lost();
+        loop {
+            let now = Instant::now();
+            let fill = self.peer.fill(self.id, &self.ports.published.interest, now, &mut batch);
+            self.report_given_up(&mut lost);
+            send.write_all(&batch.bytes).await?;
+            batch.bytes.clear();
+            if let Some(large) = batch.large.take() {
+                send.write_all(&large).await?;
+            }
+            match fill {
+                Fill::Write => {}
+                Fill::Last => {
+                    send.finish()?;
+                    // The receiver's QUIC confirms this, or the connection ends.
+                    let _stopped = send.stopped().await;
+                    return Ok(());
+                }
+                Fill::Wait(until) => self.wait(until).await,
+                Fill::Stale => {
+                    // The wake-up that led here was for the writer of the next link.
+                    self.peer.wake();
+                    // The stream stays open until the control actor drops it: the other end may not know the next link yet.
+                    let _ended = send.stopped().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Counts the messages that were too old or too many to be kept, since `known`.
+    fn report_given_up(&self, known: &mut u64) {
+        let lost = self.peer.lost();
+        if lost > *known {
+            let by = lost - std::mem::replace(known, lost);
+            self.ports.published.counters.given_up.add(by);
+            tracing::warn!(
+                node = %self.ports.published.me.id, peer = %self.peer.id, lost = by, "gave up messages for the peer"
+            );
+        }
+    }
+
+    async fn wait(&self, until: Option<Instant>) {
+        let woken = self.peer.woken();
+        match until {
+            None => woken.await,
+            Some(until) => tokio::select! { () = woken => {} () = sleep_until(until) => {} },
+        }
+    }
+
+    async fn read(self, mut recv: RecvStream) {
+        let _report = ReportLoss(&self);
+        match self.read_all(&mut recv).await {
+            Ok(()) => self.log("ended by the peer"),
+            Err(error) => self.log(&error.to_string()),
+        }
+    }
+
+    async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
+        let mut buffer = BytesMut::new();
+        loop {
+            while let Some(frame) = Frame::decode(&mut buffer).map_err(ProtocolError::from)? {
+                self.handle(frame)?;
+            }
+            match recv.read_chunk(READ, true).await? {
+                Some(chunk) if buffer.is_empty() => buffer = BytesMut::from(chunk.bytes),
+                Some(chunk) => buffer.extend_from_slice(&chunk.bytes),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn handle(&self, frame: Frame) -> Result<(), ProtocolError> {
+        let (published, peer) = (&self.ports.published, &self.peer);
+        let deliver = |message| self.deliver(message);
+        match peer.receive(self.id, frame, Instant::now(), &deliver)? {
+            Received::Nothing => {}
+            Received::Started => {
+                self.ports.tell_control(ControlMessage::Started(peer.id.clone(), self.id));
+            }
+            Received::Delivered => published.counters.received.increment(),
+            Received::Duplicate => published.counters.duplicates.increment(),
+            Received::Malformed => {
+                published.counters.malformed.increment();
+                tracing::warn!(node = %published.me.id, peer = %peer.id, "skipped a message that does not decode");
+            }
+            Received::Lost(lost) => {
+                published.counters.lost.add(lost);
+                tracing::warn!(node = %published.me.id, peer = %peer.id, lost, "the peer gave up messages");
+            }
+            // It does not matter whether anybody waits.
+            Received::Confirmed => published.confirmations.send_replace(()),
+            Received::Goodbye => {
+                self.ports.tell_control(ControlMessage::Goodbye(peer.id.clone(), peer.incarnation));
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a sequenced message on to the layer or the request that it is for.
+    fn deliver(&self, message: Message) {
+        let (published, peer) = (&self.ports.published, &self.peer);
+        let deliver = &self.ports.upward.deliver;
+        let requester = |request| Requester { node: peer.id.clone(), incarnation: peer.incarnation, request };
+        match message {
+            Message::Broadcast(broadcast) => deliver(Inbound::Broadcast(broadcast)),
+            Message::Command(command) => deliver(Inbound::Command(command)),
+            Message::Request(id, request) => deliver(Inbound::Request(requester(id), request)),
+            Message::UnknownRequest(id) => published.respond(&requester(id), Response::failed()),
+            Message::Response(id, response) => {
+                let mut requests = published.requests.lock();
+                if let Some(waiter) = requests.handle_response(id, &peer.id, peer.incarnation, response) {
+                    waiter.notify_one();
+                }
+            }
+            // These are not sequenced, or of a later version.
+            Message::Start { .. }
+            | Message::Interest(_)
+            | Message::Ack { .. }
+            | Message::Gap { .. }
+            | Message::Goodbye
+            | Message::Unknown => {}
+        }
+    }
+
+    fn log(&self, why: &str) {
+        tracing::debug!(
+            node = %self.ports.published.me.id, peer = %self.peer.id, reason = why, "a task of a link ended"
+        );
+    }
+}
+
+/// Reports the end of a task however it ends, even by a panic of a handler.
+struct ReportLoss<'a>(&'a LinkTask);
+
+impl Drop for ReportLoss<'_> {
+    fn drop(&mut self) {
+        let LinkTask { id, peer, ports } = self.0;
+        ports.tell_control(ControlMessage::Lost(peer.id.clone(), *id));
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Read(#[from] quinn::ReadError),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+/// How many bytes are taken from the connection at once.
+const READ: usize = 256 << 10;

@@ -1,0 +1,86 @@
+//! What the tasks of a mesh tell each other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ractor::ActorRef;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::cluster::control::{DialError, DialTarget, GossipMember};
+use crate::cluster::hello::{Greeting, LinkId};
+use crate::cluster::published::Published;
+use crate::cluster::transport::bi_stream::{BiStream, Halves};
+use crate::cluster::transport::connection::PeerConnection;
+use crate::id::{Incarnation, NodeId};
+use crate::log_limit::LogLimit;
+use crate::socket::messages::Inbound;
+
+/// Everything that the control actor can be told.
+pub(crate) enum ControlMessage {
+    /// Another node said hello and waits for the answer.
+    Hello(Box<GreetedStream>),
+    /// A dial ended.
+    Dialled(DialTarget, Result<Box<GreetedStream>, DialError>),
+    /// The other end of a link has begun to speak on it.
+    Started(NodeId, LinkId),
+    /// A link ended.
+    Lost(NodeId, LinkId),
+    /// A node left the cluster.
+    Goodbye(NodeId, Incarnation),
+    /// The living nodes, as gossip sees them.
+    Gossip(Vec<GossipMember>),
+    /// The addresses of the seed with this number.
+    Resolved(usize, Vec<SocketAddr>),
+    /// Time passes.
+    Tick,
+    /// This node takes no new clients any more.
+    Drain,
+    /// This node leaves. The answer follows when it has said goodbye to every other node.
+    Leave(oneshot::Sender<()>),
+}
+
+/// A stream on which another node said hello, or answered this node's hello. The hello was checked.
+pub(crate) struct GreetedStream {
+    pub(crate) greeting: Greeting,
+    /// `None` when the stream is relayed.
+    pub(crate) connection: Option<Arc<PeerConnection>>,
+    pub(crate) halves: Halves,
+}
+
+/// Where the tasks send what arrives.
+pub(crate) struct Ports {
+    pub(crate) published: Arc<Published>,
+    pub(crate) control: ActorRef<ControlMessage>,
+    pub(crate) gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    /// The runtime of the application.
+    pub(crate) app: Handle,
+    pub(crate) upward: Upward,
+    pub(crate) warnings: LogLimit,
+}
+
+/// What the layers above take from other nodes.
+#[derive(Clone)]
+pub(crate) struct Upward {
+    /// Serves an HTTP/1.1 connection that another node's edge opened. Must not block.
+    pub(crate) serve: Arc<dyn Fn(BiStream) + Send + Sync>,
+    /// Takes what another node tells or asks about sockets. Must not block.
+    pub(crate) deliver: Arc<dyn Fn(Inbound) + Send + Sync>,
+}
+
+impl Ports {
+    pub(crate) fn tell_control(&self, message: ControlMessage) {
+        // Fails only while the mesh stops. Then nobody needs to know.
+        let _stopped = self.control.cast(message);
+    }
+
+    /// Whether a warning about strangers or refusals may be logged now: they could fill the log otherwise.
+    pub(crate) fn may_warn(&self) -> bool {
+        self.warnings.allows(WARNING_INTERVAL, Instant::now())
+    }
+}
+
+const WARNING_INTERVAL: Duration = Duration::from_secs(3);

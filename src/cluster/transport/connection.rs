@@ -1,0 +1,187 @@
+//! One QUIC connection to another node (docs/protocol/mesh.md, "Streams and datagrams").
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::{Semaphore, SetOnce};
+use tokio::time::{Instant, timeout};
+
+use super::bi_stream::{Halves, StreamError, read_prelude};
+use super::endpoint::code;
+use super::stream_limits::StreamLimits;
+use crate::cluster::hello::Greeting;
+use crate::cluster::wire::{CloseCode, encode_prelude, pb};
+use crate::id::{Incarnation, NodeId};
+
+/// A connection to a node whose certificate was verified.
+#[derive(Debug)]
+pub(crate) struct PeerConnection {
+    quic: Connection,
+    pub(crate) peer: NodeId,
+    /// What the accepted hello said. Before that, nothing but a hello is accepted.
+    admission: SetOnce<Admission>,
+    answered: Mutex<Instant>,
+    large_gossip: Arc<Semaphore>,
+    /// The streams that may last: requests, and what is relayed.
+    pub(crate) limits: Arc<StreamLimits>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admission {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
+}
+
+/// What arrived on a connection.
+pub(crate) enum Arrival {
+    Gossip(Bytes),
+    LargeGossip(RecvStream),
+    Stream(Halves),
+    /// A datagram that needs no further handling.
+    Nothing,
+}
+
+impl PeerConnection {
+    pub(crate) fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            admission: SetOnce::new(),
+            answered: Mutex::new(Instant::now()),
+            large_gossip: Arc::new(Semaphore::new(MAX_LARGE_GOSSIP)),
+            limits: StreamLimits::new(quic.clone()),
+            quic,
+        })
+    }
+
+    /// The hello was accepted: from now on everything else is, too.
+    pub(crate) fn admit(&self, greeting: &Greeting) {
+        let admission = Admission { incarnation: greeting.incarnation, address: greeting.address };
+        // A second hello on the same connection says the same.
+        let _again = self.admission.set(admission);
+        *self.answered.lock() = Instant::now();
+    }
+
+    /// What the accepted hello said, if one was accepted.
+    pub(crate) fn admission(&self) -> Option<Admission> {
+        self.admission.get().copied()
+    }
+
+    /// Waits until a hello is accepted, for [`ADMISSION`] at most. The other node may know of the acceptance before this one,
+    /// so what it sends early has to wait.
+    pub(crate) async fn is_admitted(&self) -> bool {
+        timeout(ADMISSION, self.admission.wait()).await.is_ok()
+    }
+
+    /// The address that the packets of the other node come from.
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.quic.close_reason().is_some()
+    }
+
+    /// Closes the connection at once, with everything on it.
+    pub(crate) fn close(&self, why: CloseCode) {
+        self.quic.close(code(why), b"");
+    }
+
+    /// Asks the other end for a sign of life. QUIC alone notices a cut in one direction late.
+    pub(crate) fn ping(&self) {
+        self.send_datagram(PING, &[]);
+    }
+
+    /// When the last sign of life came.
+    pub(crate) fn answered(&self) -> Instant {
+        *self.answered.lock()
+    }
+
+    /// Opens a stream to the other node and says what it is. Waits while as many streams as allowed are open.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub(crate) async fn open(&self, header: &pb::StreamHeader) -> Result<Halves, StreamError> {
+        let (mut send, recv) = self.quic.open_bi().await?;
+        send.write_all(&encode_prelude(header)).await?;
+        Ok((send, recv))
+    }
+
+    /// Waits for what comes next. Must be polled on the mesh's runtime. No arrival is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// When the connection ended.
+    pub(crate) async fn arrival(&self) -> Result<Arrival, ConnectionError> {
+        tokio::select! {
+            datagram = self.quic.read_datagram() => Ok(self.handle_datagram(&datagram?)),
+            stream = self.quic.accept_bi() => Ok(Arrival::Stream(stream?)),
+            stream = self.quic.accept_uni() => Ok(Arrival::LargeGossip(stream?)),
+        }
+    }
+
+    fn handle_datagram(&self, datagram: &Bytes) -> Arrival {
+        match datagram.split_first() {
+            Some((&GOSSIP, _)) => return Arrival::Gossip(datagram.slice(1..)),
+            Some((&PING, body)) => drop(self.send_datagram(PONG, body)),
+            Some((&PONG, _)) => *self.answered.lock() = Instant::now(),
+            // A kind of a later version.
+            _ => {}
+        }
+        Arrival::Nothing
+    }
+
+    /// Sends a gossip message without waiting. Must be called on the mesh's runtime. Returns whether it was sent.
+    pub(crate) fn send_gossip(&self, message: Bytes) -> bool {
+        if message.len() < self.quic.max_datagram_size().unwrap_or_default() {
+            return self.send_datagram(GOSSIP, &message);
+        }
+        let Ok(permit) = Arc::clone(&self.large_gossip).try_acquire_owned() else { return false };
+        let quic = self.quic.clone();
+        tokio::spawn(async move {
+            let sent = async {
+                let mut stream: SendStream = quic.open_uni().await?;
+                stream.write_all(&message).await?;
+                stream.finish().map_err(quinn::WriteError::from)?;
+                Ok::<_, StreamError>(())
+            };
+            if !matches!(timeout(PRELUDE, sent).await, Ok(Ok(()))) {
+                tracing::debug!("large gossip was not sent");
+            }
+            drop(permit);
+        });
+        true
+    }
+
+    fn send_datagram(&self, kind: u8, body: &[u8]) -> bool {
+        let mut datagram = BytesMut::with_capacity(1 + body.len());
+        datagram.put_u8(kind);
+        datagram.put_slice(body);
+        self.quic.send_datagram(datagram.freeze()).is_ok()
+    }
+}
+
+/// Reads gossip that did not fit a datagram. `None` when it does not arrive whole or in time.
+pub(crate) async fn read_large_gossip(mut stream: RecvStream) -> Option<Bytes> {
+    timeout(PRELUDE, stream.read_to_end(MAX_GOSSIP)).await.ok()?.ok().map(Bytes::from)
+}
+
+/// Reads what a stream is. `None` when the other end does not say so in time.
+pub(crate) async fn read_header(stream: &mut RecvStream) -> Option<pb::StreamHeader> {
+    timeout(PRELUDE, read_prelude(stream)).await.ok()?.ok()
+}
+
+/// The first byte of a datagram.
+const GOSSIP: u8 = 1;
+const PING: u8 = 2;
+const PONG: u8 = 3;
+/// Gossip of a thousand members; chitchat itself stays below 64 KiB.
+const MAX_GOSSIP: usize = 128 << 10;
+/// Large gossip messages on their way to one node. More of them would only repeat each other.
+const MAX_LARGE_GOSSIP: usize = 4;
+/// How long the first message of a stream may take.
+pub(crate) const PRELUDE: Duration = Duration::from_secs(2);
+/// How long a connection may last without an accepted hello.
+pub(crate) const ADMISSION: Duration = Duration::from_secs(3);

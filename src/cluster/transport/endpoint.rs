@@ -1,0 +1,145 @@
+//! The QUIC endpoint: one UDP port for everything between nodes.
+//!
+//! Connections are driven by the runtime on which they are made, so this is used on the mesh's own runtime only.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
+
+use super::network::BoundSocket;
+use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
+use crate::cluster::control::DialError;
+use crate::cluster::error::StartError;
+use crate::cluster::identity::{Identity, MESH_NAME, peer_id};
+use crate::cluster::wire::CloseCode;
+use crate::id::NodeId;
+
+/// Dials and accepts nodes of the same cluster, and nobody else.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint(quinn::Endpoint);
+
+impl Endpoint {
+    /// Takes the socket over. Must be called on the mesh's runtime.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used, or the socket is refused.
+    pub(crate) fn new(socket: BoundSocket, identity: &Identity) -> Result<Self, StartError> {
+        let transport = Arc::new(transport());
+        let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
+        server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
+        client.transport_config(transport);
+        let BoundSocket { rng_seed, open, .. } = socket;
+        let mut config = identity.endpoint_config();
+        config.rng_seed(rng_seed);
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let mut quic = open()
+            .and_then(|socket| {
+                quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+            })
+            .map_err(|error| StartError::Mesh(error.to_string()))?;
+        quic.set_default_client_config(client);
+        Ok(Self(quic))
+    }
+
+    /// Connects to the node at an address. Returns which one it is, as its certificate says.
+    ///
+    /// # Errors
+    /// When nobody answers there who belongs to the cluster.
+    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
+        let connecting = self.0.connect(address, MESH_NAME).map_err(|error| match error {
+            ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
+            error => DialError::Address(error.to_string()),
+        })?;
+        identified(connecting.await.map_err(dial_error)?)
+    }
+
+    /// Waits for the next connection attempt. `None` when the endpoint is closed.
+    pub(crate) async fn accept(&self) -> Option<Incoming> {
+        self.0.accept().await
+    }
+
+    /// Closes every connection as one that leaves the cluster, and gives the packets a moment to go out.
+    pub(crate) async fn close(&self) {
+        self.0.close(code(CloseCode::Left), b"");
+        // When it takes longer, the peers find out by themselves.
+        let _late = tokio::time::timeout(CLOSE, self.0.wait_idle()).await;
+    }
+}
+
+/// Completes the handshake of an incoming connection. Returns which node it is, as its certificate says.
+///
+/// # Errors
+/// When the other end does not belong to the cluster, or the connection breaks.
+pub(crate) async fn shake_hands(incoming: Incoming) -> Result<(Connection, NodeId), DialError> {
+    let connecting = incoming.accept().map_err(dial_error)?;
+    identified(connecting.await.map_err(dial_error)?)
+}
+
+/// The application code with which QUIC closes a connection.
+pub(crate) fn code(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.into())
+}
+
+/// Whether a connection ended because the other node left the cluster.
+pub(crate) fn has_left(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == code(CloseCode::Left))
+}
+
+fn identified(connection: Connection) -> Result<(Connection, NodeId), DialError> {
+    match peer_id(&connection) {
+        Some(peer) => Ok((connection, peer)),
+        None => {
+            connection.close(code(CloseCode::Refused), b"no node name in the certificate");
+            Err(DialError::Unnamed)
+        }
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(INITIAL_RTT)
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(window(FIRST))
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .max_concurrent_uni_streams(VarInt::from_u32(MAX_UNI))
+        .max_concurrent_bidi_streams(VarInt::from_u32(FIRST));
+    config
+}
+
+fn dial_error(error: ConnectionError) -> DialError {
+    /// QUIC maps TLS alerts to the codes 0x100 to 0x1ff (RFC 9001, section 4.8).
+    fn is_tls(code: quinn::TransportErrorCode) -> bool {
+        (0x100..0x200).contains(&u64::from(code))
+    }
+    match &error {
+        ConnectionError::TransportError(reason) if is_tls(reason.code) => {
+            DialError::Untrusted(error.to_string())
+        }
+        ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
+            DialError::Untrusted(error.to_string())
+        }
+        ConnectionError::TimedOut => DialError::Timeout,
+        _ => DialError::Broken(error.to_string()),
+    }
+}
+
+/// A dead peer is noticed after this time. A peer that pauses for two seconds, for a snapshot of its machine, is not dead.
+const IDLE_MS: u32 = 3000;
+/// A sixth of the idle timeout, so that five packets may be lost.
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// Nodes are near each other. With this a lost first packet is sent again after 150 ms, not after a second.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+const SEND_WINDOW: u64 = 32 << 20;
+const DATAGRAM_BUFFER: usize = 1 << 20;
+/// Handshakes in progress. Beyond that a stranger has to prove its address first, and then is turned away.
+pub(crate) const MAX_HANDSHAKES: usize = 64;
+/// From the first packet to the answer to the hello. A node that needs longer is dialled again.
+pub(crate) const DIAL: Duration = Duration::from_millis(1500);
+const CLOSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,370 @@
+//! What the body of a frame says (docs/protocol/mesh.md, "Byte layout", "Commands", "Requests and responses").
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::error::WireError;
+use super::frame::{Frame, fits};
+use super::pb;
+use super::values::{decode_command, decode_request, encode_answer, encode_ask};
+use crate::socket::messages::{Broadcast, Command, Request, Response};
+use pb::envelope::Kind;
+
+/// What the body of a frame says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Message {
+    Start {
+        log: u64,
+        first: u64,
+    },
+    Interest(pb::Interest),
+    Ack {
+        seq: u64,
+        interest: u64,
+    },
+    Gap {
+        to: u64,
+    },
+    Goodbye,
+    Broadcast(Broadcast),
+    Command(Command),
+    /// A request, with its id among those of the sender.
+    Request(u64, Request),
+    /// A request of a kind that this version does not know, with its id.
+    UnknownRequest(u64),
+    /// A response to the receiver's request with this id.
+    Response(u64, Response),
+    /// Of a kind that this version does not know: ignored, but counted in the sequence.
+    Unknown,
+}
+
+impl Message {
+    /// # Errors
+    /// When the body is no envelope; the frame is skipped.
+    pub(crate) fn decode(body: Bytes) -> Result<Self, WireError> {
+        Ok(match pb::Envelope::decode(body)?.kind {
+            None => Self::Unknown,
+            Some(Kind::Interest(interest)) => Self::Interest(interest),
+            Some(Kind::Start(pb::Start { log, first })) => Self::Start { log, first },
+            Some(Kind::Ack(pb::Ack { seq, interest })) => Self::Ack { seq, interest },
+            Some(Kind::Gap(pb::Gap { to })) => Self::Gap { to },
+            Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
+            Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
+            Some(Kind::Command(command)) => decode_command(command)?.map_or(Self::Unknown, Self::Command),
+            Some(Kind::Ask(request)) => {
+                let id = request.id;
+                decode_request(request)?
+                    .map_or(Self::UnknownRequest(id), |request| Self::Request(id, request))
+            }
+            Some(Kind::Answer(response)) => Self::Response(response.id, Response::try_from(response)?),
+        })
+    }
+}
+
+/// An unsequenced frame, ready to write.
+pub(crate) fn unsequenced(kind: Kind) -> Frame {
+    Frame { seq: 0, body: encode(kind) }
+}
+
+/// The body of a broadcast, encoded once for all peers.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError> {
+    fits(encode(Kind::Broadcast(broadcast.into())))
+}
+
+/// The body of a command, encoded once for all peers.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
+    fits(encode(Kind::Command(command.into())))
+}
+
+/// The body of a request, encoded once for all peers.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireError> {
+    fits(encode(Kind::Ask(encode_ask(id, request))))
+}
+
+/// The body of one message of a response.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, WireError> {
+    fits(encode(Kind::Answer(encode_answer(id, response))))
+}
+
+fn encode(kind: Kind) -> Bytes {
+    pb::Envelope { kind: Some(kind) }.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::MAX_FRAME;
+    use super::super::values::decode_args;
+    use super::*;
+    use crate::id::{Key, SocketId};
+    use crate::socket::messages::{
+        CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd, ResponsePart,
+        Room, Selection, SocketSummary,
+    };
+    use bytes::BytesMut;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn broadcasts() -> impl Strategy<Value = Broadcast> {
+        let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
+        let bytes = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+        ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(
+            |(namespace, rooms, except, text, attachments, [volatile, compress])| Broadcast {
+                namespace: namespace.into(),
+                selection: Selection { rooms, except },
+                text: text.into(),
+                attachments,
+                flags: Flags { volatile, compress },
+            },
+        )
+    }
+
+    fn bytes_of(frame: &Frame) -> Vec<u8> {
+        [&frame.header()[..], &frame.body[..]].concat()
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_unknown_and_a_later_field_is_ignored() {
+        // Field 100 of the envelope, a message; then field 9 of a gap, a number.
+        assert_eq!(Message::decode(Bytes::from_static(&[0xa2, 6, 1, 0])).unwrap(), Message::Unknown);
+        let gap = Bytes::from_static(&[0x22, 4, 8, 7, 0x48, 1]);
+        assert_eq!(Message::decode(gap).unwrap(), Message::Gap { to: 7 });
+    }
+
+    #[test]
+    fn a_packet_that_is_not_text_is_refused() {
+        let body = encode(Kind::Broadcast(pb::Broadcast {
+            text: Bytes::from_static(&[0xff]),
+            ..Default::default()
+        }));
+        assert!(matches!(Message::decode(body), Err(WireError::Text(_))));
+    }
+
+    #[test]
+    fn a_broadcast_larger_than_a_frame_is_refused() {
+        let mut large = Broadcast {
+            namespace: "/".into(),
+            selection: Selection::default(),
+            text: "".into(),
+            attachments: vec![Bytes::from(vec![0; MAX_FRAME - 64])],
+            flags: Flags::default(),
+        };
+        let body = encode_broadcast(&large).unwrap();
+        let mut buffer = BytesMut::from(&bytes_of(&Frame { seq: 1, body })[..]);
+        assert!(Frame::decode(&mut buffer).unwrap().is_some());
+        large.attachments.push(Bytes::from(vec![0; 64]));
+        assert!(matches!(encode_broadcast(&large), Err(WireError::Length(_))));
+    }
+
+    fn room_names() -> impl Strategy<Value = Vec<Room>> {
+        vec("[a-zä]{0,9}".prop_map(Room::from), 0..4)
+    }
+
+    fn selections() -> impl Strategy<Value = Selection> {
+        (room_names(), room_names()).prop_map(|(rooms, except)| Selection { rooms, except })
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec(("[a-z]{0,3}", inner), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn args() -> impl Strategy<Value = RawArgs> {
+        (vec(values(), 0..3), vec(vec(any::<u8>(), 0..20).prop_map(Bytes::from), 0..3)).prop_map(
+            |(values, attachments)| {
+                let placeholders =
+                    (0..attachments.len()).map(|num| json!({ "_placeholder": true, "num": num }));
+                let array = Value::from_iter(values.into_iter().chain(placeholders));
+                RawArgs::from_array(&array.to_string().into(), attachments).unwrap()
+            },
+        )
+    }
+
+    fn events() -> impl Strategy<Value = EmittedEvent> {
+        (any::<String>(), args()).prop_map(|(name, args)| EmittedEvent { name: name.into(), args })
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        let kind = prop_oneof![
+            room_names().prop_map(CommandKind::Join),
+            room_names().prop_map(CommandKind::Leave),
+            any::<bool>().prop_map(|close| CommandKind::Disconnect { close }),
+            events().prop_map(|event| CommandKind::Update(event.args)),
+            events().prop_map(CommandKind::ServerEvent),
+        ];
+        ("/[a-z]{0,9}", selections(), kind).prop_map(|(namespace, selection, kind)| Command {
+            namespace: namespace.into(),
+            selection,
+            kind,
+        })
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        let kind = prop_oneof![
+            Just(RequestKind::Sockets),
+            Just(RequestKind::Rooms),
+            (events(), any::<bool>()).prop_map(|(event, compress)| RequestKind::Acks { event, compress }),
+            events().prop_map(RequestKind::ServerEvent),
+            Just(RequestKind::RoomsConfirmed),
+        ];
+        ("/[a-z]{0,9}", selections(), kind, any::<u32>()).prop_map(|(namespace, selection, kind, timeout)| {
+            Request {
+                namespace: namespace.into(),
+                selection,
+                kind,
+                timeout: Duration::from_millis(timeout.into()),
+            }
+        })
+    }
+
+    fn handshakes() -> impl Strategy<Value = RemoteHandshake> {
+        let pairs = || vec((any::<String>(), any::<String>()), 0..4);
+        let address = proptest::option::of(any::<std::net::SocketAddr>().prop_map(plain));
+        (pairs(), pairs(), any::<String>(), address, any::<bool>(), any::<u32>(), values()).prop_map(
+            |(headers, query, url, address, secure, issued, auth)| RemoteHandshake {
+                headers,
+                query,
+                url,
+                address,
+                secure,
+                issued: RemoteHandshake::issued_at(issued.into()),
+                auth,
+            },
+        )
+    }
+
+    /// Flow labels are no part of an address's text.
+    fn plain(address: std::net::SocketAddr) -> std::net::SocketAddr {
+        (address.ip(), address.port()).into()
+    }
+
+    fn responses() -> impl Strategy<Value = Response> {
+        let id = any::<[u8; 10]>().prop_map(|random| SocketId::new(Key::from_hash(7 << 40), random));
+        let summary = (id, room_names(), values(), handshakes())
+            .prop_map(|(id, rooms, data, handshake)| SocketSummary { id, rooms, data, handshake });
+        let part = prop_oneof![
+            vec(summary, 0..3).prop_map(ResponsePart::Sockets),
+            room_names().prop_map(ResponsePart::Rooms),
+            any::<u64>().prop_map(ResponsePart::ExpectedAcks),
+            vec(args(), 0..3).prop_map(ResponsePart::Replies),
+        ];
+        let end = prop_oneof![Just(ResponseEnd::More), Just(ResponseEnd::Done), Just(ResponseEnd::Failed)];
+        (proptest::option::of(part), end).prop_map(|(part, end)| Response { part, end })
+    }
+
+    #[test]
+    fn a_request_of_a_later_version_is_unknown_and_such_a_command_is_ignored() {
+        let mut request = pb::Ask { id: 5, ..pb::Ask::default() };
+        assert_eq!(Message::decode(encode(Kind::Ask(request.clone()))).unwrap(), Message::UnknownRequest(5));
+        request.question = Some(pb::ask::Question::Sockets(pb::Nothing {}));
+        assert!(matches!(Message::decode(encode(Kind::Ask(request))).unwrap(), Message::Request(5, _)));
+        assert_eq!(Message::decode(encode(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
+    }
+
+    #[test]
+    fn values_that_are_not_what_they_should_be_are_refused() {
+        let args = |array: &'static [u8]| pb::Args { array: Bytes::from_static(array), attachments: vec![] };
+        for array in [&b"{}"[..], b"[1", b"[1]]", b"\xff", b"", b"[\"\\ud800\"]"] {
+            assert!(decode_args(args(array)).is_err(), "{array:?}");
+        }
+        let socket =
+            || pb::Socket { id: "x".repeat(20), data: Bytes::from_static(b"{}"), ..Default::default() };
+        assert!(SocketSummary::try_from(socket()).is_ok());
+        for broken in [
+            pb::Socket { id: "short".into(), ..socket() },
+            pb::Socket { data: Bytes::from_static(b"{"), ..socket() },
+            pb::Socket {
+                handshake: Some(pb::Handshake { address: "nowhere".into(), ..Default::default() }),
+                ..socket()
+            },
+        ] {
+            assert!(matches!(SocketSummary::try_from(broken), Err(WireError::Value(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_a_frame_is_refused() {
+        let event =
+            |size| EmittedEvent { name: "e".into(), args: RawArgs::encode(&"x".repeat(size)).unwrap() };
+        let command = |size| Command {
+            namespace: "/".into(),
+            selection: Selection::default(),
+            kind: CommandKind::ServerEvent(event(size)),
+        };
+        assert!(encode_command(&command(MAX_FRAME - 100)).is_ok());
+        assert!(matches!(encode_command(&command(MAX_FRAME)), Err(WireError::Length(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_survives_the_wire(command in commands()) {
+            let body = encode_command(&command).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Command(command));
+        }
+
+        #[test]
+        fn a_request_survives_the_wire(request in requests(), id: u64) {
+            let body = encode_request(id, &request).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Request(id, request));
+        }
+
+        #[test]
+        fn a_response_survives_the_wire(response in responses(), id: u64) {
+            let body = encode_response(id, response.clone()).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Response(id, response));
+        }
+
+        /// A valid message in which some bytes are replaced gets further into the decoders than random bytes do.
+        #[test]
+        fn any_damage_is_a_message_or_an_error(response in responses(), request in requests(), damage in vec(any::<(usize, u8)>(), 1..5)) {
+            for body in [encode_response(1, response).unwrap(), encode_request(1, &request).unwrap()] {
+                let mut bytes = body.to_vec();
+                for (at, byte) in &damage {
+                    let at = at % bytes.len();
+                    bytes[at] = *byte;
+                }
+                let _decoded = Message::decode(bytes.into());
+            }
+        }
+
+        #[test]
+        fn a_broadcast_survives_the_wire(broadcast in broadcasts(), seq: u64) {
+            let body = encode_broadcast(&broadcast).unwrap();
+            let mut buffer = BytesMut::from(&bytes_of(&Frame { seq, body })[..]);
+            let frame = Frame::decode(&mut buffer).unwrap().unwrap();
+            prop_assert_eq!(frame.seq, seq);
+            prop_assert_eq!(Message::decode(frame.body).unwrap(), Message::Broadcast(broadcast));
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
+            let _decoded = Message::decode(Bytes::from(bytes.clone()));
+            let _decoded = pb::StreamHeader::decode(&bytes[..]);
+            let _decoded = pb::HelloReply::decode(&bytes[..]);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The values that travel between nodes ↔ protobuf (docs/protocol/mesh.md, "Commands", "Requests and responses").
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+use serde_json::Value;
+
+use super::error::WireError;
+use super::pb;
+use crate::socket::messages::{
+    Broadcast, Command, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, Request, RequestKind,
+    Response, ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
+};
+use pb::answer::Part as PbPart;
+use pb::ask::Question as PbQuestion;
+use pb::command::Change as PbChange;
+
+impl From<&Broadcast> for pb::Broadcast {
+    fn from(broadcast: &Broadcast) -> Self {
+        Self {
+            namespace: broadcast.namespace.to_string(),
+            rooms: names(&broadcast.selection.rooms),
+            except: names(&broadcast.selection.except),
+            text: broadcast.text.as_bytes().clone(),
+            attachments: broadcast.attachments.clone(),
+            volatile: broadcast.flags.volatile,
+            uncompressed: !broadcast.flags.compress,
+        }
+    }
+}
+
+impl TryFrom<pb::Broadcast> for Broadcast {
+    type Error = WireError;
+
+    fn try_from(broadcast: pb::Broadcast) -> Result<Self, WireError> {
+        Ok(Self {
+            namespace: broadcast.namespace.into(),
+            selection: selection(broadcast.rooms, broadcast.except),
+            text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
+            attachments: broadcast.attachments,
+            flags: Flags { volatile: broadcast.volatile, compress: !broadcast.uncompressed },
+        })
+    }
+}
+
+impl From<&Command> for pb::Command {
+    fn from(command: &Command) -> Self {
+        let change = match &command.kind {
+            CommandKind::Join(joined) => PbChange::Join(pb::Rooms { names: names(joined) }),
+            CommandKind::Leave(left) => PbChange::Leave(pb::Rooms { names: names(left) }),
+            CommandKind::Disconnect { close } => PbChange::Disconnect(pb::Disconnect { close: *close }),
+            CommandKind::Update(update) => PbChange::Update(update.into()),
+            CommandKind::ServerEvent(event) => PbChange::Event(event.into()),
+        };
+        Self {
+            namespace: command.namespace.to_string(),
+            rooms: names(&command.selection.rooms),
+            except: names(&command.selection.except),
+            change: Some(change),
+        }
+    }
+}
+
+/// A request with its id.
+pub(super) fn encode_ask(id: u64, request: &Request) -> pb::Ask {
+    let mut uncompressed = false;
+    let question = match &request.kind {
+        RequestKind::Sockets => PbQuestion::Sockets(pb::Nothing {}),
+        RequestKind::Rooms => PbQuestion::InRooms(pb::Nothing {}),
+        RequestKind::Acks { event, compress } => {
+            uncompressed = !compress;
+            PbQuestion::Acks(event.into())
+        }
+        RequestKind::ServerEvent(event) => PbQuestion::Event(event.into()),
+        RequestKind::RoomsConfirmed => PbQuestion::Settled(pb::Nothing {}),
+    };
+    pb::Ask {
+        id,
+        timeout: u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX),
+        namespace: request.namespace.to_string(),
+        rooms: names(&request.selection.rooms),
+        except: names(&request.selection.except),
+        question: Some(question),
+        uncompressed,
+    }
+}
+
+/// One message of the response to the request with this id.
+pub(super) fn encode_answer(id: u64, response: Response) -> pb::Answer {
+    let part = response.part.map(|part| match part {
+        ResponsePart::Sockets(sockets) => {
+            PbPart::Sockets(pb::Sockets { sockets: sockets.into_iter().map(pb::Socket::from).collect() })
+        }
+        ResponsePart::Rooms(rooms) => PbPart::Rooms(pb::Rooms { names: names(&rooms) }),
+        ResponsePart::ExpectedAcks(count) => PbPart::Expected(count),
+        ResponsePart::Replies(replies) => {
+            PbPart::Replies(pb::Replies { replies: replies.iter().map(pb::Args::from).collect() })
+        }
+    });
+    let end = match response.end {
+        ResponseEnd::More => pb::answer::End::Unspecified,
+        ResponseEnd::Done => pb::answer::End::Done,
+        ResponseEnd::Failed => pb::answer::End::Failed,
+    };
+    pb::Answer { id, end: end.into(), part }
+}
+
+/// `None` for a command of a later version, which is ignored.
+pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, WireError> {
+    let kind = match command.change {
+        None => return Ok(None),
+        Some(PbChange::Join(joined)) => CommandKind::Join(rooms(joined.names)),
+        Some(PbChange::Leave(left)) => CommandKind::Leave(rooms(left.names)),
+        Some(PbChange::Disconnect(pb::Disconnect { close })) => CommandKind::Disconnect { close },
+        Some(PbChange::Update(update)) => CommandKind::Update(decode_args(update)?),
+        Some(PbChange::Event(event)) => CommandKind::ServerEvent(event.try_into()?),
+    };
+    let selection = selection(command.rooms, command.except);
+    Ok(Some(Command { namespace: command.namespace.into(), selection, kind }))
+}
+
+/// `None` for a request of a later version.
+pub(super) fn decode_request(request: pb::Ask) -> Result<Option<Request>, WireError> {
+    let kind = match request.question {
+        None => return Ok(None),
+        Some(PbQuestion::Sockets(pb::Nothing {})) => RequestKind::Sockets,
+        Some(PbQuestion::InRooms(pb::Nothing {})) => RequestKind::Rooms,
+        Some(PbQuestion::Acks(event)) => {
+            RequestKind::Acks { event: event.try_into()?, compress: !request.uncompressed }
+        }
+        Some(PbQuestion::Event(event)) => RequestKind::ServerEvent(event.try_into()?),
+        Some(PbQuestion::Settled(pb::Nothing {})) => RequestKind::RoomsConfirmed,
+    };
+    Ok(Some(Request {
+        namespace: request.namespace.into(),
+        selection: selection(request.rooms, request.except),
+        kind,
+        timeout: Duration::from_millis(request.timeout.into()),
+    }))
+}
+
+impl TryFrom<pb::Answer> for Response {
+    type Error = WireError;
+
+    fn try_from(answer: pb::Answer) -> Result<Self, WireError> {
+        let end = match answer.end() {
+            pb::answer::End::Unspecified => ResponseEnd::More,
+            pb::answer::End::Done => ResponseEnd::Done,
+            pb::answer::End::Failed => ResponseEnd::Failed,
+        };
+        let part = match answer.part {
+            None => None,
+            Some(PbPart::Sockets(pb::Sockets { sockets })) => {
+                let sockets: Result<_, _> = sockets.into_iter().map(SocketSummary::try_from).collect();
+                Some(ResponsePart::Sockets(sockets?))
+            }
+            Some(PbPart::Rooms(found)) => Some(ResponsePart::Rooms(rooms(found.names))),
+            Some(PbPart::Expected(count)) => Some(ResponsePart::ExpectedAcks(count)),
+            Some(PbPart::Replies(pb::Replies { replies })) => {
+                let replies: Result<_, _> = replies.into_iter().map(decode_args).collect();
+                Some(ResponsePart::Replies(replies?))
+            }
+        };
+        Ok(Self { part, end })
+    }
+}
+
+impl From<&EmittedEvent> for pb::Event {
+    fn from(EmittedEvent { name, args }: &EmittedEvent) -> Self {
+        Self { name: name.to_string(), args: Some(args.into()) }
+    }
+}
+
+impl TryFrom<pb::Event> for EmittedEvent {
+    type Error = WireError;
+
+    fn try_from(pb::Event { name, args }: pb::Event) -> Result<Self, WireError> {
+        let args = args.map_or_else(|| Ok(RawArgs::default()), decode_args)?;
+        Ok(Self { name: name.into(), args })
+    }
+}
+
+impl From<&RawArgs> for pb::Args {
+    fn from(args: &RawArgs) -> Self {
+        Self { array: args.to_array().into_bytes(), attachments: args.attachments().to_vec() }
+    }
+}
+
+pub(super) fn decode_args(pb::Args { array, attachments }: pb::Args) -> Result<RawArgs, WireError> {
+    let array = ByteString::try_from(array).map_err(WireError::Text)?;
+    RawArgs::from_array(&array, attachments).map_err(value)
+}
+
+impl From<SocketSummary> for pb::Socket {
+    fn from(SocketSummary { id, rooms, data, handshake }: SocketSummary) -> Self {
+        Self {
+            id: id.to_string(),
+            rooms: names(&rooms),
+            data: data.to_string().into(),
+            handshake: Some(handshake.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::Socket> for SocketSummary {
+    type Error = WireError;
+
+    fn try_from(socket: pb::Socket) -> Result<Self, WireError> {
+        Ok(Self {
+            id: socket.id.parse().map_err(value)?,
+            rooms: rooms(socket.rooms),
+            data: json(&socket.data)?,
+            handshake: decode_handshake(socket.handshake.unwrap_or_default())?,
+        })
+    }
+}
+
+impl From<RemoteHandshake> for pb::Handshake {
+    fn from(handshake: RemoteHandshake) -> Self {
+        let pairs = |pairs: Vec<(String, String)>| {
+            pairs.into_iter().map(|(name, value)| pb::Pair { name, value }).collect()
+        };
+        Self {
+            headers: pairs(handshake.headers),
+            query: pairs(handshake.query),
+            url: handshake.url,
+            address: handshake.address.map_or_else(String::new, |address| address.to_string()),
+            secure: handshake.secure,
+            issued: RemoteHandshake::issued_millis(handshake.issued),
+            auth: handshake.auth.to_string().into(),
+        }
+    }
+}
+
+fn decode_handshake(handshake: pb::Handshake) -> Result<RemoteHandshake, WireError> {
+    let pairs = |pairs: Vec<pb::Pair>| pairs.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    let address = match handshake.address.as_str() {
+        "" => None,
+        address => Some(address.parse().map_err(value)?),
+    };
+    Ok(RemoteHandshake {
+        headers: pairs(handshake.headers),
+        query: pairs(handshake.query),
+        url: handshake.url,
+        address,
+        secure: handshake.secure,
+        issued: RemoteHandshake::issued_at(handshake.issued),
+        auth: json(&handshake.auth)?,
+    })
+}
+
+/// Absent JSON is `null`.
+fn json(bytes: &[u8]) -> Result<Value, WireError> {
+    if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(bytes).map_err(value) }
+}
+
+fn value(error: impl std::error::Error + Send + Sync + 'static) -> WireError {
+    WireError::Value(Box::new(error))
+}
+
+fn names(rooms: &[Room]) -> Vec<String> {
+    rooms.iter().map(|room| room.to_string()).collect()
+}
+
+fn rooms(names: Vec<String>) -> Vec<Room> {
+    names.into_iter().map(Room::from).collect()
+}
+
+fn selection(to: Vec<String>, except: Vec<String>) -> Selection {
+    Selection { rooms: rooms(to), except: rooms(except) }
+}
