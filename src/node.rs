@@ -161,6 +161,20 @@ impl<A: Application> Node<A> {
             cluster.leave().await;
         }
     }
+
+    /// Ends the sessions and the mesh at once, as if the process had been killed: no client and no other node is told. For
+    /// demonstrations and drills of what the death of a node does to the others; [`shutdown`](Self::shutdown) is how a node
+    /// stops.
+    ///
+    /// Returns when the port of the mesh is free, after two seconds at most. Connections of clients are cut when the futures
+    /// that serve them ([`serve`](Self::serve) and the others) are dropped, and handlers go on until they end. A node that
+    /// has a runtime of its own ends with all of that when its runtime is shut down.
+    pub async fn kill(&self) {
+        self.0.engine.abort();
+        if let Some(cluster) = &self.0.cluster {
+            cluster.kill().await;
+        }
+    }
 }
 
 impl<A: Application> Clone for Node<A> {

@@ -199,6 +199,16 @@ impl Mesh {
         self.published.unpublish();
     }
 
+    /// Ends all tasks without a word to the other nodes, as the end of the process would. After this the port is free, as soon
+    /// as the last stream is dropped.
+    pub(crate) async fn kill(&self) {
+        let host = self.host.lock().take();
+        if let Some(mut host) = host {
+            let _late = timeout(LEAVE, host.kill()).await;
+        }
+        self.published.unpublish();
+    }
+
     fn tell(&self, message: ControlMessage) {
         if self.control.cast(message).is_err() {
             tracing::debug!(node = %self.id(), "the mesh has stopped");

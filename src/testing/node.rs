@@ -1,4 +1,4 @@
-//! What the kit does to a node, and what it sees of one.
+//! What the kit sees of a node.
 
 use std::sync::Arc;
 
@@ -7,15 +7,6 @@ use crate::node::Node;
 use crate::socket::peers::Peers as _;
 
 impl Node {
-    /// Ends the sessions and the mesh as if the process had been killed. The network has to be cut before, so that no other node
-    /// is told.
-    pub(crate) async fn kill(&self) {
-        self.0.engine.abort();
-        if let Some(mesh) = &self.0.cluster {
-            mesh.stop().await;
-        }
-    }
-
     /// Whether the other members have everything that this node has for them.
     pub(crate) fn is_quiet(&self) -> bool {
         self.0.cluster.as_deref().is_none_or(is_quiet)

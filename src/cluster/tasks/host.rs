@@ -79,6 +79,18 @@ impl Host {
             }
         }
     }
+
+    /// Ends the thread with all that runs on it, as the end of the process would: no connection is closed, and the other nodes
+    /// notice nothing but silence. On the runtime of the caller it is [`stop`](Self::stop), and the network has to be cut
+    /// before. Resolves when all has ended.
+    pub(crate) async fn kill(&mut self) {
+        let Some(Thread { keep_alive, ended }) = self.thread.take() else { return self.stop().await };
+        let running = self.running.take();
+        drop(keep_alive);
+        let _ended = ended.await;
+        // Not before: a connection that is dropped while its runtime goes on is closed.
+        drop(running);
+    }
 }
 
 impl Drop for Host {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::commands::Applying;
-use super::socket::ACK_TIMEOUT;
-use super::target::Target;
+use super::target::{ACK_TIMEOUT, Target};
 use crate::id::{NodeId, SocketId};
 use crate::socket::hub::{AckError, LocalNamespace};
 use crate::socket::messages::{RemoteHandshake, SocketSummary};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::Applied;
-use super::target::Target;
+use super::namespace_ref::NamespaceRef;
+use super::target::{ACK_TIMEOUT, Target};
 use crate::id::SocketId;
 use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Member};
 use crate::socket::messages::Flags;
@@ -60,6 +61,19 @@ impl<S: Send + Sync + 'static> Socket<S> {
     /// The path of the namespace.
     pub fn namespace(&self) -> &str {
         &self.member.namespace.path
+    }
+
+    /// The namespace of the socket, to emit to everybody in it, this socket included, and to the other nodes. Node:
+    /// `socket.nsp`.
+    ///
+    /// ```
+    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// socket.nsp().emit("news", &"to everybody, me included")?;
+    /// socket.nsp().server_side_emit("cache", &"stale")?; // to the other nodes
+    /// # Ok(()) }
+    /// ```
+    pub fn nsp(&self) -> NamespaceRef {
+        NamespaceRef(Arc::clone(&self.member.namespace))
     }
 
     /// Whether the socket is still in its namespace.
@@ -336,6 +350,3 @@ impl IntoFuture for Joining {
         Box::pin(async move { self.applied().await.map(drop) })
     }
 }
-
-/// How long an ack may take unless said otherwise. Node waits forever, so what waits there is never freed.
-pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(10);

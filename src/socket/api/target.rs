@@ -140,3 +140,5 @@ impl Target {
 /// How long acks of many sockets and the responses of other nodes may take unless said otherwise. Node's adapters wait as
 /// long.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the ack of one socket may take unless said otherwise. Node waits forever, so what waits there is never freed.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
