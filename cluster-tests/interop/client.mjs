@@ -1,10 +1,12 @@
-// The official client in its versions, with deadlines that say what was waited for.
+// The official client in its versions and that of the demo, with deadlines that say what was waited for.
 import { connect as io2 } from "socket.io-client-2";
 import { io as io3 } from "socket.io-client-3";
 import { io as io40 } from "socket.io-client-4-0";
 import { io as io4 } from "socket.io-client";
 import msgpack from "socket.io-msgpack-parser";
 import msgpack2 from "socket.io-msgpack-parser-2";
+import WebSocket from "ws";
+import { io as own } from "../../deploy/server/page/client.mjs";
 
 const clients = [];
 const versions = {
@@ -14,10 +16,11 @@ const versions = {
   4: io4,
   msgpack: (url, options) => io4(url, { parser: msgpack, ...options }),
   msgpack2: (url, options) => io2(url, { parser: msgpack2, ...options }),
+  own: (url, options) => own(url, { WebSocket, ...options }),
 };
 let usual = 4;
 
-/** Every version, oldest first. */
+/** Every version of the official client, oldest first. */
 export const VERSIONS = ["2", "3", "4.0", "4"];
 
 /** Which version clients are of from now on, unless they say otherwise. */

@@ -1,4 +1,5 @@
-//! The official Socket.IO client in its versions against three node processes behind a stateless round-robin load balancer.
+//! The official Socket.IO client in its versions, and the small one of the demo, against three node processes behind a
+//! stateless round-robin load balancer.
 
 use cluster_tests::fixture::{Fixture, Suite};
 use cluster_tests::member::member;
@@ -111,13 +112,42 @@ async fn the_official_client_works_over_https_and_wss() {
     interop::run("run.mjs", arguments).await;
 }
 
+#[tokio::test]
+async fn the_client_of_the_demo_works_on_one_node() {
+    case_on(1, OWN, &[]).await;
+}
+
+#[tokio::test]
+async fn the_client_of_the_demo_works_on_a_cluster() {
+    case_on(3, OWN, &[]).await;
+}
+
+#[tokio::test]
+async fn the_client_of_the_demo_is_back_on_another_node_after_its_own_was_killed() {
+    case("back_after_its_node_was_killed@own").await;
+}
+
+/// The official client is asked as well: so the rules are those that it keeps.
+#[tokio::test]
+async fn the_client_of_the_demo_keeps_the_rules_of_the_protocols_as_the_official_one_does() {
+    for client in ["official", "own"] {
+        interop::run("rules.mjs", [client]).await;
+    }
+}
+
+const OWN: &str = "polling_only@own,websocket_only@own,default_upgrade@own,acks@own,asked@own";
+
 /// Runs cases of `interop/cases.mjs` against nodes of its own.
 async fn case(name: &str) {
     case_with(name, &[]).await;
 }
 
 async fn case_with(name: &str, arguments: &[&'static str]) {
-    let nodes = Nodes::start_with(option_env!("CARGO_BIN_EXE_fixture"), 3, arguments).await;
+    case_on(3, name, arguments).await;
+}
+
+async fn case_on(count: usize, name: &str, arguments: &[&'static str]) {
+    let nodes = Nodes::start_with(option_env!("CARGO_BIN_EXE_fixture"), count, arguments).await;
     let addrs = std::iter::once(nodes.target().addr()).chain(nodes.nodes.iter().map(|node| node.http));
     let urls = addrs.map(|addr| format!("http://{addr}"));
     interop::run("run.mjs", std::iter::once(name.to_owned()).chain(urls)).await;
