@@ -1,10 +1,11 @@
-// node browser.mjs <chromium> <demo url> <screenshot>
-// Draws on the board of one page and sees the strokes arrive in another, whose session another node owns.
+// node browser.mjs <chromium> <demo url> official|own <address of the CDN> <folder for screenshots>
+// Two people at nodes of their own draw and chat, a node is stopped under one of them and started again, somebody comes
+// late: with the client that the page is expected to use.
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 
 const DEADLINE = 20_000;
-const [executablePath, url, screenshot] = process.argv.slice(2);
+const [executablePath, url, client, cdn, screenshots] = process.argv.slice(2);
 // Playwright gives every browser a new directory for its user's data.
 const browser = await chromium.launch({
   executablePath,
@@ -12,42 +13,72 @@ const browser = await chromium.launch({
   args: [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    `--host-resolver-rules=MAP cdn.socket.io ${cdn}`,
   ],
 });
 try {
   const artist = await open();
-  const viewer = await openElsewhere(await artist.owner());
-  await artist.page.waitForSelector("#board");
-  const before = await viewer.strokes();
+  const victim = await artist.owner();
+  const viewer = await openElsewhere(victim);
 
   await draw(artist.page);
-  await viewer.page.waitForFunction(
-    (before) => Number(document.querySelector("#strokes-received").textContent) > before,
-    before,
-    { timeout: DEADLINE },
-  );
+  await until(viewer, "a stroke", () => Number(document.querySelector("#strokes-received").textContent) > 0);
+  await say(artist, "hello from another node");
+  await reads(viewer, "hello from another node");
+  await until(viewer, "three nodes", () => document.querySelectorAll("#graph .link.up").length === 3);
+  await shoot(viewer, "three-nodes");
 
-  await artist.page.fill("#chat-input", "hello from another node");
-  await artist.page.press("#chat-input", "Enter");
-  await viewer.page.waitForFunction(
-    () => document.querySelector("#chat-log").textContent.includes("hello from another node"),
-    undefined,
-    { timeout: DEADLINE },
-  );
+  // Whoever comes late sees what is there already.
+  const late = await open();
+  await reads(late, "hello from another node");
+  await until(late, "the board", isDrawnOn);
+  await late.page.close();
 
-  await viewer.page.screenshot({ path: screenshot, fullPage: true });
-  assert.deepEqual([artist.errors, viewer.errors], [[], []], "errors in the pages");
-  console.log(`${await viewer.strokes()} strokes from ${await artist.owner()} at ${await viewer.owner()}`);
+  // The node of the artist is stopped; everybody goes on.
+  await viewer.page.click(`button[aria-label^="Stop ${victim} "]`);
+  await until(viewer, "the stop", (victim) => cardOf(victim).textContent.includes("stopped"), victim);
+  await shoot(viewer, "one-stopped");
+  await until(artist, "another owner", (victim) => {
+    const owner = document.querySelector("#owner").textContent;
+    return document.querySelector("#status").dataset.state === "connected" && owner !== victim;
+  }, victim);
+  assert.equal(await artist.page.textContent("#reconnects"), "1");
+  await until(viewer, "the others to notice", (victim) => cardOf(victim).textContent.includes("gone"), victim);
+  const before = await viewer.strokes();
+  await draw(artist.page);
+  await until(viewer, "strokes", (before) => Number(document.querySelector("#strokes-received").textContent) > before, before);
+  await until(artist, "what was said before", isDrawnOn);
+  await shoot(viewer, "one-gone");
+
+  // It is started again, and is a node like the others.
+  await viewer.page.click(`button[aria-label="Start ${victim}"]`);
+  await until(viewer, "three nodes again", (victim) =>
+    cardOf(victim).textContent.includes("ready") && document.querySelectorAll("#graph .link.up").length === 3, victim);
+  const back = await openAt(victim);
+  await reads(back, "hello from another node");
+  await until(back, "the board", isDrawnOn);
+  await say(back, "back again");
+  await reads(viewer, "back again");
+  await shoot(viewer, "reconnected");
+
+  for (const one of [artist, viewer, back]) {
+    assert.deepEqual(one.errors, [], "errors in a page");
+    assert.match(await one.page.textContent("#client"), { official: /^official$/, own: /own$/ }[client]);
+  }
+  console.log(`${await viewer.strokes()} strokes at ${await viewer.owner()}`);
 } finally {
   await browser.close();
 }
 
 /** A connected page. */
 async function open() {
-  const page = await browser.newPage();
+  const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.setDefaultTimeout(DEADLINE);
+  await page.addInitScript(() => {
+    globalThis.cardOf = (node) => [...document.querySelectorAll("#members li")].find((card) => card.textContent.startsWith(node));
+  });
   await page.goto(url);
   await page.waitForFunction(() => /^[\w.-]+$/.test(document.querySelector("#owner").textContent.trim()));
   return {
@@ -58,14 +89,40 @@ async function open() {
   };
 }
 
-/** A page whose session belongs to another node than `owner`: nodes take turns, so a few pages are enough. */
-async function openElsewhere(owner) {
+/** A page whose session belongs to a node of which this holds: nodes take turns, so a few pages are enough. */
+async function openWhere(holds) {
   for (let pages = 0; pages < 12; pages++) {
     const one = await open();
-    if ((await one.owner()) !== owner) return one;
+    if (holds(await one.owner())) return one;
     await one.page.close();
   }
-  throw new Error(`every session belongs to ${owner}`);
+  throw new Error("no session belongs to such a node");
+}
+function openElsewhere(node) {
+  return openWhere((owner) => owner !== node);
+}
+function openAt(node) {
+  return openWhere((owner) => owner === node);
+}
+
+async function until({ page }, what, condition, argument) {
+  await page.waitForFunction(condition, argument).catch((error) => { throw new Error(`waiting for ${what}`, { cause: error }); });
+}
+
+/** Whether there is anything on the board. */
+function isDrawnOn() {
+  const board = document.querySelector("#board");
+  const { data } = board.getContext("2d").getImageData(0, 0, board.width, board.height);
+  return data.some((value) => value !== 0);
+}
+
+async function say({ page }, words) {
+  await page.fill("#chat-input", words);
+  await page.press("#chat-input", "Enter");
+}
+
+async function reads(one, words) {
+  await until(one, words, (words) => document.querySelector("#chat-log").textContent.includes(words), words);
 }
 
 async function draw(page) {
@@ -75,4 +132,17 @@ async function draw(page) {
   await page.mouse.down();
   for (let step = 1; step <= 12; step++) await page.mouse.move(...at(0.2 + step * 0.05, 0.3 + (step % 2) * 0.2));
   await page.mouse.up();
+}
+
+/** Pictures for people, in light and dark, and as a phone shows it. */
+async function shoot({ page }, name) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: `${screenshots}/${client}-${name}-${colorScheme}.png`, fullPage: true });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  const { width, height } = page.viewportSize();
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.screenshot({ path: `${screenshots}/${client}-${name}-phone.png`, fullPage: true });
+  await page.setViewportSize({ width, height });
 }

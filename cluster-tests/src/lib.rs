@@ -7,6 +7,7 @@ pub mod browser;
 pub mod chaos;
 pub mod client;
 pub mod deadline;
+pub mod demo;
 pub mod fixture;
 pub mod frames;
 pub mod http;

@@ -130,7 +130,7 @@ impl Starting {
     /// It does not end in time.
     pub async fn fails(mut self) -> (ExitStatus, String) {
         let status = within(format!("node {} to give up", self.launch.id), self.child.wait()).await;
-        within("the end of stderr", async { while self.log.following.join_next().await.is_some() {} }).await;
+        self.log.ended().await;
         (status.expect("a child can be awaited"), self.log.text())
     }
 }
@@ -295,6 +295,11 @@ impl Log {
     pub(crate) fn text(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
+    /// Waits until everything is read.
+    pub(crate) async fn ended(&mut self) {
+        within("the end of stderr", async { while self.following.join_next().await.is_some() {} }).await;
     }
 
     pub(crate) async fn says(&mut self, text: &str) {

@@ -50,7 +50,14 @@ impl Balancer {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(listen: SocketAddr, nodes: Vec<SocketAddr>) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+        Self::on(TcpListener::bind(listen).await?, nodes)
+    }
+
+    /// The same with a listener that is bound already.
+    ///
+    /// # Errors
+    /// The listener does not say its address.
+    pub fn on(listener: TcpListener, nodes: Vec<SocketAddr>) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let rotation = Arc::new(Rotation { nodes, turn: AtomicUsize::new(0) });
         Ok(Self { addr, accepting: tokio::spawn(accept(listener, rotation)) })

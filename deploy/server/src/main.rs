@@ -1,10 +1,11 @@
 //! The program: `socketmesh demo` and `socketmesh serve`.
 
+mod app;
 mod demo;
 mod process;
 mod serve;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A clustered Socket.IO server: no Redis, no sticky load balancer.
 ///
-/// Log output goes to standard error; RUST_LOG filters it (default: info,ractor=warn).
+/// Log output goes to standard error; RUST_LOG filters it (default: warn for the demo, else info,ractor=warn).
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -36,7 +37,11 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    log();
+    log(match cli.command {
+        // What somebody needs to know on the first day is not hidden among log lines.
+        Command::Demo(_) => Level::WARN,
+        Command::Serve(_) => Level::INFO,
+    });
     let result = match cli.command {
         Command::Demo(options) => demo::run(options).await,
         Command::Serve(options) => serve::run(&options).await,
@@ -51,11 +56,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Writes log lines to standard error, those that `RUST_LOG` asks for.
-fn log() {
+/// Writes log lines to standard error: those that `RUST_LOG` asks for, or from a level on. Colours are for terminals only.
+fn log(level: Level) {
     let asked = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
     // A span of ractor for each actor, so for each session, is noise.
-    let default = || Targets::new().with_default(Level::INFO).with_target("ractor", Level::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let default = || Targets::new().with_default(level).with_target("ractor", Level::WARN);
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = io::stderr().is_terminal() && !is_plain;
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(asked.unwrap_or_else(default))).init();
 }

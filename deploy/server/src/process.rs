@@ -1,15 +1,28 @@
 //! Between the process and whoever started it.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
 
 /// Whatever ends the process.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Prints a line for whoever started the process.
-pub(crate) fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+/// Prints a line for whoever started the process. A pipe that nobody reads any more is no reason to end.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout();
-    writeln!(out, "{line}")?;
-    out.flush()
+    let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Listens on an address. An error says which address it is, and `instead` how to choose another.
+pub(crate) async fn bind(address: SocketAddr, instead: &str) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("port {} of {} is in use; choose another with {instead}", address.port(), address.ip())
+                .into()
+        }
+        _ => format!("cannot listen on {address}: {error}; choose another with {instead}").into(),
+    })
 }
 
 /// Resolves when the process is asked to end: Ctrl-C, or SIGTERM from a service manager.

@@ -10,18 +10,19 @@ use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
 use tokio::net::TcpListener;
 
-use crate::demo;
-use crate::process::{BoxError, Hangups, asked_to_stop, say};
+use crate::app::{App, Page};
+use crate::process::{BoxError, Hangups, asked_to_stop, bind, say};
 pub(crate) use options::Options;
 
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     let id = options.node_id()?;
+    let app = App::new(id.clone(), None);
     let mut builder = Node::builder()
         .engine(options.engine_config())
         .http(options.http_config())
         .socket(options.socket_config())
-        .namespace(demo::app(id.clone()));
+        .namespace(app.namespace());
     if let Some(cluster) = options.cluster(id)? {
         builder = builder.cluster(cluster);
     }
@@ -29,7 +30,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     let webtransport = options.webtransport.listener(tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
     let renewing = tls.clone().map(|tls| Ok::<_, BoxError>((tls, Hangups::new()?))).transpose()?;
-    let listener = TcpListener::bind(options.http).await?;
+    let listener = bind(options.http, "--http or SOCKETMESH_HTTP").await?;
     let http = listener.local_addr()?;
     let node = builder.start().await?;
     let served = tokio::spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
@@ -38,7 +39,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
         tokio::spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
-    say(format_args!("listening http={http}{mesh} node={}", node.id()))?;
+    say(format_args!("listening http={http}{mesh} node={}", node.id()));
+    let showing = tokio::spawn(app.show_members(node.clone()));
     tokio::select! {
         result = until_stopped(&node) => result?,
         never = renew(renewing, options) => match never {},
@@ -46,6 +48,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     if tokio::time::timeout(PATIENCE, node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
+    showing.abort();
     served.abort();
     Ok(())
 }
@@ -55,12 +58,13 @@ async fn serve(node: Node, path: String, listener: TcpListener, tls: Option<Tls>
     if let Some(tls) = tls {
         listener = listener.tls(tls);
     }
-    node.serve_at(&path, listener, demo::page).await;
+    let page = Page::new(&path);
+    node.serve_at(&path, listener, move |request| page.answer(request)).await;
 }
 
 async fn until_stopped(node: &Node) -> Result<(), BoxError> {
     tokio::select! {
-        () = node.ready() => say(format_args!("ready"))?,
+        () = node.ready() => say(format_args!("ready")),
         stopped = asked_to_stop() => return Ok(stopped?),
     }
     Ok(asked_to_stop().await?)

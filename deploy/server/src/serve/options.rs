@@ -12,7 +12,7 @@ use socketmesh::id::NodeId;
 use socketmesh::socket::{self, Parser};
 
 use super::webtransport::WebTransport;
-use crate::demo;
+use crate::app::http_config;
 use crate::process::BoxError;
 
 #[derive(Debug, Args)]
@@ -161,7 +161,7 @@ impl Options {
             origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
             origins => Some(Cors::origins(origins.iter().cloned())),
         };
-        demo::http_config(self.clients.client_dir.clone()).cors(cors)
+        http_config(self.clients.client_dir.clone()).cors(cors)
     }
 
     pub(super) fn engine_config(&self) -> engine::Config {
