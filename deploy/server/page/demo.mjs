@@ -46,14 +46,16 @@ async function countingFetch(...request) {
 /* --- which client: the official one, from the folder or the CDN that the server names, unless it cannot be had soon --- */
 const SOON = 1500;
 
-function officialClient() {
-  const script = Object.assign(document.createElement("script"), { src: `${path}socket.io.min.js` });
-  return new Promise((resolve) => {
-    script.onload = () => resolve(globalThis.io);
-    script.onerror = () => resolve(undefined);
-    setTimeout(() => resolve(undefined), SOON);
-    document.head.append(script);
-  });
+async function officialClient() {
+  try {
+    // Fetched, not named as the source of a script: that could not be given up, and the page would go on loading.
+    const answer = await fetch(`${path}socket.io.min.js`, { signal: AbortSignal.timeout(SOON) });
+    if (!answer.ok) return undefined;
+    document.head.append(Object.assign(document.createElement("script"), { textContent: await answer.text() }));
+    return globalThis.io;
+  } catch {
+    return undefined;
+  }
 }
 const query = new URLSearchParams(location.search);
 const official = query.get("client") === "own" ? undefined : await officialClient();
