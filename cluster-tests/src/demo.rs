@@ -89,14 +89,6 @@ impl Demo {
         self.log.text()
     }
 
-    /// Waits until it writes something to standard error that contains `text`.
-    ///
-    /// # Panics
-    /// It does not in time.
-    pub async fn says(&mut self, text: &str) {
-        self.log.says(text).await;
-    }
-
     /// Sends it a signal, by its name without `SIG`.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ async fn enter(socket: Socket<Person>) -> Result<()> {
             Ok::<_, EncodeError>(())
         };
         if let Err(error) = caught_up.await {
-            tracing::warn!(%error, "a newcomer did not get the whole board");
+            tracing::debug!(%error, "a newcomer did not get the whole board");
         }
     });
     Ok(())

@@ -98,6 +98,11 @@ pub(crate) struct Switch {
 impl Switch {
     /// Passes an order on. Whether it is carried out shows in the phases.
     pub(super) fn order(&self, order: Order) -> Result<()> {
+        let running = self.phases.borrow().values().filter(|phase| **phase == Phase::Running).count();
+        if matches!(order, Order::Stop(_)) && running < 2 {
+            // Nobody could start one again.
+            return Err(EventError::new("last", "the last node is not stopped"));
+        }
         self.orders.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 EventError::new("busy", "other orders are still carried out")
@@ -167,7 +172,7 @@ pub(super) async fn show(app: &Arc<App>, node: Node) {
     loop {
         let shown = look(app, &node, &mut told, view.as_mut(), phases.as_mut());
         if let Err(error) = shown {
-            tracing::warn!(%error, "pages were not told about the cluster");
+            tracing::debug!(%error, "pages were not told about the cluster");
         }
         tokio::select! {
             _ = again.tick() => {}

@@ -81,11 +81,11 @@ impl Nodes {
         self.nodes.iter().map(|node| node.http).collect()
     }
 
-    /// Stops or starts a node. The last one that runs is not stopped: nobody could start one again.
+    /// Stops or starts a node. The last one that runs is not stopped, which the page is told beforehand.
     pub(super) async fn carry_out(&mut self, order: Order) {
         match order {
             Order::Stop(name) if self.running() > 1 => self.kill(&name).await,
-            Order::Stop(name) => tracing::warn!(node = name, "the last node is not stopped"),
+            Order::Stop(_) => {}
             Order::Start(name) => self.start_again(&name).await,
         }
     }
@@ -108,7 +108,7 @@ impl Nodes {
         let phase = match node.start(&self.setup, seeds).await {
             Ok(()) => Phase::Running,
             Err(error) => {
-                tracing::error!(node = name, %error, "it does not start again");
+                tracing::error!(node = name, %error, "a node of the demo does not start again");
                 Phase::Stopped
             }
         };
@@ -202,9 +202,8 @@ impl Life {
         self.node.kill().await;
         if let Some(runtime) = self.runtime.take() {
             let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END));
-            if ended.await.is_err() {
-                tracing::warn!("the runtime of a node did not end");
-            }
+            // It cannot panic, and ends at the latest with the time it has.
+            let _ended = ended.await;
         }
     }
 }
