@@ -226,7 +226,8 @@ impl From<LinkState> for Link {
         match link {
             LinkState::Up => Self::Up,
             LinkState::Relayed => Self::Relayed,
-            LinkState::Down => Self::Down,
+            // `Down`, and what later versions may add.
+            _ => Self::Down,
         }
     }
 }
@@ -236,7 +237,8 @@ impl From<NodeState> for State {
         match state {
             NodeState::Joining => Self::Joining,
             NodeState::Ready => Self::Ready,
-            NodeState::Draining => Self::Draining,
+            // `Draining`, and what later versions may add.
+            _ => Self::Draining,
         }
     }
 }
