@@ -103,7 +103,7 @@ impl Graph {
         })
     }
 
-    /// A cycle in words, for whoever has to cut it.
+    /// Describes a cycle for the engineer who takes it apart: its shortest chain, and the best cuts.
     pub(crate) fn describe(&self, cycle: &BTreeSet<&str>) -> String {
         let shortest = self.shortest_cycle(cycle);
         let next = shortest.iter().cycle().skip(1);

@@ -89,6 +89,21 @@ const FLOORS: &[(&str, Floors)] = &[
             ),
         ],
     ),
+    (
+        "testing",
+        &[
+            ("random", &[]),
+            ("frames", &[]),
+            ("packet", &[]),
+            ("listener", &[]),
+            ("network", &["random"]),
+            ("route", &["listener"]),
+            ("transport", &["frames", "packet", "listener", "route"]),
+            ("session", &["packet", "transport"]),
+            ("client", &["packet", "route", "transport", "session"]),
+            ("cluster", &["listener", "network", "route", "client"]),
+        ],
+    ),
 ];
 
 type Floors = &'static [(&'static str, &'static [&'static str])];
@@ -205,7 +220,8 @@ const IO: &[&str] = &[
 /// What it does not call, wherever it was imported from.
 const CLOCKS: &[&str] = &["Instant::now", "SystemTime::now"];
 
-/// Import cycles that wait to be taken apart. The list only shrinks.
+/// The import cycles that are left. The list only shrinks; the one that may stay is inside the hub of `socket`, with five
+/// files at most and its reason beside it.
 const CYCLES: &[&[&str]] = &[
     // This one stays: a member belongs to its namespace, a namespace has members and handlers, and handlers are given both.
     &["src/socket/hub/handlers.rs", "src/socket/hub/member.rs", "src/socket/hub/namespace.rs"],

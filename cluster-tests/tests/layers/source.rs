@@ -282,7 +282,7 @@ fn is_for_tests(attribute: &Attribute) -> bool {
     list.path.is_ident("cfg") && matches!(list.tokens.to_string().as_str(), "test" | "doctest")
 }
 
-/// The name that an item declares, unless it is a module or a `use`, which declare theirs elsewhere.
+/// The name that an item declares. Modules and `use` are handled by their own visits.
 fn name(item: &Item) -> Option<&Ident> {
     match item {
         Item::Const(item) => Some(&item.ident),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use cluster_tests::sources::root;
+use cluster_tests::sources::{Sources, root};
 
 use crate::names::Import;
 use crate::source::{Crate, Files, Module};
@@ -36,21 +36,7 @@ fn files() -> Files {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest of the workspace");
     let members = manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
     let members = members.expect("the members of the workspace").split('"').skip(1).step_by(2);
-    let mut files = Files::new();
-    for folder in members.map(|member| format!("{member}/src")).chain(["src".to_owned()]) {
-        collect(&folder, &mut files);
-    }
-    files
-}
-
-fn collect(folder: &str, files: &mut Files) {
-    for entry in fs::read_dir(root().join(folder)).expect("the folders of the workspace can be read") {
-        let entry = entry.expect("an entry");
-        let path = format!("{folder}/{}", entry.file_name().to_str().expect("names in UTF-8"));
-        if entry.path().is_dir() {
-            collect(&path, files);
-        } else if path.ends_with(".rs") {
-            files.insert(path, fs::read_to_string(entry.path()).expect("the sources can be read"));
-        }
-    }
+    let members = members.map(|member| format!("{member}/src"));
+    let folders: Vec<_> = members.chain(["src".to_owned()]).collect();
+    Sources::texts(&folders.iter().map(String::as_str).collect::<Vec<_>>()).into_iter().collect()
 }
