@@ -12,7 +12,7 @@ use cluster_tests::nodes::Nodes;
 use serde_json::json;
 use socketmesh::{Args, DisconnectReason, Node};
 
-/// One namespace for each test that talks to everybody in it.
+/// One namespace for each test that broadcasts to all its sockets.
 const PATHS: [&str; 8] = ["/ids", "/acks", "/large", "/several", "/twice", "/some", "/others", "/except"];
 
 fn app() -> &'static App {
@@ -29,7 +29,7 @@ async fn guests(path: &'static str) -> [Guest; 3] {
     [app().guest_in(path, 0).await, app().guest_in(path, 1).await, app().guest_in(path, 2).await]
 }
 
-/// The ids of who is in a room, as the `n`th node finds them.
+/// The ids of the sockets in a room, as the `n`th node finds them.
 async fn members(n: usize, path: &str, room: &str) -> Vec<String> {
     let sockets = app().of(n, path).to(room).fetch_sockets().await;
     assert!(sockets.missing.is_empty(), "{:?}", sockets.missing);

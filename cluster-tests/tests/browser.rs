@@ -19,7 +19,7 @@ async fn the_official_client_speaks_webtransport_alone_and_by_upgrade() {
     let hash = BASE64_STANDARD.encode(target.sha256);
     let bundle = interop::installed().await.join("node_modules/socket.io-client/dist/socket.io.min.js");
     let arguments = [chromium.as_os_str(), url.as_ref(), hash.as_ref(), bundle.as_os_str()];
-    // Whoever asks for it is closed, one after the other, and at last its node stopped.
+    // Each client that asks for it is closed, one after the other; the last request stops its node.
     let closing = async {
         let mut closed = Vec::new();
         loop {

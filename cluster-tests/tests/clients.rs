@@ -68,7 +68,7 @@ async fn python(flavour: &str, transports: &str) {
     python::run("clients.py", arguments).await;
 }
 
-/// The same with this library, as far as it goes: what it cannot do is in docs/testing.md.
+/// The same with this library, without what it cannot do (docs/testing.md).
 async fn rust(transport: TransportType) {
     let mut nodes = Nodes::start(option_env!("CARGO_BIN_EXE_fixture"), 3).await;
     let one = Rust::connect(&nodes.target().addr().to_string(), transport).await;
@@ -85,7 +85,7 @@ async fn rust(transport: TransportType) {
     one.shares_a_room(&nodes, "after").await;
 }
 
-/// A client of the library, and what it hears.
+/// A client of the library, and the events that it receives.
 struct Rust {
     client: Client,
     heard: Mutex<mpsc::Receiver<(Event, Payload)>>,
@@ -130,7 +130,7 @@ impl Rust {
         self.client.emit(event, payload).await.unwrap_or_else(|error| panic!("emitting {event}: {error}"));
     }
 
-    /// The first argument of the answer.
+    /// The first argument of the ack.
     async fn ask(&self, event: &str, argument: Value) -> Value {
         let (tell, mut answer) = mpsc::channel(2);
         let told = move |payload: Payload, _: Client| {
@@ -157,7 +157,7 @@ impl Rust {
         assert_eq!(self.hears(&"mirrored".into()).await, Payload::Binary(bytes));
     }
 
-    /// It is heard by a client of every node, and hears it.
+    /// Checks that it reaches a client of every node, and that every such client reaches it.
     async fn shares_a_room(&self, nodes: &Nodes, room: &str) {
         self.ask("join", json!(room)).await;
         for node in &nodes.nodes {
@@ -172,6 +172,6 @@ impl Rust {
     }
 }
 
-/// The library splits what it receives at it, even within bytes.
+/// The library splits received payloads at this byte, even within bytes.
 const TAKEN_FOR_A_SEPARATOR: u8 = 0x1e;
 const PATIENCE: Duration = Duration::from_secs(20);

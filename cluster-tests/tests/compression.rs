@@ -181,7 +181,7 @@ async fn a_large_message_arrives_in_its_place(app: &App) {
 
 async fn a_bomb_closes_with_1009(app: &App) {
     let (mut frames, socket) = guest(app, "/", 0).await;
-    // A thousandth of what it becomes, and that is a byte too long.
+    // It inflates to a thousand times its length, which is one byte too long.
     let limit = engine::Config::default().max_payload;
     let exact = format!(r#"42["note","{}"]"#, "x".repeat(limit - r#"42["note",""]"#.len()));
     assert_eq!(exact.len(), limit);
@@ -266,7 +266,7 @@ async fn compress_applies_to_events_with_acks(app: &App) {
     }
 }
 
-/// Answers the next event with 7; whether it was compressed.
+/// Acks the next event with 7, and returns whether the event was compressed.
 async fn answer(frames: &mut Frames) -> bool {
     let seen = frames.message().await;
     let id: String = seen.text().chars().skip(2).take_while(char::is_ascii_digit).collect();
@@ -285,7 +285,7 @@ on_one_and_three_nodes! { crate::app:
     a_compressed_post_is_an_invalid_payload,
 }
 
-/// The answer to a GET that accepts this, and the packets in it.
+/// The response to a GET that accepts this coding, and the packets in it.
 async fn poll(polling: &Polling, accept: &str) -> (Reply, String) {
     let reply = polling.call(Method::GET).header("accept-encoding", accept).send().await;
     assert_eq!(reply.status(), 200);
@@ -335,7 +335,7 @@ async fn a_short_response_is_not_compressed(app: &App) {
         assert_eq!(reply.header("content-encoding").is_some(), read.len() >= 1024);
         assert_eq!(read.len() >= 1024, is_long);
     }
-    // An answer is judged as a whole.
+    // A response is compressed as a whole.
     for _ in 0..100 {
         socket.emit("news", "short").expect("it encodes");
     }
@@ -355,7 +355,7 @@ async fn a_response_is_compressed_if_any_of_its_packets_may_be(app: &App) {
     let (reply, text) = poll(&polling, "gzip").await;
     assert_eq!((reply.header("content-encoding"), text), (None, packet("news", &long())));
 
-    // In one answer, because they are emitted at once while nobody asks.
+    // Both are in one response, because they are emitted while no poll waits.
     socket.compress(false).emit("news", &long()).expect("it encodes");
     socket.emit("news", "short").expect("it encodes");
     let (reply, text) = poll(&polling, "gzip").await;

@@ -1,4 +1,4 @@
-//! What comes before a request: TLS, HTTP/1.1 and HTTP/2, and clients that take their time.
+//! The connections below requests: TLS, HTTP/1.1 and HTTP/2, and slow clients.
 #![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ async fn an_aborted_poll_over_http_2_closes_the_session() {
             while front.nodes[0].sessions() > 0 {
                 let mut aborting = over.clone();
                 let pending = aborting.send_request(get(&session));
-                // One that is reset before it has reached its session harms nobody, so again.
+                // A request that is reset before it reached its session has no effect, so the test tries again.
                 tokio::select! {
                     _ = pending => {}
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -368,7 +368,7 @@ async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let front = Front::start(1, impatient).await;
     let mut stream = front.tcp(0).await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("an open connection");
-    // Not reading, it is cut off with most of its answer unsent.
+    // A client that does not read is cut off with most of its response unsent.
     tokio::time::sleep(4 * PATIENCE).await;
     let mut read = Vec::new();
     let end = within("the end", stream.read_to_end(&mut read)).await;
@@ -409,7 +409,7 @@ fn impatient(tcp: TcpListener) -> Listener {
     Listener::new(tcp).write_timeout(PATIENCE)
 }
 
-/// Waits until the server hangs up, whatever it says before.
+/// Waits until the server closes the connection, whatever it sends before.
 async fn ends(mut stream: TcpStream) {
     let mut rest = Vec::new();
     within("the end of a connection", stream.read_to_end(&mut rest)).await.ok();
@@ -428,7 +428,7 @@ async fn a_websocket_for_another_path_is_answered_and_closed() {
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ja2V0bWVzaCB0ZXN0cw==\r\n\r\n"
         );
-        // Read to the end of the connection: nothing but the server ends it.
+        // It reads to the end of the connection, which only the server ends.
         let answer = cluster_tests::http::raw(addr, request.as_bytes(), "\0").await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
         assert!(answer.contains("connection: close"), "{path}: {answer}");

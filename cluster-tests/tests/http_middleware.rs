@@ -1,4 +1,4 @@
-//! What applications say to the requests of clients: middleware, headers, and who hears of refusals.
+//! HTTP middleware, headers, and reports of refusals.
 #![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ fn counting(name: &'static str, count: &Arc<AtomicUsize>) -> Middleware {
     })
 }
 
-/// Refuses whoever has no key: by a code, or `x-how: own` by an answer.
+/// Refuses requests without a key: with a code, or with its own response if the request has `x-how: own`.
 fn keyed() -> Middleware {
     Middleware::new(async |request: Arc<Parts>| match request.headers.get("x-key") {
         Some(_) => Ok(HeaderMap::new()),
@@ -57,7 +57,7 @@ fn keyed() -> Middleware {
     })
 }
 
-/// Answers of every kind, of sessions of the first node and of none.
+/// Responses of every kind, for sessions of the first node and for unknown ones.
 async fn answers(target: &Target) -> Vec<(u16, Reply)> {
     let mut answers = Vec::new();
     let session = target.at(0).polling().await;
@@ -112,14 +112,14 @@ async fn a_refusal_is_sent_as_a_code_or_as_a_response(count: usize) {
     let opened = keyed(Method::GET, POLLING).send().await;
     let handshake = cluster_tests::polling::handshake(opened.text());
     let query = format!("{POLLING}&sid={}", handshake["sid"].as_str().expect("a sid"));
-    // Who has opened a session is asked again, and loses nothing by being refused.
+    // Requests of an open session are checked again, and a refusal does not close the session.
     for n in 0..3 {
         let post = target.at(n).call(Method::POST, &query).body("40").send().await;
         assert_eq!(post.outcome(), (400, BAD_REQUEST));
     }
     assert_eq!(keyed(Method::POST, &query).body("40").send().await.outcome(), (200, "ok"));
     assert!(keyed(Method::GET, &query).send().await.text().starts_with("40{"));
-    // Preflights and the files of the client are nobody's requests yet.
+    // Preflights and requests for client files do not reach the middleware.
     assert_eq!(target.call(Method::OPTIONS, POLLING).send().await.status(), 204);
     assert_eq!(target.get_path("/socket.io/socket.io.js").await.status(), 302);
 }
@@ -204,7 +204,7 @@ async fn a_panic_is_answered_and_harms_nobody() {
         assert_eq!(target.call(Method::GET, POLLING).header("x-late-panic", "1").send().await.status(), 200);
         assert_eq!(target.get(POLLING).await.status(), 200);
     }
-    // The connection lives on: two requests, two answers.
+    // The connection stays open: two requests get two responses.
     let line = |more| format!("GET /socket.io/?{POLLING} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
     let both = line("X-Panic: 1\r\n") + &line("Connection: close\r\n");
     let answers = nodes.target.at(0).raw(&both, "\"sid\"").await;

@@ -1,5 +1,4 @@
-//! What can be set about HTTP: who may open a session, cookies, CORS, the browser client, and what a node answers where
-//! it serves nobody.
+//! The HTTP options: `allow_request`, cookies, CORS, the client files, and responses outside of the path.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -21,7 +20,7 @@ use socketmesh::http::{AllowRequest, CLIENT_VERSION, ClientFiles, Config, Cookie
 use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::net::TcpListener;
 
-/// A node with nothing but these settings.
+/// A node with these settings only.
 fn node(http: &Config) -> NodeBuilder {
     let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
     Node::builder().http(http.clone()).namespace(echo)
@@ -46,7 +45,7 @@ fn only<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
 
 // --- allow_request ---
 
-/// Lets in who has the token, and counts who asks.
+/// Allows requests with the token, and counts the calls.
 fn guarded(asked: &Arc<AtomicUsize>) -> Config {
     let asked = Arc::clone(asked);
     let allow_request = AllowRequest::new(async move |handshake: Arc<socketmesh::engine::Handshake>| {
@@ -166,7 +165,7 @@ async fn a_cookie_may_look_otherwise() {
 
 // --- CORS ---
 
-/// One of each kind of answer, of this node or a session of another's: what, status, answer.
+/// One response of each kind, from this node and for a session of another: its name, the status and the response.
 async fn answers(target: &Target) -> Vec<(&'static str, u16, Reply)> {
     let mut answers = Vec::new();
     let session = target.at(0).polling().await;

@@ -1,4 +1,4 @@
-//! What clients cannot do to a node or to each other: limits of time, of bytes, and of what waits.
+//! Limits that protect a node and its clients: of time, of bytes, and of queues.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::future::pending;
@@ -97,7 +97,7 @@ async fn a_client_that_does_not_poll_is_closed() {
     let app = app(3, buffering(64 * 1024)).await;
     let (polling, slow) = app.polling_guest("/").await;
     let load = "x".repeat(10_000);
-    // Six fit, with what surrounds them; the seventh does not.
+    // Six fit, with their framing; the seventh does not.
     for _ in 0..6 {
         slow.emit("load", &load).expect("it encodes");
     }
@@ -163,7 +163,7 @@ async fn a_volatile_packet_is_dropped_for_a_websocket_that_is_still_writing() {
     let mut guest = app.guest(0).await;
     let load = "x".repeat(64 * 1024);
     let mut sent = 0;
-    // Nothing is read: sooner or later a write has to wait.
+    // The client does not read, so a write has to wait at some point.
     while counter(app.node(0), VOLATILE_DROPPED) < 100 {
         guest.socket.volatile().emit("load", &(sent, &load)).expect("it encodes");
         sent += 1;
@@ -235,7 +235,7 @@ async fn a_flood_over_polling_is_answered_when_the_queue_has_room() {
     assert_eq!(app.seen.handled_of(id)[2..], expected);
 }
 
-/// Whether a question is not even read while the gate is shut, and answered when it is open.
+/// Checks that an event is not read while the gate is shut, and acked when it is open.
 async fn waits_behind(app: &App, guest: &mut Guest, gate: &str) {
     guest.emit(r#"1["echo",1]"#).await;
     let answered = async { while guest.hears().await != "431[1]" {} };
@@ -283,7 +283,7 @@ async fn a_flood_that_lasts_ends_by_ping_timeout() {
     for number in 0..300 {
         guest.emit(&format!(r#"["note","{number}"]"#)).await;
     }
-    // It answers every ping, but its answers are not read.
+    // The client answers every ping, but its pongs are not read.
     let answering = async {
         loop {
             if let Received::Closed(code) = guest.ws.packet().await {
@@ -295,7 +295,7 @@ async fn a_flood_that_lasts_ends_by_ping_timeout() {
     // `on_disconnect` waits for the handler.
     app.seen.open("never");
     assert_eq!(app.seen.reason(id).await.as_str(), "ping timeout");
-    // What was read before is handled, in order; what was not read is gone with the connection.
+    // The events that were read before are handled, in order; the others are lost with the connection.
     let handled = app.seen.handled_of(id);
     let waited = handled.len() - 3;
     assert!((255..299).contains(&waited), "{waited} of 300 were read");
@@ -490,5 +490,5 @@ fn pinging(node: NodeBuilder) -> NodeBuilder {
 const SESSION_UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 const SLOW_CLIENTS: &str = "socketmesh_engine_slow_clients_closed_total";
 const VOLATILE_DROPPED: &str = "socketmesh_engine_volatile_packets_dropped_total";
-/// How long a flood is given to get through; it measures nothing, a wrong node fails and a right one waits.
+/// The deadline for a flood to be handled.
 const STUCK: Duration = Duration::from_millis(500);

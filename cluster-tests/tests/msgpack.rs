@@ -111,7 +111,7 @@ async fn an_invalid_packet_closes_the_session(nodes: &Nodes) {
         ws.send_binary(message).await;
         ws.closed().await;
     }
-    // So does a client with the other parser, whose first word this is.
+    // This is the first packet of a client with the other parser.
     let mut ws = nodes.target.websocket().await;
     ws.send("40").await;
     ws.closed().await;

@@ -147,7 +147,7 @@ async fn send(client: &Client, from: &str, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Every client receives exactly these numbers of every sender: none lost, none twice, in the sender's order.
+/// Checks in the background that every client receives exactly these numbers of every sender, in order.
 fn collect(
     clients: Vec<Client>,
     senders: &'static [&str],
@@ -161,7 +161,7 @@ fn collect(
                 senders.iter().map(|from| ((*from).to_owned(), numbers.clone().collect())).collect();
             let mut received = BTreeMap::new();
             for _ in 0..expected.values().map(Vec::len).sum() {
-                // What does not come is named below, with what came.
+                // The check below names what is missing.
                 let Ok((from, number)) = timeout(SILENCE, next_number(&mut client)).await else { break };
                 received.entry(from).or_insert_with(Vec::new).push(number);
             }
@@ -187,7 +187,7 @@ async fn next_number(client: &mut Client) -> (String, u64) {
 
 type Numbers = BTreeMap<String, Vec<u64>>;
 
-/// The first number of each sender that is not as expected: thousands of numbers help nobody.
+/// The first unexpected number of each sender, because thousands of numbers would not be readable.
 fn difference(received: &Numbers, expected: &Numbers) -> String {
     let mut text = String::new();
     for (from, expected) in expected {
@@ -204,14 +204,14 @@ fn difference(received: &Numbers, expected: &Numbers) -> String {
     text
 }
 
-/// What is sent to a room by a client of one node reaches its member at the other, both ways.
+/// Checks that an event to a room from one node reaches a member on the other, in both directions.
 async fn assert_one_cluster(one: &Target, other: &Target) {
     for (from, to) in [(one, other), (other, one)] {
         let mut member = members(std::slice::from_ref(to), 1).await;
         let sender = Client::connect(from).await;
         let mut calling = interval(Duration::from_millis(20));
         let heard = async {
-            // The nodes find each other in their own time; until then nobody hears.
+            // Until the nodes have found each other, no event arrives.
             loop {
                 calling.tick().await;
                 send(&sender, "sender", 0..1).await;
@@ -224,7 +224,7 @@ async fn assert_one_cluster(one: &Target, other: &Target) {
     }
 }
 
-/// An address where nothing answers yet, kept from everybody else until it is released.
+/// A reserved address where nothing answers until it is released.
 struct Silent {
     addr: SocketAddr,
     socket: UdpSocket,

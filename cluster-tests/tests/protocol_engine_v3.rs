@@ -400,7 +400,7 @@ async fn clients_of_version_4_may_use_scripts_too(target: Target) {
     assert_handshake(&argument(&reply, "0"), &json!(["websocket"]));
 }
 
-// What the handshake says of the heartbeat, and the heartbeat.
+// Rules about the heartbeat need the timings of the suite.
 on_every_target! {
     EngineV3:
     a_polling_handshake_is_a_packet_with_its_length,
@@ -450,7 +450,7 @@ on_every_target! {
 mod where_version_3_is_not_allowed {
     use super::*;
 
-    /// Deviation: Node answers with scripts whatever it allows.
+    /// Deviation: Node answers with scripts even where version 3 is not allowed.
     async fn without_version_3_no_client_gets_a_script(target: Target) {
         let reply = target.get("EIO=4&transport=polling&j=0").await;
         assert_handshake(reply.text(), &json!(["websocket"]));
@@ -682,7 +682,7 @@ async fn post_form(session: &Polling, form: &'static str) -> Reply {
     call.body(form).send().await
 }
 
-/// What a script gives to callback `j`.
+/// The argument that a script passes to callback `j`.
 fn argument(reply: &Reply, j: &str) -> String {
     let script = reply.text();
     let json = script.strip_prefix(&format!("___eio[{j}](")).and_then(|rest| rest.strip_suffix(");"));

@@ -255,7 +255,7 @@ async fn events_keep_their_order_over_an_upgrade(target: Target) {
     }
 }
 
-/// Deviation: in Node numbers are what JavaScript makes of them.
+/// Deviation: Node converts numbers to those of JavaScript.
 async fn numbers_and_the_order_of_keys_survive(target: Target) {
     let mut ws = connected(&target).await;
     let arguments = r#"{"b":1,"a":[1.0,1e2,12345678901234567890]}"#;
@@ -442,7 +442,7 @@ async fn a_broken_packet_closes(target: Target) {
     }
 }
 
-/// Deviation: Node takes what JavaScript can make a number of.
+/// Deviation: Node accepts everything that JavaScript converts to a number.
 async fn an_id_that_is_no_safe_integer_closes(target: Target) {
     for id in ["9007199254740992", "100000000000000000000", " 1", "-1", "1.5", "+1"] {
         let mut ws = connected(&target).await;
@@ -507,7 +507,7 @@ async fn a_packet_for_a_namespace_never_joined_closes(target: Target) {
 async fn a_broken_packet_over_polling_closes_the_session(target: Target) {
     let session = connected_over_polling(&target).await;
     assert_eq!(session.post("42{}").await.outcome(), (200, "ok"));
-    // Whoever polls is told; then the session is unknown.
+    // A poll reports the end; after that the session is unknown.
     within("the end of the session", async { while session.poll().await.status() == 200 {} }).await;
     session.gone().await;
 }
@@ -519,7 +519,7 @@ async fn invalid_packets_of_one_client_do_not_affect_the_others(target: Target) 
     for packet in [r#"42["message","\ud800"]"#, &nested, announced, "42/", "4/,", "42999999999999999999"] {
         let mut ws = connected(&target).await;
         ws.send(packet).await;
-        // Answered, ignored or closed: all is well if the node is.
+        // The packet may be answered, ignored, or close the connection; the node must not be affected.
         ws.try_send(r#"42["message","end"]"#).await;
         ws.packet().await;
         assert_answers(&mut witness, packet).await;
@@ -528,7 +528,7 @@ async fn invalid_packets_of_one_client_do_not_affect_the_others(target: Target) 
 
 // --- what several rules need ---
 
-/// Connected to the main namespace over WebSocket; everything that says so is read.
+/// A WebSocket connected to the main namespace; the packets of the connect are read.
 async fn connected(target: &Target) -> WebSocket {
     let mut ws = target.websocket().await;
     ws.send("40").await;
@@ -544,7 +544,7 @@ async fn connected_over_polling(target: &Target) -> Polling {
     session
 }
 
-/// The packet says CONNECT, with a socket id and nothing else; gives the id.
+/// Checks that the packet is CONNECT with a socket id and nothing else, and returns the id.
 #[track_caller]
 fn assert_connected(packet: &str, prefix: &str) -> String {
     let json = packet.strip_prefix(prefix).unwrap_or_default();
@@ -555,7 +555,7 @@ fn assert_connected(packet: &str, prefix: &str) -> String {
     sid.to_owned()
 }
 
-/// The connection lives and nothing came before this answer.
+/// Checks that the connection is open and that no packet arrives before this ack.
 async fn assert_answers(ws: &mut WebSocket, after: &str) {
     ws.send(r#"425["message-with-ack","there?"]"#).await;
     assert_eq!(ws.packet().await, r#"435["there?"]"#.into(), "after {after}");

@@ -13,7 +13,7 @@ use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::runtime;
 use tokio::time::sleep;
 
-/// What one client says to all others.
+/// The message of one client to all others.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Said {
     by: usize,
@@ -35,7 +35,7 @@ fn random_faults_cause_neither_disorder_nor_silent_loss() {
     }
 }
 
-/// What has to be replayed, or random ones; a few that are always the same otherwise.
+/// The seeds of the simulations: the one to replay, or random ones; by default a few that never change.
 fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
     match (number("SOCKETMESH_TEST_SEED"), number("SOCKETMESH_SIMULATIONS")) {
@@ -45,7 +45,7 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// A cluster and everything that was said and heard in it.
+/// A cluster, and the record of everything that was emitted and received in it.
 struct Simulation {
     cluster: TestCluster,
     dice: Dice,
@@ -63,7 +63,7 @@ struct Speaker {
     heard: BTreeMap<usize, Vec<u64>>,
     /// It was there before the first fault.
     founder: bool,
-    /// How much its node was told that it missed, in the end.
+    /// How many messages its node was told that it missed.
     told: u64,
 }
 
@@ -119,7 +119,7 @@ impl Simulation {
                 self.note(format!("delay up to {longest:?}"));
                 self.cluster.delay(Duration::from_millis(1)..=longest);
             }
-            // Somebody is left to find the others at.
+            // At least one node stays, so that the others find it.
             5 if self.dead.is_empty() => self.kill(one).await,
             6 => self.revive().await,
             _ => {
@@ -139,7 +139,7 @@ impl Simulation {
     async fn revive(&mut self) {
         let Some(node) = self.dead.pop() else { return };
         self.note(format!("heal and restart {node}"));
-        // A node that finds nobody does not get ready.
+        // A node that finds no other does not become ready.
         self.cluster.heal();
         self.cluster.restart(node).await;
         self.join(node, false).await;
@@ -149,7 +149,7 @@ impl Simulation {
         self.script.push(what);
     }
 
-    /// Everybody says something every 100 ms, for a while.
+    /// Every client emits every 100 ms, for a while.
     async fn talk(&mut self) {
         let rounds =
             if self.dice.below(0..4) == 0 { self.dice.below(60..140) } else { self.dice.below(1..30) };
@@ -169,7 +169,7 @@ impl Simulation {
         }
     }
 
-    /// The network is whole again, and everybody has the last word.
+    /// Heals the network, and lets every client emit a last time.
     async fn end(&mut self) {
         while !self.dead.is_empty() {
             self.revive().await;
@@ -187,7 +187,7 @@ impl Simulation {
         }
     }
 
-    /// Notes how much a node was told that it missed.
+    /// Records how many messages a node was told that it missed.
     fn count(&mut self, node: usize) {
         let counters = self.cluster.node(node).node().counters();
         let told = counters.into_iter().find(|(name, _)| *name == LOST).map_or(0, |(_, count)| count);
@@ -210,7 +210,7 @@ impl Simulation {
                 if both && heard.last() != Some(&(speaker.said - 1)) {
                     faults.push(format!("{at} did not hear the last word of {by}: {heard:?}"));
                 }
-                // Who came later hears from the middle on.
+                // A client that connected later receives from the middle on.
                 let founders = listener.founder && speaker.founder;
                 let first = if founders { 0 } else { heard.first().copied().unwrap_or_default() };
                 let all = heard.last().map_or(0, |last| last + 1 - first);
@@ -247,7 +247,7 @@ impl Dice {
     }
 }
 
-/// What a node was told that it will not get.
+/// The counter of the messages that a node was told it will not receive.
 const LOST: &str = "socketmesh_cluster_messages_lost_total";
 /// One to two minutes of virtual time.
 const FAULTS: usize = 10;

@@ -1,4 +1,4 @@
-//! What clients see of WebTransport, on one node, and on three of which none need own the session a stream is for.
+//! WebTransport as clients see it, on one node and on three, of which any may own the session of a stream.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::sync::{Arc, OnceLock};
@@ -73,13 +73,13 @@ impl Served {
         &self.targets[n % self.targets.len()]
     }
 
-    /// Somebody in the main namespace over WebTransport alone.
+    /// A client in the main namespace over WebTransport alone.
     async fn guest(&self, n: usize) -> (WebTransport, Socket) {
         let (stream, _) = self.at(n).open().await;
         self.enter(stream).await
     }
 
-    /// Somebody whose session began on the first node and moved to a stream of another, if there is one.
+    /// A client whose session began on the first node and moved to a stream of another node, if there is one.
     async fn upgraded(&self) -> (WebTransport, Socket) {
         let polling = self.polling().await;
         let mut stream = self.at(1).probe(polling.sid()).await;
@@ -93,7 +93,7 @@ impl Served {
         (stream, self.app.seen.socket(&id).await)
     }
 
-    /// A polling session of the first node, asked through every node in turn.
+    /// A polling session of the first node, with requests to every node in turn.
     async fn polling(&self) -> Polling {
         self.app.nodes.target.at(0).polling().await.through(&self.app.nodes.target)
     }
@@ -111,7 +111,7 @@ fn shared(count: usize) -> &'static Served {
     Nodes::shared(cell, move || Served::start(count, all(), http::Config::default()))
 }
 
-/// The same with a heartbeat and an upgrade timeout that a test can wait for.
+/// The same with a short heartbeat and a short upgrade timeout.
 fn hurried(count: usize) -> &'static Served {
     static ONE: OnceLock<Served> = OnceLock::new();
     static THREE: OnceLock<Served> = OnceLock::new();
@@ -313,7 +313,7 @@ async fn a_frame_of_exactly_the_limit_is_taken_and_one_byte_more_is_a_parse_erro
         let around = r#"425["nothing",""]"#.len();
         let event = |length: usize| format!(r#"425["nothing","{}"]"#, "x".repeat(length - around));
         stream.send(&event(1_000_000)).await;
-        // It takes no arguments, so it answers with an error: it was read.
+        // The handler takes no arguments, so its ack is an error, which shows that the event was read.
         assert!(stream.packet_text().await.starts_with("435["));
         stream.send_raw(&[127, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x41]).await;
         assert_eq!(stream.closed().await, Some(0));
@@ -343,7 +343,7 @@ async fn further_streams_and_datagrams_are_ignored(served: &Served) {
         for number in 0..20 {
             let (mut other, _unread) =
                 within("a stream", session.open_bi().await.expect("open")).await.expect("open");
-            // Whoever does not want it stops it.
+            // A server that does not want a stream stops it.
             let _stopped = other.write_all(b"\x0240").await;
             let mut single = within("a stream", session.open_uni().await.expect("open")).await.expect("open");
             let _stopped = single.write_all(b"\x0240").await;
@@ -564,7 +564,7 @@ async fn clients_cannot_use_the_upgrade_token_of_the_mesh(served: &Served) {
         let call = Call::new(served.app.nodes.target.at(n).addr(), Method::PUT, &uri)
             .header("connection", "upgrade")
             .header("upgrade", "SocketMesh-WebTransport");
-        // What any request by this method gets.
+        // Every request with this method gets the same response.
         assert_eq!(call.send().await.outcome(), (500, ""));
     }
     polling.settled().await;

@@ -7,7 +7,7 @@ use cluster_tests::on_one_and_three_nodes;
 use serde_json::Value;
 use socketmesh::{AckError, Args, RawArgs};
 
-/// The id under which the next event wants an answer, and the event.
+/// The ack id of the next event, and the event.
 async fn question(guest: &mut Guest) -> (u64, String) {
     let question = guest.event().await;
     let (id, event) = question.split_once('[').expect("an event");

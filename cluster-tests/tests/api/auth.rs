@@ -1,4 +1,4 @@
-//! Who may connect: `auth` and what it decides.
+//! Admission of clients by `auth`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use socketmesh::{Handshake, Namespace, Refusal, Socket, namespace};
 
-/// What `auth` makes of a client.
+/// The data that `auth` gives a client.
 #[derive(Debug)]
 struct User {
     name: String,

@@ -1,11 +1,11 @@
-//! When handlers run, and what becomes of what they return.
+//! When handlers run, and the effect of what they return.
 
 use cluster_tests::app::{App, connected};
 use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
 use socketmesh::{EventError, Namespace, RawArgs, Socket, namespace};
 
-/// Nobody stays in it.
+/// A namespace whose `on_connect` fails.
 pub(crate) fn refusing_itself() -> Namespace {
     namespace("/refusing").on_connect(async |socket: Socket| {
         socket.emit("so close", &())?;
@@ -37,7 +37,7 @@ async fn a_slow_handler_delays_only_the_next_event_of_its_client(app: &App) {
     app.seen.waits(slow.socket.id()).await;
     assert_eq!(other.ask(r#"["echo",1]"#).await, "[1]");
 
-    // The connection goes on: what the server asks is answered, another namespace is joined.
+    // The connection stays: heartbeats are answered, and another namespace can be joined.
     let socket = slow.socket.clone();
     let answering = async {
         let question = slow.event().await;

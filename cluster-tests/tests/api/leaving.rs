@@ -1,4 +1,4 @@
-//! How sockets leave: who decides, what the client is told, and what the application is.
+//! How sockets disconnect, and what clients and the application see of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
 use socketmesh::{DisconnectReason, Namespace, Node, RawArgs, Socket, engine, namespace};
 
-/// A namespace that says goodbye to the rooms a socket was in.
+/// A namespace that emits to the rooms of a socket that disconnects.
 pub(crate) fn described(seen: &Arc<Seen>) -> Namespace {
     let (leaving, left) = (Arc::clone(seen), Arc::clone(seen));
     let on_disconnecting = async move |socket: Socket, reason: DisconnectReason| {
@@ -109,7 +109,7 @@ async fn events_sent_before_a_client_saw_its_disconnect_are_ignored(app: &App) {
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
     app.seen.reason(main.id()).await;
     assert_eq!(app.seen.handled_of(main.id()), ["left"]);
-    // It may come back, as somebody else.
+    // The client may join again and gets a new socket.
     guest.ws.send("40").await;
     let again = connected(&guest.hears().await, "/");
     assert_ne!(again, main.id().to_string());
@@ -121,7 +121,7 @@ async fn a_client_may_rejoin_as_soon_as_it_sees_its_disconnect(app: &App) {
     let mut guest = app.guest(0).await;
     for _ in 0..200 {
         let socket = guest.socket.clone();
-        // The packets are written before the connection hears of it: whoever is fast must not be punished.
+        // The client may see the packets before the connection handles the disconnect, and may rejoin at once.
         let disconnecting = tokio::task::spawn_blocking(move || socket.disconnect());
         assert_eq!(guest.hears().await, "41");
         guest = app.enter(guest.ws, "/").await;

@@ -1,5 +1,5 @@
-//! What an application can rely on: its namespaces, handlers, emits and rooms, with clients that speak the protocol by
-//! hand.
+//! The promises to applications about namespaces, handlers, emits and rooms, checked with clients that speak the protocol
+//! by hand.
 //!
 //! Every promise is held on one node, and on three nodes of a cluster behind a stateless round-robin load balancer.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
@@ -48,5 +48,5 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(payloads::asking())
 }
 
-/// The main namespace, and one for each test that talks to everybody in it.
+/// The main namespace, and one for each test that broadcasts to all its sockets.
 const PLAIN: [&str; 7] = ["/", "/other", "/everybody", "/all-others", "/except", "/local", "/mixed"];

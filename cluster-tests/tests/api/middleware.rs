@@ -1,4 +1,4 @@
-//! What comes before a client and before its events: checks before `auth`, middleware before handlers.
+//! Checks before `auth`, and middleware before handlers.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ struct Asked {
     refusing: Vec<String>,
 }
 
-/// Whoever the client names in its auth payload refuses it, or panics if there are three of them.
+/// The check that the client names in its auth payload refuses it, and panics if three are named.
 fn admitted(handshake: &Handshake, stage: &str) -> Result<(), Refusal> {
     assert_eq!(handshake.namespace(), "/checked");
     match stages(handshake).iter().any(|refusing| refusing == stage) {

@@ -1,4 +1,4 @@
-//! Namespaces that are made when somebody asks for them: by pattern, by predicate.
+//! Dynamic namespaces, by pattern and by predicate.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ pub(crate) fn rooms(seen: &Arc<Seen>) -> Namespace {
         })
 }
 
-/// How a client wants to be answered by the two that are asked.
+/// The answers of the two predicates, which the client chooses.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Wish {
     first: String,
     second: String,
     refuse: bool,
-    /// What the `auth` of the second waits for.
+    /// The gate at which the `auth` of the second one waits.
     gate: Option<String>,
 }
 
@@ -82,12 +82,12 @@ async fn answer(seen: &Seen, name: &str, handshake: &Handshake) -> Result<bool, 
     }
 }
 
-/// How often a parent was asked for a namespace.
+/// How often the predicate of a parent namespace ran.
 fn asked(app: &App, name: &str, path: &str) -> usize {
     app.seen.gates.all(|entry| (*entry == format!("{name} was asked for {path}")).then_some(())).len()
 }
 
-/// Asks for a namespace, and says what came of it.
+/// Connects to a namespace and returns the answer.
 async fn ask_for(ws: &mut WebSocket, path: &str, auth: &str) -> String {
     ws.send(&format!("40{}{auth}", prefix(path))).await;
     ws.packet_text().await
@@ -97,7 +97,7 @@ fn invalid(path: &str) -> String {
     format!(r#"44{path},{{"message":"Invalid namespace"}}"#)
 }
 
-/// Whose handlers serve this connection.
+/// The parent namespace whose handlers serve this connection.
 async fn which(ws: &mut WebSocket, path: &str) -> String {
     ws.send(&format!(r#"42{path},7["which"]"#)).await;
     ws.packet_text().await

@@ -1,4 +1,4 @@
-//! Observers: what is sent to clients, and which rooms there are.
+//! Observers of outgoing events and of rooms.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ async fn sent_until(app: &App, guest: &Guest, last: &str) -> Vec<String> {
     app.seen.handled_of(id).into_iter().filter(|what| !what.starts_with("again ")).collect()
 }
 
-/// What was told of rooms whose name, or the id of whose member, contains this, when that was told.
+/// The room events so far whose room name or member id contains this.
 async fn rooms_until(app: &App, about: &str, last: &str) -> Vec<String> {
     app.seen.gates.find(last, |told| (told == last).then_some(())).await;
     app.seen.gates.all(|told| told.contains(about).then(|| told.clone()))

@@ -1,4 +1,4 @@
-//! What one node emits arrives in the order in which it was emitted, whatever way it was.
+//! The events that one node emits arrive in the order in which they were emitted, over every transport.
 
 use cluster_tests::app::App;
 use cluster_tests::messages::Messages;

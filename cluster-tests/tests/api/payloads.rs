@@ -36,7 +36,7 @@ pub(crate) fn typed() -> Namespace {
     )
 }
 
-/// What a client asks, each answered with a type of its own.
+/// The events of a client; each has its own type of ack.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Asked {
@@ -47,11 +47,11 @@ enum Asked {
         size: usize,
     },
     Reserve(u32),
-    /// Asks the client back, and answers with what it said.
+    /// Emits to the client with an ack, and acks with the value of that.
     Back,
 }
 
-/// What the server asks.
+/// The events of the server that want acks.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Question {
@@ -93,7 +93,7 @@ pub(crate) fn asking() -> Namespace {
     })
 }
 
-/// Sends an event to `/typed` and gives what comes back before its ack.
+/// Sends an event to `/typed` and returns the packet that arrives before its ack.
 async fn typed_echo(ws: &mut WebSocket, event: &str) -> (String, String) {
     ws.send(&format!("42/typed,7{event}")).await;
     let echo = ws.packet_text().await;
@@ -191,13 +191,13 @@ async fn an_enum_of_events_is_emitted_with_acks(app: &App) {
     assert_eq!(ws.packet().await, Received::Binary(b"signed".to_vec()));
 }
 
-/// Answers the next packet, which asks this.
+/// Acks the next packet, which must be this event.
 async fn answer(ws: &mut WebSocket, start: &str, question: &str, answer: &str) {
     let id = asked(&ws.packet_text().await, start, question);
     ws.send(&format!("43/asking,{id}{answer}")).await;
 }
 
-/// The id under which a packet asks this.
+/// The ack id of a packet, which must be this event.
 #[track_caller]
 fn asked(packet: &str, start: &str, question: &str) -> u64 {
     let id = packet.strip_prefix(start).and_then(|rest| rest.strip_suffix(question)?.parse().ok());

@@ -1,4 +1,4 @@
-//! Who gets what: rooms, exceptions and broadcasts over sockets on several nodes.
+//! The receivers of events: rooms, exceptions and broadcasts with sockets on several nodes.
 
 use cluster_tests::app::{App, Guest, connected, plain};
 use cluster_tests::messages::Messages;
@@ -31,8 +31,8 @@ fn emit(target: Target, what: &str) {
     target.emit("said", what).expect("it encodes");
 }
 
-/// What each client got that was emitted on the `n`th node until now. What one node emits arrives in order, so nothing
-/// of it comes after what ends this.
+/// What each client received of the events that the `n`th node emitted so far. The events of one node arrive in order, so
+/// a last event marks the end.
 async fn heard(app: &App, n: usize, guests: &mut [Guest]) -> Vec<Vec<String>> {
     let mut heard = Vec::new();
     for guest in guests {
@@ -49,7 +49,7 @@ async fn heard(app: &App, n: usize, guests: &mut [Guest]) -> Vec<Vec<String>> {
     heard
 }
 
-/// What was said, to the clients whose place says so.
+/// The expected events: `to` says how often each client receives this one.
 fn said(what: &str, to: [u8; 4]) -> Vec<Vec<String>> {
     to.iter().map(|times| vec![format!(r#"["said","{what}"]"#); usize::from(*times)]).collect()
 }

@@ -1,4 +1,4 @@
-//! What a node refuses to start with.
+//! Configurations with which a node does not start.
 
 use socketmesh::{
     EventError, Handshake, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket, StartError,

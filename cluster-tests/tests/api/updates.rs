@@ -9,7 +9,7 @@ use cluster_tests::websocket::WebSocket;
 use serde_json::{Value, json};
 use socketmesh::{Handshake, Namespace, Refusal, RemoteSocket, Socket, namespace};
 
-/// What a socket carries.
+/// The data of a socket.
 pub(crate) struct Player {
     team: Mutex<String>,
 }
@@ -33,7 +33,7 @@ pub(crate) fn described() -> Namespace<Player> {
         .on("team", async |socket: Socket<Player>, ()| Ok(socket.data().team()))
 }
 
-/// A client in the game on the `n`th node, and what it is in a node's eyes.
+/// A client in the game on the `n`th node, and its handle.
 async fn player(app: &App, n: usize) -> (WebSocket, String) {
     let mut ws = app.nodes.target.at(n).websocket().await;
     ws.send("40/game,").await;

@@ -38,7 +38,7 @@ async fn all_sockets_of_a_node_are_asked_under_one_id() {
     }
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     for (client, n) in clients.iter_mut().zip(1..) {
-        // The second time nobody listens.
+        // The second ack is ignored.
         client.ws.send(&format!("43{}[{n}]", ids[0])).await;
         client.ws.send(&format!("43{}[100]", ids[0])).await;
     }

@@ -1,4 +1,4 @@
-//! A node that dies or leaves while it is asked.
+//! A node that dies or shuts down while a request to it is pending.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_node_that_dies_is_not_waited_for_and_its_sockets_are_missing() {
     });
     bob.acknowledges("ping", "2").await;
     moe.asked("ping").await;
-    // Its word on how many it asked is there before this answer.
+    // Its response with the number of asked sockets arrives before this ack.
     assert_eq!(names(&a.all().fetch_sockets().await), ["bob", "moe"]);
     runtime.shutdown_background();
     drop(mortal);

@@ -1,4 +1,4 @@
-//! What can be done with many sockets wherever they are (Socket.IO server API: `fetchSockets`, `socketsJoin`,
+//! Operations on many sockets of all nodes (Socket.IO server API: `fetchSockets`, `socketsJoin`,
 //! `socketsLeave`, `disconnectSockets`, `emitWithAck`, `serverSideEmit`), on three nodes in one process.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 

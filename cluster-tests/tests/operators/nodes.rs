@@ -12,7 +12,7 @@ use socketmesh::{EventError, Handshake, Node, Socket, namespace};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// What a client says about itself.
+/// The data of a client.
 struct User {
     name: String,
     padding: usize,
@@ -127,7 +127,7 @@ pub(crate) async fn three_with_clients() -> ([Server; 3], [Client; 3]) {
     (servers, clients)
 }
 
-/// A client that shows every packet and answers nothing by itself.
+/// A client that returns every packet and acks nothing by itself.
 pub(crate) struct Client {
     pub(crate) ws: WebSocket,
     pub(crate) id: String,

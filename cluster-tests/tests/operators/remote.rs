@@ -1,4 +1,4 @@
-//! What can be done with one socket that was fetched.
+//! Operations on one fetched socket.
 
 use std::time::Duration;
 

@@ -58,5 +58,5 @@ async fn a_node_that_fails_to_respond_is_reported_at_once() {
     assert_eq!(answers.replies.len(), 2, "and goes on");
 }
 
-/// What a node without an answer costs.
+/// The time that a request waits for a node that does not respond.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);

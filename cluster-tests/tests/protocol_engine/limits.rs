@@ -25,7 +25,7 @@ async fn a_payload_over_the_limit_is_413_and_the_session_lives(target: Target) {
 async fn a_chunked_payload_is_counted_as_it_comes(target: Target) {
     let session = target.polling().await;
     let (body, reply) = session.call(Method::POST).start_slow(None).await;
-    // Never finished: the answer comes at the byte that is too much.
+    // The body never ends: the response arrives with the first byte above the limit.
     for _ in 0..=10 {
         body.send("4".repeat(MAX_PAYLOAD / 10)).await;
     }
