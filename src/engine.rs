@@ -51,6 +51,6 @@ pub(crate) use frame::{Frame, frames};
 pub(crate) use mailbox::{PollAnswer, PostBody};
 pub(crate) use payload::Payload;
 pub(crate) use query::Query;
-pub(crate) use runtime::{Engine, OpenError};
+pub(crate) use runtime::{Engine, OpenSessionError};
 pub(crate) use session::{PollReply, PostReply};
 pub(crate) use verify::{Opening, RequestHead, Verified, verify};

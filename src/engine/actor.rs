@@ -26,7 +26,7 @@ use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder}
 use super::session_ref::SessionRef;
 use super::transport_stage::{Stage, StageCell, StageGuard};
 
-/// The behaviour of the actor. What it starts with is in [`Start`].
+/// The behaviour of the actor. What it starts with is in [`SessionStart`].
 pub(crate) struct SessionActor<A>(PhantomData<A>);
 
 impl<A> SessionActor<A> {
@@ -35,7 +35,7 @@ impl<A> SessionActor<A> {
     }
 }
 
-pub(crate) struct Start<A: Application> {
+pub(crate) struct SessionStart<A: Application> {
     pub(crate) session: SessionRef<CommandOf<A>>,
     pub(crate) app: Arc<A>,
     pub(crate) config: Arc<Config>,
@@ -51,7 +51,7 @@ pub(crate) struct SessionState<A: Application> {
     myself: ActorRef<SessionMessage<CommandOf<A>>>,
     /// `None` once the application was told that the session is closed.
     client: Option<A::Client>,
-    connections: Vec<(ConnId, Connection)>,
+    connections: Vec<(ConnId, ClientConnection)>,
     /// The streams that are not read from because the application is busy, so that its client is slowed down instead of
     /// buffered. A payload that is being handled waits in the session.
     held: Vec<Arc<StageCell>>,
@@ -63,7 +63,7 @@ pub(crate) struct SessionState<A: Application> {
 }
 
 /// A request to be answered, or a stream to be directed.
-enum Connection {
+enum ClientConnection {
     Poll(oneshot::Sender<PollAnswer>),
     Post(oneshot::Sender<PostReply>),
     Stream(StageGuard),
@@ -77,19 +77,21 @@ struct Timer {
 impl<A: Application> Actor for SessionActor<A> {
     type Msg = SessionMessage<CommandOf<A>>;
     type State = SessionState<A>;
-    type Arguments = Start<A>;
+    type Arguments = SessionStart<A>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        start: Start<A>,
+        start: SessionStart<A>,
     ) -> Result<SessionState<A>, ActorProcessingErr> {
-        let Start { session: this, app, config, registration, stream } = start;
+        let SessionStart { session: this, app, config, registration, stream } = start;
         this.bind(myself.clone());
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
-        let connections =
-            stream.into_iter().map(|(conn, stage)| (conn, Connection::Stream(StageGuard(stage)))).collect();
+        let connections = stream
+            .into_iter()
+            .map(|(conn, stage)| (conn, ClientConnection::Stream(StageGuard(stage))))
+            .collect();
         let mut state = SessionState {
             session,
             this,
@@ -135,12 +137,12 @@ impl<A: Application> SessionState<A> {
         let now = Instant::now();
         match message {
             SessionMessage::Poll(conn, reply) => {
-                self.connections.push((conn, Connection::Poll(reply)));
+                self.connections.push((conn, ClientConnection::Poll(reply)));
                 self.session.handle_poll(conn, now);
             }
             SessionMessage::PollAborted(conn) => self.poll_aborted(conn),
             SessionMessage::Post(conn, reply) => {
-                self.connections.push((conn, Connection::Post(reply)));
+                self.connections.push((conn, ClientConnection::Post(reply)));
                 self.session.handle_post(conn);
             }
             SessionMessage::PostBody(conn, PostBody::Whole(payload)) => {
@@ -150,7 +152,7 @@ impl<A: Application> SessionState<A> {
             SessionMessage::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
             SessionMessage::PostAborted(conn) => self.session.handle_post_aborted(conn),
             SessionMessage::StreamOpened(conn, over, guard) => {
-                self.connections.push((conn, Connection::Stream(guard)));
+                self.connections.push((conn, ClientConnection::Stream(guard)));
                 self.session.handle_stream(conn, over, now);
             }
             SessionMessage::Packets(conn, packets) => self.packets(conn, packets, now),
@@ -279,7 +281,7 @@ impl<A: Application> SessionState<A> {
     }
 
     fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {
-        let Some(Connection::Poll(sender)) = self.take(conn) else { return };
+        let Some(ClientConnection::Poll(sender)) = self.take(conn) else { return };
         if sender.is_closed() {
             // The client went away before its answer. The session ends, because it cannot tell what was lost.
             self.session.handle_shutdown(CloseReason::TransportError);
@@ -306,7 +308,7 @@ impl<A: Application> SessionState<A> {
     }
 
     fn answer_post(&mut self, conn: ConnId, reply: PostReply) {
-        let Some(Connection::Post(sender)) = self.take(conn) else { return };
+        let Some(ClientConnection::Post(sender)) = self.take(conn) else { return };
         // Its client may have gone away.
         let _gone = sender.send(reply);
     }
@@ -341,12 +343,12 @@ impl<A: Application> SessionState<A> {
 
     fn stage(&self, conn: ConnId) -> Option<&Arc<StageCell>> {
         self.connections.iter().find_map(|(of, connection)| match connection {
-            Connection::Stream(guard) if *of == conn => Some(&guard.0),
+            ClientConnection::Stream(guard) if *of == conn => Some(&guard.0),
             _ => None,
         })
     }
 
-    fn take(&mut self, conn: ConnId) -> Option<Connection> {
+    fn take(&mut self, conn: ConnId) -> Option<ClientConnection> {
         let index = self.connections.iter().position(|(of, _)| *of == conn)?;
         Some(self.connections.swap_remove(index).1)
     }

@@ -4,7 +4,7 @@ use crate::counter::Counter;
 
 /// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct EngineCounters {
     /// Sessions opened.
     pub(crate) opened: Counter,
     /// Sessions closed because their clients did not take what they were sent.
@@ -15,7 +15,7 @@ pub(crate) struct Counters {
     pub(crate) late_dropped: Counter,
 }
 
-impl Counters {
+impl EngineCounters {
     /// Each count with the name of its metric.
     pub(crate) fn named(&self) -> [(&'static str, u64); 4] {
         [

@@ -28,11 +28,11 @@ enum Encoding {
         /// `None` if the packet is too short to be deflated.
         deflated: Option<Arc<Deflated>>,
     },
-    Binary(Arc<Binary>),
+    Binary(Arc<BinaryFrame>),
 }
 
 #[derive(Debug)]
-struct Binary {
+struct BinaryFrame {
     header: Bytes,
     payload: Bytes,
     /// The header of version 3 and the type of the packet. Made for the first client of that version.
@@ -72,7 +72,7 @@ impl Frame {
     /// A message of bytes, which are not copied.
     pub(crate) fn message_binary(payload: Bytes) -> Self {
         let header = Bytes::copy_from_slice(&header(Opcode::Binary, payload.len()));
-        let binary = Binary {
+        let binary = BinaryFrame {
             header,
             payload,
             header_v3: OnceLock::new(),
@@ -231,7 +231,7 @@ impl Frame {
     }
 }
 
-impl Binary {
+impl BinaryFrame {
     /// The prefix that the version wants, and the rest, which all clients share.
     fn base64(&self, protocol: Protocol) -> [Bytes; 2] {
         let base64 = self.base64.get_or_init(|| encode_base64(&self.payload));

@@ -26,7 +26,7 @@ pub(crate) fn encode(frames: &[Frame], dialect: Dialect) -> Payload {
 /// Invalid UTF-8 in text becomes U+FFFD, as in Node. Nothing follows the first error.
 pub(crate) fn decode(payload: Payload, protocol: Protocol) -> Packets {
     match (protocol, payload.binary) {
-        (Protocol::V4, _) => Packets::V4(v4::Packets::new(payload.bytes)),
+        (Protocol::V4, _) => Packets::V4(v4::JoinedPackets::new(payload.bytes)),
         (Protocol::V3, false) => Packets::V3Text(v3::TextPackets::new(payload.bytes)),
         (Protocol::V3, true) => Packets::V3Binary(v3::BinaryPackets::new(payload.bytes)),
     }
@@ -35,7 +35,7 @@ pub(crate) fn decode(payload: Payload, protocol: Protocol) -> Packets {
 /// The packets of a body that are not read yet.
 #[derive(Debug)]
 pub(crate) enum Packets {
-    V4(v4::Packets),
+    V4(v4::JoinedPackets),
     V3Text(v3::TextPackets),
     V3Binary(v3::BinaryPackets),
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ractor::Actor;
 
-use super::actor::{SessionActor, Start};
+use super::actor::{SessionActor, SessionStart};
 use super::application::{Application, CommandOf};
 use super::config::Config;
-use super::counters::Counters;
+use super::counters::EngineCounters;
 use super::error::CloseReason;
 use super::handshake::Handshake;
 use super::mailbox::SessionMessage;
@@ -26,7 +26,7 @@ use crate::random::{self, RandomError};
 pub(crate) struct Engine<A: Application> {
     app: Arc<A>,
     config: Arc<Config>,
-    counters: Arc<Counters>,
+    counters: Arc<EngineCounters>,
     registry: Arc<Registry<CommandOf<A>>>,
     supervisors: Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
@@ -65,7 +65,7 @@ impl<A: Application> Engine<A> {
         self.registry.find(id)
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &EngineCounters {
         &self.counters
     }
 
@@ -84,16 +84,16 @@ impl<A: Application> Engine<A> {
         &self,
         handshake: Arc<Handshake>,
         transport: Transport,
-    ) -> Result<Opened<A>, OpenError> {
+    ) -> Result<Opened<A>, OpenSessionError> {
         if self.closing.load(Ordering::Acquire) {
-            return Err(OpenError::Closing);
+            return Err(OpenSessionError::Closing);
         }
         let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
         let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
-        let registration = self.registry.register(&session).ok_or(OpenError::Taken)?;
+        let registration = self.registry.register(&session).ok_or(OpenSessionError::Taken)?;
         let stream = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(StageCell::new(Stage::Live))));
-        let start = Start {
+        let start = SessionStart {
             session: session.clone(),
             app: Arc::clone(&self.app),
             config: Arc::clone(&self.config),
@@ -114,7 +114,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// A fresh id on a ring key of this node.
-    fn mint_id(&self) -> Result<SessionId, OpenError> {
+    fn mint_id(&self) -> Result<SessionId, OpenSessionError> {
         Ok(SessionId::new((self.mint)(), random::bytes()?))
     }
 
@@ -156,7 +156,7 @@ pub(crate) struct Opened<A: Application> {
 
 /// Why no session could be opened. Nothing was created.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum OpenSessionError {
     #[error(transparent)]
     Random(#[from] RandomError),
     #[error("two sessions drew the same id")]

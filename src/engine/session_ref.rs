@@ -10,7 +10,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::config::Config;
-use super::counters::Counters;
+use super::counters::EngineCounters;
 use super::frame::{Dialect, Frame};
 use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
@@ -28,13 +28,13 @@ use crate::id::SessionId;
 ///
 /// Messages reach the client in the order of the calls, at most once. See
 /// [`Application`](super::Application) for an example.
-pub struct SessionRef<K: Send + 'static>(Arc<Inner<K>>);
+pub struct SessionRef<K: Send + 'static>(Arc<SessionInner<K>>);
 
-struct Inner<K: Send + 'static> {
+struct SessionInner<K: Send + 'static> {
     id: SessionId,
     handshake: Arc<Handshake>,
     config: Arc<Config>,
-    counters: Arc<Counters>,
+    counters: Arc<EngineCounters>,
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
@@ -47,9 +47,9 @@ impl<K: Send + 'static> SessionRef<K> {
         handshake: Arc<Handshake>,
         transport: Transport,
         config: Arc<Config>,
-        counters: Arc<Counters>,
+        counters: Arc<EngineCounters>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SessionInner {
             id,
             handshake,
             outbox: Outbox::new(config.max_buffered),
@@ -157,7 +157,7 @@ impl<K: Send + 'static> SessionRef<K> {
         self.tell(SessionMessage::Resume);
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &EngineCounters {
         &self.0.counters
     }
 

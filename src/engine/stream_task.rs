@@ -114,7 +114,7 @@ enum Framing {
 }
 
 /// Why a stream ends.
-enum End {
+enum StreamEnd {
     /// The session closes it after what is queued.
     Flush,
     /// The session closes it at once.
@@ -129,19 +129,19 @@ enum End {
 
 impl<K: Send + 'static> StreamTask<K> {
     /// Reads and writes until there is a reason to end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
         loop {
             // This comes first, so that a change from here on wakes the task.
             let (stage, paused) = self.stage.poll(cx);
             match stage {
                 Stage::Waiting => {}
-                Stage::Flushing => return Poll::Ready(End::Flush),
-                Stage::Closed => return Poll::Ready(End::Close),
+                Stage::Flushing => return Poll::Ready(StreamEnd::Flush),
+                Stage::Closed => return Poll::Ready(StreamEnd::Close),
                 Stage::Probed | Stage::Live => self.refill(stage, cx),
             }
             match self.outgoing.poll_write(&mut self.stream, cx) {
                 Poll::Ready(Ok(wrote)) if wrote => continue,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
+                Poll::Ready(Err(_)) => return Poll::Ready(StreamEnd::Lost),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
             if paused {
@@ -195,12 +195,12 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     /// Reads once and hands the packets to the actor.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamEnd>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(Some(End::Lost)),
+                Poll::Ready(Err(_)) => Poll::Ready(Some(StreamEnd::Lost)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(self.hung_up())),
                 Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
             }
@@ -208,14 +208,14 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     /// The end of what the client sends. A WebSocket ends with a close frame before it; WebTransport just ends.
-    fn hung_up(&self) -> End {
+    fn hung_up(&self) -> StreamEnd {
         match self.framing {
-            Framing::WebSocket(_) => End::Lost,
-            Framing::WebTransport(_) => End::Closed(None),
+            Framing::WebSocket(_) => StreamEnd::Lost,
+            Framing::WebTransport(_) => StreamEnd::Closed(None),
         }
     }
 
-    fn receive(&mut self, bytes: &mut [u8]) -> Option<End> {
+    fn receive(&mut self, bytes: &mut [u8]) -> Option<StreamEnd> {
         let mut packets = Vec::new();
         let mut end = None;
         let decoder = match &mut self.framing {
@@ -234,8 +234,8 @@ impl<K: Send + 'static> StreamTask<K> {
                 }
                 Ok(Incoming::Ping(data)) => self.outgoing.pong(websocket::pong_frame(&data)),
                 Ok(Incoming::Pong) => {}
-                Ok(Incoming::Close(code)) => end = Some(End::Closed(code)),
-                Err(violation) => end = Some(End::Violation(violation)),
+                Ok(Incoming::Close(code)) => end = Some(StreamEnd::Closed(code)),
+                Err(violation) => end = Some(StreamEnd::Violation(violation)),
             }
         }
         self.hand_over(packets);
@@ -250,13 +250,13 @@ impl<K: Send + 'static> StreamTask<K> {
         }
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(mut self, end: StreamEnd) {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
         let clean = match end {
-            End::Violation(_) => false,
+            StreamEnd::Violation(_) => false,
             // As in Node, a WebSocket whose connection is lost counts as closed by its client.
-            End::Lost => matches!(self.framing, Framing::WebSocket(_)),
-            End::Flush | End::Close | End::Closed(_) => true,
+            StreamEnd::Lost => matches!(self.framing, Framing::WebSocket(_)),
+            StreamEnd::Flush | StreamEnd::Close | StreamEnd::Closed(_) => true,
         };
         self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean });
         if matches!(flushed, Ok(Ok(()))) {
@@ -266,16 +266,16 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     /// Writes what is still due and the close frame.
-    async fn finish(&mut self, end: &End) -> io::Result<()> {
+    async fn finish(&mut self, end: &StreamEnd) -> io::Result<()> {
         let code = match end {
-            End::Lost => return Err(io::ErrorKind::ConnectionReset.into()),
-            End::Flush => {
+            StreamEnd::Lost => return Err(io::ErrorKind::ConnectionReset.into()),
+            StreamEnd::Flush => {
                 self.flush_outbox().await?;
                 None
             }
-            End::Close => None,
-            End::Closed(code) => *code,
-            End::Violation(violation) => Some(violation.close_code()),
+            StreamEnd::Close => None,
+            StreamEnd::Closed(code) => *code,
+            StreamEnd::Violation(violation) => Some(violation.close_code()),
         };
         if let Framing::WebSocket(_) = self.framing {
             self.outgoing.raw(websocket::close_frame(code));

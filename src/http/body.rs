@@ -18,10 +18,10 @@ use super::compression::{Coding, Compressing};
 /// let page = hyper::Response::new(Body::from(bytes::Bytes::from_static(b"<h1>chat</h1>")));
 /// ```
 #[derive(Debug, Default)]
-pub struct Body(Content);
+pub struct Body(BodyContent);
 
 #[derive(Debug, Default)]
-enum Content {
+enum BodyContent {
     #[default]
     Empty,
     Full(Bytes),
@@ -37,27 +37,29 @@ pub(crate) type ConnectionTask = AbortOnDropHandle<hyper::Result<()>>;
 
 impl Body {
     pub(crate) const fn empty() -> Self {
-        Self(Content::Empty)
+        Self(BodyContent::Empty)
     }
 
     /// Compresses the body, unless it comes from another node.
     pub(super) fn compressed(self, coding: Coding) -> Self {
         match self.0 {
-            Content::Full(bytes) => Self(Content::Compressed(Box::new(Compressing::new(coding, bytes)))),
+            BodyContent::Full(bytes) => {
+                Self(BodyContent::Compressed(Box::new(Compressing::new(coding, bytes))))
+            }
             other => Self(other),
         }
     }
 
     /// The body of a response of another node. Dropping it ends the connection it comes over.
     pub(crate) const fn forwarded(body: Incoming, connection: ConnectionTask) -> Self {
-        Self(Content::Forwarded { body, _connection: connection })
+        Self(BodyContent::Forwarded { body, _connection: connection })
     }
 }
 
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         let bytes = bytes.into();
-        Self(if bytes.is_empty() { Content::Empty } else { Content::Full(bytes) })
+        Self(if bytes.is_empty() { BodyContent::Empty } else { BodyContent::Full(bytes) })
     }
 }
 
@@ -70,38 +72,38 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.0 {
-            Content::Empty => Poll::Ready(None),
-            Content::Full(bytes) => {
+            BodyContent::Empty => Poll::Ready(None),
+            BodyContent::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Content::Empty;
+                self.0 = BodyContent::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Compressed(compressing) => match compressing.step() {
+            BodyContent::Compressed(compressing) => match compressing.step() {
                 Some(part) if part.is_empty() => {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
                 part => Poll::Ready(part.map(|part| Ok(Frame::data(part)))),
             },
-            Content::Forwarded { body, .. } => Pin::new(body).poll_frame(cx),
+            BodyContent::Forwarded { body, .. } => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Content::Empty => true,
-            Content::Full(_) => false,
-            Content::Compressed(compressing) => compressing.is_ended(),
-            Content::Forwarded { body, .. } => body.is_end_stream(),
+            BodyContent::Empty => true,
+            BodyContent::Full(_) => false,
+            BodyContent::Compressed(compressing) => compressing.is_ended(),
+            BodyContent::Forwarded { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Content::Empty => SizeHint::with_exact(0),
-            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Compressed(_) => SizeHint::default(),
-            Content::Forwarded { body, .. } => body.size_hint(),
+            BodyContent::Empty => SizeHint::with_exact(0),
+            BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyContent::Compressed(_) => SizeHint::default(),
+            BodyContent::Forwarded { body, .. } => body.size_hint(),
         }
     }
 }

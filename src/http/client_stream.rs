@@ -20,7 +20,7 @@ use crate::engine::stream_task::ByteStream;
 
 /// The stream that HTTP runs over. After an upgrade, [`bare`] unwraps it.
 pub(crate) struct ClientStream {
-    transport: Transport,
+    transport: ClientTransport,
     /// What was read to detect the version of HTTP.
     seen: Bytes,
     /// How long the client may take no byte of what is written.
@@ -30,7 +30,7 @@ pub(crate) struct ClientStream {
 
 /// TCP, or what a [`Listener`](super::Listener) with encryption makes of it. That is boxed: its state is large, and most
 /// connections behind a proxy have none.
-pub(crate) type Transport = Either<TcpStream, Box<dyn ByteStream>>;
+pub(crate) type ClientTransport = Either<TcpStream, Box<dyn ByteStream>>;
 
 /// The version of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) enum HttpVersion {
 impl ClientStream {
     /// Reads until the version of HTTP is clear: version 2 begins with a preface (RFC 9113, section 3.4).
     pub(crate) async fn open(
-        mut transport: Transport,
+        mut transport: ClientTransport,
         patience: Duration,
     ) -> io::Result<(Self, HttpVersion)> {
         let mut seen = Vec::with_capacity(PREFACE.len());
@@ -162,10 +162,10 @@ mod tests {
     use super::*;
 
     /// Both ends of a connection.
-    async fn pair() -> (TcpStream, Transport) {
+    async fn pair() -> (TcpStream, ClientTransport) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, Transport::Left(listener.accept().await.unwrap().0))
+        (client, ClientTransport::Left(listener.accept().await.unwrap().0))
     }
 
     #[tokio::test]

@@ -21,9 +21,9 @@ use crate::engine::HandshakeError;
 /// let config = Config::default().on_connection_error(log);
 /// ```
 #[derive(Clone)]
-pub struct OnConnectionError(Arc<Listener>);
+pub struct OnConnectionError(Arc<OnError>);
 
-type Listener = dyn Fn(&ConnectionError<'_>) + Send + Sync;
+type OnError = dyn Fn(&ConnectionError<'_>) + Send + Sync;
 
 impl OnConnectionError {
     /// Calls `listener` on the node that refuses. A request for a session is refused by the node that owns the session.

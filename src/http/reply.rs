@@ -4,7 +4,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
-use crate::engine::{HandshakeError, OpenError};
+use crate::engine::{HandshakeError, OpenSessionError};
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -44,7 +44,7 @@ pub(crate) fn unavailable(why: &'static str) -> Response<Body> {
 }
 
 /// No session could be opened, which is no fault of the client.
-pub(crate) fn not_opened(error: &OpenError) -> Response<Body> {
+pub(crate) fn not_opened(error: &OpenSessionError) -> Response<Body> {
     tracing::error!(%error, "no session could be opened");
     unavailable("no session could be opened")
 }

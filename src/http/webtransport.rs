@@ -165,7 +165,11 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Opens a session of this node. Returns when the session has left the stream.
-    async fn open_session(&self, request: &ConnectRequest, stream: SessionStream) -> Result<(), Refused> {
+    async fn open_session(
+        &self,
+        request: &ConnectRequest,
+        stream: SessionStream,
+    ) -> Result<(), RefusedStream> {
         match self.edge.owner().engine().open(request.handshake(), Transport::WebTransport).await {
             Ok(opened) => {
                 if let Some((conn, stage)) = opened.stream {
@@ -181,7 +185,7 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Gives the stream to a session that exists on this node or another: the probe of an upgrade.
-    async fn upgrade(&self, sid: SessionId, stream: SessionStream) -> Result<(), Refused> {
+    async fn upgrade(&self, sid: SessionId, stream: SessionStream) -> Result<(), RefusedStream> {
         if let Some(cluster) = self.edge.cluster()
             && let SessionOwner::There(owner) = cluster.owner(sid.key())
         {
@@ -203,7 +207,7 @@ impl<A: Application> WebTransportServer<A> {
 }
 
 /// A stream that is not served, and the reason.
-type Refused = (SessionStream, &'static str);
+type RefusedStream = (SessionStream, &'static str);
 
 /// How long sessions, and then their connections, may take to end when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

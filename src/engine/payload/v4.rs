@@ -32,27 +32,27 @@ pub(super) fn encode(frames: &[Frame]) -> Bytes {
 
 /// The packets of a body that are not read yet.
 #[derive(Debug)]
-pub(crate) struct Packets {
+pub(crate) struct JoinedPackets {
     rest: Option<ByteString>,
     /// How large the body was.
     whole: usize,
 }
 
-impl Packets {
+impl JoinedPackets {
     pub(super) fn new(body: Bytes) -> Self {
         let whole = body.len();
         Self { rest: Some(lossy_text(body)), whole }
     }
 }
 
-impl Packets {
+impl JoinedPackets {
     /// Copies a packet that is a small part of its body. A slice would keep the whole body in memory.
     fn piece(&self, packet: ByteString) -> ByteString {
         if 2 * packet.len() < self.whole { ByteString::from(&*packet) } else { packet }
     }
 }
 
-impl Iterator for Packets {
+impl Iterator for JoinedPackets {
     type Item = Result<Packet, PacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn read(body: &'static [u8]) -> Vec<Result<Packet, PacketError>> {
-        Packets::new(Bytes::from_static(body)).collect()
+        JoinedPackets::new(Bytes::from_static(body)).collect()
     }
 
     #[test]

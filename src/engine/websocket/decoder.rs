@@ -25,7 +25,7 @@ pub(crate) struct Decoder {
     head: [u8; MAX_HEADER],
     held: usize,
     /// The frame whose payload is not complete.
-    frame: Option<Frame>,
+    frame: Option<PartialFrame>,
     /// What the message consists of that waits for its next fragment.
     unfinished: Option<Opcode>,
     body: Vec<u8>,
@@ -113,7 +113,7 @@ impl Decoder {
     }
 
     /// Reads the header of a frame, or keeps what there is of it.
-    fn begin(&mut self, bytes: &mut &mut [u8]) -> Result<Option<Frame>, Violation> {
+    fn begin(&mut self, bytes: &mut &mut [u8]) -> Result<Option<PartialFrame>, Violation> {
         for (slot, byte) in self.head.iter_mut().skip(self.held).zip(bytes.iter()) {
             *slot = *byte;
         }
@@ -134,7 +134,7 @@ impl Decoder {
     }
 
     /// Checks that the frame is allowed at this place, and within the limit.
-    fn admit(&mut self, header: &ClientHeader) -> Result<Frame, Violation> {
+    fn admit(&mut self, header: &ClientHeader) -> Result<PartialFrame, Violation> {
         let opcode = match (header.opcode, self.unfinished) {
             (Some(opcode), _) if opcode.is_control() => opcode,
             (Some(kind), None) | (None, Some(kind)) => kind,
@@ -150,11 +150,11 @@ impl Decoder {
             None => fitting(header.length, self.max_message - self.body.len()),
         };
         let remaining = remaining.ok_or(Violation::TooBig)?;
-        Ok(Frame { last: header.last, opcode, mask: header.mask, remaining })
+        Ok(PartialFrame { last: header.last, opcode, mask: header.mask, remaining })
     }
 
     /// Keeps a part of a frame's payload, and returns what is left of the frame.
-    fn append(&mut self, mut frame: Frame, payload: &[u8]) -> Result<Frame, Violation> {
+    fn append(&mut self, mut frame: PartialFrame, payload: &[u8]) -> Result<PartialFrame, Violation> {
         frame.remaining -= payload.len();
         frame.mask.rotate_left(payload.len() % 4);
         if let Some(inflater) = &mut self.inflater
@@ -175,7 +175,7 @@ impl Decoder {
     }
 
     /// The payload of a frame is complete. Returns the message if that is complete as well.
-    fn finish(&mut self, frame: &Frame) -> Result<Option<Incoming>, Violation> {
+    fn finish(&mut self, frame: &PartialFrame) -> Result<Option<Incoming>, Violation> {
         if frame.opcode.is_control() {
             return Incoming::new(frame.opcode, mem::take(&mut self.control)).map(Some);
         }
@@ -239,7 +239,7 @@ fn fitting(length: u64, room: usize) -> Option<usize> {
 
 /// A frame whose payload is being read.
 #[derive(Debug)]
-struct Frame {
+struct PartialFrame {
     last: bool,
     opcode: Opcode,
     /// Turned so that its first byte belongs to the next byte of the payload.

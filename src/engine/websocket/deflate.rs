@@ -43,9 +43,9 @@ impl Deflated {
             }
         };
         *progress = match deflating.step(message) {
-            Step::Taken => Progress::Running(deflating),
-            Step::Done => Progress::Done(frame(opcode, deflating.end(), message).map(Box::new)),
-            Step::Futile => {
+            DeflateStep::Taken => Progress::Running(deflating),
+            DeflateStep::Done => Progress::Done(frame(opcode, deflating.end(), message).map(Box::new)),
+            DeflateStep::Futile => {
                 drop(deflating.end());
                 Progress::Done(None)
             }
@@ -71,7 +71,7 @@ struct Deflating {
 }
 
 /// How far a [`Deflating`] came.
-enum Step {
+enum DeflateStep {
     /// There is more to deflate.
     Taken,
     Done,
@@ -85,7 +85,7 @@ impl Deflating {
         Self { compress, taken: 0, out: Vec::new() }
     }
 
-    fn step(&mut self, message: [&[u8]; 2]) -> Step {
+    fn step(&mut self, message: [&[u8]; 2]) -> DeflateStep {
         let length: usize = message.iter().map(|part| part.len()).sum();
         let until = length.min(self.taken + STEP);
         let mut offset = 0;
@@ -95,20 +95,20 @@ impl Deflating {
             if let Some(chunk) = part.get(from..to) {
                 self.taken += chunk.len();
                 if !deflate(&mut self.compress, chunk, &mut self.out, FlushCompress::None) {
-                    return Step::Futile;
+                    return DeflateStep::Futile;
                 }
             }
             offset = end;
         }
         if self.taken == length && !deflate(&mut self.compress, &[], &mut self.out, FlushCompress::Sync) {
-            return Step::Futile;
+            return DeflateStep::Futile;
         }
         if self.taken == length {
-            return Step::Done;
+            return DeflateStep::Done;
         }
         // The compressor holds back less than a step.
         let gains_little = self.taken >= 2 * STEP && self.out.len() + STEP > self.taken;
-        if gains_little { Step::Futile } else { Step::Taken }
+        if gains_little { DeflateStep::Futile } else { DeflateStep::Taken }
     }
 
     /// Keeps the compressor for the next message.
