@@ -14,8 +14,10 @@ use socketmesh::{Node, engine, socket};
 #[test]
 fn every_rule_of_a_page_is_held_by_tests_that_exist_or_has_a_reason() {
     let (sources, mut faults, mut tests) = (Sources::read(), Vec::new(), 0);
-    for page in ["protocol/engine-io", "protocol/socket-io", "protocol/mesh", "reference/promises"] {
-        let (_, name) = page.split_once('/').expect("a folder");
+    let pages =
+        ["architecture", "protocol/engine-io", "protocol/socket-io", "protocol/mesh", "reference/promises"];
+    for page in pages {
+        let name = page.rsplit('/').next().expect("a name");
         let rules =
             Rules::read(&format!("docs/{page}.md"), &format!("cluster-tests/tests/rules/{name}.toml"));
         faults.extend(rules.faults(&sources).into_iter().map(|fault| format!("{page}: {fault}")));
