@@ -81,7 +81,8 @@ impl Config {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum ClientFiles {
-    /// Redirects to the official CDN, to the version this node was tested with.
+    /// Redirects to the official CDN, to the version this node was tested with. Browsers need the internet for that; the node
+    /// does not, and nothing else that it serves does.
     #[default]
     Cdn,
     /// Serves the files of an installed `socket.io-client` package: its folder, or the `dist` in it.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use axum::Router;
 use socketmesh::cluster::{Cluster, Secret};
+use socketmesh::http::{self, ClientFiles};
 use socketmesh::{Node, NodeBuilder};
 use tokio::net::TcpListener;
 
@@ -14,12 +15,15 @@ pub mod chat;
 /// Whatever ends an example.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The description of a node, which is a member of a cluster if the environment says so.
+/// The description of a node, which is a member of a cluster if the environment says so. Pages get the browser client from
+/// the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that variable from the official CDN.
 ///
 /// # Errors
 /// As [`cluster_from_env`].
 pub fn builder() -> Result<NodeBuilder, BoxError> {
-    let builder = Node::builder();
+    let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
+    let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
+    let builder = Node::builder().http(http::Config::default().client(client));
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,
