@@ -93,7 +93,7 @@ impl App {
 
     /// Tells the pages of this node about the cluster, for as long as the node lives.
     pub(crate) async fn show_members(self: Arc<Self>, node: Node) {
-        members::show(&self, node).await;
+        members::show(&self.node, &self.members, self.switch.as_ref(), node).await;
     }
 
     /// Asks the other nodes for what the board of this one has not. Those that have the same answer nothing.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use socketmesh::cluster::{LinkState, NodeState, View};
 use socketmesh::id::{Incarnation, NodeId};
@@ -14,8 +15,6 @@ use socketmesh::socket::EncodeError;
 use socketmesh::{EventError, Node, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
-
-use super::App;
 
 /// What one node knows of the cluster.
 #[derive(Debug, Default)]
@@ -163,14 +162,14 @@ impl Member {
 }
 
 /// Looks at the cluster whenever it changes, and at the number of sessions often enough.
-pub(super) async fn show(app: &Arc<App>, node: Node) {
+pub(super) async fn show(id: &NodeId, members: &Mutex<Members>, switch: Option<&Switch>, node: Node) {
     let mut view = node.view();
-    let mut phases = app.switch.as_ref().map(|switch| switch.phases.clone());
+    let mut phases = switch.map(|switch| switch.phases.clone());
     let mut told = Told::default();
     let mut again = interval(AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let shown = look(app, &node, &mut told, view.as_mut(), phases.as_mut());
+        let shown = look((id, members), &node, &mut told, view.as_mut(), phases.as_mut());
         if let Err(error) = shown {
             tracing::debug!(%error, "pages were not told about the cluster");
         }
@@ -187,7 +186,7 @@ pub(super) async fn show(app: &Arc<App>, node: Node) {
 struct Told(Option<(Report, Vec<(NodeId, Incarnation)>)>);
 
 fn look(
-    app: &App,
+    (id, members): (&NodeId, &Mutex<Members>),
     node: &Node,
     told: &mut Told,
     view: Option<&mut watch::Receiver<Arc<View>>>,
@@ -196,9 +195,9 @@ fn look(
     let view = view.map(|view| Arc::clone(&view.borrow_and_update()));
     let phases = phases.map(|phases| phases.borrow_and_update().clone());
     let namespace = node.of("/");
-    let others = view.iter().flat_map(|view| &view.members).filter(|member| member.id != app.node);
+    let others = view.iter().flat_map(|view| &view.members).filter(|member| member.id != *id);
     let links = others.map(|member| (member.id.to_string(), member.link.into())).collect();
-    let own = Report { node: app.node.to_string(), sessions: node.sessions(), links };
+    let own = Report { node: id.to_string(), sessions: node.sessions(), links };
     let lives = view.iter().flat_map(|view| &view.members);
     let lives = lives.map(|member| (member.id.clone(), member.incarnation)).collect();
     let tell = Told(Some((own.clone(), lives)));
@@ -206,7 +205,7 @@ fn look(
         namespace.server_side_emit("member", &own)?;
         *told = tell;
     }
-    let shown = app.members.lock().look(own, view.as_deref(), phases.as_ref());
+    let shown = members.lock().look(own, view.as_deref(), phases.as_ref());
     match shown {
         Some(shown) => namespace.local().emit("members", &shown),
         None => Ok(()),
