@@ -1,5 +1,4 @@
 //! The demo in a real browser: with the official client and with its own, while nodes are stopped and started.
-#![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::ffi::OsStr;
 use std::path::Path;
