@@ -27,15 +27,19 @@ fn every_rule_of_a_page_is_held_by_tests_that_exist_or_has_a_reason() {
     assert!(tests > 500, "the pages have lost tests: {tests}");
 }
 
+/// Names that are sentences are those of tests.
 #[test]
-fn every_test_that_a_document_names_exists_and_runs() {
-    let (sources, mut wrong) = (Sources::read(), Vec::new());
+fn no_document_names_tests_for_they_stand_in_the_files_of_rules() {
+    let is_sentence = |token: &str| {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c);
+        token.chars().all(word) && token.matches('_').count() >= 3 && !token.starts_with("socketmesh_")
+    };
+    let mut named = Vec::new();
     for (path, text) in documents() {
-        let names = named(&text).into_iter();
-        let missing = names.filter(|Named { file, test, .. }| !sources.has_test(file, test));
-        wrong.extend(missing.map(|name| format!("{}:{}: {name}", path.display(), name.line)));
+        let tests = text.lines().flat_map(quoted).filter(|token| is_sentence(token));
+        named.extend(tests.map(|test| format!("{}: {test}", path.display())));
     }
-    assert!(wrong.is_empty(), "no such tests:\n{}", wrong.join("\n"));
+    assert!(named.is_empty(), "to be moved to cluster-tests/tests/rules:\n{}", named.join("\n"));
 }
 
 #[test]
@@ -193,95 +197,10 @@ fn every_program_in_the_documents_is_compiled() {
 }
 
 #[test]
-fn names_are_looked_for_where_the_document_says() {
-    let document = "\
-        # Page\nTests without a file are in `one.rs`.\n\n| Rule | Test |\n| --- | --- |\n\
-        | `a_b_c_d` | `short_name`; `two.rs` `in_the_second_file`, `in_it_as_well` |\n\
-        ## Section\nTests of this section are in\n`three.rs`.\n\n`in_the_third_file`, `a::b::in_a_module_of_it`\n\
-        ## Next\n`in_the_first_file`, `tests/folder` `too_short`\n";
-    let found: Vec<_> = named(document).iter().map(ToString::to_string).collect();
-    let expected = [
-        "one.rs a_b_c_d",
-        "one.rs short_name",
-        "two.rs in_the_second_file",
-        "two.rs in_it_as_well",
-        "three.rs in_the_third_file",
-        "a/b in_a_module_of_it",
-        "one.rs in_the_first_file",
-    ];
-    assert_eq!(found, expected);
-    let sources = Sources::read();
-    assert!(sources.has_test("tests/documents.rs", "names_are_looked_for_where_the_document_says"));
-    assert!(sources.has_test("protocol_socket.rs", "an_event_reaches_its_handler"), "by a list of rules");
-    assert!(
-        sources.has_test("engine/payload", "any_body_decodes_or_errs"),
-        "a property, in a file of a folder"
-    );
-    assert!(!sources.has_test("documents.rs", "leads_somewhere"), "no test");
-    assert!(!sources.has_test("one.rs", "names_are_looked_for_where_the_document_says"), "elsewhere");
+fn a_dead_link_is_noticed() {
+    assert!(leads_somewhere(Path::new("README.md"), "# Here", "#here"));
     assert!(!leads_somewhere(Path::new("README.md"), "# Here", "#there"));
     assert!(!leads_somewhere(Path::new("README.md"), "", "docs/gone.md"));
-}
-
-/// A test that a document names.
-struct Named {
-    line: usize,
-    /// How the path of its file or folder ends; empty if it may be anywhere.
-    file: String,
-    test: String,
-}
-
-impl std::fmt::Display for Named {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{} {}", self.file, self.test)
-    }
-}
-
-/// Names that are sentences (three underscores or more) are those of tests everywhere, all others in a column of tests
-/// only. A name belongs to the file before it in its row or paragraph, else to that of its section, else of its page.
-fn named(text: &str) -> Vec<Named> {
-    let (mut found, mut page, mut section, mut file) = (Vec::new(), "", None, None);
-    let (mut is_said, mut in_section, mut column_of_tests) = (false, false, false);
-    for (number, line) in text.lines().enumerate() {
-        if line.is_empty() || line.starts_with('|') {
-            file = None;
-        }
-        if line.starts_with("## ") {
-            (section, in_section) = (None, true);
-        }
-        if line.starts_with('|') && line.contains("| Test |") {
-            column_of_tests = true;
-        }
-        column_of_tests &= line.starts_with('|');
-        is_said |=
-            line.contains("Tests without a file are in") || line.contains("Tests of this section are in");
-        let last = line.trim_end_matches(" |").rfind(" | ").unwrap_or(0);
-        for (place, token) in places(line) {
-            let underscores = if column_of_tests && place > last { 1 } else { 3 };
-            if is_a_file(token) && is_said {
-                *(if in_section { section.insert(token) } else { &mut page }) = token;
-                is_said = false;
-            } else if is_a_file(token) || token.starts_with("cluster-tests/") {
-                file = Some(token);
-            } else if let Some((modules, test)) = name(token, underscores) {
-                let of_the_text = file.or(section).unwrap_or(page).to_owned();
-                let file = if modules.is_empty() { of_the_text } else { modules.replace("::", "/") };
-                let file = file.trim_end_matches("/tests").to_owned();
-                found.push(Named { line: number + 1, file, test: test.to_owned() });
-            }
-        }
-    }
-    found
-}
-
-/// Modules and name of what may be a test.
-fn name(token: &str, underscores: usize) -> Option<(&str, &str)> {
-    let (modules, name) = token.rsplit_once("::").unwrap_or(("", token));
-    let lower =
-        |part: &str| part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c));
-    let metric = name.starts_with("socketmesh_");
-    let is_one = lower(modules) && lower(name) && name.matches('_').count() >= underscores && !metric;
-    is_one.then_some((modules, name))
 }
 
 fn is_a_file(token: &str) -> bool {
@@ -290,17 +209,6 @@ fn is_a_file(token: &str) -> bool {
 
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
-}
-
-/// What is quoted in a line, and where it begins.
-fn places(line: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut place = 0;
-    let parts = line.split('`').map(move |part| {
-        let begin = place;
-        place += part.len() + 1;
-        (begin, part)
-    });
-    parts.skip(1).step_by(2)
 }
 
 fn leads_somewhere(from: &Path, text: &str, link: &str) -> bool {
