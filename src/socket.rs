@@ -29,14 +29,9 @@ pub use api::{
     Acks, Applied, Applying, Emitter, Joining, Namespace, NamespaceRef, RemoteEmitter, RemoteSocket, Replies,
     Rooms, Socket, Sockets, Target, namespace, namespaces, namespaces_where, reply,
 };
-pub use application::SocketIo;
 pub use config::Config;
-pub use connection::Connection;
 pub(crate) use hub::Description;
-pub use hub::{
-    AckError, ConnectionCommand, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result,
-    RoomEvent,
-};
+pub use hub::{AckError, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result, RoomEvent};
 pub use messages::RemoteHandshake;
 pub use protocol::{
     Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArg, IntoArgs, PacketError, Parser,
@@ -45,3 +40,11 @@ pub use protocol::{
 #[cfg(feature = "fuzzing")]
 pub(crate) use protocol::{fuzz_arguments, fuzz_packets};
 pub use room::Room;
+
+// Public only because `Node<SocketIo>` and the traits of the engine name them.
+#[doc(hidden)]
+pub use application::SocketIo;
+#[doc(hidden)]
+pub use connection::Connection;
+#[doc(hidden)]
+pub use hub::ConnectionCommand;
