@@ -26,7 +26,7 @@ mod tasks;
 mod tests;
 pub(crate) mod transport;
 mod view;
-mod wire;
+pub(crate) mod wire;
 
 pub use config::Cluster;
 pub use error::StartError;
@@ -38,24 +38,3 @@ pub use view::{LinkState, MemberView, NodeState, View};
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use tasks::ports::Upward;
 pub(crate) use transport::bi_stream::BiStream;
-
-/// The decoders of the layer, for fuzzing.
-#[cfg(feature = "fuzzing")]
-mod fuzzed {
-    use bytes::{Bytes, BytesMut};
-
-    use super::wire::{Frame, Message};
-
-    /// How many frames there are before the first that is none.
-    pub(crate) fn decode_frames(data: &[u8]) -> usize {
-        let mut buffer = BytesMut::from(data);
-        std::iter::from_fn(|| Frame::decode(&mut buffer).ok().flatten()).count()
-    }
-
-    pub(crate) fn decode_message(body: &[u8]) {
-        drop(Message::decode(Bytes::copy_from_slice(body)));
-    }
-}
-
-#[cfg(feature = "fuzzing")]
-pub(crate) use fuzzed::{decode_frames, decode_message};

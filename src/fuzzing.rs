@@ -1,13 +1,14 @@
 //! One function per decoder, for the fuzz targets in `cluster-tests/fuzz`: any bytes decode or are refused.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::cluster::wire::{Frame, Message};
 use crate::engine::packet::Packet;
 use crate::engine::payload;
 use crate::engine::websocket::{Decoder, Incoming, Violation};
 use crate::engine::{self, Payload, Protocol, Query, webtransport};
-use crate::{cluster, socket};
+use crate::socket;
 
 /// Client frames: read in one piece and in portions, both have to tell the same. The first byte is the portions' size.
 ///
@@ -125,10 +126,12 @@ pub fn event_arguments(data: &[u8]) {
 ///
 /// When more frames come out than fit in.
 pub fn mesh_frame(data: &[u8]) {
-    assert!(cluster::decode_frames(data) <= data.len(), "more frames than bytes");
+    let mut buffer = BytesMut::from(data);
+    let frames = std::iter::from_fn(|| Frame::decode(&mut buffer).ok().flatten()).count();
+    assert!(frames <= data.len(), "more frames than bytes");
 }
 
 /// What a frame between nodes holds.
 pub fn mesh_envelope(data: &[u8]) {
-    cluster::decode_message(data);
+    drop(Message::decode(Bytes::copy_from_slice(data)));
 }

@@ -6,13 +6,13 @@ pub(crate) enum WireError {
     /// A frame or message longer than allowed, or shorter than its own header.
     #[error("a length of {0} bytes is not allowed")]
     Length(usize),
-    /// Not the protobuf it should be.
+    /// The bytes are not the protobuf message that they should be.
     #[error("malformed message")]
     Malformed(#[from] prost::DecodeError),
-    /// The packet of a broadcast is text.
+    /// The packet of a broadcast is not text.
     #[error("a packet that is not UTF-8")]
     Text(#[source] std::str::Utf8Error),
-    /// An id, an address or JSON that is none.
+    /// The text is not an id, an address or JSON, as it should be.
     #[error("a value that is not what it should be")]
     Value(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
