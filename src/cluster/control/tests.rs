@@ -8,7 +8,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::world::World;
+use super::members::SEARCH;
+use super::readiness::{OUTDATED, WAIT_TO_BE_FOUND};
 use super::*;
+use crate::cluster::view::LinkState;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::cluster::hello::Resume;
+use crate::cluster::hello::{KnownMember, Resume};
+use crate::cluster::view::LinkState;
 
 type Name = &'static str;
 

@@ -1,0 +1,115 @@
+//! The links of a node: which are adopted, refused, retired and lost.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Control;
+use super::dial::DialSchedule;
+use super::link_choice::ActiveLink;
+use super::liveness::LinkHealth;
+use super::output::{Offer, Output};
+use crate::cluster::hello::{Greeting, LinkId};
+use crate::cluster::wire::CloseCode;
+use crate::cluster::wire::pb::refusal::Reason;
+use crate::id::NodeId;
+
+impl Control {
+    /// Whether to take an offered link, although there may be one to that node.
+    pub(super) fn prefers(&self, offer: &Offer, dialled: bool, now: Instant) -> bool {
+        let Greeting { id, incarnation, .. } = &offer.greeting;
+        let same_life = self.nodes.get(id).filter(|node| node.incarnation == *incarnation);
+        let link = same_life.and_then(|node| node.link);
+        link.is_none_or(|link| link.gives_way(offer.path, dialled, self.me.id < *id, now))
+    }
+
+    pub(super) fn adopt(&mut self, offer: &Offer, dialled: bool, now: Instant) {
+        let Offer { link: id, path, ref greeting } = *offer;
+        let Some(verdicts) = self.liveness.handle_hello(now, &greeting.id, greeting.incarnation) else {
+            // The callers have asked `is_outdated` before.
+            return self.retire(id, now);
+        };
+        self.apply(verdicts, now);
+        let node = self.confirm(greeting.id.clone(), greeting.incarnation, greeting.address, now);
+        // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
+        (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
+        let replaced = node.link.replace(ActiveLink { id, path, dialled, since: now, answered: now });
+        // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
+        self.publish(now);
+        self.outputs.push_back(Output::Adopt(id));
+        if let Some(replaced) = replaced {
+            self.retire(replaced.id, now);
+        }
+        tracing::info!(node = %self.me.id, peer = %greeting.id, relayed = !path.is_direct(), "linked");
+        self.changed = true;
+        if path.is_direct() {
+            self.outputs.push_back(Output::GossipWith(greeting.address));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, offer: &Offer, reason: Reason, detail: &'static str) {
+        tracing::debug!(node = %self.me.id, peer = %offer.greeting.id, reason = detail, "refused a hello");
+        self.outputs.push_back(Output::Refuse(offer.link, reason, detail));
+    }
+
+    /// Closes a link that is not needed a little later: requests that use its connection may end, and the other end, which
+    /// may not have seen the link that replaces it, does not take its end for a loss.
+    pub(super) fn retire(&mut self, link: LinkId, now: Instant) {
+        self.retired.push((now + RETIREMENT, link));
+    }
+
+    pub(super) fn close_retired(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.retired).into_iter().partition(|(due, _)| now >= *due);
+        self.retired = later;
+        let due: Vec<_> = due;
+        self.outputs.extend(due.into_iter().map(|(_, link)| Output::Close(link, CloseCode::Superseded)));
+    }
+
+    pub(super) fn lose(&mut self, id: &NodeId, link: LinkId, now: Instant) {
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.has_link(link)) else { return };
+        tracing::info!(node = %self.me.id, peer = %id, "link lost");
+        node.unlinked = now;
+        node.dial = DialSchedule::in_turn(now, &self.me.id, id);
+        self.unlink(id, CloseCode::Silent);
+        self.liveness.handle_link(id, LinkHealth::Lost);
+        self.changed = true;
+    }
+
+    /// Ends the link to a node, if it has one. What the node has not confirmed stays in the log.
+    pub(super) fn unlink(&mut self, id: &NodeId, code: CloseCode) {
+        let link = self.nodes.get_mut(id).and_then(|node| node.link.take());
+        self.outputs.extend(link.map(|link| Output::Close(link.id, code)));
+    }
+
+    /// Pings every direct link, and gives up those that do not answer.
+    pub(super) fn examine_links(&mut self, now: Instant) {
+        let stalled = self.liveness.doubts(now);
+        let ping = self.ticks.is_multiple_of(PING_TICKS);
+        let mut silent = Vec::new();
+        for (id, node) in &self.nodes {
+            // Relayed links have no datagrams. Their relay notices when they break.
+            let Some(link) = node.link.filter(ActiveLink::is_direct) else { continue };
+            if ping {
+                self.outputs.push_back(Output::Ping(link.id));
+            }
+            let silence = now.saturating_duration_since(link.answered);
+            let health = if silence < HEALTHY { LinkHealth::Healthy } else { LinkHealth::Silent };
+            self.liveness.handle_link(id, health);
+            if silence > SILENT && !stalled {
+                silent.push((id.clone(), link.id));
+            }
+        }
+        for (id, link) in silent {
+            self.lose(&id, link, now);
+        }
+    }
+}
+
+/// Links are pinged every half second.
+const PING_TICKS: u64 = super::TICKS_PER_SECOND / 2;
+/// After this silence, three lost pings, a link is not a witness of life any more.
+const HEALTHY: Duration = Duration::from_millis(1700);
+/// After this silence, six lost pings, a link is given up. Both ends of a cut in one direction agree after 3.5 s.
+const SILENT: Duration = Duration::from_secs(3);
+/// How long a link that was replaced stays open.
+const RETIREMENT: Duration = Duration::from_millis(500);

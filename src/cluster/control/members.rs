@@ -1,0 +1,100 @@
+//! Who is a member: the records of nodes, and what follows from their lives and deaths.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Control;
+use super::dial::DialSchedule;
+use super::liveness::{Death, Verdict};
+use super::output::Output;
+use super::remote_node::RemoteNode;
+use crate::cluster::delivery::replay_log::MAX_AGE;
+use crate::cluster::wire::CloseCode;
+use crate::id::{Incarnation, NodeId};
+
+impl Control {
+    /// Whether a newer life of the node is a member.
+    pub(super) fn is_outdated(&self, id: &NodeId, incarnation: Incarnation) -> bool {
+        self.liveness.incarnation(id).is_some_and(|known| known > incarnation)
+    }
+
+    /// The record of a life of a node that is certain to exist. It replaces that of another life.
+    pub(super) fn confirm(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        address: SocketAddr,
+        now: Instant,
+    ) -> &mut RemoteNode {
+        if self.nodes.get(&id).is_some_and(|node| node.incarnation != incarnation) {
+            self.forget(&id);
+        }
+        let dial = DialSchedule::in_turn(now, &self.me.id, &id);
+        let node = self.nodes.entry(id).or_insert_with(|| RemoteNode::new(incarnation, address, dial, now));
+        (node.confirmed, node.address) = (true, address);
+        node
+    }
+
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        self.unlink(id, CloseCode::Superseded);
+        if self.nodes.remove(id).is_some() {
+            self.outputs.push_back(Output::Forget(id.clone()));
+            self.changed = true;
+        }
+    }
+
+    /// Carries out what gossip and links agreed on.
+    pub(super) fn apply(&mut self, verdicts: Vec<Verdict>, now: Instant) {
+        for verdict in verdicts {
+            self.changed = true;
+            match verdict {
+                Verdict::Alive(id, incarnation) => {
+                    tracing::info!(node = %self.me.id, peer = %id, ?incarnation, "joined");
+                    if let Some(node) = self.nodes.get_mut(&id) {
+                        (node.kept_until, node.sought_until) = (None, None);
+                    }
+                }
+                Verdict::Dead(id, incarnation, death) => {
+                    tracing::info!(node = %self.me.id, peer = %id, ?incarnation, reason = ?death, "left");
+                    self.handle_death(&id, death, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_death(&mut self, id: &NodeId, death: Death, now: Instant) {
+        match death {
+            // That life does not come back.
+            Death::Left | Death::Restarted => self.forget(id),
+            // This may be a partition. What is sent meanwhile is kept for a while, and the node is looked for.
+            Death::GossipAndLink | Death::GossipAlone => {
+                self.unlink(id, CloseCode::Silent);
+                if let Some(node) = self.nodes.get_mut(id) {
+                    node.greeted = false;
+                    (node.kept_until, node.sought_until) = (Some(now + MAX_AGE), Some(now + SEARCH));
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget_expired(&mut self, now: Instant) {
+        let mut expired = Vec::new();
+        for (id, node) in &mut self.nodes {
+            if node.kept_until.is_some_and(|until| now >= until) {
+                node.kept_until = None;
+                self.changed = true;
+                self.outputs.push_back(Output::DropLog(id.clone()));
+            }
+            let member = self.liveness.incarnation(id).is_some();
+            if !member && node.kept_until.is_none() && !node.is_sought(now) {
+                expired.push(id.clone());
+            }
+        }
+        expired.iter().for_each(|id| self.forget(id));
+    }
+}
+
+/// How long a node that died without a goodbye is dialled at its address.
+pub(super) const SEARCH: Duration = Duration::from_secs(600);

@@ -1,0 +1,86 @@
+//! What goes into the membership of a node, and what comes out of it.
+
+use std::net::SocketAddr;
+
+use super::dial::DialTarget;
+use super::link_choice::Path;
+use crate::cluster::hello::{Greeting, LinkId};
+use crate::cluster::view::{MemberView, NodeState};
+use crate::cluster::wire::CloseCode;
+use crate::cluster::wire::pb::refusal::Reason;
+use crate::id::{Incarnation, NodeId};
+
+/// What the control actor has to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Dial this address and say hello. [`super::Control::handle_dialled`] hears what came of it.
+    Dial(DialTarget, SocketAddr),
+    /// Say hello to a node through the direct link to another one. [`super::Control::handle_dialled`] hears what came of it.
+    DialThrough { to: NodeId, relay: LinkId },
+    /// Look up the addresses of a seed. [`super::Control::handle_resolved`] gets them.
+    Resolve { seed: usize, name: String },
+    /// Make this the link to its node: accept the hello if the other node said it, and start to carry messages.
+    Adopt(LinkId),
+    /// Answer the hello with a refusal. The link ends by that.
+    Refuse(LinkId, Reason, &'static str),
+    /// End the link now, and its connection if it has one.
+    Close(LinkId, CloseCode),
+    /// Ask the other end of a direct link for a sign of life.
+    Ping(LinkId),
+    /// Tell the other tasks of this node what changed.
+    Publish(Publication),
+    /// Gossip this node's state and the nodes to which it has a direct link.
+    Announce { state: NodeState, neighbours: Vec<NodeId> },
+    /// Gossip at once with the node at this address, which was just linked.
+    GossipWith(SocketAddr),
+    /// A node has been away for so long that its messages are not kept any more. From now on they are only numbered.
+    DropLog(NodeId),
+    /// A life of a node is over. Its log and everything else about it goes.
+    Forget(NodeId),
+    /// Send what is queued for a node, then a goodbye.
+    SayGoodbye(NodeId),
+    /// Every link has ended after its goodbye, or took too long. Happens once, after [`super::Control::handle_leave`].
+    Left,
+}
+
+/// What the other tasks of a node may know about the cluster.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// The state of this node.
+    pub(crate) state: NodeState,
+    /// The members of the ring, this node included, sorted by id.
+    pub(crate) members: Vec<MemberView>,
+    /// The lives of nodes that get broadcasts.
+    pub(crate) roster: Vec<(NodeId, Incarnation)>,
+    /// How to reach each node that can be reached.
+    pub(crate) routes: Vec<(NodeId, Route<LinkId>)>,
+    /// The direct links by the address from which their nodes gossip.
+    pub(crate) gossip: Vec<(SocketAddr, LinkId)>,
+}
+
+/// How to reach a node: over connections of the type `C`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route<C> {
+    Direct(C),
+    /// Through one of the nodes at the other ends of these, the best one first. There is at least one.
+    Through(Vec<C>),
+}
+
+/// A stream on which another node said hello, or answered this node's hello.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    pub(crate) link: LinkId,
+    pub(crate) greeting: Greeting,
+    pub(crate) path: Path,
+}
+
+/// What gossip says about one living node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GossipMember {
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
+    pub(crate) state: NodeState,
+    /// The nodes to which it has a direct link.
+    pub(crate) neighbours: Vec<NodeId>,
+}
