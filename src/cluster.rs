@@ -29,6 +29,7 @@ mod view;
 pub(crate) mod wire;
 
 pub use config::Cluster;
+pub use delivery::peer_counters::{IncomingCounts, LossCounts, OutgoingCounts, PeerCounters};
 pub use error::StartError;
 pub use identity::{Certificates, IdentityError};
 pub use ring::Ring;

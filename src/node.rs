@@ -14,7 +14,7 @@ use tokio::sync::{SetOnce, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, BiStream, Cluster, Mesh, Upward, View};
+use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::engine::{self, Application, Engine};
 use crate::http::server::{self, Server};
 use crate::http::{self, Body, Edge, Listener, Owner, Service};
@@ -88,8 +88,14 @@ impl<A: Application> Node<A> {
 
     /// Everything that this node has counted since its start, with the names of the metrics. A counter never decreases.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters().named());
+        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters());
         self.0.engine.counters().named().into_iter().chain(cluster).collect()
+    }
+
+    /// What this node has counted about its messages to and from each other node: one entry per life of a node that it knows,
+    /// and the last 64 of those that are over. Empty without a cluster.
+    pub fn peer_counters(&self) -> Vec<PeerCounters> {
+        self.0.cluster.iter().flat_map(|cluster| cluster.peer_counters()).collect()
     }
 
     /// The members of the cluster as this node sees them, now and after each change; `None` without a cluster.

@@ -10,6 +10,7 @@ use cluster_tests::deadline::within;
 use cluster_tests::messages::{Messages, Received};
 use cluster_tests::nodes::Nodes;
 use serde_json::json;
+use socketmesh::socket::EncodeError;
 use socketmesh::{Args, DisconnectReason, Node};
 
 /// One namespace for each test that broadcasts to all its sockets.
@@ -95,22 +96,36 @@ async fn acks_carry_bytes_from_all_nodes() {
 
 /// Node: "broadcasts to local clients even when publishAndReturnOffset throws".
 #[tokio::test]
-async fn a_broadcast_too_large_for_other_nodes_still_reaches_local_sockets() {
+async fn what_is_too_large_for_other_nodes_is_an_error_and_nobody_gets_it() {
     let mut all = guests("/large").await;
     let namespace = app().of(0, "/large");
     let half = Bytes::from(vec![7; 9 << 20]);
-    namespace.emit("large", &Args((half.clone(), half.clone()))).expect("it encodes");
+    let large = Args((half.clone(), half.clone()));
+    let refused = |outcome: Result<(), EncodeError>| {
+        assert!(matches!(outcome, Err(EncodeError::TooLarge { size: 18_000_000.., .. })), "{outcome:?}");
+    };
+    refused(namespace.emit("large", &large));
+    refused(namespace.to(all[0].id()).emit("large", &large));
+    refused(namespace.emit_with_ack::<(), _>("large", &large).await.map(drop));
+    refused(namespace.sockets_update(&large).map(drop));
+    refused(namespace.server_side_emit("large", &large));
+    refused(namespace.server_side_emit_with_ack::<(), _>("large", &large).await.map(drop));
+    let rooms = ["x".repeat(9 << 20), "y".repeat(9 << 20)];
+    let own = app().node(0).id().clone();
+    assert_eq!(namespace.sockets_join(&rooms).await.missing, [own]);
     namespace.emit("small", &()).expect("it encodes");
+    for guest in &mut all {
+        assert_eq!(guest.event().await, r#"["small"]"#);
+        assert!(guest.socket.rooms().is_empty());
+    }
+    namespace.local().emit("large", &large).expect("it goes to no other node");
     assert!(all[0].hears().await.starts_with(r#"452-/large,["large","#));
     for _ in 0..2 {
         assert_eq!(all[0].ws.packet().await, Received::Binary(half.to_vec()));
     }
-    for guest in &mut all {
-        assert_eq!(guest.event().await, r#"["small"]"#);
-    }
     let counters = app().node(0).counters();
-    let dropped = counters.iter().find(|(name, _)| *name == "socketmesh_cluster_messages_oversized_total");
-    assert!(dropped.is_some_and(|(_, count)| *count > 0), "it is counted");
+    let refused = counters.iter().find(|(name, _)| *name == "socketmesh_cluster_messages_oversized_total");
+    assert!(refused.is_some_and(|(_, count)| *count == 7), "{refused:?}");
 }
 
 #[tokio::test]

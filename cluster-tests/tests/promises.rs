@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
+use socketmesh::cluster::PeerCounters;
 use socketmesh::testing::TestCluster;
 use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::time::{Instant, sleep};
@@ -61,23 +62,79 @@ async fn of_what_a_cut_off_node_misses_sixteen_mebibytes_are_kept_and_the_rest_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_ten_seconds_away_nothing_is_kept_and_all_of_it_is_told() {
+async fn what_was_sent_in_the_last_ten_seconds_arrives_however_long_a_node_was_away() {
     let cluster = TestCluster::start(2, |_| app()).await;
-    let _bob = cluster.node(1).connect("/", &json!({})).await.expect("he may connect");
+    let mut bob = cluster.node(1).connect("/", &json!({})).await.expect("he may connect");
     cluster.partition(&[0], &[1]);
-    let before = counters(&cluster, 1);
-    for number in 0..3 {
+    let mut sent = Vec::new();
+    for number in 0..600_u64 {
         cluster.node(0).node().of("/").emit("number", &number).expect("it encodes");
+        sent.push(Instant::now());
+        sleep(Duration::from_millis(100)).await;
     }
-    // Another message after all of them were given up: while the peer is looked for, it is counted only.
-    sleep(Duration::from_secs(60)).await;
-    cluster.node(0).node().of("/").emit("number", &3).expect("it encodes");
-    sleep(Duration::from_secs(60)).await;
     cluster.heal();
     cluster.settled().await;
-    let after = counters(&cluster, 1);
-    let grown = |name: &str| after.get(name).copied().unwrap_or(0) - before.get(name).copied().unwrap_or(0);
-    assert_eq!((grown(RECEIVED), grown(LOST)), (0, 4));
+    let linked = Instant::now();
+    sleep(Duration::from_secs(1)).await;
+    let got: Vec<u64> = bob.take("number");
+    let first = *got.first().expect("the last ones arrive");
+    assert_eq!(got, (first..600).collect::<Vec<_>>());
+    let oldest = linked - sent[usize::try_from(first).expect("an index")];
+    assert!((9..=10).contains(&oldest.as_secs()), "the oldest that arrived waited for {oldest:?}");
+    assert_eq!(missed(&cluster, 1, "node-0"), first, "and all others were counted");
+    assert_eq!(lost(&cluster, 0, "node-1"), first, "at both ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_living_node_wants_is_not_lost_and_what_a_partition_cost_is_counted_when_it_ends() {
+    let cluster = TestCluster::start(2, |_| app()).await;
+    cluster.partition(&[0], &[1]);
+    cluster.node(0).sees(&[0]).await;
+    let known = lost(&cluster, 0, "node-1");
+    for _ in 0..5 {
+        cluster.node(0).node().of("/").emit("number", &0).expect("it encodes");
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(lost(&cluster, 0, "node-1"), known, "node-1 counts as dead");
+    }
+    cluster.heal();
+    cluster.settled().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((lost(&cluster, 0, "node-1"), missed(&cluster, 1, "node-0")), (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_member_two_hops_away_never_gets_is_counted_when_it_is_given_up() {
+    let cluster = TestCluster::start(4, |_| app()).await;
+    // Only neighbours in the row 0, 1, 2, 3 reach each other.
+    cluster.partition(&[0], &[2, 3]);
+    cluster.partition(&[1], &[3]);
+    sleep(Duration::from_secs(10)).await;
+    let before = lost(&cluster, 0, "node-3");
+    for number in 0..7 {
+        cluster.node(0).node().of("/").emit("number", &number).expect("it encodes");
+    }
+    sleep(Duration::from_secs(11)).await;
+    cluster.node(0).sees(&[0, 1, 2, 3]).await;
+    assert_eq!(lost(&cluster, 0, "node-3"), before + 7);
+    assert_eq!((lost(&cluster, 0, "node-1"), lost(&cluster, 0, "node-2")), (0, 0));
+}
+
+/// How many messages a node has lost for a peer, as it says.
+fn lost(cluster: &TestCluster, node: usize, peer: &str) -> u64 {
+    let outgoing = peer_counters(cluster, node, peer).outgoing;
+    let unconfirmed = outgoing.waiting + outgoing.lost.total() + outgoing.unneeded;
+    assert_eq!(outgoing.sent, outgoing.confirmed + unconfirmed, "{outgoing:?}");
+    outgoing.lost.total() - outgoing.arrived
+}
+
+/// How many messages of a peer a node has missed, as it was told.
+fn missed(cluster: &TestCluster, node: usize, peer: &str) -> u64 {
+    peer_counters(cluster, node, peer).incoming.missed
+}
+
+fn peer_counters(cluster: &TestCluster, node: usize, peer: &str) -> PeerCounters {
+    let counters = cluster.node(node).node().peer_counters();
+    counters.into_iter().find(|counters| counters.node.as_str() == peer).expect("it is known")
 }
 
 fn counters(cluster: &TestCluster, node: usize) -> HashMap<&'static str, u64> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod interest;
 pub(crate) mod peer;
+pub(crate) mod peer_counters;
 pub(crate) mod pending_requests;
 pub(crate) mod replay_log;
 mod replicated_set;

@@ -19,9 +19,10 @@ use super::config::Cluster;
 use super::control::{Control, Route};
 use super::delivery::interest::room_hash;
 use super::delivery::peer::Peer;
+use super::delivery::peer_counters::PeerCounters;
 use super::error::StartError;
 use super::hello::LocalNode;
-use super::published::{Counters, Published};
+use super::published::Published;
 use super::ring::tokens;
 use super::tasks::control_actor::{ControlActor, Start};
 use super::tasks::host::{Host, Running};
@@ -30,13 +31,13 @@ use super::transport::bi_stream::BiStream;
 use super::transport::connection::PeerConnection;
 use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
-use super::wire::{encode_broadcast, encode_command, encode_request, pb};
+use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_request, pb};
 use crate::id::{Key, NodeId};
 use crate::random;
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Request, Requester, Response, Responses, Room, Selection,
 };
-use crate::socket::peers::Peers;
+use crate::socket::peers::{Peers, TooLarge};
 use pb::stream_header::Kind;
 
 /// One node's part in a cluster.
@@ -118,9 +119,14 @@ impl Mesh {
         self.published.state.subscribe()
     }
 
-    /// The counters of this layer.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.published.counters
+    /// The counters of this layer, each with the name of its metric.
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.published.counters()
+    }
+
+    /// The counters of each life of another node.
+    pub(crate) fn peer_counters(&self) -> Vec<PeerCounters> {
+        self.published.peer_counters()
     }
 
     /// Resolves when this node is in the ring of every member and may take clients.
@@ -251,7 +257,7 @@ impl Mesh {
         let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
         let id = published.requests.lock().open(lives, Arc::clone(&woken));
         match encode_request(id, request) {
-            Ok(body) => asked.iter().for_each(|peer| published.push(peer, body.clone())),
+            Ok(body) => asked.iter().for_each(|peer| peer.push(body.clone(), false, Instant::now())),
             Err(error) => {
                 published.count_oversized(&error);
                 published.requests.lock().handle_members(id, |_, _| false);
@@ -262,6 +268,14 @@ impl Mesh {
 }
 
 impl Peers for Mesh {
+    fn carries(&self, size: usize) -> Result<(), TooLarge> {
+        if size <= MAX_BODY {
+            return Ok(());
+        }
+        self.published.counters.oversized.increment();
+        Err(TooLarge { size, limit: MAX_BODY })
+    }
+
     fn broadcast(&self, broadcast: &Broadcast) {
         let roster = self.published.roster();
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
@@ -274,7 +288,7 @@ impl Peers for Mesh {
                     Err(error) => return self.published.count_oversized(&error),
                 },
             };
-            self.published.counters.pushed(peer.push(body, broadcast.flags.volatile, Instant::now()));
+            peer.push(body, broadcast.flags.volatile, Instant::now());
         }
     }
 
@@ -296,7 +310,7 @@ impl Peers for Mesh {
         };
         let now = Instant::now();
         for peer in &recipients {
-            self.published.counters.pushed(peer.push_command(body.clone(), &joined, now));
+            peer.push_command(body.clone(), &joined, now);
         }
     }
 

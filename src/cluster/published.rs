@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::control::{Publication, Route};
 use super::delivery::interest::{LocalInterest, local_interest};
-use super::delivery::peer::{Peer, Pushed};
+use super::delivery::peer::{Losses, Peer};
+use super::delivery::peer_counters::{LossCounts, PastLives, PeerCounters};
 use super::delivery::pending_requests::PendingRequests;
 use super::hello::{KnownMember, LinkId, LocalNode, Resume};
 use super::ring::Ring;
 use super::transport::connection::PeerConnection;
-use super::view::{NodeState, View};
+use super::view::{MemberView, NodeState, View};
 use super::wire::{WireError, encode_response, pb};
 use crate::counter::Counter;
 use crate::id::{Incarnation, NodeId};
@@ -37,6 +37,8 @@ pub(crate) struct Published {
     /// The requests of this node that wait for answers of others.
     pub(crate) requests: Mutex<PendingRequests<Arc<Notify>>>,
     pub(crate) counters: Counters,
+    /// What was counted about lives of nodes that are over. Where it is locked together with others, it comes first.
+    past: Mutex<PastLives>,
     /// Every life of a node for which a log is kept.
     peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
     roster: RwLock<Arc<[Arc<Peer>]>>,
@@ -44,29 +46,15 @@ pub(crate) struct Published {
     gossip: RwLock<HashMap<SocketAddr, Arc<PeerConnection>>>,
 }
 
-/// What happened, for metrics. All of them only grow.
+/// What happened and concerns no single peer, for metrics. All of them only grow.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Bodies queued for a peer.
-    pub(crate) sent: Counter,
-    /// Bodies delivered here.
-    pub(crate) received: Counter,
-    /// Bodies that came again after a reconnect.
-    pub(crate) duplicates: Counter,
-    /// Bodies that peers gave up before they came here.
-    pub(crate) lost: Counter,
-    /// Bodies that peers were told they will not get.
-    pub(crate) given_up: Counter,
-    /// Bodies that a peer may have wanted, dropped because it was away for too long.
-    pub(crate) abandoned: Counter,
     /// Frames skipped because they made no sense.
     pub(crate) malformed: Counter,
-    /// Bodies too large for a frame.
+    /// Messages too large for a frame, refused.
     pub(crate) oversized: Counter,
     /// Awaited joins and commands that a member did not confirm in time.
     pub(crate) unconfirmed: Counter,
-    /// Volatile bodies dropped because a link was down or behind.
-    pub(crate) volatile_dropped: Counter,
     /// Gossip messages dropped because there was no link or the inbox was full.
     pub(crate) gossip_dropped: Counter,
     /// Streams carried from one node to another.
@@ -74,29 +62,12 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts what became of a body.
-    pub(crate) fn pushed(&self, pushed: Pushed) {
-        let counter = match pushed {
-            Pushed::Queued => &self.sent,
-            Pushed::Dropped => &self.volatile_dropped,
-            Pushed::Abandoned => &self.abandoned,
-        };
-        counter.increment();
-    }
-
     /// Each with the name of its metric.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 12] {
+    fn named(&self) -> [(&'static str, u64); 5] {
         [
-            ("socketmesh_cluster_messages_sent_total", &self.sent),
-            ("socketmesh_cluster_messages_received_total", &self.received),
-            ("socketmesh_cluster_messages_duplicate_total", &self.duplicates),
-            ("socketmesh_cluster_messages_lost_total", &self.lost),
-            ("socketmesh_cluster_messages_given_up_total", &self.given_up),
-            ("socketmesh_cluster_messages_abandoned_total", &self.abandoned),
             ("socketmesh_cluster_messages_malformed_total", &self.malformed),
             ("socketmesh_cluster_messages_oversized_total", &self.oversized),
             ("socketmesh_cluster_joins_unconfirmed_total", &self.unconfirmed),
-            ("socketmesh_cluster_volatile_messages_dropped_total", &self.volatile_dropped),
             ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
             ("socketmesh_cluster_streams_relayed_total", &self.relayed),
         ]
@@ -114,6 +85,7 @@ impl Published {
             confirmations: watch::Sender::new(()),
             requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
+            past: Mutex::default(),
             peers: RwLock::default(),
             roster: RwLock::new(Arc::from([])),
             routes: RwLock::default(),
@@ -129,6 +101,11 @@ impl Published {
     ) {
         let Publication { state, members, roster, routes, gossip } = publication;
         let roster: Vec<_> = roster.into_iter().map(|(id, life)| self.ensure_peer(id, life)).collect();
+        for peer in &roster {
+            let is_member =
+                |member: &MemberView| member.id == peer.id && member.incarnation == peer.incarnation;
+            peer.set_dead(!members.iter().any(is_member));
+        }
         let route = |route| match route {
             Route::Direct(link) => connection(link).map(Route::Direct),
             Route::Through(links) => {
@@ -170,13 +147,14 @@ impl Published {
 
     /// The peer for a life of a node. It is made when there is none.
     fn ensure_peer(&self, id: NodeId, incarnation: Incarnation) -> Arc<Peer> {
-        let mut peers = self.peers.write();
-        let peer =
-            peers.entry(id).or_insert_with_key(|id| Arc::new(Peer::new(id.clone(), incarnation, log_id())));
-        if peer.incarnation != incarnation {
-            *peer = Arc::new(Peer::new(peer.id.clone(), incarnation, log_id()));
+        let known = self.peer(&id);
+        if let Some(peer) = known.filter(|peer| peer.incarnation == incarnation) {
+            return peer;
         }
-        Arc::clone(peer)
+        self.forget_peer(&id);
+        let peer = Arc::new(Peer::new(id.clone(), incarnation, log_id()));
+        self.peers.write().insert(id, Arc::clone(&peer));
+        peer
     }
 
     /// The known life of a node.
@@ -191,18 +169,64 @@ impl Published {
 
     /// A life of a node is over: its log is of no use any more.
     pub(crate) fn forget_peer(&self, id: &NodeId) {
+        let mut past = self.past.lock();
         let peer = self.peers.write().remove(id);
         if let Some(peer) = peer {
-            self.counters.abandoned.add(peer.abandon());
+            peer.end();
+            past.add(peer.counters());
+            self.log_losses(&peer, None);
         }
     }
 
-    /// A node has been away for so long that what it misses is only numbered from now on.
-    pub(crate) fn drop_log(&self, id: &NodeId) {
-        let Some(peer) = self.peer(id) else { return };
-        let given_up = peer.abandon();
-        self.counters.abandoned.add(given_up);
-        tracing::warn!(node = %self.me.id, peer = %id, given_up, "keeps no messages for the peer any more");
+    /// Drops what is too old, and logs what was lost.
+    pub(crate) fn expire(&self, now: Instant) {
+        for peer in self.peers() {
+            peer.expire(now);
+            self.log_losses(&peer, Some(now));
+        }
+    }
+
+    /// Logs what was lost between this node and a peer; with `None`, the last losses of a life that is over.
+    fn log_losses(&self, peer: &Peer, now: Option<Instant>) {
+        let Some(Losses { lost, missed }) = peer.losses_to_log(now) else { return };
+        let (node, peer) = (&self.me.id, &peer.id);
+        let LossCounts { expired, overflow, dead } = lost;
+        if lost.total() > 0 {
+            tracing::warn!(%node, %peer, expired, overflow, dead, "gave up messages for the peer");
+        }
+        if missed > 0 {
+            tracing::warn!(%node, %peer, missed, "the peer gave up messages for this node");
+        }
+    }
+
+    /// Everything that was counted, each with the name of its metric.
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        // While this is locked no life ends, so each is counted once.
+        let past = self.past.lock();
+        let (mut outgoing, mut incoming) = past.total();
+        for peer in self.peers() {
+            let counters = peer.counters();
+            outgoing.add(counters.outgoing);
+            incoming.add(counters.incoming);
+        }
+        drop(past);
+        let of_peers = [
+            ("socketmesh_cluster_messages_sent_total", outgoing.sent),
+            ("socketmesh_cluster_messages_received_total", incoming.received),
+            ("socketmesh_cluster_messages_duplicate_total", incoming.duplicates),
+            ("socketmesh_cluster_messages_given_up_total", outgoing.lost.total()),
+            ("socketmesh_cluster_messages_given_up_but_arrived_total", outgoing.arrived),
+            ("socketmesh_cluster_messages_lost_total", incoming.missed),
+            ("socketmesh_cluster_volatile_messages_dropped_total", outgoing.volatile_dropped),
+        ];
+        of_peers.into_iter().chain(self.counters.named()).collect()
+    }
+
+    /// What was counted about each life of another node, those that are over first.
+    pub(crate) fn peer_counters(&self) -> Vec<PeerCounters> {
+        let past = self.past.lock();
+        let present = self.peers().into_iter().map(|peer| peer.counters());
+        past.last().cloned().chain(present).collect()
     }
 
     /// The life of a node that asked, if it is not over.
@@ -218,19 +242,14 @@ impl Published {
             encode_response(to.request, Response::failed())
         });
         if let Ok(body) = body {
-            self.push(&peer, body);
+            peer.push(body, false, Instant::now());
         }
     }
 
-    /// Queues a body that is not volatile.
-    pub(crate) fn push(&self, peer: &Peer, body: Bytes) {
-        self.counters.pushed(peer.push(body, false, Instant::now()));
-    }
-
-    /// A message could not be encoded, so it does not go to other nodes.
+    /// An answer, or a question that names many rooms, is too large. Whoever waits for answers learns which nodes are missing.
     pub(crate) fn count_oversized(&self, error: &WireError) {
         self.counters.oversized.increment();
-        tracing::warn!(node = %self.me.id, %error, "a message is too large for other nodes: it stays on this one");
+        tracing::warn!(node = %self.me.id, %error, "a message is too large for other nodes");
     }
 
     /// The peers that get broadcasts.

@@ -8,7 +8,7 @@ mod values;
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(crate) use error::WireError;
-pub(crate) use frame::Frame;
+pub(crate) use frame::{Frame, MAX_BODY};
 pub(crate) use message::{
     Message, encode_broadcast, encode_command, encode_request, encode_response, unsequenced,
 };

@@ -33,6 +33,14 @@ pub(crate) struct Broadcast {
     pub(crate) flags: Flags,
 }
 
+impl Broadcast {
+    /// At least as many bytes as the message has on its way to other nodes.
+    pub(crate) fn size(&self) -> usize {
+        let attachments: usize = self.attachments.iter().map(|bytes| FIELD + bytes.len()).sum();
+        FIELD + self.namespace.len() + self.selection.size() + FIELD + self.text.len() + attachments + FIXED
+    }
+}
+
 /// How a packet is sent to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flags {
@@ -56,12 +64,31 @@ pub(crate) struct Selection {
     pub(crate) except: Vec<Room>,
 }
 
+impl Selection {
+    fn size(&self) -> usize {
+        names_size(&self.rooms) + names_size(&self.except)
+    }
+}
+
 /// Something to do to the selected sockets. Nothing is sent back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) namespace: Arc<str>,
     pub(crate) selection: Selection,
     pub(crate) kind: CommandKind,
+}
+
+impl Command {
+    /// At least as many bytes as the message has on its way to other nodes.
+    pub(crate) fn size(&self) -> usize {
+        let kind = match &self.kind {
+            CommandKind::Join(rooms) | CommandKind::Leave(rooms) => names_size(rooms),
+            CommandKind::Disconnect { .. } => 0,
+            CommandKind::Update(update) => args_size(update),
+            CommandKind::ServerEvent(event) => event.size(),
+        };
+        FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
+    }
 }
 
 /// What a [`Command`] does to the selected sockets.
@@ -92,6 +119,10 @@ impl EmittedEvent {
         let attachments: usize = self.args.attachments().iter().map(Bytes::len).sum();
         self.name.len() + self.args.json().len() + attachments
     }
+
+    fn size(&self) -> usize {
+        FIELD + self.name.len() + args_size(&self.args)
+    }
 }
 
 /// A question to other nodes, each of which sends a [`Response`].
@@ -102,6 +133,17 @@ pub(crate) struct Request {
     pub(crate) kind: RequestKind,
     /// How long the requesting node waits.
     pub(crate) timeout: Duration,
+}
+
+impl Request {
+    /// At least as many bytes as the message has on its way to other nodes.
+    pub(crate) fn size(&self) -> usize {
+        let kind = match &self.kind {
+            RequestKind::Sockets | RequestKind::Rooms | RequestKind::RoomsConfirmed => 0,
+            RequestKind::Acks { event, .. } | RequestKind::ServerEvent(event) => event.size(),
+        };
+        FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
+    }
 }
 
 /// What a [`Request`] asks for.
@@ -251,3 +293,17 @@ impl RemoteHandshake {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
+
+fn names_size(rooms: &[Room]) -> usize {
+    rooms.iter().map(|room| FIELD + room.name_length()).sum()
+}
+
+fn args_size(args: &RawArgs) -> usize {
+    let attachments: usize = args.attachments().iter().map(|bytes| FIELD + bytes.len()).sum();
+    FIELD + "[]".len() + args.json().len() + attachments
+}
+
+/// What a field has beside its content on the wire: its number and its length.
+const FIELD: usize = 6;
+/// The fields of fixed size, and what wraps the others.
+const FIXED: usize = 64;

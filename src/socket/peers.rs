@@ -12,6 +12,12 @@ use crate::id::NodeId;
 ///
 /// Broadcasts, commands and requests reach another node in the order of the calls.
 pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
+    /// Whether a message of this size can be sent to other nodes. It is asked before anybody gets the message.
+    ///
+    /// # Errors
+    /// When the message is too large for that.
+    fn carries(&self, size: usize) -> Result<(), TooLarge>;
+
     /// Sends a broadcast to every other node that may have a selected socket.
     fn broadcast(&self, broadcast: &Broadcast);
 
@@ -37,11 +43,22 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
 }
 
+/// A message that is too large for other nodes, and how large it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) size: usize,
+    pub(crate) limit: usize,
+}
+
 /// The peers of a node without a cluster: there are none.
 #[derive(Debug)]
 pub(crate) struct NoPeers;
 
 impl Peers for NoPeers {
+    fn carries(&self, _: usize) -> Result<(), TooLarge> {
+        Ok(())
+    }
+
     fn broadcast(&self, _: &Broadcast) {}
 
     fn command(&self, _: &Command) {}

@@ -183,6 +183,7 @@ const SANS_IO: &[&str] = &[
     "cluster/control/remote_node.rs",
     "cluster/control/seeds.rs",
     "cluster/delivery/interest.rs",
+    "cluster/delivery/peer_counters.rs",
     "cluster/delivery/pending_requests.rs",
     "cluster/delivery/replay_log.rs",
     "cluster/delivery/replicated_set.rs",

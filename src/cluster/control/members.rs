@@ -84,8 +84,6 @@ impl Control {
         for (id, node) in &mut self.nodes {
             if node.kept_until.is_some_and(|until| now >= until) {
                 node.kept_until = None;
-                self.changed = true;
-                self.outputs.push_back(Output::DropLog(id.clone()));
             }
             let member = self.liveness.incarnation(id).is_some();
             if !member && node.kept_until.is_none() && !node.is_sought(now) {

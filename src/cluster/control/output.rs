@@ -33,8 +33,6 @@ pub(crate) enum Output {
     Announce { state: NodeState, neighbours: Vec<NodeId> },
     /// Gossip at once with the node at this address, which was just linked.
     GossipWith(SocketAddr),
-    /// A node has been away for so long that its messages are not kept any more. From now on they are only numbered.
-    DropLog(NodeId),
     /// A life of a node is over. Its log and everything else about it goes.
     Forget(NodeId),
     /// Send what is queued for a node, then a goodbye.

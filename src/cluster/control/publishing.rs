@@ -12,7 +12,7 @@ impl Control {
         let (mut roster, mut routes, mut gossip) = (Vec::new(), Vec::new(), Vec::new());
         for (id, node) in &self.nodes {
             let member = self.liveness.incarnation(id).is_some();
-            // What a node misses while it is sought is numbered at least, so that it learns how much that was.
+            // This may be a partition: what a node misses while it is sought is kept for a while, and numbered.
             if node.confirmed && (member || node.is_sought(now)) {
                 roster.push((id.clone(), node.incarnation));
             }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use super::interest::{LocalInterest, PeerInterest};
+use super::peer_counters::{IncomingCounts, LossCounts, OutgoingCounts, PeerCounters};
 use super::replay_log::{Arrival, ReceiveLog, SendLog, Write};
 use crate::cluster::hello::{LinkId, Resume};
 use crate::cluster::wire::{Frame, Message, WireError, pb, unsequenced};
@@ -33,6 +34,7 @@ pub(crate) struct Peer {
     interest: Mutex<PeerInterest>,
     /// The version of this node's interest that the peer has applied.
     confirmed: AtomicU64,
+    logged: Mutex<LoggedLosses>,
     /// Wakes the writer.
     wake: Notify,
 }
@@ -46,6 +48,10 @@ struct Inbound {
     /// Whether `Start` was seen on this link.
     started: bool,
     received: ReceiveLog,
+    /// Without what the current log of the peer says was lost.
+    counts: IncomingCounts,
+    /// The peer said goodbye.
+    left: bool,
     /// Bytes that came since the last acknowledgement.
     owed: usize,
     /// When the next acknowledgement goes out by itself.
@@ -58,19 +64,27 @@ struct Outbound {
     log: SendLog,
     /// The version of this node's interest that was told on this link.
     told: Option<u64>,
+    /// This node leaves.
     leaving: bool,
-    /// The peer has been away for so long that bodies are only numbered. Should it come back, it learns how many it missed.
-    away: bool,
+    /// The life of the peer is over: nothing is kept for it any more.
+    over: bool,
+    volatile_dropped: u64,
 }
 
-/// What happened to a pushed body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    Queued,
-    /// The body is volatile and would have had to wait, so it was dropped.
-    Dropped,
-    /// The peer is away, so the body got a number and was dropped.
-    Abandoned,
+/// Bodies that never arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Those for the peer.
+    pub(crate) lost: LossCounts,
+    /// Those of the peer.
+    pub(crate) missed: u64,
+}
+
+/// The losses that were logged so far.
+#[derive(Debug, Default)]
+struct LoggedLosses {
+    last: Option<Instant>,
+    total: Losses,
 }
 
 /// What the writer should do.
@@ -104,8 +118,6 @@ pub(crate) enum Received {
     Duplicate,
     /// A frame that does not decode was skipped.
     Malformed,
-    /// The peer gave up this many bodies.
-    Lost(u64),
     /// The peer has confirmed something.
     Confirmed,
     Goodbye,
@@ -119,16 +131,27 @@ impl Peer {
             incarnation,
             log,
             delivery: Mutex::new(()),
-            inbound: Mutex::new(Inbound { link: None, log: 0, started: false, received, owed: 0, due: None }),
+            inbound: Mutex::new(Inbound {
+                link: None,
+                log: 0,
+                started: false,
+                received,
+                counts: IncomingCounts::default(),
+                left: false,
+                owed: 0,
+                due: None,
+            }),
             outbound: Mutex::new(Outbound {
                 link: None,
                 log: SendLog::new(),
                 told: None,
                 leaving: false,
-                away: false,
+                over: false,
+                volatile_dropped: 0,
             }),
             interest: Mutex::new(PeerInterest::unknown()),
             confirmed: AtomicU64::new(0),
+            logged: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -140,28 +163,26 @@ impl Peer {
     }
 
     /// Queues a body. A volatile body is dropped if it cannot be sent soon.
-    pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) -> Pushed {
+    pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) {
         let mut outbound = self.outbound.lock();
         if volatile && (outbound.link.is_none() || outbound.log.bytes() > VOLATILE) {
-            return Pushed::Dropped;
+            outbound.volatile_dropped += 1;
+            return;
         }
-        let pushed = outbound.push(body, now);
+        outbound.push(body, now);
         drop(outbound);
         self.wake.notify_one();
-        pushed
     }
 
     /// Queues a command that makes sockets of the peer join these rooms. From now on messages to these rooms go to the peer.
-    pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) -> Pushed {
+    pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) {
         let mut outbound = self.outbound.lock();
-        let pushed = outbound.push(body, now);
-        if pushed == Pushed::Queued {
+        if outbound.push(body, now) {
             let (seq, mut interest) = (outbound.log.newest(), self.interest.lock());
             rooms.iter().for_each(|room| interest.presume(*room, seq));
         }
         drop(outbound);
         self.wake.notify_one();
-        pushed
     }
 
     /// How many bytes wait for the peer or its acknowledgement.
@@ -185,9 +206,35 @@ impl Peer {
         Resume { log: inbound.log, seq: inbound.received.last() }
     }
 
-    /// How many bodies the peer was told that it will never get.
-    pub(crate) fn lost(&self) -> u64 {
-        self.outbound.lock().log.lost()
+    /// What became of the bodies to and from the peer.
+    pub(crate) fn counters(&self) -> PeerCounters {
+        let (outgoing, incoming) = self.counts();
+        PeerCounters { node: self.id.clone(), incarnation: self.incarnation, outgoing, incoming }
+    }
+
+    fn counts(&self) -> (OutgoingCounts, IncomingCounts) {
+        let incoming = self.inbound.lock().counts();
+        let outbound = self.outbound.lock();
+        let volatile_dropped = outbound.volatile_dropped;
+        (OutgoingCounts { volatile_dropped, ..outbound.log.counts() }, incoming)
+    }
+
+    /// What was lost and not logged yet. At most once in [`LOG_INTERVAL`], so that a lasting cut does not fill the log; with
+    /// `None` the last time.
+    pub(crate) fn losses_to_log(&self, now: Option<Instant>) -> Option<Losses> {
+        let mut logged = self.logged.lock();
+        if let (Some(now), Some(last)) = (now, logged.last)
+            && now < last + LOG_INTERVAL
+        {
+            return None;
+        }
+        let (OutgoingCounts { lost, .. }, IncomingCounts { missed, .. }) = self.counts();
+        let new = Losses { lost: lost.since(&logged.total.lost), missed: missed - logged.total.missed };
+        let any = new.lost.total() + new.missed > 0;
+        if any {
+            *logged = LoggedLosses { last: now, total: Losses { lost, missed } };
+        }
+        any.then_some(new)
     }
 
     /// A new link takes over. `resume` is how far the peer has received this node's log.
@@ -197,9 +244,10 @@ impl Peer {
         // Until its snapshot arrives on this link, the peer may be interested in every room.
         self.interest.lock().forget();
         let mut outbound = self.outbound.lock();
-        (outbound.link, outbound.told, outbound.away) = (Some(link), None, false);
-        let known = resume.log == self.log;
-        outbound.log.resume(if known { resume.seq } else { 0 });
+        (outbound.link, outbound.told) = (Some(link), None);
+        // A hello is a sign of life, whatever was believed before.
+        outbound.log.set_dead(false);
+        outbound.log.resume((resume.log == self.log).then_some(resume.seq));
         self.wake.notify_one();
     }
 
@@ -220,17 +268,22 @@ impl Peer {
         outbound.log.expire(now);
         if outbound.link.is_none() {
             // A dropped body makes nobody join a room. What the peer did receive, the next link tells.
-            self.interest.lock().settle(outbound.log.dropped());
+            self.interest.lock().settle(outbound.log.given_up());
         }
     }
 
-    /// Drops the log, and from now on keeps nothing for this peer until it is linked again. Returns how many bodies it may not have
-    /// received.
-    pub(crate) fn abandon(&self) -> u64 {
+    /// Sets whether the peer counts as dead. It has no link then.
+    pub(crate) fn set_dead(&self, dead: bool) {
+        self.outbound.lock().log.set_dead(dead);
+    }
+
+    /// This life of the peer is over. Nothing is kept for it any more, and nothing counts.
+    pub(crate) fn end(&self) {
+        let left = self.inbound.lock().left;
         let mut outbound = self.outbound.lock();
+        outbound.over = true;
+        outbound.log.end(left);
         self.interest.lock().settle(u64::MAX);
-        outbound.away = true;
-        outbound.log.clear()
     }
 
     /// This node leaves. The writer sends what is queued, then a goodbye.
@@ -272,7 +325,8 @@ impl Peer {
         if batch.has_room() && inbound.owes_ack(now, outbound.log.has_more()) {
             let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
             (inbound.due, inbound.owed) = (None, 0);
-            batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest })));
+            let lost = Some(inbound.received.missed());
+            batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest, lost })));
         }
         while batch.has_room() {
             match outbound.log.next_write() {
@@ -315,27 +369,18 @@ impl Peer {
         if inbound.owe(size, now) {
             self.wake.notify_one();
         }
-        let lost = match inbound.received.arrived(seq) {
-            Arrival::Duplicate => return Ok(Received::Duplicate),
-            Arrival::Accept => 0,
-            Arrival::Gap(lost) => lost,
-        };
+        if inbound.received.arrived(seq) == Arrival::Duplicate {
+            inbound.counts.duplicates += 1;
+            return Ok(Received::Duplicate);
+        }
+        let Ok(message) = message else { return Ok(Received::Malformed) };
+        if !message.is_body() {
+            return Ok(Received::Nothing);
+        }
+        inbound.counts.received += 1;
         drop(inbound);
-        let received = match message {
-            Ok(
-                message @ (Message::Broadcast(_)
-                | Message::Command(_)
-                | Message::Request(..)
-                | Message::UnknownRequest(_)
-                | Message::Response(..)),
-            ) => {
-                deliver(message);
-                Received::Delivered
-            }
-            Ok(_) => Received::Nothing,
-            Err(_) => Received::Malformed,
-        };
-        Ok(if lost > 0 { Received::Lost(lost) } else { received })
+        deliver(message);
+        Ok(Received::Delivered)
     }
 
     fn receive_control(
@@ -347,6 +392,7 @@ impl Peer {
         match message {
             Message::Start { log, first } => {
                 if inbound.log != log {
+                    inbound.counts.missed = inbound.counts().missed;
                     (inbound.log, inbound.received) = (log, ReceiveLog::starting_at(first));
                 }
                 if !std::mem::replace(&mut inbound.started, true) {
@@ -359,18 +405,24 @@ impl Peer {
                 inbound.due = Some(now);
                 self.wake.notify_one();
             }
-            Message::Ack { seq, interest } => {
-                self.outbound.lock().log.acked(seq);
+            Message::Ack { seq, interest, lost } => {
+                let mut outbound = self.outbound.lock();
+                outbound.log.acked(seq);
+                // A node of an earlier version does not say it.
+                lost.into_iter().for_each(|lost| outbound.log.settle(lost));
+                drop(outbound);
                 self.interest.lock().settle(seq);
                 self.confirmed.fetch_max(interest, Ordering::AcqRel);
                 return Ok(Received::Confirmed);
             }
             Message::Gap { to } => {
-                let lost = inbound.received.gave_up(to);
+                inbound.received.gave_up(to);
                 inbound.owe(0, now);
-                return Ok(Received::Lost(lost));
             }
-            Message::Goodbye => return Ok(Received::Goodbye),
+            Message::Goodbye => {
+                inbound.left = true;
+                return Ok(Received::Goodbye);
+            }
             Message::Broadcast(_)
             | Message::Command(_)
             | Message::Request(..)
@@ -383,17 +435,21 @@ impl Peer {
 }
 
 impl Outbound {
-    fn push(&mut self, body: Bytes, now: Instant) -> Pushed {
-        if self.away {
-            self.log.skip();
-            return Pushed::Abandoned;
+    /// Returns whether the body was queued. For a life that is over it is not.
+    fn push(&mut self, body: Bytes, now: Instant) -> bool {
+        if !self.over {
+            self.log.push(body, now);
         }
-        self.log.push(body, now);
-        Pushed::Queued
+        !self.over
     }
 }
 
 impl Inbound {
+    /// What came, and what never will. The log of the peer counts the latter.
+    fn counts(&self) -> IncomingCounts {
+        IncomingCounts { missed: self.counts.missed + self.received.missed(), ..self.counts }
+    }
+
     /// Whether an acknowledgement is due, or can go out with something else.
     fn owes_ack(&self, now: Instant, has_more: bool) -> bool {
         self.due.is_some_and(|due| now >= due || self.owed >= ACK_BYTES || has_more)
@@ -443,6 +499,8 @@ const BATCH: usize = 64 << 10;
 const ACK_DELAY: Duration = Duration::from_millis(50);
 /// After that many bytes an acknowledgement does not wait: a sixteenth of what the sender keeps.
 const ACK_BYTES: usize = 1 << 20;
+/// How often losses of one peer are logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// A backlog of this size takes a while to send, so that volatile packets would arrive late.
 const VOLATILE: usize = 1 << 20;
 

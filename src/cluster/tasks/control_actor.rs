@@ -161,7 +161,7 @@ impl State {
                 self.control.handle_sign_of_life(&link.greeting.id, *id, connection.answered());
             }
         }
-        self.ports.published.peers().iter().for_each(|peer| peer.expire(now));
+        self.ports.published.expire(now);
         self.control.handle_tick(now);
     }
 
@@ -196,7 +196,6 @@ impl State {
             Output::Publish(publication) => published.publish(publication, |link| self.connection(link)),
             Output::Announce { state, neighbours } => self.gossip.announce(state, &neighbours).await,
             Output::GossipWith(address) => self.gossip.gossip_with(address),
-            Output::DropLog(id) => published.drop_log(&id),
             Output::Forget(id) => published.forget_peer(&id),
             Output::SayGoodbye(id) => {
                 if let Some(peer) = published.peer(&id) {

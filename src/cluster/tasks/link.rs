@@ -60,11 +60,9 @@ impl LinkTask {
         send.write_all(&reply.unwrap_or_default()).await?;
         let mut batch = Batch::default();
         self.peer.start(&mut batch);
-        let mut lost = self.peer.lost();
         loop {
             let now = Instant::now();
             let fill = self.peer.fill(self.id, &self.ports.published.interest, now, &mut batch);
-            self.report_given_up(&mut lost);
             send.write_all(&batch.bytes).await?;
             batch.bytes.clear();
             if let Some(large) = batch.large.take() {
@@ -87,18 +85,6 @@ impl LinkTask {
                     return Ok(());
                 }
             }
-        }
-    }
-
-    /// Counts the messages that were too old or too many to be kept, since `known`.
-    fn report_given_up(&self, known: &mut u64) {
-        let lost = self.peer.lost();
-        if lost > *known {
-            let by = lost - std::mem::replace(known, lost);
-            self.ports.published.counters.given_up.add(by);
-            tracing::warn!(
-                node = %self.ports.published.me.id, peer = %self.peer.id, lost = by, "gave up messages for the peer"
-            );
         }
     }
 
@@ -136,19 +122,13 @@ impl LinkTask {
         let (published, peer) = (&self.ports.published, &self.peer);
         let deliver = |message| self.deliver(message);
         match peer.receive(self.id, frame, Instant::now(), &deliver)? {
-            Received::Nothing => {}
+            Received::Nothing | Received::Delivered | Received::Duplicate => {}
             Received::Started => {
                 self.ports.tell_control(ControlMessage::Started(peer.id.clone(), self.id));
             }
-            Received::Delivered => published.counters.received.increment(),
-            Received::Duplicate => published.counters.duplicates.increment(),
             Received::Malformed => {
                 published.counters.malformed.increment();
                 tracing::warn!(node = %published.me.id, peer = %peer.id, "skipped a message that does not decode");
-            }
-            Received::Lost(lost) => {
-                published.counters.lost.add(lost);
-                tracing::warn!(node = %published.me.id, peer = %peer.id, lost, "the peer gave up messages");
             }
             // It does not matter whether anybody waits.
             Received::Confirmed => published.confirmations.send_replace(()),

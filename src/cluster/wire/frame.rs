@@ -49,7 +49,7 @@ fn share(buffer: &mut BytesMut, length: usize) -> Bytes {
 
 /// Refuses a body that is too large for a frame.
 pub(super) fn fits(body: Bytes) -> Result<Bytes, WireError> {
-    if body.len() > MAX_FRAME - SEQ { Err(WireError::Length(body.len())) } else { Ok(body) }
+    if body.len() > MAX_BODY { Err(WireError::Length(body.len())) } else { Ok(body) }
 }
 
 /// Length and sequence number.
@@ -58,6 +58,8 @@ const SEQ: usize = 8;
 /// The largest frame: as much as a link keeps for a peer that is away (`replay_log::MAX_BYTES`), so that whatever can be
 /// sent can also be sent again.
 pub(crate) const MAX_FRAME: usize = 16 << 20;
+/// The largest body.
+pub(crate) const MAX_BODY: usize = MAX_FRAME - SEQ;
 /// Up to here copying is cheaper than the memory that sharing pins.
 const COPY: usize = 8 << 10;
 

@@ -240,6 +240,9 @@ pub struct Ack {
     /// The interest of the receiver is applied up to this version.
     #[prost(uint64, tag = "2")]
     pub interest: u64,
+    /// How many frames of that log will never arrive, in all.
+    #[prost(uint64, optional, tag = "3")]
+    pub lost: ::core::option::Option<u64>,
 }
 /// Sequenced frames up to here that have not arrived never will.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -21,6 +21,8 @@ pub(crate) enum Message {
     Ack {
         seq: u64,
         interest: u64,
+        /// How many bodies of that log never came; `None` from a node of an earlier version.
+        lost: Option<u64>,
     },
     Gap {
         to: u64,
@@ -46,7 +48,7 @@ impl Message {
             None => Self::Unknown,
             Some(Kind::Interest(interest)) => Self::Interest(interest),
             Some(Kind::Start(pb::Start { log, first })) => Self::Start { log, first },
-            Some(Kind::Ack(pb::Ack { seq, interest })) => Self::Ack { seq, interest },
+            Some(Kind::Ack(pb::Ack { seq, interest, lost })) => Self::Ack { seq, interest, lost },
             Some(Kind::Gap(pb::Gap { to })) => Self::Gap { to },
             Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
             Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
@@ -58,6 +60,18 @@ impl Message {
             }
             Some(Kind::Answer(response)) => Self::Response(response.id, Response::try_from(response)?),
         })
+    }
+
+    /// Whether it is for the layers above: the rest is about the link, or of a later version.
+    pub(crate) fn is_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Broadcast(_)
+                | Self::Command(_)
+                | Self::Request(..)
+                | Self::UnknownRequest(_)
+                | Self::Response(..)
+        )
     }
 }
 
@@ -358,6 +372,15 @@ mod tests {
             let frame = Frame::decode(&mut buffer).unwrap().unwrap();
             prop_assert_eq!(frame.seq, seq);
             prop_assert_eq!(Message::decode(frame.body).unwrap(), Message::Broadcast(broadcast));
+        }
+
+        #[test]
+        fn what_is_small_enough_by_its_size_can_be_encoded(
+            broadcast in broadcasts(), command in commands(), request in requests(), id: u64,
+        ) {
+            prop_assert!(encode_broadcast(&broadcast).unwrap().len() <= broadcast.size());
+            prop_assert!(encode_command(&command).unwrap().len() <= command.size());
+            prop_assert!(encode_request(id, &request).unwrap().len() <= request.size());
         }
 
         #[test]

@@ -70,8 +70,9 @@ impl Target {
     pub(super) async fn call(self, event: &str, args: RawArgs) -> Result<CollectedAcks, EncodeError> {
         let event = EmittedEvent { name: event.into(), args };
         let compress = self.flags.compress;
+        let request = self.event_request(RequestKind::Acks { event: event.clone(), compress })?;
         let acks = self.namespace.broadcast_with_ack(&self.selection, &event, compress)?;
-        let remote = self.request(RequestKind::Acks { event, compress });
+        let remote = self.ask(request);
         let mut replies = Vec::new();
         let here = async {
             while let Some(more) = acks.next().await {

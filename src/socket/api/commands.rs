@@ -50,21 +50,34 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] if `update` cannot be written as JSON or has more than 10 attachments; nothing was sent then.
+    /// [`EncodeError`] if `update` cannot be written as JSON, has more than 10 attachments, or is too large for other nodes
+    /// ([`EncodeError::TooLarge`]). Nothing was changed then, on no node.
     pub fn sockets_update<U: IntoArgs + ?Sized>(self, update: &U) -> Result<Applying, EncodeError> {
         let update = RawArgs::encode(update)?;
-        Ok(self.apply(CommandKind::Update(update)))
+        self.try_apply(CommandKind::Update(update))
     }
 
+    /// Names of rooms alone are hardly ever too large. If they are, nothing is changed, and whoever waits for it learns that.
     fn apply(self, kind: CommandKind) -> Applying {
+        let (namespace, timeout) = (Arc::clone(&self.namespace), self.timeout);
+        self.try_apply(kind).unwrap_or_else(|error| {
+            tracing::error!(ns = %namespace.path, %error, "a change of sockets is too large: it is made nowhere");
+            Applying { namespace, version: None, local: true, timeout }
+        })
+    }
+
+    fn try_apply(self, kind: CommandKind) -> Result<Applying, EncodeError> {
         let Self { namespace, selection, local, timeout, .. } = self;
         let command = Command { namespace: Arc::clone(&namespace.path), selection, kind };
+        if !local {
+            namespace.check_size(command.size())?;
+        }
         namespace.apply(&command);
         if !local {
             namespace.peers().command(&command);
         }
-        let version = namespace.peers().version();
-        Applying { namespace, version, local, timeout }
+        let version = Some(namespace.peers().version());
+        Ok(Applying { namespace, version, local, timeout })
     }
 }
 
@@ -80,7 +93,8 @@ impl Target {
 #[derive(Debug)]
 pub struct Applying {
     namespace: Arc<LocalNamespace>,
-    version: u64,
+    /// The version of this node's interest after the change; `None` if it was made nowhere.
+    version: Option<u64>,
     local: bool,
     timeout: Duration,
 }
@@ -91,7 +105,8 @@ pub struct Applying {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {
-    /// Nodes that did not confirm the change in time, or left the cluster.
+    /// Nodes that did not confirm the change in time, or left the cluster. This node is named if the change was too large for
+    /// other nodes (16 MiB of room names): then it was made nowhere.
     pub missing: Vec<NodeId>,
 }
 
@@ -103,11 +118,12 @@ impl IntoFuture for Applying {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { namespace, version, local, timeout } = self;
+            let Some(version) = version else { return Applied { missing: vec![namespace.node().clone()] } };
             let mut target = Target::new(Arc::clone(&namespace)).timeout(timeout);
             target.local = local;
             let (mut missing, responses) = tokio::join!(
                 namespace.peers().confirmed(version),
-                target.request(RequestKind::RoomsConfirmed)
+                target.ask(target.request(RequestKind::RoomsConfirmed))
             );
             missing.extend(responses.missing());
             missing.sort_unstable();

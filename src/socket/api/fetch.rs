@@ -16,7 +16,7 @@ impl Target {
     /// and is reported in [`Sockets::missing`].
     pub async fn fetch_sockets(self) -> Sockets {
         let here = self.namespace.select(&self.selection);
-        let remote = self.request(RequestKind::Sockets);
+        let remote = self.ask(self.request(RequestKind::Sockets));
         let namespace = &self.namespace;
         let on = |node: &NodeId, summary| RemoteSocket::new(namespace, node.clone(), summary);
         let mut found: Vec<_> =
@@ -35,7 +35,7 @@ impl Target {
     pub async fn all_rooms(self) -> Rooms {
         let mut found: BTreeSet<Room> =
             self.namespace.rooms_of_selected(&self.selection).into_iter().collect();
-        let responses = self.request(RequestKind::Rooms).await;
+        let responses = self.ask(self.request(RequestKind::Rooms)).await;
         let missing = responses.missing();
         for (_, part) in responses.parts {
             if let ResponsePart::Rooms(rooms) = part {

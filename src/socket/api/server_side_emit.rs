@@ -15,12 +15,15 @@ impl NamespaceRef {
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] if `args` cannot be written as JSON or has more than 10 attachments.
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or is too large for other nodes
+    /// ([`EncodeError::TooLarge`]).
     pub fn server_side_emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
         let kind =
             CommandKind::ServerEvent(EmittedEvent { name: event.into(), args: RawArgs::encode(args)? });
         let namespace = Arc::clone(&self.0.path);
-        self.0.peers().command(&Command { namespace, selection: Selection::default(), kind });
+        let command = Command { namespace, selection: Selection::default(), kind };
+        self.0.check_size(command.size())?;
+        self.0.peers().command(&command);
         Ok(())
     }
 
@@ -48,7 +51,8 @@ impl NamespaceRef {
     ) -> Result<Replies<R>, EncodeError> {
         let kind =
             RequestKind::ServerEvent(EmittedEvent { name: event.into(), args: RawArgs::encode(args)? });
-        let responses = self.all().timeout(REQUEST_TIMEOUT).request(kind).await;
+        let all = self.all().timeout(REQUEST_TIMEOUT);
+        let responses = all.ask(all.event_request(kind)?).await;
         let mut missing = responses.missing();
         let mut replies = Vec::new();
         for (node, part) in responses.parts {

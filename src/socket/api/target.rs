@@ -90,11 +90,12 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved. In a cluster
+    /// also if the event is too large for other nodes ([`EncodeError::TooLarge`]), unless it is for this node
+    /// [alone](Self::local). Nobody gets it then, on no node.
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
         let packet = encode::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
-        self.deliver(packet);
-        Ok(())
+        self.deliver(packet)
     }
 
     /// Sends a typed event: the variant of `event` is its name, the content its arguments.
@@ -105,11 +106,10 @@ impl Target {
     pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
         let (name, args) = encode_event(event)?;
         let packet = encode::event(&self.namespace.path, None, name, &args)?;
-        self.deliver(packet);
-        Ok(())
+        self.deliver(packet)
     }
 
-    fn deliver(self, encoded: Encoded) {
+    fn deliver(self, encoded: Encoded) -> Result<(), EncodeError> {
         let broadcast = Broadcast {
             namespace: Arc::clone(&self.namespace.path),
             selection: self.selection,
@@ -117,23 +117,45 @@ impl Target {
             attachments: encoded.attachments,
             flags: self.flags,
         };
+        if !self.local {
+            self.namespace.check_size(broadcast.size())?;
+        }
         self.namespace.fan_out(&broadcast);
         if !self.local {
             self.namespace.peers().broadcast(&broadcast);
         }
+        Ok(())
     }
 
-    /// Sends a request to the other nodes, before it returns.
-    pub(super) fn request(&self, kind: RequestKind) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
-        if self.local {
-            return Box::pin(std::future::ready(Responses::default()));
-        }
-        self.namespace.peers().request(Request {
+    /// The request to the other nodes about the selected sockets.
+    pub(super) fn request(&self, kind: RequestKind) -> Request {
+        Request {
             namespace: Arc::clone(&self.namespace.path),
             selection: self.selection.clone(),
             kind,
             timeout: self.timeout,
-        })
+        }
+    }
+
+    /// As [`request`](Self::request), for an event that this node's sockets or the other nodes get.
+    ///
+    /// # Errors
+    ///
+    /// When the event is too large. Nobody must get it then.
+    pub(super) fn event_request(&self, kind: RequestKind) -> Result<Request, EncodeError> {
+        let request = self.request(kind);
+        if !self.local {
+            self.namespace.check_size(request.size())?;
+        }
+        Ok(request)
+    }
+
+    /// Sends a request to the other nodes, before it returns.
+    pub(super) fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        if self.local {
+            return Box::pin(std::future::ready(Responses::default()));
+        }
+        self.namespace.peers().request(request)
     }
 }
 

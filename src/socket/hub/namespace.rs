@@ -25,8 +25,8 @@ use super::work_queue::WorkQueue;
 use crate::id::{NodeId, SocketId};
 use crate::log_limit::LogLimit;
 use crate::socket::messages::Selection;
-use crate::socket::peers::Peers;
-use crate::socket::protocol::Parser;
+use crate::socket::peers::{Peers, TooLarge};
+use crate::socket::protocol::{EncodeError, Parser};
 use crate::socket::room::Room;
 
 /// One namespace on this node. Other nodes may have sockets in it as well.
@@ -86,6 +86,15 @@ impl LocalNamespace {
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {
         &self.context.peers
+    }
+
+    /// Asks whether the other nodes can be sent a message of this size, before anybody gets it.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), EncodeError> {
+        let carried = self.peers().carries(size);
+        carried.map_err(|TooLarge { size, limit }| EncodeError::TooLarge { size, limit })
     }
 
     pub(crate) fn parser(&self) -> Parser {

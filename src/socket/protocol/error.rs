@@ -78,6 +78,15 @@ pub enum EncodeError {
     /// close their connection. Such a value comes from a hostile client whose arguments were passed on.
     #[error("a value has the form of an attachment's placeholder")]
     ForgedPlaceholder,
+    /// The event is too large for the other nodes of the cluster: 16 MiB, with the names of rooms and a few bytes for each
+    /// name and attachment. Send it in parts, or another way.
+    #[error("about {size} bytes, where other nodes accept {limit}")]
+    TooLarge {
+        /// About how large it was.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
+    },
 }
 
 impl EncodeError {

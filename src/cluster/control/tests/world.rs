@@ -227,7 +227,7 @@ impl World {
             Output::Announce { state, neighbours } => {
                 self.nodes.get_mut(name).unwrap().announced = Some((*state, neighbours.clone()));
             }
-            Output::GossipWith(_) | Output::DropLog(_) | Output::Forget(_) | Output::Left => {}
+            Output::GossipWith(_) | Output::Forget(_) | Output::Left => {}
         }
     }
 

@@ -1,4 +1,5 @@
 use super::super::interest::local_interest;
+use super::super::replay_log::MAX_AGE;
 use super::*;
 use crate::cluster::wire::encode_broadcast;
 use crate::socket::messages::{Broadcast, Flags, Selection};
@@ -69,6 +70,26 @@ impl Pair {
             received.push(self.b.receive(link, frame, self.now, &deliver)?);
         }
         Ok(received)
+    }
+
+    /// A new link takes over at both ends.
+    fn relink(&mut self, link: LinkId) {
+        self.bytes.clear();
+        let resume = self.b.resume();
+        self.a.attach(link, resume);
+        self.b.attach(link, Resume::default());
+        self.start();
+    }
+
+    /// Brings everything that `b` has to say to `a`.
+    fn acknowledge(&mut self, link: LinkId) {
+        self.now += ACK_DELAY;
+        let (mut batch, local) = (Batch::default(), Mutex::new(local_interest()));
+        self.b.start(&mut batch);
+        self.b.fill(link, &local, self.now, &mut batch);
+        while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
+            self.a.receive(link, frame, self.now, &|_| {}).unwrap();
+        }
     }
 
     fn got(&self) -> Vec<usize> {
@@ -222,35 +243,79 @@ fn a_body_that_makes_no_sense_is_skipped_and_counted_in_the_sequence() {
 #[test]
 fn volatile_bodies_do_not_wait_for_a_link() {
     let pair = Pair::new();
-    assert_eq!(pair.a.push(Bytes::from_static(b"x"), true, pair.now), Pushed::Queued);
+    let push = |volatile| pair.a.push(Bytes::from_static(b"x"), volatile, pair.now);
+    push(true);
     pair.a.detach(LinkId(1));
-    assert_eq!(pair.a.push(Bytes::from_static(b"x"), true, pair.now), Pushed::Dropped);
-    assert_eq!(pair.a.push(Bytes::from_static(b"x"), false, pair.now), Pushed::Queued);
+    push(true);
+    push(false);
+    let OutgoingCounts { sent, volatile_dropped, .. } = pair.a.counters().outgoing;
+    assert_eq!((sent, volatile_dropped), (2, 1));
 }
 
 #[test]
-fn a_peer_that_was_away_learns_how_much_it_missed() {
+fn what_a_peer_never_gets_is_counted_when_it_is_given_up_and_by_both_ends_when_it_is_back() {
     let mut pair = Pair::new();
     pair.start();
     pair.push(1);
     pair.fill(LinkId(1));
     pair.deliver(LinkId(1)).unwrap();
     pair.a.detach(LinkId(1));
-    assert_eq!(pair.a.push(Bytes::from_static(b"waits"), false, pair.now), Pushed::Queued);
-    assert_eq!(pair.a.abandon(), 2, "the first one has arrived, but that was not confirmed");
-    for _ in 0..3 {
-        assert_eq!(pair.a.push(Bytes::from_static(b"x"), false, pair.now), Pushed::Abandoned);
-    }
-    assert_eq!(pair.a.push_command(Bytes::from_static(b"x"), &[7], pair.now), Pushed::Abandoned);
-    assert_eq!(pair.a.backlog(), 0);
-    pair.a.attach(LinkId(2), pair.b.resume());
-    pair.b.attach(LinkId(2), Resume::default());
-    pair.start();
     pair.push(2);
+    pair.now += MAX_AGE;
+    pair.a.expire(pair.now);
+    let expired = pair.a.counters().outgoing.lost;
+    assert_eq!(
+        (expired.expired, expired.total()),
+        (2, 2),
+        "the first has arrived, but that was not confirmed"
+    );
+    pair.a.set_dead(true);
+    (3..6).for_each(|size| pair.push(size));
+    pair.now += MAX_AGE;
+    pair.a.expire(pair.now);
+    pair.push(6);
+    assert_eq!(pair.a.counters().outgoing.lost, expired, "no living node wants it");
+    assert_eq!(pair.a.counters().outgoing.withheld, 3);
+
+    pair.relink(LinkId(2));
     pair.fill(LinkId(2));
-    let received = pair.deliver(LinkId(2)).unwrap();
-    assert!(received.contains(&Received::Lost(5)), "{received:?}");
-    assert_eq!(pair.got(), [1, 2], "what is sent after the return arrives");
+    pair.deliver(LinkId(2)).unwrap();
+    assert_eq!(pair.got(), [1, 6], "what is young enough arrives");
+    pair.acknowledge(LinkId(2));
+    let (OutgoingCounts { lost, arrived, .. }, missed) =
+        (pair.a.counters().outgoing, pair.b.counters().incoming.missed);
+    assert_eq!((lost.expired, lost.dead, arrived), (2, 3, 1));
+    assert_eq!(lost.total() - arrived, missed);
+}
+
+#[test]
+fn nothing_counts_for_a_life_that_is_over() {
+    let pair = Pair::new();
+    pair.push(1);
+    pair.a.end();
+    let ended = pair.a.counters();
+    assert_eq!((ended.outgoing.sent, ended.outgoing.lost.dead), (1, 1));
+    pair.push(1);
+    pair.a.set_dead(false);
+    assert_eq!((pair.a.counters(), pair.a.backlog()), (ended, 0));
+}
+
+#[test]
+fn losses_are_logged_once_in_a_while_and_none_is_left_out() {
+    let mut pair = Pair::new();
+    pair.a.detach(LinkId(1));
+    let mut logged = Vec::new();
+    for _ in 0..300 {
+        pair.push(1);
+        pair.now += Duration::from_millis(100);
+        pair.a.expire(pair.now);
+        logged.extend(pair.a.losses_to_log(Some(pair.now)));
+    }
+    pair.a.end();
+    logged.extend(pair.a.losses_to_log(None));
+    // After 10 s, then every five, and at the end.
+    assert_eq!(logged.len(), 6, "{logged:?}");
+    assert_eq!(logged.iter().map(|losses| losses.lost.total()).sum::<u64>(), 300);
 }
 
 /// Otherwise a slow delivery would stop the heartbeats, and a busy node would look dead.
@@ -286,7 +351,7 @@ fn what_a_peer_never_got_leaves_no_presumption() {
     }
     pair.a.expire(pair.now + Duration::from_secs(5));
     assert_eq!(pair.a.interest.lock().presumed.len(), 100, "it may still get them");
-    pair.now += super::super::replay_log::MAX_AGE;
+    pair.now += MAX_AGE;
     pair.a.expire(pair.now);
     assert_eq!(pair.a.interest.lock().presumed.len(), 0);
 }
