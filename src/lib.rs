@@ -71,13 +71,6 @@
 //! settings, counters, protocols) and the architecture.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(
-    not(feature = "webtransport"),
-    expect(
-        dead_code,
-        reason = "what only WebTransport uses stands beside what it shares with other transports"
-    )
-)]
 
 mod catch_panic;
 pub mod cluster;

@@ -47,11 +47,18 @@ pub(crate) struct Parts<A: Application> {
     pub(crate) cluster: Option<Arc<Mesh>>,
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
-    settle: Settle<A>,
+    handlers: Handlers<A>,
 }
 
-/// Waits until an application without sessions has nothing more to do.
-type Settle<A> = fn(Arc<A>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How the tasks of an application end that are not those of a session.
+struct Handlers<A> {
+    /// Waits until they have, once there are no sessions.
+    ended: fn(Arc<A>) -> Ended,
+    /// Ends them where they wait.
+    kill: fn(&A),
+}
 
 impl Node {
     /// Returns the builder of a node.
@@ -161,25 +168,26 @@ impl<A: Application> Node<A> {
         // Pending polls are answered before their connections go.
         self.0.engine.shutdown().await;
         // What handlers still emit reaches the other nodes.
-        (self.0.settle)(Arc::clone(&self.0.app)).await;
+        (self.0.handlers.ended)(Arc::clone(&self.0.app)).await;
         self.0.stopping.cancel();
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
     }
 
-    /// Ends the sessions and the mesh at once, as if the process had been killed: no client and no other node is told. For
-    /// demonstrations and drills of what the death of a node does to the others; [`shutdown`](Self::shutdown) is how a node
-    /// stops.
+    /// Ends handlers, the mesh and the sessions at once, as if the process had been killed: no client and no other node is
+    /// told, and no handler runs any more. For demonstrations and drills of what the death of a node does to the others;
+    /// [`shutdown`](Self::shutdown) is how a node stops.
     ///
     /// Returns when the port of the mesh is free, after two seconds at most. Connections of clients are cut when the futures
-    /// that serve them ([`serve`](Self::serve) and the others) are dropped, and handlers go on until they end. A node that
-    /// has a runtime of its own ends with all of that when its runtime is shut down.
+    /// that serve them ([`serve`](Self::serve) and the others) are dropped. Tasks that the application spawned go on.
     pub async fn kill(&self) {
-        self.0.engine.abort();
+        (self.0.handlers.kill)(&self.0.app);
+        // Before the sessions: the other nodes would hear that their sockets leave.
         if let Some(cluster) = &self.0.cluster {
             cluster.kill().await;
         }
+        self.0.engine.abort();
     }
 }
 
@@ -215,8 +223,6 @@ pub struct NodeBuilder {
     socket: socket::Config,
     http: http::Config,
     cluster: Option<Cluster>,
-    /// Ends all handlers where they wait, as the end of the process does. The test kit cancels it.
-    pub(crate) handlers_killed: CancellationToken,
 }
 
 impl NodeBuilder {
@@ -260,16 +266,19 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, StartError> {
         let namespaces = std::mem::take(&mut self.namespaces);
         check(&namespaces)?;
-        let (config, handlers_killed) = (self.socket.clone(), self.handlers_killed.clone());
+        let config = self.socket.clone();
         let make = |id: &NodeId, cluster: Option<&Arc<Mesh>>| {
             let peers: Arc<dyn Peers> = match cluster {
                 Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
                 None => Arc::new(NoPeers),
             };
-            SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster), handlers_killed)
+            SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
         };
-        let settle: Settle<SocketIo> = |app| Box::pin(async move { app.handlers_ended().await });
-        self.compose(make, SocketIo::handle, settle).await
+        let handlers = Handlers {
+            ended: |app: Arc<SocketIo>| Box::pin(async move { app.handlers_ended().await }),
+            kill: SocketIo::kill_handlers,
+        };
+        self.compose(make, SocketIo::handle, handlers).await
     }
 
     /// Starts a node with an application of your own on bare Engine.IO sessions, instead of Socket.IO. Namespaces and the
@@ -279,7 +288,8 @@ impl NodeBuilder {
     ///
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
-        self.compose(|_, _| app, |_, _| {}, |_| Box::pin(std::future::ready(()))).await
+        let handlers = Handlers { ended: |_| Box::pin(std::future::ready(())), kill: |_| {} };
+        self.compose(|_, _| app, |_, _| {}, handlers).await
     }
 
     /// Builds the layers from the bottom up. A lower layer calls a higher one through weak references, so that dropping
@@ -288,7 +298,7 @@ impl NodeBuilder {
         self,
         make: impl FnOnce(&NodeId, Option<&Arc<Mesh>>) -> A,
         deliver: fn(&A, Inbound),
-        settle: Settle<A>,
+        handlers: Handlers<A>,
     ) -> Result<Node<A>, StartError> {
         self.engine.validate()?;
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
@@ -312,7 +322,7 @@ impl NodeBuilder {
         // Set once, here: what arrived from other nodes until now found no sockets.
         let _set_before = above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner) });
         let stopping = CancellationToken::new();
-        Ok(Node(Arc::new(Parts { id, app, engine, cluster, edge, stopping, settle })))
+        Ok(Node(Arc::new(Parts { id, app, engine, cluster, edge, stopping, handlers })))
     }
 }
 

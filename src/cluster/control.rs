@@ -239,10 +239,15 @@ impl Control {
 
     /// This node leaves: it says goodbye on every link and takes no other.
     pub(crate) fn handle_leave(&mut self, now: Instant) {
-        if self.farewell == Farewell::Staying {
-            self.farewell = Farewell::Leaving { until: now + LEAVE };
-            let linked = self.nodes.iter().filter(|(_, node)| node.link.is_some());
-            self.outputs.extend(linked.map(|(id, _)| Output::SayGoodbye(id.clone())));
+        match self.farewell {
+            Farewell::Staying => {
+                self.farewell = Farewell::Leaving { until: now + LEAVE };
+                let linked = self.nodes.iter().filter(|(_, node)| node.link.is_some());
+                self.outputs.extend(linked.map(|(id, _)| Output::SayGoodbye(id.clone())));
+            }
+            // Whoever asks again waits for the same end.
+            Farewell::Leaving { .. } => {}
+            Farewell::Left => self.outputs.push_back(Output::Left),
         }
         self.settle(now);
     }

@@ -40,15 +40,18 @@ impl<A: Application> Edge<A> {
         &self.node
     }
 
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) const fn cluster(&self) -> Option<&Arc<Mesh>> {
         self.cluster.as_ref()
     }
 
     /// The owner of the sessions of this node.
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) const fn owner(&self) -> &Arc<Owner<A>> {
         &self.owner
     }
 
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }

@@ -16,6 +16,7 @@ use crate::engine::{Application, Engine, HandshakeError, Transport};
 use crate::id::{NodeId, SessionId};
 
 /// Asks `owner` for a stream to its session `sid`. An error says why the client's stream is closed.
+#[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
 pub(crate) async fn open(cluster: &Mesh, owner: &NodeId, sid: SessionId) -> Result<Splice, &'static str> {
     let Ok(stream) = cluster.open(owner).await else { return Err(UNREACHABLE) };
     match proxy::send(stream, request(sid)).await {

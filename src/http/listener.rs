@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::engine::stream_task::ByteStream;
 
-/// A TCP listener with the limits of its connections and, with the feature `tls`, TLS. Clients choose HTTP/1.1 or HTTP/2. A [`TcpListener`]
-/// converts into one without TLS and with the default limits.
+/// A TCP listener with the limits of its connections and, with the feature `tls`, TLS. Clients choose HTTP/1.1 or HTTP/2.
+/// A [`TcpListener`] converts into one without TLS and with the default limits.
 ///
 /// ```no_run
 /// use std::time::Duration;

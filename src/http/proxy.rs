@@ -74,6 +74,7 @@ impl Splice {
     }
 
     /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
         if let Ok(other) = self.other.await {
             splice(client, TokioIo::new(other)).await;

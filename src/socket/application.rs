@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::api::NamespaceRef;
 use super::config::Config;
@@ -22,17 +21,16 @@ use crate::id::{Key, NodeId};
 pub struct SocketIo(Arc<Clients>);
 
 impl SocketIo {
-    /// Handlers run on the runtime that this is called in, until `killed` is cancelled. `mint` gives the ring key of each
-    /// new socket: one that this node owns.
+    /// Handlers run on the runtime that this is called in. `mint` gives the ring key of each new socket: one that this
+    /// node owns.
     pub(crate) fn new(
         descriptions: Vec<Description>,
         config: Config,
         node: NodeId,
         peers: Arc<dyn Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
-        killed: CancellationToken,
     ) -> Self {
-        let context = HubContext { node, peers, parser: config.parser, tasks: HandlerTasks::new(killed) };
+        let context = HubContext { node, peers, parser: config.parser, tasks: HandlerTasks::new() };
         Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
     }
 
@@ -51,6 +49,11 @@ impl SocketIo {
         if timeout(HANDLERS, self.0.registry.handlers_ended()).await.is_err() {
             tracing::warn!("handlers still run while the node stops");
         }
+    }
+
+    /// Ends every handler where it waits. No other starts.
+    pub(crate) fn kill_handlers(&self) {
+        self.0.registry.kill_handlers();
     }
 }
 

@@ -14,8 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::hub::{
-    Admission, Backlog, ClientSession, ConnectionCommand, Data, DisconnectReason, Handshake, LocalNamespace,
-    Member, NamespaceRegistry, Refusal, SocketDecision,
+    Admission, Backlog, ClientSession, ConnectionCommand, Data, DisconnectReason, Handshake, LifeStage,
+    LocalNamespace, Member, NamespaceRegistry, Refusal, SocketDecision,
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
@@ -215,7 +215,7 @@ impl Connection {
     }
 
     fn decided(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
-        let is_it = |member: &Arc<Member>| member.id == id && member.is_connecting();
+        let is_it = |member: &Arc<Member>| member.id == id && member.stage() == LifeStage::Connecting;
         let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
@@ -302,10 +302,11 @@ impl Connection {
 /// A socket that the server disconnected is kicked at once: the client may know, and come back, before the command to
 /// remove the socket is here.
 fn presence(member: &Option<Arc<Member>>) -> Presence<'_> {
-    match member {
-        Some(member) if member.is_connecting() => Presence::Connecting(member),
-        Some(member) if member.is_connected() => Presence::Connected(member),
-        Some(_) | None => Presence::Kicked,
+    let Some(member) = member else { return Presence::Kicked };
+    match member.stage() {
+        LifeStage::Connecting => Presence::Connecting(member),
+        LifeStage::Connected => Presence::Connected(member),
+        LifeStage::Left => Presence::Kicked,
     }
 }
 

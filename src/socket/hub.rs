@@ -39,6 +39,7 @@ pub(crate) use context::HubContext;
 pub use error::{AckError, DisconnectReason, Disconnected, EventError, Refusal, Result};
 pub(crate) use handlers::{Description, ErasedHandlers, HandlerOutcome, nothing};
 pub use handshake::Handshake;
+pub(crate) use life::LifeStage;
 pub(crate) use member::Member;
 pub(crate) use namespace::LocalNamespace;
 pub use observation::RoomEvent;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::listener::MemoryListener;
@@ -43,7 +42,6 @@ pub struct TestCluster {
 struct RunningNode {
     node: Node,
     listener: MemoryListener,
-    handlers_killed: CancellationToken,
 }
 
 impl TestCluster {
@@ -176,7 +174,6 @@ impl TestCluster {
         let running = self.take(number);
         self.network.disconnect(number);
         running.listener.abort();
-        running.handlers_killed.cancel();
         running.node.kill().await;
     }
 
@@ -251,15 +248,13 @@ impl TestCluster {
             .node_id(name(number))
             .secret(self.secret.clone())
             .seeds(others.into_iter().map(|other| SimulatedNetwork::address(other).to_string()));
-        let builder = (self.app)(number).cluster(cluster);
-        let handlers_killed = builder.handlers_killed.clone();
-        let node = match builder.start().await {
+        let node = match (self.app)(number).cluster(cluster).start().await {
             Ok(node) => node,
             Err(error) => panic!("node {number} does not start: {error}"),
         };
         let listener = MemoryListener::new(node.service());
         if let Some(slot) = self.nodes.get_mut(number) {
-            *slot = Some(RunningNode { node, listener, handlers_killed });
+            *slot = Some(RunningNode { node, listener });
         }
     }
 

@@ -5,6 +5,7 @@ mod nodes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use balancer::Balancer;
@@ -39,9 +40,11 @@ pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
     let mut nodes = Nodes::start(options.nodes, options.client_dir, orders).await?;
     let balancer = Balancer::on(listener, nodes.addresses())?;
     greet(&balancer, &nodes);
+    // Kept over all orders: one that comes while an order is carried out counts as well.
+    let mut stop = pin!(asked_to_stop());
     loop {
         tokio::select! {
-            stopped = asked_to_stop() => {
+            stopped = &mut stop => {
                 stopped?;
                 break;
             }

@@ -37,7 +37,8 @@ pub(crate) enum Output {
     Forget(NodeId),
     /// Send what is queued for a node, then a goodbye.
     SayGoodbye(NodeId),
-    /// Every link has ended after its goodbye, or took too long. Happens once, after [`super::Control::handle_leave`].
+    /// Every link has ended after its goodbye, or took too long. The answer to each
+    /// [`super::Control::handle_leave`] so far.
     Left,
 }
 

@@ -245,6 +245,19 @@ fn a_node_that_leaves_says_goodbye_on_every_link_and_takes_no_other() {
 }
 
 #[test]
+fn whoever_asks_a_node_to_leave_again_waits_for_the_same_goodbyes() {
+    let mut world = cluster(&["a", "b"]);
+    world.leave("a");
+    world.leave("a");
+    assert!(!world.did("a", &Output::Left), "the goodbyes have not arrived yet");
+    world.run(LEAVE + TICK);
+    assert!(world.did("a", &Output::Left));
+    world.clear_history();
+    world.leave("a");
+    assert!(world.did("a", &Output::Left), "it has left");
+}
+
+#[test]
 fn a_node_alone_has_left_at_once() {
     let mut world = cluster(&["a"]);
     world.leave("a");

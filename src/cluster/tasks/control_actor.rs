@@ -48,7 +48,7 @@ pub(crate) struct State {
     links: HashMap<LinkId, LinkStream>,
     next_link: u64,
     /// Who asked this node to leave.
-    leave: Option<oneshot::Sender<()>>,
+    leave: Vec<oneshot::Sender<()>>,
 }
 
 /// A stream that is a link, or may become one.
@@ -56,10 +56,10 @@ struct LinkStream {
     greeting: Greeting,
     /// `None` when it is relayed.
     connection: Option<Arc<PeerConnection>>,
-    stage: Stage,
+    stage: LinkStage,
 }
 
-enum Stage {
+enum LinkStage {
     /// `dialled`: this node said hello first, so it owes no answer.
     Offered {
         halves: Halves,
@@ -85,7 +85,7 @@ impl Actor for ControlActor {
         let gossip = Gossip::start(&ports, inbox).await?;
         tokio::spawn(accept(endpoint.clone(), Arc::clone(&ports)));
         me.cast(ControlMessage::Tick)?;
-        Ok(State { control, ports, endpoint, gossip, links: HashMap::new(), next_link: 0, leave: None })
+        Ok(State { control, ports, endpoint, gossip, links: HashMap::new(), next_link: 0, leave: Vec::new() })
     }
 
     async fn handle(
@@ -116,7 +116,7 @@ impl Actor for ControlActor {
             }
             ControlMessage::Drain => control.handle_drain(now),
             ControlMessage::Leave(done) => {
-                state.leave = Some(done);
+                state.leave.push(done);
                 state.control.handle_leave(now);
             }
         }
@@ -136,7 +136,7 @@ impl State {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         let offer = Offer { link, greeting: greeting.clone(), path };
-        let stage = Stage::Offered { halves, dialled };
+        let stage = LinkStage::Offered { halves, dialled };
         self.links.insert(link, LinkStream { greeting, connection, stage });
         offer
     }
@@ -181,7 +181,7 @@ impl State {
             }
             Output::Adopt(link) => self.adopt(link),
             Output::Refuse(link, reason, detail) => {
-                if let Some(LinkStream { stage: Stage::Offered { halves, .. }, .. }) =
+                if let Some(LinkStream { stage: LinkStage::Offered { halves, .. }, .. }) =
                     self.links.remove(&link)
                 {
                     tokio::spawn(refuse(halves, refusal(reason, detail)));
@@ -203,8 +203,10 @@ impl State {
                 }
             }
             Output::Left => {
-                // Who asked may have stopped waiting.
-                let _gone = self.leave.take().map(|done| done.send(()));
+                for done in self.leave.drain(..) {
+                    // Who asked may have stopped waiting.
+                    let _gone = done.send(());
+                }
             }
         }
     }
@@ -222,7 +224,7 @@ impl State {
 
     fn adopt(&mut self, id: LinkId) {
         let Some(LinkStream { greeting, connection, stage }) = self.links.remove(&id) else { return };
-        let (Stage::Offered { halves, dialled }, Some(peer)) =
+        let (LinkStage::Offered { halves, dialled }, Some(peer)) =
             (stage, self.ports.published.peer(&greeting.id))
         else {
             return;
@@ -237,12 +239,12 @@ impl State {
             connection.admit(&greeting);
         }
         let link = Link::start(id, peer, halves, reply, &self.ports);
-        self.links.insert(id, LinkStream { greeting, connection, stage: Stage::Adopted(link) });
+        self.links.insert(id, LinkStream { greeting, connection, stage: LinkStage::Adopted(link) });
     }
 
     fn close(&mut self, id: LinkId, code: CloseCode) {
         let Some(LinkStream { connection, stage, .. }) = self.links.remove(&id) else { return };
-        if let Stage::Adopted(link) = stage {
+        if let LinkStage::Adopted(link) = stage {
             link.peer.detach(id);
         }
         if let Some(connection) = connection {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::ports::{ControlMessage, GreetedStream, Ports};
 use crate::cluster::transport::bi_stream::{BiStream, Halves, abort};
 use crate::cluster::transport::connection::{
-    ADMISSION, Arrival, PRELUDE, PeerConnection, read_header, read_large_gossip,
+    ADMISSION, Incoming, PRELUDE, PeerConnection, read_header, read_large_gossip,
 };
 use crate::cluster::transport::endpoint::{DIAL, Endpoint, MAX_HANDSHAKES, has_left, shake_hands};
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
@@ -80,8 +80,8 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
             }
         };
         match arrival {
-            Ok(Arrival::Gossip(message)) => pass_on_gossip(&connection, message, &ports),
-            Ok(Arrival::LargeGossip(stream)) => {
+            Ok(Incoming::Gossip(message)) => pass_on_gossip(&connection, message, &ports),
+            Ok(Incoming::LargeGossip(stream)) => {
                 let (connection, ports) = (Arc::clone(&connection), Arc::clone(&ports));
                 tokio::spawn(async move {
                     match read_large_gossip(stream).await {
@@ -90,10 +90,10 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
                     }
                 });
             }
-            Ok(Arrival::Stream(halves)) => {
+            Ok(Incoming::Stream(halves)) => {
                 tokio::spawn(handle_stream(Arc::clone(&connection), halves, Arc::clone(&ports)));
             }
-            Ok(Arrival::Nothing) => {}
+            Ok(Incoming::Nothing) => {}
             Err(error) => break error,
         }
     };

@@ -23,7 +23,7 @@ pub(crate) struct PeerConnection {
     quic: Connection,
     pub(crate) peer: NodeId,
     /// What the accepted hello said. Before that, nothing but a hello is accepted.
-    admission: SetOnce<Admission>,
+    admission: SetOnce<AdmittedPeer>,
     answered: Mutex<Instant>,
     large_gossip: Arc<Semaphore>,
     /// The streams that may last: requests, and what is relayed.
@@ -31,13 +31,13 @@ pub(crate) struct PeerConnection {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Admission {
+pub(crate) struct AdmittedPeer {
     pub(crate) incarnation: Incarnation,
     pub(crate) address: SocketAddr,
 }
 
 /// What arrived on a connection.
-pub(crate) enum Arrival {
+pub(crate) enum Incoming {
     Gossip(Bytes),
     LargeGossip(RecvStream),
     Stream(Halves),
@@ -59,14 +59,14 @@ impl PeerConnection {
 
     /// The hello was accepted: from now on everything else is, too.
     pub(crate) fn admit(&self, greeting: &Greeting) {
-        let admission = Admission { incarnation: greeting.incarnation, address: greeting.address };
+        let admission = AdmittedPeer { incarnation: greeting.incarnation, address: greeting.address };
         // A second hello on the same connection says the same.
         let _again = self.admission.set(admission);
         *self.answered.lock() = Instant::now();
     }
 
     /// What the accepted hello said, if one was accepted.
-    pub(crate) fn admission(&self) -> Option<Admission> {
+    pub(crate) fn admission(&self) -> Option<AdmittedPeer> {
         self.admission.get().copied()
     }
 
@@ -114,23 +114,23 @@ impl PeerConnection {
     ///
     /// # Errors
     /// When the connection ended.
-    pub(crate) async fn arrival(&self) -> Result<Arrival, ConnectionError> {
+    pub(crate) async fn arrival(&self) -> Result<Incoming, ConnectionError> {
         tokio::select! {
             datagram = self.quic.read_datagram() => Ok(self.handle_datagram(&datagram?)),
-            stream = self.quic.accept_bi() => Ok(Arrival::Stream(stream?)),
-            stream = self.quic.accept_uni() => Ok(Arrival::LargeGossip(stream?)),
+            stream = self.quic.accept_bi() => Ok(Incoming::Stream(stream?)),
+            stream = self.quic.accept_uni() => Ok(Incoming::LargeGossip(stream?)),
         }
     }
 
-    fn handle_datagram(&self, datagram: &Bytes) -> Arrival {
+    fn handle_datagram(&self, datagram: &Bytes) -> Incoming {
         match datagram.split_first() {
-            Some((&GOSSIP, _)) => return Arrival::Gossip(datagram.slice(1..)),
+            Some((&GOSSIP, _)) => return Incoming::Gossip(datagram.slice(1..)),
             Some((&PING, body)) => drop(self.send_datagram(PONG, body)),
             Some((&PONG, _)) => *self.answered.lock() = Instant::now(),
             // A kind of a later version.
             _ => {}
         }
-        Arrival::Nothing
+        Incoming::Nothing
     }
 
     /// Sends a gossip message without waiting. Must be called on the mesh's runtime. Returns whether it was sent.

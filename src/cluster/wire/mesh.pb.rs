@@ -41,7 +41,7 @@ pub mod relay {
         Http(super::Http),
     }
 }
-/// Who speaks, and where the link resumes.
+/// The sender, and where the link resumes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
     #[prost(uint32, tag = "1")]
@@ -202,9 +202,9 @@ pub mod envelope {
         #[prost(message, tag = "9")]
         Command(super::Command),
         #[prost(message, tag = "10")]
-        Ask(super::Ask),
+        Request(super::Request),
         #[prost(message, tag = "11")]
-        Answer(super::Answer),
+        Response(super::Response),
     }
 }
 /// The first frame in each direction: which log the sequence numbers belong to, and the first that may come.
@@ -273,7 +273,7 @@ pub struct Broadcast {
     #[prost(bool, tag = "7")]
     pub uncompressed: bool,
 }
-/// Something for the receiver to do, in order with broadcasts; nobody waits for an answer.
+/// Something for the receiver to do, in order with broadcasts. It has no response.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
     #[prost(string, tag = "1")]
@@ -331,13 +331,13 @@ pub struct Args {
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub attachments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
-/// A question, in order with broadcasts and commands: the answer knows the effects of all that came before.
+/// In order with broadcasts and commands: the response knows the effects of all that came before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Ask {
-    /// Names the ask among those of one life of the sender.
+pub struct Request {
+    /// Unique among the requests of one life of the sender.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Milliseconds after which nobody waits for the answer any more.
+    /// Milliseconds after which the sender does not wait for the response any more.
     #[prost(uint32, tag = "2")]
     pub timeout: u32,
     #[prost(string, tag = "3")]
@@ -350,13 +350,13 @@ pub struct Ask {
     /// As in Broadcast, of the event of `acks`.
     #[prost(bool, tag = "11")]
     pub uncompressed: bool,
-    #[prost(oneof = "ask::Question", tags = "6, 7, 8, 9, 10")]
-    pub question: ::core::option::Option<ask::Question>,
+    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10")]
+    pub kind: ::core::option::Option<request::Kind>,
 }
-/// Nested message and enum types in `Ask`.
-pub mod ask {
+/// Nested message and enum types in `Request`.
+pub mod request {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Question {
+    pub enum Kind {
         /// What is known about these sockets.
         #[prost(message, tag = "6")]
         Sockets(super::Nothing),
@@ -369,26 +369,26 @@ pub mod ask {
         /// Handle the event: serverSideEmit with an ack.
         #[prost(message, tag = "9")]
         Event(super::Event),
-        /// Say when all nodes know the rooms that are on the receiver now.
+        /// The response comes when all nodes know the rooms that are on the receiver now.
         #[prost(message, tag = "10")]
-        Settled(super::Nothing),
+        RoomsConfirmed(super::Nothing),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nothing {}
-/// A part of the answer to an ask, or its end.
+/// A part of the response to a request, or its end.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Answer {
-    /// Of the ask.
+pub struct Response {
+    /// Of the request.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(enumeration = "answer::End", tag = "2")]
+    #[prost(enumeration = "response::End", tag = "2")]
     pub end: i32,
-    #[prost(oneof = "answer::Part", tags = "3, 4, 5, 6")]
-    pub part: ::core::option::Option<answer::Part>,
+    #[prost(oneof = "response::Part", tags = "3, 4, 5, 6")]
+    pub part: ::core::option::Option<response::Part>,
 }
-/// Nested message and enum types in `Answer`.
-pub mod answer {
+/// Nested message and enum types in `Response`.
+pub mod response {
     #[derive(
         Clone,
         Copy,
@@ -405,7 +405,7 @@ pub mod answer {
         /// More follows.
         Unspecified = 0,
         Done = 1,
-        /// There is no answer, or not the rest of it.
+        /// There is no response, or no more of it.
         Failed = 2,
     }
     impl End {

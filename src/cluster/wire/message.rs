@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::error::WireError;
 use super::frame::{Frame, fits};
 use super::pb;
-use super::values::{decode_command, decode_request, encode_answer, encode_ask};
+use super::values::{self, decode_command, decode_request};
 use crate::socket::messages::{Broadcast, Command, Request, Response};
 use pb::envelope::Kind;
 
@@ -53,12 +53,12 @@ impl Message {
             Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
             Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
             Some(Kind::Command(command)) => decode_command(command)?.map_or(Self::Unknown, Self::Command),
-            Some(Kind::Ask(request)) => {
+            Some(Kind::Request(request)) => {
                 let id = request.id;
                 decode_request(request)?
                     .map_or(Self::UnknownRequest(id), |request| Self::Request(id, request))
             }
-            Some(Kind::Answer(response)) => Self::Response(response.id, Response::try_from(response)?),
+            Some(Kind::Response(response)) => Self::Response(response.id, Response::try_from(response)?),
         })
     }
 
@@ -101,7 +101,7 @@ pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Ask(encode_ask(id, request))))
+    fits(encode(Kind::Request(values::encode_request(id, request))))
 }
 
 /// The body of one message of a response.
@@ -109,7 +109,7 @@ pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireEr
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Answer(encode_answer(id, response))))
+    fits(encode(Kind::Response(values::encode_response(id, response))))
 }
 
 fn encode(kind: Kind) -> Bytes {
@@ -292,10 +292,13 @@ mod tests {
 
     #[test]
     fn a_request_of_a_later_version_is_unknown_and_such_a_command_is_ignored() {
-        let mut request = pb::Ask { id: 5, ..pb::Ask::default() };
-        assert_eq!(Message::decode(encode(Kind::Ask(request.clone()))).unwrap(), Message::UnknownRequest(5));
-        request.question = Some(pb::ask::Question::Sockets(pb::Nothing {}));
-        assert!(matches!(Message::decode(encode(Kind::Ask(request))).unwrap(), Message::Request(5, _)));
+        let mut request = pb::Request { id: 5, ..pb::Request::default() };
+        assert_eq!(
+            Message::decode(encode(Kind::Request(request.clone()))).unwrap(),
+            Message::UnknownRequest(5)
+        );
+        request.kind = Some(pb::request::Kind::Sockets(pb::Nothing {}));
+        assert!(matches!(Message::decode(encode(Kind::Request(request))).unwrap(), Message::Request(5, _)));
         assert_eq!(Message::decode(encode(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
     }
 

@@ -11,9 +11,9 @@ use crate::socket::messages::{
     Broadcast, Command, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, Request, RequestKind,
     Response, ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
 };
-use pb::answer::Part as PbPart;
-use pb::ask::Question as PbQuestion;
 use pb::command::Change as PbChange;
+use pb::request::Kind as PbRequestKind;
+use pb::response::Part as PbPart;
 
 impl From<&Broadcast> for pb::Broadcast {
     fn from(broadcast: &Broadcast) -> Self {
@@ -62,31 +62,31 @@ impl From<&Command> for pb::Command {
 }
 
 /// A request with its id.
-pub(super) fn encode_ask(id: u64, request: &Request) -> pb::Ask {
+pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
     let mut uncompressed = false;
-    let question = match &request.kind {
-        RequestKind::Sockets => PbQuestion::Sockets(pb::Nothing {}),
-        RequestKind::Rooms => PbQuestion::InRooms(pb::Nothing {}),
+    let kind = match &request.kind {
+        RequestKind::Sockets => PbRequestKind::Sockets(pb::Nothing {}),
+        RequestKind::Rooms => PbRequestKind::InRooms(pb::Nothing {}),
         RequestKind::Acks { event, compress } => {
             uncompressed = !compress;
-            PbQuestion::Acks(event.into())
+            PbRequestKind::Acks(event.into())
         }
-        RequestKind::ServerEvent(event) => PbQuestion::Event(event.into()),
-        RequestKind::RoomsConfirmed => PbQuestion::Settled(pb::Nothing {}),
+        RequestKind::ServerEvent(event) => PbRequestKind::Event(event.into()),
+        RequestKind::RoomsConfirmed => PbRequestKind::RoomsConfirmed(pb::Nothing {}),
     };
-    pb::Ask {
+    pb::Request {
         id,
         timeout: u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX),
         namespace: request.namespace.to_string(),
         rooms: names(&request.selection.rooms),
         except: names(&request.selection.except),
-        question: Some(question),
+        kind: Some(kind),
         uncompressed,
     }
 }
 
 /// One message of the response to the request with this id.
-pub(super) fn encode_answer(id: u64, response: Response) -> pb::Answer {
+pub(super) fn encode_response(id: u64, response: Response) -> pb::Response {
     let part = response.part.map(|part| match part {
         ResponsePart::Sockets(sockets) => {
             PbPart::Sockets(pb::Sockets { sockets: sockets.into_iter().map(pb::Socket::from).collect() })
@@ -98,11 +98,11 @@ pub(super) fn encode_answer(id: u64, response: Response) -> pb::Answer {
         }
     });
     let end = match response.end {
-        ResponseEnd::More => pb::answer::End::Unspecified,
-        ResponseEnd::Done => pb::answer::End::Done,
-        ResponseEnd::Failed => pb::answer::End::Failed,
+        ResponseEnd::More => pb::response::End::Unspecified,
+        ResponseEnd::Done => pb::response::End::Done,
+        ResponseEnd::Failed => pb::response::End::Failed,
     };
-    pb::Answer { id, end: end.into(), part }
+    pb::Response { id, end: end.into(), part }
 }
 
 /// `None` for a command of a later version, which is ignored.
@@ -120,16 +120,16 @@ pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, Wi
 }
 
 /// `None` for a request of a later version.
-pub(super) fn decode_request(request: pb::Ask) -> Result<Option<Request>, WireError> {
-    let kind = match request.question {
+pub(super) fn decode_request(request: pb::Request) -> Result<Option<Request>, WireError> {
+    let kind = match request.kind {
         None => return Ok(None),
-        Some(PbQuestion::Sockets(pb::Nothing {})) => RequestKind::Sockets,
-        Some(PbQuestion::InRooms(pb::Nothing {})) => RequestKind::Rooms,
-        Some(PbQuestion::Acks(event)) => {
+        Some(PbRequestKind::Sockets(pb::Nothing {})) => RequestKind::Sockets,
+        Some(PbRequestKind::InRooms(pb::Nothing {})) => RequestKind::Rooms,
+        Some(PbRequestKind::Acks(event)) => {
             RequestKind::Acks { event: event.try_into()?, compress: !request.uncompressed }
         }
-        Some(PbQuestion::Event(event)) => RequestKind::ServerEvent(event.try_into()?),
-        Some(PbQuestion::Settled(pb::Nothing {})) => RequestKind::RoomsConfirmed,
+        Some(PbRequestKind::Event(event)) => RequestKind::ServerEvent(event.try_into()?),
+        Some(PbRequestKind::RoomsConfirmed(pb::Nothing {})) => RequestKind::RoomsConfirmed,
     };
     Ok(Some(Request {
         namespace: request.namespace.into(),
@@ -139,16 +139,16 @@ pub(super) fn decode_request(request: pb::Ask) -> Result<Option<Request>, WireEr
     }))
 }
 
-impl TryFrom<pb::Answer> for Response {
+impl TryFrom<pb::Response> for Response {
     type Error = WireError;
 
-    fn try_from(answer: pb::Answer) -> Result<Self, WireError> {
-        let end = match answer.end() {
-            pb::answer::End::Unspecified => ResponseEnd::More,
-            pb::answer::End::Done => ResponseEnd::Done,
-            pb::answer::End::Failed => ResponseEnd::Failed,
+    fn try_from(response: pb::Response) -> Result<Self, WireError> {
+        let end = match response.end() {
+            pb::response::End::Unspecified => ResponseEnd::More,
+            pb::response::End::Done => ResponseEnd::Done,
+            pb::response::End::Failed => ResponseEnd::Failed,
         };
-        let part = match answer.part {
+        let part = match response.part {
             None => None,
             Some(PbPart::Sockets(pb::Sockets { sockets })) => {
                 let sockets: Result<_, _> = sockets.into_iter().map(SocketSummary::try_from).collect();

@@ -114,7 +114,8 @@ impl IntoFuture for Applying {
     type Output = Applied;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Waits until every node of the cluster has made the change and knows the rooms that came of it, at most 5 seconds ([`Target::timeout`] says otherwise).
+    /// Waits until every node of the cluster has made the change and knows the rooms that came of it, at most 5 seconds
+    /// ([`Target::timeout`] says otherwise).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { namespace, version, local, timeout } = self;

@@ -34,11 +34,22 @@ pub(crate) enum Life {
     Disconnected { data: Data, reason: DisconnectReason },
 }
 
+/// How far a socket is in its life, for those who decide by nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LifeStage {
+    Connecting,
+    Connected,
+    /// It has left its namespace.
+    Left,
+}
+
 impl Life {
     /// The namespace admitted the client. A socket is admitted once, by its connection.
     pub(crate) fn connect(&mut self, data: Data) {
         debug_assert!(self.is_connecting(), "admitted twice");
-        *self = Self::Connected { data };
+        if self.is_connecting() {
+            *self = Self::Connected { data };
+        }
     }
 
     /// The client or the server disconnected the socket. Returns whether it was connected.
@@ -61,6 +72,14 @@ impl Life {
         if let Self::Disconnecting { data, reason, .. } = self {
             let (data, reason) = (Data::clone(data), *reason);
             *self = Self::Disconnected { data, reason };
+        }
+    }
+
+    pub(crate) const fn stage(&self) -> LifeStage {
+        match self {
+            Self::Connecting { .. } => LifeStage::Connecting,
+            Self::Connected { .. } => LifeStage::Connected,
+            Self::Disconnecting { .. } | Self::Disconnected { .. } => LifeStage::Left,
         }
     }
 

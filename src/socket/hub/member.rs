@@ -18,7 +18,7 @@ use super::backlog::Backlog;
 use super::broadcast_acks::ExpectedAck;
 use super::error::{AckError, DisconnectReason, EventError};
 use super::handshake::Handshake;
-use super::life::Life;
+use super::life::{Life, LifeStage};
 use super::namespace::LocalNamespace;
 use super::session::{ClientSession, ConnectionCommand, SocketDecision};
 use super::work_queue::{Work, WorkQueue};
@@ -84,8 +84,8 @@ impl Member {
         }
     }
 
-    pub(crate) fn is_connecting(&self) -> bool {
-        self.state.lock().life.is_connecting()
+    pub(crate) fn stage(&self) -> LifeStage {
+        self.state.lock().life.stage()
     }
 
     pub(crate) fn is_connected(&self) -> bool {

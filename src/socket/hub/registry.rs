@@ -50,6 +50,11 @@ impl NamespaceRegistry {
         self.context.tasks.ended().await;
     }
 
+    /// Ends every handler where it waits.
+    pub(crate) fn kill_handlers(&self) {
+        self.context.tasks.kill();
+    }
+
     /// A namespace that exists.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<LocalNamespace>> {
         self.fixed.get(path).cloned().or_else(|| self.dynamic.get(path))
@@ -117,7 +122,6 @@ mod tests {
     use crate::socket::peers::NoPeers;
     use crate::socket::protocol::Parser;
     use regex_lite::Regex;
-    use tokio_util::sync::CancellationToken;
 
     /// `/fixed` and `^/room-`; with `predicate`, a predicate comes before the pattern.
     fn registry(predicate: bool) -> NamespaceRegistry {
@@ -131,7 +135,7 @@ mod tests {
             node: NodeId::random().unwrap(),
             peers: Arc::new(NoPeers),
             parser: Parser::Json,
-            tasks: HandlerTasks::new(CancellationToken::new()),
+            tasks: HandlerTasks::new(),
         };
         NamespaceRegistry::new(paths.into_iter().map(describe).collect(), context)
     }

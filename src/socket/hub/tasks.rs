@@ -1,7 +1,12 @@
 //! The tasks that run the handlers of one node.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 
 /// Spawns the tasks that run handlers, and waits for them when the node stops.
@@ -9,23 +14,36 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct HandlerTasks {
     runtime: Handle,
     tasks: TaskTracker,
-    killed: CancellationToken,
+    killed: Arc<SetOnce<()>>,
 }
 
 impl HandlerTasks {
-    /// Handlers run on the runtime that this is called in, whichever thread gives rise to them. When `killed` is
-    /// cancelled, every one of them ends where it waits, and no other starts.
-    pub(crate) fn new(killed: CancellationToken) -> Self {
-        Self { runtime: Handle::current(), tasks: TaskTracker::new(), killed }
+    /// Handlers run on the runtime that this is called in, whichever thread gives rise to them.
+    pub(crate) fn new() -> Self {
+        Self { runtime: Handle::current(), tasks: TaskTracker::new(), killed: Arc::default() }
     }
 
     /// Runs handlers in a task of their own.
     pub(crate) fn spawn(&self, handlers: impl Future<Output = ()> + Send + 'static) {
-        let killed = self.killed.clone();
+        let killed = Arc::clone(&self.killed);
         let task = async move {
-            let _killed = killed.run_until_cancelled(handlers).await;
+            let (mut handlers, mut end) = (pin!(handlers), pin!(killed.wait()));
+            poll_fn(|cx| {
+                // Handlers that never wait do not register with what all of them share.
+                if killed.initialized() || handlers.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                end.as_mut().poll(cx).map(drop)
+            })
+            .await;
         };
         self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Ends every task where it waits. No other starts.
+    pub(crate) fn kill(&self) {
+        // A second time nothing is left to end.
+        let _again = self.killed.set(());
     }
 
     /// Resolves when no handler runs.
@@ -38,14 +56,12 @@ impl HandlerTasks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, oneshot};
 
     #[tokio::test]
     async fn handlers_have_ended_when_the_last_task_has() {
-        let tasks = HandlerTasks::new(CancellationToken::new());
+        let tasks = HandlerTasks::new();
         tasks.ended().await;
         let (first, second) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         for gate in [Arc::clone(&first), Arc::clone(&second)] {
@@ -64,13 +80,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_killed_node_ends_its_handlers_and_starts_no_other() {
-        let killed = CancellationToken::new();
-        let tasks = HandlerTasks::new(killed.clone());
+        let tasks = HandlerTasks::new();
+        let (gate, (passed, passes)) = (Arc::new(Notify::new()), oneshot::channel());
+        let waiting = Arc::clone(&gate);
+        tasks.spawn(async move {
+            waiting.notified().await;
+            passed.send(()).unwrap();
+        });
         tasks.spawn(std::future::pending());
-        killed.cancel();
-        let (ran, runs) = tokio::sync::oneshot::channel();
-        tasks.spawn(async move { ran.send(()).unwrap() });
+        tokio::task::yield_now().await;
+        // The first one is woken already.
+        gate.notify_one();
+        tasks.kill();
+        let (started, starts) = oneshot::channel();
+        tasks.spawn(async move { started.send(()).unwrap() });
         tasks.ended().await;
-        assert!(runs.await.is_err(), "a handler started after the end");
+        assert!(passes.await.is_err(), "a handler went on after the end");
+        assert!(starts.await.is_err(), "a handler started after the end");
     }
 }
