@@ -657,7 +657,7 @@ function encode({ type, id = "", data }, namespace) {
   return `${type}${namespace === "/" ? "" : `${namespace},`}${id}${json}`;
 }
 
-/** The packet, or `undefined` for what is none: events with attachments are none to this client. */
+/** The packet, or `undefined` for a message that is not one, or that has attachments, which this client does not read. */
 function decode(text) {
   const [, type, namespace = "/", id, json] = /^([0-4])(?:(\/[^,]*),?)?(\d+)?(.*)$/s.exec(text) ?? [];
   const packet = { type: Number(type), namespace, id: id && Number(id), data: parse(json) };

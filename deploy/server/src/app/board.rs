@@ -1,4 +1,4 @@
-//! The whiteboard and the last lines of the chat, as every node keeps them: for whoever comes later.
+//! The whiteboard and the last lines of the chat. Every node keeps a copy for browsers that connect later.
 //!
 //! Every stroke and line has a stamp, and a node that hears of one twice keeps it once. So nodes may hear of them in any
 //! order and by any way, and those that have heard of the same have the same: a board is merged, never replaced.

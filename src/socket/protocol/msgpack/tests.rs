@@ -183,7 +183,7 @@ fn what_is_no_packet_is_refused() {
     ] {
         assert_eq!(read(message), Err(error), "{message:?}");
     }
-    // A length beyond the end, a key that is no text, a marker that is none.
+    // A length beyond the end, a key of another type than text, a reserved marker.
     for value in
         [&b"\xdb\xff\xff\xff\xffx"[..], b"\xdd\xff\xff\xff\xff", b"\x81\xcb", b"\x81\xc0\x01", b"\xc1"]
     {
