@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod delivery;
 mod error;
+mod gossip_filter;
 mod hello;
 mod identity;
 mod mesh;

@@ -57,18 +57,21 @@ pub(crate) struct Counters {
     pub(crate) unconfirmed: Counter,
     /// Gossip messages dropped because there was no link or the inbox was full.
     pub(crate) gossip_dropped: Counter,
+    /// Gossip messages that were refused, and what was left out of others.
+    pub(crate) gossip_refused: Counter,
     /// Streams carried from one node to another.
     pub(crate) relayed: Counter,
 }
 
 impl Counters {
     /// Each with the name of its metric.
-    fn named(&self) -> [(&'static str, u64); 5] {
+    fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("socketmesh_cluster_messages_malformed_total", &self.malformed),
             ("socketmesh_cluster_messages_oversized_total", &self.oversized),
             ("socketmesh_cluster_joins_unconfirmed_total", &self.unconfirmed),
             ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
+            ("socketmesh_cluster_gossip_refused_total", &self.gossip_refused),
             ("socketmesh_cluster_streams_relayed_total", &self.relayed),
         ]
         .map(|(name, counter)| (name, counter.get()))
@@ -268,6 +271,11 @@ impl Published {
             Route::Direct(connection) => Some(connection),
             Route::Through(_) => None,
         }
+    }
+
+    /// The addresses of the directly linked nodes, as gossip knows them.
+    pub(crate) fn gossip_addresses(&self) -> Vec<SocketAddr> {
+        self.gossip.read().keys().copied().collect()
     }
 
     /// The connection to the node that gossips from this address.

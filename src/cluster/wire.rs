@@ -2,6 +2,7 @@
 
 mod error;
 mod frame;
+pub(crate) mod gossip;
 mod message;
 mod values;
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
@@ -23,7 +24,7 @@ use crate::cluster::transport::connection::PeerConnection;
 use crate::cluster::transport::endpoint::Endpoint;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
 use crate::id::NodeId;
-use crate::log_limit::LogLimit;
+use crate::log_limit::LogLimits;
 
 /// The handler.
 pub(crate) struct ControlActor;
@@ -80,7 +81,7 @@ impl Actor for ControlActor {
     ) -> Result<State, ActorProcessingErr> {
         let Start { published, control, endpoint, app, upward } = start;
         let (gossip, inbox) = mpsc::channel(GOSSIP_INBOX);
-        let warnings = LogLimit::default();
+        let warnings = LogLimits::default();
         let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
         let gossip = Gossip::start(&ports, inbox).await?;
         tokio::spawn(accept(endpoint.clone(), Arc::clone(&ports)));
@@ -108,6 +109,12 @@ impl Actor for ControlActor {
             ControlMessage::Lost(id, link) => control.handle_lost(&id, link, now),
             ControlMessage::Goodbye(id, incarnation) => control.handle_goodbye(&id, incarnation, now),
             ControlMessage::Gossip(members) => control.handle_gossip(members, now),
+            ControlMessage::GossipEnded(reason) => {
+                let node = &state.ports.published.me.id;
+                tracing::error!(%node, reason, "gossip ended: it begins again in a second");
+                drop(me.send_after(GOSSIP_PAUSE, || ControlMessage::RestartGossip));
+            }
+            ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
             ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
             ControlMessage::Tick => {
                 state.handle_tick(now);
@@ -264,3 +271,5 @@ async fn report_dial(
 
 /// Gossip that waits for chitchat. More than a second's worth from fifty nodes is dropped.
 const GOSSIP_INBOX: usize = 256;
+/// Before gossip that ended begins again.
+const GOSSIP_PAUSE: Duration = Duration::from_secs(1);

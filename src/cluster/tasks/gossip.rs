@@ -1,72 +1,127 @@
 //! Gossip: who exists and what they do. The only file that names chitchat (docs/protocol/mesh.md, "Gossip").
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chitchat::transport::{Socket, Transport};
 use chitchat::{
-    ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable, FailureDetectorConfig,
-    NodeState as State, Serializable, spawn_chitchat,
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable,
+    FailureDetectorConfig, NodeState as State, Serializable, spawn_chitchat,
 };
-use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::ports::{ControlMessage, Ports};
+use super::ports::{ControlMessage, PeerGossip, Ports};
 use crate::cluster::control::GossipMember;
+use crate::cluster::gossip_filter::{Filtered, Known, MAX_VALUE, filter};
 use crate::cluster::hello::LocalNode;
-use crate::cluster::published::Published;
 use crate::cluster::view::NodeState;
+use crate::cluster::wire::gossip::Life;
 use crate::id::{Incarnation, NodeId};
 
 /// The gossip of this node. It ends when this is dropped.
 pub(crate) struct Gossip {
     chitchat: ChitchatHandle,
+    inbox: Inbox,
+    announced: Option<(NodeState, Vec<NodeId>)>,
+    _watch: AbortOnDropHandle<()>,
 }
+
+/// The messages of members that arrive. The gossip that runs has the lock.
+type Inbox = Arc<AsyncMutex<mpsc::Receiver<PeerGossip>>>;
 
 impl Gossip {
     /// Starts to gossip over the connections of the mesh. `inbox` brings the messages that arrive on them. The control actor
-    /// hears of every change of the living. Must be called on the mesh's runtime.
+    /// hears of every change of the living, and when gossip ends. Must be called on the mesh's runtime.
     ///
     /// # Errors
     /// When chitchat does not start.
-    pub(crate) async fn start(
-        ports: &Arc<Ports>,
-        inbox: mpsc::Receiver<(SocketAddr, Bytes)>,
-    ) -> anyhow::Result<Self> {
-        let published = &ports.published;
-        let transport = MeshTransport { published: Arc::clone(published), inbox: Mutex::new(Some(inbox)) };
+    pub(crate) async fn start(ports: &Arc<Ports>, inbox: mpsc::Receiver<PeerGossip>) -> anyhow::Result<Self> {
+        let inbox = Arc::new(AsyncMutex::new(inbox));
         let keys = vec![(STATE.to_owned(), NodeState::Joining.as_str().to_owned())];
-        let chitchat = spawn_chitchat(config(&published.me), keys, &transport).await?;
-        let mut live = chitchat.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
-        let ports = Arc::clone(ports);
-        tokio::spawn(async move {
-            while live.changed().await.is_ok() {
-                let members = newest_lives(&ports.published.me.id, live.borrow_and_update().iter());
-                ports.tell_control(ControlMessage::Gossip(members));
-            }
+        Self::spawn(ports, inbox, keys, Duration::ZERO).await
+    }
+
+    /// Starts anew after it ended, where it was: to the others it is the same life of this node.
+    ///
+    /// # Errors
+    /// When chitchat does not start.
+    pub(crate) async fn restart(&self, ports: &Arc<Ports>) -> anyhow::Result<Self> {
+        // It lets go of the inbox.
+        self.chitchat.abort();
+        let past = |chitchat: &mut Chitchat| {
+            let own = chitchat.self_node_state();
+            (own.heartbeat(), own.max_version())
+        };
+        let (heartbeat, version) = self.chitchat.with_chitchat(past).await;
+        let mut next = Self::spawn(ports, Arc::clone(&self.inbox), Vec::new(), SILENCE).await?;
+        let resume = |chitchat: &mut Chitchat| {
+            let own = chitchat.self_node_state();
+            own.try_set_heartbeat(heartbeat);
+            own.set_max_version(version);
+        };
+        next.chitchat.with_chitchat(resume).await;
+        let (state, neighbours) = self.announced.clone().unwrap_or((NodeState::Joining, Vec::new()));
+        next.announce(state, &neighbours).await;
+        ports.published.gossip_addresses().into_iter().for_each(|address| next.gossip_with(address));
+        Ok(next)
+    }
+
+    /// What gossip says within `silence` counts for nothing, because it has not heard of everybody yet.
+    async fn spawn(
+        ports: &Arc<Ports>,
+        inbox: Inbox,
+        keys: Vec<(String, String)>,
+        silence: Duration,
+    ) -> anyhow::Result<Self> {
+        let known = Arc::default();
+        let transport =
+            MeshTransport { ports: Arc::clone(ports), inbox: Arc::clone(&inbox), known: Arc::clone(&known) };
+        let chitchat = spawn_chitchat(config(&ports.published.me), keys, &transport).await?;
+        // Set once, here.
+        let _set_before = known.set(chitchat.chitchat());
+        let live = chitchat.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
+        let (ended, ports) = (chitchat.termination_watcher(), Arc::clone(ports));
+        let watch = tokio::spawn(async move {
+            let reason = tokio::select! {
+                ended = ended => ended.err().map_or_else(|| "it stopped".to_owned(), |error| error.to_string()),
+                () = report_living(&ports, live, silence) => "it reports no more".to_owned(),
+            };
+            ports.tell_control(ControlMessage::GossipEnded(reason));
         });
-        Ok(Self { chitchat })
+        Ok(Self { chitchat, inbox, announced: None, _watch: AbortOnDropHandle::new(watch) })
     }
 
     /// Gossips at once with the node at this address.
     pub(crate) fn gossip_with(&self, address: SocketAddr) {
-        // Fails only while the mesh stops.
+        // Fails only while the mesh stops, or gossip begins again.
         let _stopped = self.chitchat.gossip(address);
     }
 
     /// Tells every node this node's state, and the nodes to which it has a direct link.
-    pub(crate) async fn announce(&self, state: NodeState, neighbours: &[NodeId]) {
-        let neighbours: Vec<_> = neighbours.iter().map(NodeId::as_str).collect();
-        let announce = |chitchat: &mut chitchat::Chitchat| {
+    pub(crate) async fn announce(&mut self, state: NodeState, neighbours: &[NodeId]) {
+        let links = join_links(neighbours);
+        let announce = |chitchat: &mut Chitchat| {
             let own = chitchat.self_node_state();
             own.set(STATE, state.as_str());
-            own.set(LINKS, neighbours.join(","));
+            own.set(LINKS, &links);
         };
         self.chitchat.with_chitchat(announce).await;
+        self.announced = Some((state, neighbours.to_vec()));
+    }
+
+    /// Ends gossip as a panic would.
+    #[cfg(test)]
+    pub(crate) fn end(&self) {
+        self.chitchat.abort();
     }
 }
 
@@ -74,6 +129,34 @@ impl Drop for Gossip {
     fn drop(&mut self) {
         self.chitchat.abort();
     }
+}
+
+/// Tells the control actor who lives, whenever that changes. Returns when chitchat is gone.
+async fn report_living(
+    ports: &Ports,
+    mut live: watch::Receiver<BTreeMap<ChitchatId, State>>,
+    silence: Duration,
+) {
+    sleep(silence).await;
+    while live.changed().await.is_ok() {
+        let members = newest_lives(&ports.published.me.id, live.borrow_and_update().iter());
+        ports.tell_control(ControlMessage::Gossip(members));
+    }
+}
+
+/// The names with commas between them, as many as a value holds.
+fn join_links(neighbours: &[NodeId]) -> String {
+    let mut links = String::new();
+    for id in neighbours.iter().map(NodeId::as_str) {
+        if links.len() + 1 + id.len() > MAX_VALUE {
+            break;
+        }
+        if !links.is_empty() {
+            links.push(',');
+        }
+        links.push_str(id);
+    }
+    links
 }
 
 fn config(me: &LocalNode) -> ChitchatConfig {
@@ -125,48 +208,110 @@ fn gossip_member(id: &ChitchatId, state: &State) -> Option<GossipMember> {
 
 /// chitchat's messages over the connections of the mesh.
 struct MeshTransport {
-    published: Arc<Published>,
-    inbox: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
+    ports: Arc<Ports>,
+    inbox: Inbox,
+    known: Arc<OnceLock<Arc<AsyncMutex<Chitchat>>>>,
 }
 
 #[async_trait]
 impl Transport for MeshTransport {
     async fn open(&self, _listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let inbox = self.inbox.lock().take().ok_or_else(|| std::io::Error::other("opened twice"))?;
-        Ok(Box::new(MeshSocket { published: Arc::clone(&self.published), inbox }))
+        let Self { ports, inbox, known } = self;
+        let inbox = Arc::clone(inbox).lock_owned().await;
+        Ok(Box::new(MeshSocket { ports: Arc::clone(ports), inbox, known: Arc::clone(known) }))
     }
 }
 
 struct MeshSocket {
-    published: Arc<Published>,
-    inbox: mpsc::Receiver<(SocketAddr, Bytes)>,
+    ports: Arc<Ports>,
+    inbox: OwnedMutexGuard<mpsc::Receiver<PeerGossip>>,
+    known: Arc<OnceLock<Arc<AsyncMutex<Chitchat>>>>,
 }
 
 #[async_trait]
 impl Socket for MeshSocket {
     /// Never waits, because the gossip loop would stand still meanwhile.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        let sent = self
-            .published
+        let published = &self.ports.published;
+        let sent = published
             .gossip_connection(to)
             .is_some_and(|to| to.send_gossip(message.serialize_to_vec().into()));
         if !sent {
-            self.published.counters.gossip_dropped.increment();
+            published.counters.gossip_dropped.increment();
         }
         Ok(())
     }
 
+    /// A message that is dropped with the future comes again, as all gossip does.
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
-            let Some((from, bytes)) = self.inbox.recv().await else {
+            let Some(gossip) = self.inbox.recv().await else {
                 return Err(std::io::Error::other("the mesh has stopped").into());
             };
-            match ChitchatMessage::deserialize(&mut &bytes[..]) {
-                Ok(message) => return Ok((from, message)),
-                Err(error) => tracing::debug!(%from, %error, "gossip does not decode"),
+            let Some(known) = self.known.get() else { continue };
+            let filtered = {
+                let known = known.lock().await;
+                filter_gossip(&gossip, &self.ports.published.me, &known)
+            };
+            match filtered {
+                Ok((message, left_out)) => {
+                    self.report(&gossip.peer, left_out, "there is too much of it");
+                    return Ok((gossip.admission.address, message));
+                }
+                Err(error) => self.report(&gossip.peer, 1, error),
             }
         }
     }
+}
+
+impl MeshSocket {
+    /// Counts what is not applied, and says so seldom.
+    fn report(&self, peer: &NodeId, refused: u64, reason: impl Display) {
+        self.ports.published.counters.gossip_refused.add(refused);
+        if refused > 0 && self.ports.may_warn("refused gossip", peer) {
+            let node = &self.ports.published.me.id;
+            tracing::warn!(%node, %peer, %reason, "refused gossip; is the peer what it should be?");
+        }
+    }
+}
+
+/// What chitchat may apply of a message, and how much was left out of it.
+fn filter_gossip(
+    gossip: &PeerGossip,
+    me: &LocalNode,
+    known: &Chitchat,
+) -> anyhow::Result<(ChitchatMessage, u64)> {
+    let from = (&gossip.peer, gossip.admission.incarnation);
+    let Filtered { message, left_out } = filter(&gossip.message, from, me, known)?;
+    Ok((ChitchatMessage::deserialize(&mut &message[..])?, left_out))
+}
+
+impl Known for Chitchat {
+    fn version(&self, life: &Life) -> Option<u64> {
+        self.node_state(&chitchat_id(life)).map(State::max_version)
+    }
+
+    fn keys(&self, life: &Life) -> usize {
+        self.node_state(&chitchat_id(life)).map_or(0, State::num_key_values)
+    }
+
+    fn has_key(&self, life: &Life, key: &str) -> bool {
+        self.node_state(&chitchat_id(life)).is_some_and(|state| state.contains_key(key))
+    }
+
+    fn digest_len(&self) -> usize {
+        let lives = self.node_states().keys();
+        lives.map(|life| Life::digest_len(&life.node_id, life.gossip_advertise_addr)).sum()
+    }
+
+    fn keys_len(&self) -> usize {
+        let keys = self.node_states().values().flat_map(State::key_values);
+        keys.map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+fn chitchat_id(life: &Life) -> ChitchatId {
+    ChitchatId::new(life.node.as_str(), life.incarnation.0, life.address)
 }
 
 const STATE: &str = "state";
@@ -178,20 +323,5 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const PHI: f64 = 12.0;
 /// How long the dead are remembered. Seeds and known addresses are dialled independently of that.
 const GRACE: Duration = Duration::from_secs(120);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn any_gossip_decodes_or_is_refused(
-            head in proptest::option::of(0..4_u8), tail in proptest::collection::vec(any::<u8>(), 0..300),
-        ) {
-            // With a valid head (magic number, version, kind) the bytes get deeper into the decoder.
-            let head = head.map_or(Vec::new(), |kind| vec![0x53, 0xb0, 0, kind]);
-            let _decoded = ChitchatMessage::deserialize(&mut &[head, tail].concat()[..]);
-        }
-    }
-}
+/// By then gossip that began again has heard of everybody: ten intervals.
+const SILENCE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::ports::{ControlMessage, GreetedStream, Ports};
+use super::ports::{ControlMessage, GreetedStream, PeerGossip, Ports};
 use crate::cluster::transport::bi_stream::{BiStream, Halves, abort};
 use crate::cluster::transport::connection::{
     ADMISSION, Incoming, PRELUDE, PeerConnection, read_header, read_large_gossip,
@@ -32,7 +32,7 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
             drop(permit);
             match outcome {
                 Ok(Ok((quic, peer))) => serve(PeerConnection::new(quic, peer), ports).await,
-                Ok(Err(error)) if ports.may_warn() => {
+                Ok(Err(error)) if ports.may_warn("refused a connection", from.ip()) => {
                     tracing::warn!(node = %ports.published.me.id, %from, %error, "refused a connection");
                 }
                 Ok(Err(error)) => {
@@ -105,7 +105,8 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
 
 fn pass_on_gossip(connection: &PeerConnection, message: Bytes, ports: &Ports) {
     let Some(admission) = connection.admission() else { return };
-    if ports.gossip.try_send((admission.address, message)).is_err() {
+    let gossip = PeerGossip { peer: connection.peer.clone(), admission, message };
+    if ports.gossip.try_send(gossip).is_err() {
         ports.published.counters.gossip_dropped.increment();
     }
 }
@@ -158,7 +159,7 @@ async fn handle_hello(
             })));
         }
         Err(refusal) => {
-            if refusal.reason() != Reason::Self_ && ports.may_warn() {
+            if refusal.reason() != Reason::Self_ && ports.may_warn("refused a hello", &certified) {
                 tracing::warn!(
                     node = %ports.published.me.id, peer = %certified, reason = %refusal.detail, "refused a hello"
                 );

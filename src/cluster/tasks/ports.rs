@@ -1,8 +1,8 @@
 //! What the tasks of a mesh tell each other.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ractor::ActorRef;
@@ -14,9 +14,9 @@ use crate::cluster::control::{DialError, DialTarget, GossipMember};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::{BiStream, Halves};
-use crate::cluster::transport::connection::PeerConnection;
+use crate::cluster::transport::connection::{Admission, PeerConnection};
 use crate::id::{Incarnation, NodeId};
-use crate::log_limit::LogLimit;
+use crate::log_limit::{LogLimits, SELDOM};
 use crate::socket::messages::Inbound;
 
 /// Everything that the control actor can be told.
@@ -33,6 +33,10 @@ pub(crate) enum ControlMessage {
     Goodbye(NodeId, Incarnation),
     /// The living nodes, as gossip sees them.
     Gossip(Vec<GossipMember>),
+    /// The gossip of this node ended, for this reason.
+    GossipEnded(String),
+    /// It begins again.
+    RestartGossip,
     /// The addresses of the seed with this number.
     Resolved(usize, Vec<SocketAddr>),
     /// Time passes.
@@ -51,15 +55,22 @@ pub(crate) struct GreetedStream {
     pub(crate) halves: Halves,
 }
 
+/// A gossip message of a member.
+pub(crate) struct PeerGossip {
+    pub(crate) peer: NodeId,
+    pub(crate) admission: Admission,
+    pub(crate) message: Bytes,
+}
+
 /// Where the tasks send what arrives.
 pub(crate) struct Ports {
     pub(crate) published: Arc<Published>,
     pub(crate) control: ActorRef<ControlMessage>,
-    pub(crate) gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(crate) gossip: mpsc::Sender<PeerGossip>,
     /// The runtime of the application.
     pub(crate) app: Handle,
     pub(crate) upward: Upward,
-    pub(crate) warnings: LogLimit,
+    pub(crate) warnings: LogLimits,
 }
 
 /// What the layers above take from other nodes.
@@ -77,10 +88,8 @@ impl Ports {
         let _stopped = self.control.cast(message);
     }
 
-    /// Whether a warning about strangers or refusals may be logged now: they could fill the log otherwise.
-    pub(crate) fn may_warn(&self) -> bool {
-        self.warnings.allows(WARNING_INTERVAL, Instant::now())
+    /// Whether a warning of this kind about this peer or stranger may be logged now: they could fill the log otherwise.
+    pub(crate) fn may_warn(&self, kind: &'static str, about: impl Display) -> bool {
+        self.warnings.allows(kind, about, SELDOM, Instant::now())
     }
 }
-
-const WARNING_INTERVAL: Duration = Duration::from_secs(3);
