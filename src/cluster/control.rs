@@ -13,6 +13,7 @@ mod liveness;
 mod members;
 mod output;
 mod publishing;
+mod pulse;
 mod readiness;
 mod remote_node;
 mod seeds;
@@ -35,6 +36,7 @@ pub(crate) use link_choice::Path;
 use liveness::Liveness;
 pub(crate) use liveness::TICK;
 pub(crate) use output::{GossipMember, Offer, Output, Publication, Route};
+use pulse::Pulse;
 use remote_node::RemoteNode;
 use seeds::Seeds;
 
@@ -45,6 +47,7 @@ pub(crate) struct Control {
     state: NodeState,
     nodes: BTreeMap<NodeId, RemoteNode>,
     liveness: Liveness,
+    pulse: Pulse,
     seeds: Seeds,
     serve_alone: bool,
     started: Instant,
@@ -87,6 +90,7 @@ impl Control {
             state: NodeState::Joining,
             nodes: BTreeMap::new(),
             liveness: Liveness::default(),
+            pulse: Pulse::default(),
             seeds: Seeds::new(seeds, [me.address, local]),
             serve_alone,
             started: now,
@@ -192,6 +196,7 @@ impl Control {
         self.apply(verdicts, now);
         for GossipMember { id, incarnation, address, state, neighbours } in members {
             if self.liveness.incarnation(&id) == Some(incarnation) {
+                self.note_hanging(&id, state);
                 let node = self.confirm(id, incarnation, address, now);
                 (node.state, node.neighbours) = (state, neighbours.into_iter().collect());
             }
@@ -211,12 +216,19 @@ impl Control {
         self.settle(now);
     }
 
+    /// The application's runtime has run the task that was asked for.
+    pub(crate) fn handle_application_runs(&mut self, now: Instant) {
+        self.answer_for_application();
+        self.settle(now);
+    }
+
     /// Time passes. To be called every [`TICK`].
     pub(crate) fn handle_tick(&mut self, now: Instant) {
         self.ticks += 1;
         // The first step, because it notices whether this node itself stood still.
         let verdicts = self.liveness.handle_tick(now);
         self.apply(verdicts, now);
+        self.ask_application(now);
         self.examine_links(now);
         self.close_retired(now);
         self.forget_expired(now);

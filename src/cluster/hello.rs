@@ -153,6 +153,7 @@ impl From<NodeState> for pb::NodeState {
             NodeState::Joining => Self::Joining,
             NodeState::Ready => Self::Ready,
             NodeState::Draining => Self::Draining,
+            NodeState::Hung => Self::Hung,
         }
     }
 }
@@ -164,6 +165,7 @@ impl From<pb::NodeState> for NodeState {
             pb::NodeState::Unspecified | pb::NodeState::Joining => Self::Joining,
             pb::NodeState::Ready => Self::Ready,
             pb::NodeState::Draining => Self::Draining,
+            pb::NodeState::Hung => Self::Hung,
         }
     }
 }

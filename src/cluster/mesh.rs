@@ -133,7 +133,7 @@ impl Mesh {
     pub(crate) async fn ready(&self) {
         let mut state = self.state();
         // The sender lives in `published`, so this cannot fail.
-        drop(state.wait_for(|state| *state != NodeState::Joining).await);
+        drop(state.wait_for(|state| !matches!(state, NodeState::Joining | NodeState::Hung)).await);
     }
 
     /// Whether this node takes new clients now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -30,11 +30,16 @@ struct Node {
 
 impl Node {
     async fn start(cluster: Cluster) -> Self {
+        Self::start_for(cluster, Handle::current()).await
+    }
+
+    /// Starts the mesh of an application with a runtime of its own.
+    async fn start_for(cluster: Cluster, app: Handle) -> Self {
         let (outbox, inbox) = mpsc::channel(100_000);
         let deliver = Arc::new(move |inbound| outbox.try_send(inbound).unwrap());
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
         let upward = Upward { serve, deliver };
-        Self { mesh: Mesh::start(cluster, Handle::current(), upward).await.unwrap(), inbox }
+        Self { mesh: Mesh::start(cluster, app, upward).await.unwrap(), inbox }
     }
 
     fn address(&self) -> SocketAddr {
@@ -393,6 +398,34 @@ async fn a_killed_node_leaves_every_ring() {
         assert_eq!(node.mesh.owner(key), SessionOwner::Nobody);
         assert_eq!(node.mesh.open(&id("c")).await.unwrap_err(), OpenError::Unreachable);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_application_leaves_every_ring_and_comes_back_as_it_was() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let [a, b] = cluster::<2>().await;
+    let mut c = Node::start_for(config("c", &[a.address()]), runtime.handle().clone()).await;
+    let before = a.sees("everyone", |view| settled(view, 3)).await;
+    let (block, blocked) = std::sync::mpsc::sync_channel::<()>(0);
+    let blocked = Arc::new(parking_lot::Mutex::new(blocked));
+    for _ in 0..2 {
+        let blocked = Arc::clone(&blocked);
+        runtime.spawn(async move { blocked.lock().recv() });
+    }
+    for other in [&a, &b] {
+        other.sees("c hang", |view| view.member(&id("c")).is_none()).await;
+        assert_eq!(other.mesh.owner(c.mesh.mint_key()), SessionOwner::Nobody);
+        other.mesh.interest("/", &"room".into(), true);
+        assert!(other.mesh.confirmed(other.mesh.version()).await.is_empty(), "no join waits for it");
+        assert!(other.mesh.is_ready());
+    }
+    assert!(!c.mesh.is_ready());
+    drop(block);
+    let after = a.sees("everyone", |view| settled(view, 3)).await;
+    assert!(after.members == before.members && c.mesh.is_ready());
+    a.emits(&[], "welcome");
+    assert_eq!(c.receives().await, "welcome");
+    runtime.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

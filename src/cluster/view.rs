@@ -63,6 +63,9 @@ pub enum NodeState {
     Ready,
     /// The node keeps its clients and takes no new ones.
     Draining,
+    /// The application's runtime has run nothing for ten seconds. Only the node itself sees itself so: to the others it is no
+    /// member until its application runs again.
+    Hung,
 }
 
 /// How a node reaches another.
@@ -97,10 +100,13 @@ impl NodeState {
             Self::Joining => "joining",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Hung => "hung",
         }
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Joining, Self::Ready, Self::Draining].into_iter().find(|state| state.as_str() == text)
+        [Self::Joining, Self::Ready, Self::Draining, Self::Hung]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }

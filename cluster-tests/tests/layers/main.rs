@@ -193,6 +193,7 @@ const SANS_IO: &[&str] = &[
     "cluster/control/members.rs",
     "cluster/control/output.rs",
     "cluster/control/publishing.rs",
+    "cluster/control/pulse.rs",
     "cluster/control/readiness.rs",
     "cluster/control/remote_node.rs",
     "cluster/control/seeds.rs",

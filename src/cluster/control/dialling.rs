@@ -70,7 +70,10 @@ impl Control {
 
     /// Direct links to nodes that have a direct link to `to`; in a fixed order, so that they do not change without a reason.
     pub(super) fn relays(&self, to: &NodeId) -> Vec<LinkId> {
-        let nodes = self.nodes.iter().filter(|(id, node)| *id != to && node.neighbours.contains(to));
+        // What is relayed passes through the application's runtime.
+        let runs = |node: &RemoteNode| node.state != NodeState::Hung;
+        let nodes =
+            self.nodes.iter().filter(|(id, node)| *id != to && runs(node) && node.neighbours.contains(to));
         nodes.filter_map(|(_, node)| node.direct_link()).collect()
     }
 
@@ -141,7 +144,9 @@ impl Control {
             let dial = match self.state {
                 // The other node has not heard of this one, so there is no dial of its own to wait for.
                 NodeState::Joining => DialSchedule::at_once(now),
-                NodeState::Ready | NodeState::Draining => DialSchedule::in_turn(now, &self.me.id, &id),
+                NodeState::Ready | NodeState::Draining | NodeState::Hung => {
+                    DialSchedule::in_turn(now, &self.me.id, &id)
+                }
             };
             match self.nodes.entry(id) {
                 Entry::Vacant(vacant) => {

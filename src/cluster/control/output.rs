@@ -27,6 +27,8 @@ pub(crate) enum Output {
     Close(LinkId, CloseCode),
     /// Ask the other end of a direct link for a sign of life.
     Ping(LinkId),
+    /// Let the application's runtime run a task. [`super::Control::handle_application_runs`] hears when it has.
+    AskApplication,
     /// Tell the other tasks of this node what changed.
     Publish(Publication),
     /// Gossip this node's state and the nodes to which it has a direct link.

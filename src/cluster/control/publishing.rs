@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Control;
 use super::output::{Output, Publication, Route};
 use crate::cluster::hello::LocalNode;
-use crate::cluster::view::{LinkState, MemberView};
+use crate::cluster::view::{LinkState, MemberView, NodeState};
 
 impl Control {
     pub(super) fn publish(&mut self, now: Instant) {
@@ -23,15 +23,15 @@ impl Control {
                 routes.push((id.clone(), Route::Through(relays)));
             }
         }
-        let (state, members) = (self.state, self.members());
+        let (state, members) = (self.told_state(), self.members());
         self.outputs.push_back(Output::Publish(Publication { state, members, roster, routes, gossip }));
     }
 
     pub(super) fn members(&self) -> Vec<MemberView> {
         let LocalNode { id, incarnation, address, .. } = self.me.clone();
-        let own = MemberView { id, incarnation, address, state: self.state, link: LinkState::Up };
+        let own = MemberView { id, incarnation, address, state: self.told_state(), link: LinkState::Up };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {
-            let node = self.nodes.get(id)?;
+            let node = self.nodes.get(id).filter(|node| node.state != NodeState::Hung)?;
             let (id, address, state, link) = (id.clone(), node.address, node.state, node.link_state());
             Some(MemberView { id, incarnation, address, state, link })
         });
@@ -43,7 +43,7 @@ impl Control {
     pub(super) fn announce(&mut self) {
         let linked = self.nodes.iter().filter(|(_, node)| node.direct_link().is_some());
         let neighbours: Vec<_> = linked.map(|(id, _)| id.clone()).collect();
-        let news = (self.state, neighbours);
+        let news = (self.told_state(), neighbours);
         if self.announced.as_ref() != Some(&news) {
             let (state, neighbours) = news.clone();
             self.outputs.push_back(Output::Announce { state, neighbours });

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::output::Output;
+use super::pulse::Beat;
 use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::view::NodeState;
 use crate::id::NodeId;
@@ -11,7 +13,7 @@ use crate::id::NodeId;
 impl Control {
     /// A node is ready when it has found its cluster and is in the ring of every member.
     pub(super) fn become_ready(&mut self, now: Instant) {
-        let joining = self.farewell == Farewell::Staying && self.state == NodeState::Joining;
+        let joining = self.farewell == Farewell::Staying && self.told_state() == NodeState::Joining;
         if !joining || self.believes_to_be_outdated(now) || !self.has_found_cluster(now) {
             return;
         }
@@ -22,6 +24,47 @@ impl Control {
         self.state = NodeState::Ready;
         self.changed = true;
         tracing::info!(node = %self.me.id, members = self.liveness.members().count() + 1, "ready");
+    }
+
+    /// What others are told of this node. One whose application hangs is of no use to clients, whatever else it is.
+    pub(super) fn told_state(&self) -> NodeState {
+        if self.pulse.is_hung() { NodeState::Hung } else { self.state }
+    }
+
+    /// Asks the application's runtime whether it runs.
+    pub(super) fn ask_application(&mut self, now: Instant) {
+        match self.pulse.handle_tick(now) {
+            Beat::Wait => {}
+            Beat::Ask => self.outputs.push_back(Output::AskApplication),
+            Beat::Hung => {
+                self.changed = true;
+                tracing::warn!(node = %self.me.id, "the application's runtime has run nothing for 10 s: this node is not \
+                    ready and no member until it runs again. Does something block its threads? Work that blocks belongs \
+                    into tokio's `spawn_blocking`");
+            }
+        }
+    }
+
+    pub(super) fn answer_for_application(&mut self) {
+        if self.pulse.handle_answer() {
+            self.changed = true;
+            tracing::warn!(node = %self.me.id, "the application's runtime runs again: this node is a member again");
+        }
+    }
+
+    /// Says when the application of another node begins or ends to hang.
+    pub(super) fn note_hanging(&self, id: &NodeId, state: NodeState) {
+        let hung = self.nodes.get(id).is_some_and(|node| node.state == NodeState::Hung);
+        let node = &self.me.id;
+        match (hung, state) {
+            (false, NodeState::Hung) => {
+                tracing::warn!(%node, peer = %id, "the application of the peer hangs: it is no member until it runs");
+            }
+            (true, NodeState::Joining | NodeState::Ready | NodeState::Draining) => {
+                tracing::info!(%node, peer = %id, "the application of the peer runs again: it is a member again");
+            }
+            (true, NodeState::Hung) | (false, _) => {}
+        }
     }
 
     pub(super) fn believes_to_be_outdated(&self, now: Instant) -> bool {
@@ -54,7 +97,9 @@ impl Control {
 
     /// Living members with which no hello was exchanged, and nodes that a hello named and that have not answered yet.
     pub(super) fn missing(&self, now: Instant) -> impl Iterator<Item = &NodeId> {
-        let is_greeted = |id: &NodeId| self.nodes.get(id).is_some_and(|node| node.greeted);
+        let is_greeted = |id: &NodeId| {
+            self.nodes.get(id).is_some_and(|node| node.greeted || node.state == NodeState::Hung)
+        };
         let members = self.liveness.members().map(|(id, _)| id).filter(move |id| !is_greeted(id));
         let unconfirmed = self.nodes.iter().filter(move |(_, node)| !node.confirmed && node.is_sought(now));
         members.chain(unconfirmed.map(|(id, _)| id))

@@ -323,3 +323,47 @@ proptest! {
         prop_assert_eq!(world.open_streams().len(), 6, "one link per pair");
     }
 }
+
+// The application.
+
+#[test]
+fn a_node_whose_application_hangs_for_ten_seconds_is_no_member_until_it_runs_again() {
+    let mut world = cluster(&["a", "b", "c"]);
+    let (life, link) = (world.incarnation("c"), world.stream("a", "c"));
+    world.hang("c");
+    world.run(10 * SECOND);
+    world.assert_settled();
+    world.run(2 * SECOND);
+    assert_eq!((world.state("c"), world.members("c").len()), (NodeState::Hung, 3));
+    for other in ["a", "b"] {
+        assert_eq!(world.members(other), [id("a"), id("b")], "as {other} sees them");
+        assert_eq!(world.state(other), NodeState::Ready);
+    }
+    assert_eq!(world.stream("a", "c"), link, "the link is kept");
+    world.start("d", &["a"]);
+    world.run(4 * SECOND);
+    assert_eq!(world.state("d"), NodeState::Ready, "nobody waits for it");
+
+    world.resume("c");
+    world.run(SECOND);
+    world.assert_settled();
+    assert_eq!((world.incarnation_of("c", "a"), world.stream("a", "c")), (Some(life), link));
+}
+
+#[test]
+fn a_node_whose_application_hangs_does_not_become_ready_and_relays_nothing() {
+    let mut world = World::new();
+    world.start("a", &[]);
+    world.start("b", &["e"]);
+    world.hang("b");
+    world.run(12 * SECOND);
+    world.start("e", &["a"]);
+    world.run(4 * SECOND);
+    assert_eq!((world.state("b"), world.members("a")), (NodeState::Hung, vec![id("a"), id("e")]));
+    world.cut("a", "e");
+    world.run(8 * SECOND);
+    assert_eq!(world.route("a", "e"), None, "b is the only way");
+    world.resume("b");
+    world.run(4 * SECOND);
+    assert!(world.state("b") == NodeState::Ready && world.route("a", "e").is_some());
+}

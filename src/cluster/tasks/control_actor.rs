@@ -116,6 +116,7 @@ impl Actor for ControlActor {
             }
             ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
             ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
+            ControlMessage::ApplicationRuns => control.handle_application_runs(now),
             ControlMessage::Tick => {
                 state.handle_tick(now);
                 // Armed anew each time, so that a slow tick does not pile up others behind it.
@@ -199,6 +200,10 @@ impl State {
                 if let Some(connection) = self.connection(link) {
                     connection.ping();
                 }
+            }
+            Output::AskApplication => {
+                let answer = Arc::clone(&ports);
+                drop(ports.app.spawn(async move { answer.tell_control(ControlMessage::ApplicationRuns) }));
             }
             Output::Publish(publication) => published.publish(publication, |link| self.connection(link)),
             Output::Announce { state, neighbours } => self.gossip.announce(state, &neighbours).await,

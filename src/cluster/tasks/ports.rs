@@ -39,6 +39,8 @@ pub(crate) enum ControlMessage {
     RestartGossip,
     /// The addresses of the seed with this number.
     Resolved(usize, Vec<SocketAddr>),
+    /// The application's runtime has run the task that it was asked for.
+    ApplicationRuns,
     /// Time passes.
     Tick,
     /// This node takes no new clients any more.

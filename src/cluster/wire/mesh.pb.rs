@@ -501,6 +501,8 @@ pub enum NodeState {
     Joining = 1,
     Ready = 2,
     Draining = 3,
+    /// Its application hangs. It keeps its links and is no member.
+    Hung = 4,
 }
 impl NodeState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -513,6 +515,7 @@ impl NodeState {
             Self::Joining => "NODE_STATE_JOINING",
             Self::Ready => "NODE_STATE_READY",
             Self::Draining => "NODE_STATE_DRAINING",
+            Self::Hung => "NODE_STATE_HUNG",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -522,6 +525,7 @@ impl NodeState {
             "NODE_STATE_JOINING" => Some(Self::Joining),
             "NODE_STATE_READY" => Some(Self::Ready),
             "NODE_STATE_DRAINING" => Some(Self::Draining),
+            "NODE_STATE_HUNG" => Some(Self::Hung),
             _ => None,
         }
     }

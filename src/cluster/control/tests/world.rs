@@ -18,6 +18,8 @@ pub(super) struct World {
     ticks: u64,
     nodes: BTreeMap<Name, Simulated>,
     cuts: BTreeSet<(Name, Name)>,
+    /// The nodes whose application runs nothing.
+    hung: BTreeSet<Name>,
     streams: Vec<Stream>,
     in_flight: Vec<InFlight>,
     lives: u64,
@@ -72,6 +74,7 @@ impl World {
             ticks: 0,
             nodes: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            hung: BTreeSet::new(),
             streams: Vec::new(),
             in_flight: Vec::new(),
             lives: 0,
@@ -207,6 +210,11 @@ impl World {
                 node.adopted.remove(link);
                 let stream = node.links.remove(link).expect("a link is closed once");
                 self.send(name, stream, Message::Closed);
+            }
+            Output::AskApplication => {
+                if !self.hung.contains(name) {
+                    self.nodes.get_mut(name).unwrap().control.handle_application_runs(now);
+                }
             }
             Output::Ping(link) => self.ping(name, *link),
             Output::SayGoodbye(to) => {
@@ -449,6 +457,18 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+    }
+
+    /// The application of a node runs nothing any more.
+    pub(super) fn hang(&mut self, name: Name) {
+        self.hung.insert(name);
+    }
+
+    /// The application runs again, with the task that waited for it.
+    pub(super) fn resume(&mut self, name: Name) {
+        self.hung.remove(name);
+        let now = self.now;
+        self.tell(name, |control| control.handle_application_runs(now));
     }
 
     /// Both ends lose the link between two nodes.
