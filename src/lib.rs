@@ -89,7 +89,7 @@ pub mod socket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use node::{Node, NodeBuilder, StartError};
+pub use node::{Failure, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{
     AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::engine::{self, Application, Engine};
@@ -48,6 +49,8 @@ pub(crate) struct Parts<A: Application> {
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
     handlers: Handlers<A>,
+    /// Ends the node when its mesh fails.
+    _end_with_mesh: Option<AbortOnDropHandle<()>>,
 }
 
 type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -129,6 +132,16 @@ impl<A: Application> Node<A> {
     /// 503.
     pub fn is_ready(&self) -> bool {
         self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
+    }
+
+    /// Waits until a part of this node has ended that cannot be started anew, which only a bug or the loss of its UDP socket
+    /// brings about, and says why. The node is not ready any more then, and shuts itself down: its clients reconnect to another
+    /// node, and [`serve`](Self::serve) returns. Restart the process.
+    pub async fn failed(&self) -> Failure {
+        match &self.0.cluster {
+            Some(cluster) => Failure(cluster.failed().await),
+            None => std::future::pending().await,
+        }
     }
 
     /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). It is a [`TcpListener`], or a
@@ -322,9 +335,35 @@ impl NodeBuilder {
         // Set once, here: what arrived from other nodes until now found no sockets.
         let _set_before = above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner) });
         let stopping = CancellationToken::new();
-        Ok(Node(Arc::new(Parts { id, app, engine, cluster, edge, stopping, handlers })))
+        let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {
+            let end_with_mesh = cluster.as_ref().map(|cluster| {
+                let (parts, failed) = (Weak::clone(parts), cluster.failed());
+                AbortOnDropHandle::new(tokio::spawn(async move {
+                    let _reason = failed.await;
+                    if let Some(parts) = parts.upgrade() {
+                        Node(parts).shutdown().await;
+                    }
+                }))
+            });
+            Parts { id, app, engine, cluster, edge, stopping, handlers, _end_with_mesh: end_with_mesh }
+        });
+        Ok(Node(parts))
     }
 }
+
+/// Why a node ended by itself. See [`Node::failed`].
+///
+/// ```
+/// # async fn f(node: socketmesh::Node) -> Result<(), socketmesh::Failure> {
+/// tokio::select! {
+///     failure = node.failed() => Err(failure),
+///     stop = tokio::signal::ctrl_c() => Ok(drop(stop)),
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the mesh of this node has failed: {0}")]
+pub struct Failure(String);
 
 impl fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -302,6 +302,11 @@ impl Log {
         within("the end of stderr", async { while self.following.join_next().await.is_some() {} }).await;
     }
 
+    /// Reads no more.
+    pub(crate) async fn close(&mut self) {
+        self.following.shutdown().await;
+    }
+
     pub(crate) async fn says(&mut self, text: &str) {
         let saying = async {
             while !self.text().contains(text) {

@@ -15,7 +15,7 @@ use crate::webtransport::WebTransportTarget;
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    said: Option<Lines<BufReader<ChildStdout>>>,
     log: Log,
 }
 
@@ -30,10 +30,15 @@ impl Server {
         variables: &[(&str, &str)],
     ) -> Self {
         let mut command = Command::new(program);
+        // Those of the tests themselves are unknown to the program.
+        let own = std::env::vars_os().map(|(name, _)| name);
+        for name in own.filter(|name| name.to_string_lossy().starts_with("SOCKETMESH_")) {
+            command.env_remove(name);
+        }
         command.args(["serve", "--http", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the server can be executed");
-        let said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let said = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         let log = Log::follow("server", child.stderr.take().expect("it is piped"));
         Self { child, said, log }
     }
@@ -79,6 +84,12 @@ impl Server {
         self.log.says(text).await;
     }
 
+    /// Closes this end of the pipes that the server writes to. Nothing that it says is seen any more.
+    pub async fn close_pipes(&mut self) {
+        self.said = None;
+        self.log.close().await;
+    }
+
     /// Sends a signal, by its name without `SIG`.
     ///
     /// # Errors
@@ -97,7 +108,9 @@ impl Server {
 
     async fn line(&mut self, prefix: &str) -> String {
         let line = async {
-            while let Ok(Some(line)) = self.said.next_line().await {
+            while let Some(said) = &mut self.said
+                && let Ok(Some(line)) = said.next_line().await
+            {
                 if let Some(rest) = line.strip_prefix(prefix) {
                     return rest.to_owned();
                 }

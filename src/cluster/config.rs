@@ -1,6 +1,7 @@
 //! How a node takes part in a cluster, as its user configures it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::error::StartError;
@@ -140,6 +141,18 @@ impl Cluster {
         self.network.bind(address).map_err(bind)
     }
 
+    /// The seeds, without the spaces around them.
+    ///
+    /// # Errors
+    /// When one is no `host:port`.
+    pub(crate) fn trimmed_seeds(&self) -> Result<Vec<String>, StartError> {
+        let trimmed = |seed: &String| {
+            let seed = seed.trim();
+            if is_host_and_port(seed) { Ok(seed.to_owned()) } else { Err(StartError::Seed(seed.to_owned())) }
+        };
+        self.seeds.iter().map(trimmed).collect()
+    }
+
     /// The identity of the node.
     ///
     /// # Errors
@@ -181,6 +194,17 @@ impl Cluster {
         let ip = probe.local_addr().ok()?.ip();
         (!ip.is_unspecified()).then_some(SocketAddr::new(ip, local.port()))
     }
+}
+
+/// Whether this is a name or an address, and a port that can be dialled.
+fn is_host_and_port(text: &str) -> bool {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.port() != 0;
+    }
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host.chars().all(is_of_a_name) && port.parse::<NonZeroU16>().is_ok()
+    })
 }
 
 fn first(address: &str) -> std::io::Result<SocketAddr> {
@@ -225,6 +249,34 @@ mod tests {
         assert_eq!(cluster.advertised(local).unwrap(), SocketAddr::from(([127, 0, 0, 1], 7946)));
         let told = cluster.advertise("10.1.2.3:4");
         assert_eq!(told.advertised(local).unwrap(), SocketAddr::from(([10, 1, 2, 3], 4)));
+    }
+
+    #[test]
+    fn seeds_are_trimmed_and_what_is_no_host_and_port_is_refused_by_name() {
+        let seeds = |seed: &str| Cluster::bind("127.0.0.1:0").seed(seed).trimmed_seeds();
+        for (said, meant) in [
+            (" nodes:7946", "nodes:7946"),
+            ("10.0.0.1:1\r\n", "10.0.0.1:1"),
+            ("[::1]:7946 ", "[::1]:7946"),
+            ("chat_nodes.prod.svc.:65535", "chat_nodes.prod.svc.:65535"),
+        ] {
+            assert_eq!(seeds(said).unwrap(), [meant]);
+        }
+        let nonsense = [
+            "",
+            " ",
+            "nodes",
+            ":7946",
+            "nodes:",
+            "nodes:0",
+            "nodes:65536",
+            "nodes:http",
+            "http://nodes:7946",
+        ];
+        for wrong in nonsense.into_iter().chain(["a:1,b:1", "a b:1", "::1:7946", "10.0.0.1:0", "[::1]"]) {
+            let refused = seeds(wrong).unwrap_err();
+            assert!(refused.to_string().contains(&format!("{:?}", wrong.trim())), "{refused}");
+        }
     }
 
     #[test]

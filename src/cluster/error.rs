@@ -26,6 +26,9 @@ pub enum StartError {
     /// The text is not an address, or the address is taken.
     #[error("cannot bind the cluster's UDP address {0}")]
     Bind(String, #[source] std::io::Error),
+    /// A seed is not the name or the address of a host, a colon, and the UDP port of a node. IPv6 addresses go into brackets.
+    #[error("the seed {0:?} is no host:port, as nodes:7946, 10.0.0.1:7946 or [fd00::1]:7946")]
+    Seed(String),
     /// The address to advertise is not one.
     #[error("cannot advertise {0}")]
     Advertise(String, #[source] std::io::Error),

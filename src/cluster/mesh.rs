@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -47,7 +46,8 @@ pub(crate) struct Mesh {
     local: SocketAddr,
     /// This node's own tokens, never empty.
     tokens: Vec<Key>,
-    host: Mutex<Option<Host>>,
+    /// What runs, and the task that watches over it.
+    pub(super) running: Mutex<Option<(Host, AbortOnDropHandle<()>)>>,
 }
 
 /// Which node owns a session.
@@ -69,6 +69,7 @@ impl Mesh {
         app: Handle,
         upward: Upward,
     ) -> Result<Arc<Self>, StartError> {
+        let seeds = cluster.trimmed_seeds()?;
         let socket = cluster.socket()?;
         let identity = cluster.identity()?;
         let local = socket.local;
@@ -80,23 +81,25 @@ impl Mesh {
             parser: cluster.parser.to_owned(),
         };
         let tokens = tokens(&me.id, me.incarnation);
-        let control = Control::new(me.clone(), local, cluster.seeds, cluster.serve_alone, Instant::now());
+        let control = Control::new(me.clone(), local, seeds, cluster.serve_alone, Instant::now());
         let published = Arc::new(Published::new(me));
         let mut host =
             if cluster.network.shares_runtime() { Host::current_runtime() } else { Host::own_thread()? };
-        let starting = Arc::clone(&published);
-        let control = host.run(async move {
+        let (starting, watching) = (Arc::clone(&published), app.clone());
+        let running = host.run(async move {
             let endpoint = Endpoint::new(socket, &identity)?;
-            let (published, watched) = (Arc::clone(&starting), starting);
+            let published = starting;
             let start = Start { published, control, endpoint: endpoint.clone(), app, upward };
             let (control, actor) = Actor::spawn(None, ControlActor, start)
                 .await
                 .map_err(|error| StartError::Mesh(error.to_string()))?;
-            let watch = AbortOnDropHandle::new(tokio::spawn(watch_over(actor, watched)));
-            Ok(Running { control, endpoint, watch })
+            Ok((Running { control, endpoint }, actor))
         });
-        let control = control.await?;
-        Ok(Arc::new(Self { published, control, local, tokens, host: Mutex::new(Some(host)) }))
+        let (control, actor) = running.await?;
+        let watch = watching.spawn(watch_over(host.failed(actor), Arc::clone(&published)));
+        let watch = AbortOnDropHandle::new(watch);
+        let running = Mutex::new(Some((host, watch)));
+        Ok(Arc::new(Self { published, control, local, tokens, running }))
     }
 
     /// The name of this node.
@@ -117,6 +120,12 @@ impl Mesh {
     /// The state of this node. The receiver follows every change.
     pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
         self.published.state.subscribe()
+    }
+
+    /// Waits until the mesh has failed, and says why.
+    pub(crate) fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let published = Arc::clone(&self.published);
+        async move { published.failure.wait().await.clone() }
     }
 
     /// The counters of this layer, each with the name of its metric.
@@ -198,8 +207,7 @@ impl Mesh {
     /// Closes every connection and ends all tasks. The other nodes get nothing that is still queued for them. After this the port
     /// is free, as soon as the last stream is dropped.
     pub(crate) async fn stop(&self) {
-        let host = self.host.lock().take();
-        if let Some(mut host) = host {
+        if let Some(mut host) = self.take_host() {
             let _late = timeout(LEAVE, host.stop()).await;
         }
         self.published.unpublish();
@@ -208,11 +216,15 @@ impl Mesh {
     /// Ends all tasks without a word to the other nodes, as the end of the process would. After this the port is free, as soon
     /// as the last stream is dropped.
     pub(crate) async fn kill(&self) {
-        let host = self.host.lock().take();
-        if let Some(mut host) = host {
+        if let Some(mut host) = self.take_host() {
             let _late = timeout(LEAVE, host.kill()).await;
         }
         self.published.unpublish();
+    }
+
+    /// What runs, to be ended. Nobody watches over it any more.
+    fn take_host(&self) -> Option<Host> {
+        self.running.lock().take().map(|(host, _watch)| host)
     }
 
     fn tell(&self, message: ControlMessage) {
@@ -427,13 +439,12 @@ async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenE
     }
 }
 
-/// The control actor ends with the mesh, and this task with it. When the actor ends before, it has failed: this node learns of
-/// no change any more.
-async fn watch_over(actor: JoinHandle<()>, published: Arc<Published>) {
-    let panicked = actor.await.is_err();
-    published.publish_failure();
-    let node = &published.me.id;
-    tracing::error!(%node, panicked, "the control actor of the mesh ended: not ready any more, restart the node");
+/// The mesh ends when it is stopped, and this task before it. When a part of it ends otherwise, this node learns of no change
+/// any more.
+async fn watch_over(failed: impl Future<Output = String>, published: Arc<Published>) {
+    let reason = failed.await;
+    tracing::error!(node = %published.me.id, reason, "the mesh of this node has failed: the node ends");
+    published.publish_failure(reason);
 }
 
 /// Why no stream to another node could be opened. Trying again soon may help.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SetOnce, watch};
 use tokio::time::Instant;
 
 use super::control::{Publication, Route};
@@ -32,6 +32,8 @@ pub(crate) struct Published {
     pub(crate) view: watch::Sender<Arc<View>>,
     /// The state of this node, which every hello tells.
     pub(crate) state: watch::Sender<NodeState>,
+    /// Why this node has to end: a part of the mesh did, which cannot be started anew.
+    pub(crate) failure: SetOnce<String>,
     /// Notifies when a peer has confirmed something, and when the members changed.
     pub(crate) confirmations: watch::Sender<()>,
     /// The requests of this node that wait for answers of others.
@@ -85,6 +87,7 @@ impl Published {
             interest: Mutex::new(local_interest()),
             view: watch::Sender::default(),
             state: watch::Sender::new(NodeState::Joining),
+            failure: SetOnce::new(),
             confirmations: watch::Sender::new(()),
             requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
@@ -142,10 +145,11 @@ impl Published {
         self.gossip.write().clear();
     }
 
-    /// The control actor failed: this node hears of no change any more, so it takes no clients.
-    pub(crate) fn publish_failure(&self) {
-        let fail = |state: &mut NodeState| std::mem::replace(state, NodeState::Joining) == NodeState::Ready;
-        self.state.send_if_modified(fail);
+    /// The mesh failed: this node hears of no change any more, so it takes no clients.
+    pub(crate) fn publish_failure(&self, reason: String) {
+        self.state.send_replace(NodeState::Joining);
+        // It fails once.
+        let _before = self.failure.set(reason);
     }
 
     /// The peer for a life of a node. It is made when there is none.

@@ -1,6 +1,8 @@
 //! Several meshes in one process: over UDP on the loopback or, where packets are to be lost, on a network in memory with virtual
 //! time. Nothing sleeps: every step waits for a state.
 
+mod parts;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -85,6 +85,7 @@ fn serve<K: Send + 'static>(
         session,
         conn,
         stage,
+        reported: false,
     };
     async move {
         let end = poll_fn(|cx| task.poll(cx)).await;
@@ -105,6 +106,8 @@ struct StreamTask<K: Send + 'static> {
     session: SessionRef<K>,
     conn: ConnId,
     stage: Arc<StageCell>,
+    /// The session knows that the stream has ended.
+    reported: bool,
 }
 
 /// How packets are framed on the stream, and what was read of the next one.
@@ -258,11 +261,16 @@ impl<K: Send + 'static> StreamTask<K> {
             StreamEnd::Lost => matches!(self.framing, Framing::WebSocket(_)),
             StreamEnd::Flush | StreamEnd::Close | StreamEnd::Closed(_) => true,
         };
-        self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean });
+        self.report(clean);
         if matches!(flushed, Ok(Ok(()))) {
             // Reading until the client hangs up keeps a reset from overtaking the close frame.
             let _gone = tokio::time::timeout(HANG_UP_TIMEOUT, self.drain()).await;
         }
+    }
+
+    fn report(&mut self, clean: bool) {
+        self.reported = true;
+        self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean });
     }
 
     /// Writes what is still due and the close frame.
@@ -305,6 +313,15 @@ impl<K: Send + 'static> StreamTask<K> {
     async fn drain(&mut self) {
         let mut void = [0; 512];
         while matches!(self.stream.read(&mut void).await, Ok(1..)) {}
+    }
+}
+
+/// However the task ends, even by a panic, its session does not wait for it.
+impl<K: Send + 'static> Drop for StreamTask<K> {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.report(false);
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use super::reply;
 use super::request::{RemoteAddr, Secure, is_websocket_upgrade};
 use super::service::Service;
 use crate::engine::Application;
+use crate::log_limit::LogLimits;
 
 /// Answers the requests outside the path of the service.
 pub(crate) type Fallback = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
@@ -46,6 +47,7 @@ pub(crate) struct Server {
     limits: ConnectionLimits,
     /// One permit per handshake of the encryption in progress.
     handshakes: Semaphore,
+    warnings: LogLimits,
     stopping: CancellationToken,
 }
 
@@ -67,6 +69,7 @@ impl Server {
             encryption,
             limits,
             handshakes: Semaphore::new(HANDSHAKES),
+            warnings: LogLimits::default(),
             stopping: stopping.clone(),
         });
         // If this future is dropped, the connections stop as well.
@@ -96,9 +99,24 @@ impl Server {
                 }
                 // The client has gone away already.
                 Ok(_) => {}
-                Err(error) => pause_after(&error).await,
+                Err(error) => self.pause_after(&error).await,
             }
         }
+    }
+
+    /// Waits after an accept that failed, because one that fails for lack of file descriptors would fail at once again.
+    async fn pause_after(&self, error: &io::Error) {
+        if self.warnings.allows("accept", error.kind(), WARNING_PAUSE, Instant::now()) {
+            let remedy = match error.raw_os_error() {
+                Some(EMFILE | ENFILE) => {
+                    "no file descriptors are left, so clients wait: raise the limit (`ulimit -n`, LimitNOFILE of systemd) or \
+                        lower max_connections"
+                }
+                _ => "the client is gone, or the system has no room",
+            };
+            tracing::warn!(%error, remedy, "a connection could not be accepted");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// Serves one client. A failure ends its connection and nothing else.
@@ -253,12 +271,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     http
 }
 
-/// Waits after an accept that failed, because one that fails for lack of file descriptors would fail at once again.
-async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "a connection could not be accepted");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
 /// How long another node may take to send the head of a request that it forwards.
 const FORWARDED_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -289,6 +301,12 @@ const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
 /// How long requests in flight may take to be answered when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// From the first warning about accepts to the second.
+const WARNING_PAUSE: Duration = Duration::from_secs(30);
+/// The process, or the system, has no file descriptor left (POSIX).
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

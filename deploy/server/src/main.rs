@@ -2,6 +2,7 @@
 
 mod app;
 mod demo;
+mod environment;
 mod process;
 mod serve;
 
@@ -36,7 +37,18 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help) if !help.use_stderr() => help.exit(),
+        // A mistyped variable is the reason of what else seems to be missing.
+        Err(error) => match mistyped() {
+            Some(mistyped) => return fail(&mistyped),
+            None => error.exit(),
+        },
+    };
+    if let Some(mistyped) = mistyped() {
+        return fail(&mistyped);
+    }
     log(match cli.command {
         // What somebody needs to know on the first day is not hidden among log lines.
         Command::Demo(_) => Level::WARN,
@@ -48,12 +60,33 @@ async fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to be done about a standard error that is closed.
-            let _closed = writeln!(io::stderr(), "socketmesh: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&with_causes(&*error)),
     }
+}
+
+fn mistyped() -> Option<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    environment::check::<Cli>(names).err()
+}
+
+fn fail(why: &str) -> ExitCode {
+    // Nothing is left to be done about a standard error that is closed.
+    let _closed = writeln!(io::stderr(), "socketmesh: {why}");
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, each of them once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = error.source();
+    }
+    said
 }
 
 /// Writes log lines to standard error: those that `RUST_LOG` asks for, or from a level on. Colours are for terminals only.
@@ -63,6 +96,21 @@ fn log(level: Level) {
     let default = || Targets::new().with_default(level).with_target("ractor", Level::WARN);
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = io::stderr().is_terminal() && !is_plain;
-    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(|| Unfailing(io::stderr()));
     tracing_subscriber::registry().with(lines.with_filter(asked.unwrap_or_else(default))).init();
+}
+
+/// Standard error, of which nobody may read any more. The logger would panic, and end the task that says something.
+struct Unfailing(io::Stderr);
+
+impl Write for Unfailing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _nobody_reads = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _nobody_reads = self.0.flush();
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::app::{App, Page};
 use crate::process::{BoxError, Hangups, asked_to_stop, bind, say};
@@ -29,28 +30,33 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     let tls = options.certificate()?.as_ref().map(Tls::new).transpose()?;
     let webtransport = options.webtransport.listener(tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
-    let renewing = tls.clone().map(|tls| Ok::<_, BoxError>((tls, Hangups::new()?))).transpose()?;
+    let hangups = Hangups::new()?;
+    let renewing = tls.clone();
     let listener = bind(options.http, "--http or SOCKETMESH_HTTP").await?;
     let http = listener.local_addr()?;
     let node = builder.start().await?;
-    let served = tokio::spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
+    let mut served = JoinSet::new();
+    served.spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
     if let Some(listener) = webtransport {
         let (serving, path) = (node.clone(), options.path().to_owned());
-        tokio::spawn(async move { serving.serve_webtransport_at(&path, listener).await });
+        served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
     say(format_args!("listening http={http}{mesh} node={}", node.id()));
     let showing = tokio::spawn(app.show_members(node.clone()));
-    tokio::select! {
-        result = until_stopped(&node) => result?,
-        never = renew(renewing, options) => match never {},
-    }
+    let ended = tokio::select! {
+        biased;
+        failure = node.failed() => Err(failure.into()),
+        result = until_stopped(&node) => result,
+        ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
+        never = renew(renewing, hangups, options) => match never {},
+    };
     if tokio::time::timeout(PATIENCE, node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
     showing.abort();
-    served.abort();
-    Ok(())
+    served.abort_all();
+    ended
 }
 
 async fn serve(node: Node, path: String, listener: TcpListener, tls: Option<Tls>) {
@@ -71,10 +77,13 @@ async fn until_stopped(node: &Node) -> Result<(), BoxError> {
 }
 
 /// Reads the certificate of clients again whenever the process is told to. One that is of no use changes nothing.
-async fn renew(renewing: Option<(Tls, Hangups)>, options: &Options) -> Infallible {
-    let Some((tls, mut hangups)) = renewing else { return std::future::pending().await };
+async fn renew(tls: Option<Tls>, mut hangups: Hangups, options: &Options) -> Infallible {
     loop {
         hangups.next().await;
+        let Some(tls) = &tls else {
+            tracing::info!("there is no certificate to be read again");
+            continue;
+        };
         let renewed = match options.certificate() {
             Ok(Some(certificate)) => tls.renew(&certificate).map_err(BoxError::from),
             Ok(None) => Ok(()),

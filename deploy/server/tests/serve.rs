@@ -132,6 +132,85 @@ async fn a_value_outside_its_range_is_named() {
 }
 
 #[tokio::test]
+async fn a_mistyped_variable_is_refused_with_the_right_name() {
+    let mesh = [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SEEDS", "127.0.0.1:1")];
+    let mut server = Server::start(PROGRAM, NONE, &mesh);
+    server.says("there is no variable SOCKETMESH_SEEDS; is SOCKETMESH_SEED meant?").await;
+    assert!(!server.ended().await.success());
+}
+
+#[tokio::test]
+async fn values_may_have_spaces_around_them_and_switches_the_usual_spellings() {
+    let variables = [
+        ("SOCKETMESH_PING_INTERVAL", " 1500ms\r"),
+        ("SOCKETMESH_PING_TIMEOUT", "7s "),
+        ("SOCKETMESH_MAX_PAYLOAD", "5000\r"),
+        ("SOCKETMESH_TRANSPORTS", "polling\r"),
+        ("SOCKETMESH_ALLOW_EIO3", "Yes\r"),
+    ];
+    let mut server = Server::start(PROGRAM, NONE, &variables);
+    let (addr, _) = server.listening().await;
+    let reply = get(addr, "/socket.io/?transport=polling&EIO=3").send().await;
+    assert!(reply.text().contains(SETTINGS), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn seeds_that_are_none_are_refused_by_name() {
+    let secret = ("SOCKETMESH_SECRET", SECRET);
+    for (seed, said) in [
+        ("", "SOCKETMESH_SEED) is empty"),
+        ("127.0.0.1:1, nowhere", r#"the seed "nowhere" is no host:port"#),
+        ("http://nodes:7946", r#"the seed "http://nodes:7946" is no host:port"#),
+        ("nodes:0", r#"the seed "nodes:0" is no host:port"#),
+    ] {
+        let mut server =
+            Server::start(PROGRAM, ["--mesh", "127.0.0.1:0"], &[secret, ("SOCKETMESH_SEED", seed)]);
+        server.says(said).await;
+        assert!(!server.ended().await.success());
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_with_the_cause() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let taken = (taken.local_addr().expect("an address").to_string(), taken);
+    let mut server = Server::start(PROGRAM, ["--mesh", &taken.0], &[]);
+    server.says(&format!("cannot bind the cluster's UDP address {}: Address already in use", taken.0)).await;
+    assert!(!server.ended().await.success());
+
+    let arguments = ["--webtransport", &taken.0, "--webtransport-self-signed"];
+    let mut server = Server::start(PROGRAM, arguments, &[]);
+    server.says(&format!("{} (UDP): Address already in use", taken.0)).await;
+    assert!(!server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_hangup_without_a_certificate_ends_nothing() {
+    let mut server = Server::start(PROGRAM, NONE, &[]);
+    let (addr, _) = server.listening().await;
+    server.signal("HUP").await.expect("it is sent");
+    server.says("there is no certificate to be read again").await;
+    assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    server.signal("TERM").await.expect("it is sent");
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_any_more_ends_nothing() {
+    let mut server = Server::start(PROGRAM, NONE, &[]);
+    let (addr, _) = server.listening().await;
+    // As `socketmesh serve 2>&1 | head -1` does.
+    server.close_pipes().await;
+    for _ in 0..3 {
+        // Each is a line of the log.
+        server.signal("HUP").await.expect("it is sent");
+        assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    }
+    server.signal("TERM").await.expect("it is sent");
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
 async fn nodes_with_certificates_of_their_own_form_a_cluster() {
     let (files, authority) = (Files::new("mesh"), Authority::new());
     let ca = files.write("ca.pem", &authority.certificate);
@@ -183,5 +262,7 @@ fn flags_and_variables(line: &str) -> impl Iterator<Item = &str> {
     words.filter(is_one).filter(|word| !["--help", "--version"].contains(word))
 }
 
+const NONE: [&str; 0] = [];
+const SECRET: &str = "a secret of the tests, long enough to be one";
 const POLLING: &str = "EIO=4&transport=polling";
 const SETTINGS: &str = r#""upgrades":[],"pingInterval":1500,"pingTimeout":7000,"maxPayload":5000"#;

@@ -10,12 +10,16 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::dialer::{dial, dial_through, resolve};
 use super::gossip::Gossip;
 use super::inbound::{accept, refuse};
 use super::link::Link;
+#[cfg(test)]
+use super::ports::Part;
 use super::ports::{ControlMessage, GreetedStream, Ports, Upward};
+use crate::catch_panic;
 use crate::cluster::control::{Control, DialError, DialTarget, Offer, Output, Path, TICK};
 use crate::cluster::hello::{Greeting, LinkId, refusal};
 use crate::cluster::published::Published;
@@ -44,6 +48,7 @@ pub(crate) struct State {
     control: Control,
     ports: Arc<Ports>,
     endpoint: Endpoint,
+    accept: AbortOnDropHandle<()>,
     gossip: Gossip,
     /// The streams that `control` knows by number, until it refuses or closes them.
     links: HashMap<LinkId, LinkStream>,
@@ -84,9 +89,18 @@ impl Actor for ControlActor {
         let warnings = LogLimits::default();
         let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
         let gossip = Gossip::start(&ports, inbox).await?;
-        tokio::spawn(accept(endpoint.clone(), Arc::clone(&ports)));
+        let accept = start_accepting(&endpoint, &ports);
         me.cast(ControlMessage::Tick)?;
-        Ok(State { control, ports, endpoint, gossip, links: HashMap::new(), next_link: 0, leave: Vec::new() })
+        Ok(State {
+            control,
+            ports,
+            endpoint,
+            accept,
+            gossip,
+            links: HashMap::new(),
+            next_link: 0,
+            leave: Vec::new(),
+        })
     }
 
     async fn handle(
@@ -118,11 +132,14 @@ impl Actor for ControlActor {
             ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
             ControlMessage::ApplicationRuns => control.handle_application_runs(now),
             ControlMessage::Tick => {
+                state.supervise().await?;
                 state.handle_tick(now);
                 // Armed anew each time, so that a slow tick does not pile up others behind it.
                 drop(me.send_after(TICK, || ControlMessage::Tick));
             }
             ControlMessage::Drain => control.handle_drain(now),
+            #[cfg(test)]
+            ControlMessage::End(part) => state.end(part)?,
             ControlMessage::Leave(done) => {
                 state.leave.push(done);
                 state.control.handle_leave(now);
@@ -130,6 +147,27 @@ impl Actor for ControlActor {
         }
         while let Some(output) = state.control.poll_output() {
             state.carry_out(output).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// Ends a part as a fault of it would.
+    fn end(&mut self, part: Part) -> Result<(), ActorProcessingErr> {
+        let stage = self.links.values().find_map(|link| match &link.stage {
+            LinkStage::Adopted(link) => Some(link),
+            LinkStage::Offered { .. } => None,
+        });
+        match part {
+            Part::Actor => return Err("a test".into()),
+            Part::Gossip => self.gossip.end(),
+            Part::Accepting => self.accept.abort(),
+            Part::Endpoint => self.endpoint.end(),
+            Part::LinkWriter => stage.unwrap()._tasks[0].abort(),
+            Part::LinkReader => stage.unwrap()._tasks[1].abort(),
+            Part::Thread => {}
         }
         Ok(())
     }
@@ -161,6 +199,19 @@ impl State {
 
     fn connection(&self, link: LinkId) -> Option<Arc<PeerConnection>> {
         self.links.get(&link)?.connection.clone()
+    }
+
+    /// Accepting begins again when its task is lost.
+    ///
+    /// # Errors
+    /// When the endpoint has ended: without it there is no mesh.
+    async fn supervise(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.accept.is_finished() {
+            let Err(lost) = (&mut self.accept).await else { return Err("the UDP endpoint ended".into()) };
+            tracing::error!(node = %self.ports.published.me.id, %lost, "accepting connections ended: it begins again");
+            self.accept = start_accepting(&self.endpoint, &self.ports);
+        }
+        Ok(())
     }
 
     fn handle_tick(&mut self, now: Instant) {
@@ -265,12 +316,18 @@ impl State {
     }
 }
 
+fn start_accepting(endpoint: &Endpoint, ports: &Arc<Ports>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(accept(endpoint.clone(), Arc::clone(ports))))
+}
+
+/// Says what came of a dial, also when its task panics: the address would not be dialled again otherwise.
 async fn report_dial(
     ports: Arc<Ports>,
     target: DialTarget,
     dial: impl Future<Output = Result<Box<GreetedStream>, DialError>>,
 ) {
-    let outcome = dial.await;
+    let panicked = || Err(DialError::Broken("the dial panicked".to_owned()));
+    let outcome = catch_panic::future(dial).await.unwrap_or_else(panicked);
     ports.tell_control(ControlMessage::Dialled(target, outcome));
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::runtime::{self, Handle};
-use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::ControlMessage;
 use crate::cluster::error::StartError;
@@ -19,8 +18,6 @@ use crate::cluster::transport::endpoint::Endpoint;
 pub(crate) struct Running {
     pub(crate) control: ActorRef<ControlMessage>,
     pub(crate) endpoint: Endpoint,
-    /// Watches over the control actor.
-    pub(crate) watch: AbortOnDropHandle<()>,
 }
 
 /// The runtime of a mesh and what runs on it. When it is dropped, every connection is closed and all of it ends.
@@ -46,19 +43,38 @@ impl Host {
         Self { runtime: Handle::current(), thread: None, running: None }
     }
 
-    /// Starts the mesh.
+    /// Starts the mesh. Returns its control actor, and the task of that.
     ///
     /// # Errors
     /// Those of `start`, and when the runtime stops.
     pub(crate) async fn run(
         &mut self,
-        start: impl Future<Output = Result<Running, StartError>> + Send + 'static,
-    ) -> Result<ActorRef<ControlMessage>, StartError> {
+        start: impl Future<Output = Result<(Running, JoinHandle<()>), StartError>> + Send + 'static,
+    ) -> Result<(ActorRef<ControlMessage>, JoinHandle<()>), StartError> {
         let started = self.runtime.spawn(start).await;
-        let running = started.map_err(|error| StartError::Mesh(error.to_string()))??;
+        let (running, actor) = started.map_err(|error| StartError::Mesh(error.to_string()))??;
         let control = running.control.clone();
         self.running = Some(running);
-        Ok(control)
+        Ok((control, actor))
+    }
+
+    /// Resolves when a part ends that cannot be started anew, with the reason. To be polled on another runtime, and dropped
+    /// before the mesh is stopped.
+    pub(crate) fn failed(&self, actor: JoinHandle<()>) -> impl Future<Output = String> + Send + use<> {
+        let thread = self.thread.as_ref().map(|thread| thread.ended.clone()).unwrap_or_default();
+        async move {
+            tokio::select! {
+                ended = actor => format!("its control actor ended: {}", describe(&ended)),
+                () = thread.cancelled() => "its thread ended".to_owned(),
+            }
+        }
+    }
+
+    /// Ends the thread as a fault would.
+    #[cfg(test)]
+    pub(crate) fn end_thread(&mut self) {
+        let keep_alive = CancellationToken::new().drop_guard();
+        drop(self.thread.as_mut().map(|thread| std::mem::replace(&mut thread.keep_alive, keep_alive)));
     }
 
     /// Closes every connection and ends the rest, even if the future is dropped. Resolves when all has ended.
@@ -75,7 +91,7 @@ impl Host {
             // Fails when the runtime ended before.
             let _stopped = stopped.await;
             if let Some(ended) = ended {
-                let _ended = ended.await;
+                ended.cancelled().await;
             }
         }
     }
@@ -87,7 +103,7 @@ impl Host {
         let Some(Thread { keep_alive, ended }) = self.thread.take() else { return self.stop().await };
         let running = self.running.take();
         drop(keep_alive);
-        let _ended = ended.await;
+        ended.cancelled().await;
         // Not before: a connection that is dropped while its runtime goes on is closed.
         drop(running);
     }
@@ -102,7 +118,6 @@ impl Drop for Host {
 impl Running {
     /// The connections end with the endpoint, and everything else with the actor.
     async fn stop(self) {
-        drop(self.watch);
         self.endpoint.close().await;
         self.control.kill();
     }
@@ -112,13 +127,15 @@ impl Running {
 struct Thread {
     /// The thread ends when this is dropped.
     keep_alive: DropGuard,
-    ended: oneshot::Receiver<()>,
+    /// Cancelled when it has ended, even by a panic.
+    ended: CancellationToken,
 }
 
 impl Thread {
     fn spawn() -> io::Result<(Handle, Self)> {
         let (handle_sender, handle) = std_mpsc::sync_channel(1);
-        let (end, ended) = oneshot::channel::<()>();
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
         let stop = CancellationToken::new();
         let keep_alive = stop.clone().drop_guard();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -133,5 +150,13 @@ impl Thread {
         std::thread::Builder::new().name("socketmesh-mesh".to_owned()).spawn(body)?;
         let handle = handle.recv().map_err(io::Error::other)?;
         Ok((handle, Self { keep_alive, ended }))
+    }
+}
+
+fn describe(ended: &Result<(), JoinError>) -> &'static str {
+    match ended {
+        Ok(()) => "it failed or was stopped",
+        Err(error) if error.is_panic() => "it panicked",
+        Err(_) => "it was aborted",
     }
 }

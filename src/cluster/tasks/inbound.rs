@@ -68,6 +68,8 @@ impl Handshakes {
 
 /// Handles everything that arrives on a connection, until it ends. Must run on the mesh's runtime.
 pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
+    // A connection that nobody serves is of no use to its other end.
+    let _close = CloseOnDrop(Arc::clone(&connection));
     let admission_due = Instant::now() + ADMISSION;
     let error = loop {
         let arrival = tokio::select! {
@@ -100,6 +102,14 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
     tracing::debug!(node = %ports.published.me.id, peer = %connection.peer, reason = %error, "connection closed");
     if let Some(admission) = connection.admission().filter(|_| has_left(&error)) {
         ports.tell_control(ControlMessage::Goodbye(connection.peer.clone(), admission.incarnation));
+    }
+}
+
+struct CloseOnDrop(Arc<PeerConnection>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(CloseCode::Silent);
     }
 }
 

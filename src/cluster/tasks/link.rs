@@ -19,7 +19,8 @@ use crate::socket::messages::{Inbound, Requester, Response};
 /// A link that runs. Its tasks end when it is dropped.
 pub(crate) struct Link {
     pub(crate) peer: Arc<Peer>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    /// The writer and the reader.
+    pub(super) _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Link {

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ractor::ActorRef;
@@ -14,9 +15,9 @@ use crate::cluster::control::{DialError, DialTarget, GossipMember};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::{BiStream, Halves};
-use crate::cluster::transport::connection::{Admission, PeerConnection};
+use crate::cluster::transport::connection::{AdmittedPeer, PeerConnection};
 use crate::id::{Incarnation, NodeId};
-use crate::log_limit::{LogLimits, SELDOM};
+use crate::log_limit::LogLimits;
 use crate::socket::messages::Inbound;
 
 /// Everything that the control actor can be told.
@@ -45,8 +46,24 @@ pub(crate) enum ControlMessage {
     Tick,
     /// This node takes no new clients any more.
     Drain,
+    /// A part ends as a fault of it would end it.
+    #[cfg(test)]
+    End(Part),
     /// This node leaves. The answer follows when it has said goodbye to every other node.
     Leave(oneshot::Sender<()>),
+}
+
+/// The parts of a mesh that can end by themselves.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    Actor,
+    Gossip,
+    Accepting,
+    Endpoint,
+    LinkWriter,
+    LinkReader,
+    Thread,
 }
 
 /// A stream on which another node said hello, or answered this node's hello. The hello was checked.
@@ -60,7 +77,7 @@ pub(crate) struct GreetedStream {
 /// A gossip message of a member.
 pub(crate) struct PeerGossip {
     pub(crate) peer: NodeId,
-    pub(crate) admission: Admission,
+    pub(crate) admission: AdmittedPeer,
     pub(crate) message: Bytes,
 }
 
@@ -92,6 +109,9 @@ impl Ports {
 
     /// Whether a warning of this kind about this peer or stranger may be logged now: they could fill the log otherwise.
     pub(crate) fn may_warn(&self, kind: &'static str, about: impl Display) -> bool {
-        self.warnings.allows(kind, about, SELDOM, Instant::now())
+        self.warnings.allows(kind, about, WARNING_PAUSE, Instant::now())
     }
 }
+
+/// From the first warning to the second of the same kind.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);

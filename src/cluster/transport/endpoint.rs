@@ -60,6 +60,12 @@ impl Endpoint {
         self.0.accept().await
     }
 
+    /// Ends it as a fault would.
+    #[cfg(test)]
+    pub(crate) fn end(&self) {
+        self.0.close(code(CloseCode::Silent), b"");
+    }
+
     /// Closes every connection as one that leaves the cluster, and gives the packets a moment to go out.
     pub(crate) async fn close(&self) {
         self.0.close(code(CloseCode::Left), b"");

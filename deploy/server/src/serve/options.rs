@@ -13,6 +13,7 @@ use socketmesh::socket::{self, Parser};
 
 use super::webtransport::WebTransport;
 use crate::app::http_config;
+use crate::environment::{switch, text, trimmed};
 use crate::process::BoxError;
 
 #[derive(Debug, Args)]
@@ -29,7 +30,8 @@ Examples:
   socketmesh serve --http 0.0.0.0:3000 --mesh 0.0.0.0:7946 --seed chat-nodes:7946")]
 pub(crate) struct Options {
     /// Address for clients.
-    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000")]
+    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000",
+          value_parser = trimmed::<SocketAddr>)]
     pub(super) http: SocketAddr,
     #[command(flatten)]
     clients: Clients,
@@ -45,19 +47,19 @@ pub(crate) struct Options {
 #[derive(Debug, Args)]
 struct Clients {
     /// Certificate chain (PEM, the server's own first) that clients see: serves over TLS only. Read again on SIGHUP.
-    #[arg(long, env = "SOCKETMESH_TLS_CERT", requires = "tls_key")]
+    #[arg(long, env = "SOCKETMESH_TLS_CERT", value_parser = trimmed::<PathBuf>, requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Private key (PEM) of the certificate. Read again on SIGHUP.
-    #[arg(long, env = "SOCKETMESH_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, env = "SOCKETMESH_TLS_KEY", value_parser = trimmed::<PathBuf>, requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Path of Socket.IO; requests for other paths get the demo's page.
     #[arg(long, env = "SOCKETMESH_PATH", default_value = "/socket.io/", value_parser = path)]
     path: String,
     /// Origins whose pages may talk to this node, separated by commas; `*` for any [default: none but its own].
-    #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',', value_parser = text)]
     cors_origin: Vec<String>,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
-    #[arg(long, env = "SOCKETMESH_CLIENT_DIR")]
+    #[arg(long, env = "SOCKETMESH_CLIENT_DIR", value_parser = trimmed::<PathBuf>)]
     client_dir: Option<PathBuf>,
 }
 
@@ -65,7 +67,7 @@ struct Clients {
 #[derive(Debug, Args)]
 struct Sessions {
     /// Serves clients of Socket.IO 2 as well.
-    #[arg(long, env = "SOCKETMESH_ALLOW_EIO3")]
+    #[arg(long, env = "SOCKETMESH_ALLOW_EIO3", value_parser = switch)]
     allow_eio3: bool,
     /// Transports that clients may use, separated by commas: polling, websocket.
     #[arg(long, env = "SOCKETMESH_TRANSPORTS", value_delimiter = ',', value_parser = transport,
@@ -78,10 +80,10 @@ struct Sessions {
     #[arg(long, env = "SOCKETMESH_PING_TIMEOUT", default_value = "20s", value_parser = duration)]
     ping_timeout: Duration,
     /// Largest message of a client, in bytes.
-    #[arg(long, env = "SOCKETMESH_MAX_PAYLOAD", default_value_t = 1_000_000)]
+    #[arg(long, env = "SOCKETMESH_MAX_PAYLOAD", default_value_t = 1_000_000, value_parser = trimmed::<usize>)]
     max_payload: usize,
     /// Compresses WebSocket messages of 1024 bytes or more for clients that offer it; answers to polls always are.
-    #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE")]
+    #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE", value_parser = switch)]
     per_message_deflate: bool,
     /// How packets are encoded; clients have to be told.
     #[arg(long, env = "SOCKETMESH_PARSER", value_enum, default_value_t)]
@@ -111,32 +113,32 @@ impl From<PacketParser> for Parser {
 #[derive(Debug, Args)]
 struct Member {
     /// Address for the other nodes (UDP): makes this node a member of a cluster.
-    #[arg(long, env = "SOCKETMESH_MESH")]
+    #[arg(long, env = "SOCKETMESH_MESH", value_parser = trimmed::<SocketAddr>)]
     mesh: Option<SocketAddr>,
     /// Mesh address of a node to join, `host:port`; a name stands for all its addresses. May be repeated, or separated
     /// by commas.
-    #[arg(long, env = "SOCKETMESH_SEED", value_delimiter = ',', requires = "mesh")]
+    #[arg(long, env = "SOCKETMESH_SEED", value_delimiter = ',', requires = "mesh", value_parser = text)]
     seed: Vec<String>,
     /// Mesh address under which the others reach this node, if it is not the one it binds.
-    #[arg(long, env = "SOCKETMESH_ADVERTISE", requires = "mesh")]
+    #[arg(long, env = "SOCKETMESH_ADVERTISE", requires = "mesh", value_parser = text)]
     advertise: Option<String>,
     /// Name of this node, unique in its cluster and stable over restarts [default: random].
-    #[arg(long, env = "SOCKETMESH_NODE_ID", requires = "mesh")]
+    #[arg(long, env = "SOCKETMESH_NODE_ID", requires = "mesh", value_parser = trimmed::<NodeId>)]
     node_id: Option<NodeId>,
     /// Name of the cluster; nodes of different clusters refuse each other.
-    #[arg(long, env = "SOCKETMESH_CLUSTER", requires = "mesh")]
+    #[arg(long, env = "SOCKETMESH_CLUSTER", requires = "mesh", value_parser = text)]
     cluster: Option<String>,
     /// Takes clients even while no seed answers.
-    #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh")]
+    #[arg(long, env = "SOCKETMESH_SERVE_ALONE", requires = "mesh", value_parser = switch)]
     serve_alone: bool,
     /// Roots (PEM) that the certificates of other nodes must come from: certificates of your own instead of a secret.
-    #[arg(long, env = "SOCKETMESH_MESH_CA", requires_all = ["mesh", "node_id", "mesh_cert", "mesh_key"])]
+    #[arg(long, env = "SOCKETMESH_MESH_CA", value_parser = trimmed::<PathBuf>, requires_all = ["mesh", "node_id", "mesh_cert", "mesh_key"])]
     mesh_ca: Option<PathBuf>,
     /// Certificate chain (PEM) of this node for the others, in the name of its id.
-    #[arg(long, env = "SOCKETMESH_MESH_CERT", requires = "mesh_ca")]
+    #[arg(long, env = "SOCKETMESH_MESH_CERT", value_parser = trimmed::<PathBuf>, requires = "mesh_ca")]
     mesh_cert: Option<PathBuf>,
     /// Private key (PEM) of that certificate.
-    #[arg(long, env = "SOCKETMESH_MESH_KEY", requires = "mesh_ca")]
+    #[arg(long, env = "SOCKETMESH_MESH_KEY", value_parser = trimmed::<PathBuf>, requires = "mesh_ca")]
     mesh_key: Option<PathBuf>,
 }
 
@@ -155,11 +157,11 @@ impl Options {
     }
 
     pub(super) fn http_config(&self) -> http::Config {
-        let origins = &self.clients.cors_origin;
+        let origins: Vec<_> = self.clients.cors_origin.iter().filter(|origin| !origin.is_empty()).collect();
         let cors = match origins.as_slice() {
             [] => None,
-            origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
-            origins => Some(Cors::origins(origins.iter().cloned())),
+            origins if origins.iter().any(|origin| *origin == "*") => Some(Cors::any()),
+            origins => Some(Cors::origins(origins.iter().copied().cloned())),
         };
         http_config(self.clients.client_dir.clone()).cors(cors)
     }
@@ -199,10 +201,12 @@ impl Options {
     pub(super) fn cluster(&self, id: NodeId) -> Result<Option<Cluster>, BoxError> {
         let member = &self.member;
         let Some(mesh) = member.mesh else { return Ok(None) };
-        let mut cluster = Cluster::bind(mesh.to_string())
-            .seeds(member.seed.iter().cloned())
-            .serve_alone(member.serve_alone)
-            .node_id(id);
+        let named: Vec<_> = member.seed.iter().filter(|seed| !seed.is_empty()).cloned().collect();
+        if named.is_empty() && !member.seed.is_empty() {
+            return Err(NO_SEED.into());
+        }
+        let mut cluster =
+            Cluster::bind(mesh.to_string()).seeds(named).serve_alone(member.serve_alone).node_id(id);
         if let (Some(ca), Some(chain), Some(key)) = (&member.mesh_ca, &member.mesh_cert, &member.mesh_key) {
             cluster = cluster.certificates(Certificates::from_pem(&read(ca)?, &read(chain)?, &read(key)?)?);
         } else if let Some(secret) = Secret::from_env()? {
@@ -224,6 +228,7 @@ fn read(file: &Path) -> Result<Vec<u8>, BoxError> {
 
 /// As Node's `path` with `addTrailingSlash`: one slash at the end, whatever was said.
 fn path(said: &str) -> Result<String, String> {
+    let said = said.trim();
     if said.starts_with('/') {
         Ok(format!("{}/", said.trim_end_matches('/')))
     } else {
@@ -234,11 +239,12 @@ fn path(said: &str) -> Result<String, String> {
 fn transport(said: &str) -> Result<Transport, String> {
     [Transport::Polling, Transport::WebSocket]
         .into_iter()
-        .find(|transport| transport.as_str() == said)
+        .find(|transport| transport.as_str() == said.trim())
         .ok_or_else(|| "polling or websocket".to_owned())
 }
 
 fn duration(said: &str) -> Result<Duration, String> {
+    let said = said.trim();
     let digits = said.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_not_one| EXPECTED.to_owned())?;
     match said.strip_prefix(digits) {
@@ -249,6 +255,8 @@ fn duration(said: &str) -> Result<Duration, String> {
     }
 }
 
+const NO_SEED: &str = "the seed (--seed or SOCKETMESH_SEED) is empty: name a node as host:port, or leave it out where the \
+    first node of a cluster starts";
 const EXPECTED: &str = "a number with its unit, such as 500ms, 25s or 1m";
 
 #[cfg(test)]

@@ -9,16 +9,17 @@ use clap::Args;
 use socketmesh::engine::Transport;
 use socketmesh::http::{Certificate, Tls, WebTransportListener};
 
+use crate::environment::{switch, trimmed};
 use crate::process::{BoxError, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct WebTransport {
     /// Address for WebTransport (UDP); browsers try the port of the page. Needs `--tls-cert`, which is
     /// read again on SIGHUP here too, or a self-signed certificate.
-    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT")]
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT", value_parser = trimmed::<SocketAddr>)]
     webtransport: Option<SocketAddr>,
     /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
-    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT_SELF_SIGNED", requires = "webtransport")]
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT_SELF_SIGNED", requires = "webtransport", value_parser = switch)]
     webtransport_self_signed: bool,
 }
 
@@ -32,13 +33,16 @@ impl WebTransport {
     /// Listens, if that is asked for, with `tls` and what renews it or a certificate of its own, and says where.
     pub(crate) async fn listener(&self, tls: Option<&Tls>) -> Result<Option<WebTransportListener>, BoxError> {
         let Some(address) = self.webtransport else { return Ok(None) };
-        let listener = match tls.filter(|_| !self.webtransport_self_signed) {
-            Some(tls) => WebTransportListener::bind_with(address, tls).await?,
+        let bound = match tls.filter(|_| !self.webtransport_self_signed) {
+            Some(tls) => WebTransportListener::bind_with(address, tls).await,
             None if self.webtransport_self_signed => {
-                WebTransportListener::bind(address, &self_signed(address)?).await?
+                WebTransportListener::bind(address, &self_signed(address)?).await
             }
             None => return Err("--webtransport needs --tls-cert or --webtransport-self-signed".into()),
         };
+        let listener = bound.map_err(|error| {
+            format!("cannot listen for WebTransport on {address} (UDP): {error}; choose another with --webtransport")
+        })?;
         say(format_args!("webtransport={}", listener.local_addr()));
         Ok(Some(listener))
     }

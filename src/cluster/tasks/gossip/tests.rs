@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle};
 use super::*;
 use crate::cluster::published::Published;
 use crate::cluster::tasks::ports::Upward;
-use crate::cluster::transport::connection::Admission;
+use crate::cluster::transport::connection::AdmittedPeer;
 use crate::cluster::wire::gossip::{Change, DigestEntry, Gossip as Message, KeyValue, NodeDelta};
 use crate::log_limit::LogLimits;
 
@@ -73,7 +73,7 @@ impl Node {
 
     /// Member `b` gossips this, and it is handled.
     async fn hears(&self, message: impl Into<Bytes>) {
-        let admission = Admission { incarnation: Incarnation(2), address: address(2) };
+        let admission = AdmittedPeer { incarnation: Incarnation(2), address: address(2) };
         let gossip = PeerGossip { peer: id("b"), admission, message: message.into() };
         assert!(self.ports.gossip.send(gossip).await.is_ok());
         // Time is virtual: it passes when there is nothing left to do.
