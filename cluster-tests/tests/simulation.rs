@@ -1,56 +1,152 @@
-//! Whole clusters under random faults, in virtual time: what clients see keeps its order, comes at most once, and what is
-//! missing was counted.
+//! Whole clusters under random faults, in virtual time, judged by the checker of the chaos runs: what clients see keeps its
+//! order and comes at most once, what is missing was counted exactly, and faults that last shorter than the log cost nothing.
 //!
-//! `SOCKETMESH_TEST_SEED=7` runs one seed, `SOCKETMESH_SIMULATIONS=200` that many random ones.
+//! Every run plays fresh seeds and prints those that fail. `SOCKETMESH_TEST_SEED=7` plays that one again,
+//! `SOCKETMESH_SIMULATIONS=200` plays that many.
+#![expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::AddAssign;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
+use cluster_tests::chaos::checker::Verdict;
+use cluster_tests::chaos::history::{ClientLife, Ending, Recorder, Target};
+use cluster_tests::chaos::judge::miscounted;
+use cluster_tests::chaos::process::{Counted, number_of};
+use cluster_tests::counters::Counters;
+use cluster_tests::dice::Dice;
 use serde::{Deserialize, Serialize};
+use socketmesh::cluster::LinkState;
 use socketmesh::testing::{Client, TestCluster};
-use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use socketmesh::{Args, Node, NodeBuilder, Socket, namespace};
 use tokio::runtime;
 use tokio::time::sleep;
 
-/// The message of one client to all others.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// The message of one client to the others in a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Said {
-    by: usize,
-    number: u64,
+    by: String,
+    number: usize,
 }
 
 fn app() -> NodeBuilder {
-    let room = namespace("/")
-        .on("join", async |socket: Socket, (): ()| Ok(socket.join("room").await?))
-        .on("say", async |socket: Socket, said: Said| Ok(socket.to("room").emit("said", &said)?));
-    Node::builder().namespace(room)
+    let rooms = namespace("/")
+        .on("join", async |socket: Socket, room: String| {
+            let missing = socket.join(room).applied().await?.missing;
+            Ok(missing.iter().map(ToString::to_string).collect::<Vec<_>>())
+        })
+        .on("leave", async |socket: Socket, room: String| {
+            socket.leave(room);
+            Ok(())
+        })
+        .on("crowd", async |socket: Socket, rooms: usize| {
+            (0..rooms).for_each(|number| drop(socket.join(format!("crowd-{number}"))));
+            Ok(())
+        })
+        .on("scatter", async |socket: Socket, rooms: usize| {
+            (0..rooms).for_each(|number| socket.leave(format!("crowd-{number}")));
+            Ok(())
+        })
+        .on("say", async |socket: Socket, Args((room, said)): Args<(String, Said)>| {
+            Ok(socket.to(room).emit("said", &said)?)
+        });
+    Node::builder().namespace(rooms)
 }
 
 #[test]
 fn random_faults_cause_neither_disorder_nor_silent_loss() {
-    for seed in seeds() {
-        let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.expect("a runtime").block_on(Simulation::run(seed));
+    let (seeds, effects, failed) = (seeds(), Mutex::new(Effects::default()), Mutex::new(Vec::new()));
+    let next = AtomicUsize::new(0);
+    let play = || {
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+            let runtime = runtime.expect("a runtime");
+            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(Simulation::run(*seed)))) {
+                Ok(seen) => *effects.lock().expect("nothing panics with it") += seen,
+                Err(_) => failed.lock().expect("nothing panics with it").push(*seed),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(play)));
+    });
+    let failed = failed.into_inner().expect("nothing panicked with it");
+    assert!(failed.is_empty(), "replay with SOCKETMESH_TEST_SEED: {failed:?}");
+    let effects = effects.into_inner().expect("nothing panicked with it");
+    if seeds.len() >= ENOUGH {
+        effects.check();
     }
 }
 
-/// The seeds of the simulations: the one to replay, or random ones; by default a few that never change.
+/// The one to replay, or fresh ones.
 fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
-    match (number("SOCKETMESH_TEST_SEED"), number("SOCKETMESH_SIMULATIONS")) {
-        (Some(seed), _) => vec![seed],
-        (None, Some(count)) => (0..count).map(|_| Dice::thrown().next()).collect(),
-        (None, None) => (0..4).collect(),
+    match number("SOCKETMESH_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("SOCKETMESH_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect(),
     }
+}
+
+/// What the faults did: simulations in which nothing happens prove nothing.
+#[derive(Debug, Default, Clone, Copy)]
+struct Effects {
+    links_lost: u64,
+    members_gone: u64,
+    /// Messages that were sent again over a new link, and had arrived over the old one.
+    sent_again: u64,
+    lost: u64,
+    received: u64,
+    /// Joins that a member did not confirm in time.
+    unconfirmed: u64,
+}
+
+impl Effects {
+    fn check(self) {
+        let Self { links_lost, members_gone, sent_again, lost, received, unconfirmed } = self;
+        let all = [links_lost, members_gone, sent_again, lost, received, unconfirmed];
+        assert!(all.iter().all(|count| *count > 0), "the faults did nothing: {self:?}");
+    }
+}
+
+impl AddAssign for Effects {
+    fn add_assign(&mut self, other: Self) {
+        self.links_lost += other.links_lost;
+        self.members_gone += other.members_gone;
+        self.sent_again += other.sent_again;
+        self.lost += other.lost;
+        self.received += other.received;
+        self.unconfirmed += other.unconfirmed;
+    }
+}
+
+/// What a simulation is about; every seed has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// No fault lasts longer than the log and the failure detector bridge, and no node dies: nothing may be lost.
+    Bridged,
+    /// Faults of any length. Every node has a client for every emit, so what it counts must be exact.
+    Counted,
+    /// The same, and clients join and leave a room: what follows an acknowledged join must arrive.
+    Joining,
 }
 
 /// A cluster, and the record of everything that was emitted and received in it.
 struct Simulation {
+    plan: Plan,
     cluster: TestCluster,
     dice: Dice,
-    clients: Vec<Speaker>,
+    recorder: Recorder,
+    speakers: Vec<Speaker>,
+    /// How many clients there were.
+    admitted: usize,
+    /// The present life of each node, by its number.
+    lives: Vec<usize>,
     dead: Vec<usize>,
+    effects: Arc<Mutex<Effects>>,
     script: Vec<String>,
 }
 
@@ -58,44 +154,117 @@ struct Simulation {
 struct Speaker {
     node: usize,
     client: Client,
-    said: u64,
-    /// By speaker, in the order in which it came.
-    heard: BTreeMap<usize, Vec<u64>>,
-    /// It was there before the first fault.
-    founder: bool,
-    /// How many messages its node was told that it missed.
-    told: u64,
+    /// What names it in the history.
+    life: usize,
+    name: String,
+    /// It is in the room that clients join and leave.
+    wanders: bool,
 }
 
 impl Simulation {
-    async fn run(seed: u64) {
-        let mut dice = Dice(seed);
+    async fn run(seed: u64) -> Effects {
+        let mut dice = Dice::new(seed);
+        let plan = [Plan::Bridged, Plan::Counted, Plan::Joining][dice.below(0..3)];
         let nodes = dice.below(3..5);
         let cluster = TestCluster::start_seeded(seed, nodes, |_| app()).await;
-        let script = vec![format!("seed {seed}, {nodes} nodes")];
-        let mut simulation = Self { cluster, dice, clients: Vec::new(), dead: Vec::new(), script };
+        let recorder = Recorder::new();
+        let script = vec![format!("seed {seed}, {nodes} nodes, {plan:?}")];
+        let lives = (0..nodes).map(|node| recorder.node_started(node, 0)).collect();
+        let (speakers, dead, effects) = (Vec::new(), Vec::new(), Arc::default());
+        let mut simulation =
+            Self { plan, cluster, dice, recorder, speakers, admitted: 0, lives, dead, effects, script };
         for node in 0..nodes {
-            simulation.join(node, true).await;
+            simulation.watch(node);
+            simulation.admit(node).await;
         }
+        simulation.crowd().await;
         for _ in 0..FAULTS {
             simulation.fault().await;
             simulation.talk().await;
         }
         simulation.end().await;
-        let faults = simulation.faults();
+        let faults = simulation.judge();
         assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), simulation.script.join("\n"));
+        *simulation.effects.lock().expect("nothing panics with it")
     }
 
-    async fn join(&mut self, node: usize, founder: bool) {
-        let client = self.cluster.node(node).connect("/", &()).await.expect("the node takes clients");
-        client.call::<()>("join", &()).await.expect("everybody may join");
-        self.clients.push(Speaker { node, client, said: 0, heard: BTreeMap::new(), founder, told: 0 });
+    /// Counts how often a node loses links and members.
+    fn watch(&self, node: usize) {
+        let mut views = self.cluster.node(node).node().view().expect("it is in a cluster");
+        let effects = Arc::clone(&self.effects);
+        tokio::spawn(async move {
+            let state = |view: &socketmesh::cluster::View| {
+                let down = view.members.iter().filter(|member| member.link != LinkState::Up).count();
+                (view.members.len(), down)
+            };
+            let mut before = state(&views.borrow_and_update());
+            while views.changed().await.is_ok() {
+                let now = state(&views.borrow_and_update());
+                let mut effects = effects.lock().expect("nothing panics with it");
+                effects.members_gone += u64::from(now.0 < before.0);
+                effects.links_lost += u64::from(now.1 > before.1);
+                before = now;
+            }
+        });
+    }
+
+    /// Two clients join a node; where joins are the subject, they join the second room only now and then.
+    async fn admit(&mut self, node: usize) {
+        for _ in 0..2 {
+            let client = self.cluster.node(node).connect("/", &()).await.expect("the node takes clients");
+            let name = format!("client-{}", self.admitted);
+            self.admitted += 1;
+            let life = ClientLife::new(name.clone(), self.lives[node], self.recorder.now());
+            let life = self.recorder.admit(life);
+            self.speakers.push(Speaker { node, client, life, name, wanders: false });
+            self.join(self.speakers.len() - 1, ALL).await;
+        }
+    }
+
+    async fn join(&mut self, at: usize, room: &str) {
+        let Speaker { client, life, wanders, .. } = &mut self.speakers[at];
+        *wanders |= room == SOME;
+        self.recorder.client(*life, |life, now| life.join(room, now));
+        let unconfirmed: Vec<String> = client.call("join", room).await.expect("everybody may join");
+        self.effects.lock().expect("nothing panics with it").unconfirmed += unconfirmed.len() as u64;
+        let unconfirmed = unconfirmed.iter().filter_map(|name| number_of(name)).collect();
+        self.recorder.client(*life, |life, now| life.joined(room, unconfirmed, now));
+    }
+
+    async fn leave(&mut self, at: usize, room: &str) {
+        let Speaker { client, life, wanders, .. } = &mut self.speakers[at];
+        *wanders = false;
+        self.recorder.client(*life, |life, now| life.leave(room, now));
+        client.call::<()>("leave", room).await.expect("everybody may leave");
+        self.recorder.client(*life, |life, now| life.left(room, now));
+    }
+
+    /// A client joins so many rooms at once, and leaves them, that one batch cannot tell of all, while everybody talks. That
+    /// is no fault, so no link may end by it.
+    async fn crowd(&mut self) {
+        if self.plan != Plan::Joining {
+            return;
+        }
+        for event in ["crowd", "scatter"] {
+            for round in 0..4 {
+                self.say().await;
+                if round == 1 {
+                    let crowding = self.speakers[0].client.call::<()>(event, &CROWD);
+                    crowding.await.expect("the node lives");
+                }
+                sleep(Duration::from_millis(20)).await;
+                self.collect();
+            }
+        }
+        let lost = self.effects.lock().expect("nothing panics with it").links_lost;
+        assert_eq!(lost, 0, "a link ended without a fault\n{}", self.script.join("\n"));
     }
 
     /// Something happens to the network, or to a node.
     async fn fault(&mut self) {
         let (one, other) = (self.dice.below(0..self.cluster.len()), self.dice.below(0..self.cluster.len()));
         let others: Vec<usize> = (0..self.cluster.len()).filter(|node| *node != one).collect();
+        let bridged = self.plan == Plan::Bridged;
         match self.dice.below(0..8) {
             0 => {
                 self.note(format!("cut off {one}"));
@@ -120,51 +289,91 @@ impl Simulation {
                 self.cluster.delay(Duration::from_millis(1)..=longest);
             }
             // At least one node stays, so that the others find it.
-            5 if self.dead.is_empty() => self.kill(one).await,
+            5 if self.dead.is_empty() && !bridged => self.kill(one).await,
             6 => self.revive().await,
-            _ => {
-                self.note("heal".to_owned());
-                self.cluster.heal();
-            }
+            _ => self.heal(),
         }
     }
 
     async fn kill(&mut self, node: usize) {
         self.note(format!("kill {node}"));
-        self.count(node);
+        self.collect();
+        self.recorder.node_ended(self.lives[node], Ending::Killed);
+        for speaker in self.speakers.iter().filter(|speaker| speaker.node == node) {
+            self.recorder.client(speaker.life, |life, now| _ = life.ended.get_or_insert(now));
+        }
         self.cluster.kill(node).await;
+        self.speakers.retain(|speaker| speaker.node != node);
         self.dead.push(node);
     }
 
     async fn revive(&mut self) {
         let Some(node) = self.dead.pop() else { return };
-        self.note(format!("heal and restart {node}"));
         // A node that finds no other does not become ready.
-        self.cluster.heal();
+        self.heal();
+        self.note(format!("restart {node}"));
+        self.lives[node] = self.recorder.node_started(node, 0);
         self.cluster.restart(node).await;
-        self.join(node, false).await;
+        self.watch(node);
+        self.admit(node).await;
+    }
+
+    fn heal(&mut self) {
+        self.note("heal".to_owned());
+        self.cluster.heal();
     }
 
     fn note(&mut self, what: String) {
-        self.script.push(what);
+        self.script.push(format!("{:8.1} s {what}", self.recorder.now().as_secs_f32()));
     }
 
-    /// Every client emits every 100 ms, for a while.
+    /// Every client emits every 200 ms, for a while.
     async fn talk(&mut self) {
-        let rounds =
-            if self.dice.below(0..4) == 0 { self.dice.below(60..140) } else { self.dice.below(1..30) };
-        self.note(format!("  for {rounds} rounds"));
+        let bridged = self.plan == Plan::Bridged;
+        let long = !bridged && self.dice.below(0..4) == 0;
+        let rounds = if long { self.dice.below(30..80) } else { self.dice.below(1..15) };
         for _ in 0..rounds {
+            self.wander().await;
             self.say().await;
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(200)).await;
+            self.collect();
+        }
+        if bridged {
+            self.heal();
+            sleep(REPAIRED).await;
+        }
+    }
+
+    /// A client joins or leaves the second room.
+    async fn wander(&mut self) {
+        if self.plan != Plan::Joining || !self.dice.chance(0.5) {
+            return;
+        }
+        let at = self.dice.below(0..self.speakers.len());
+        match self.speakers[at].wanders {
+            true => self.leave(at, SOME).await,
+            false => self.join(at, SOME).await,
         }
     }
 
     async fn say(&mut self) {
-        for (by, speaker) in self.clients.iter_mut().enumerate() {
-            if speaker.client.is_connected() {
-                speaker.client.emit("say", &Said { by, number: speaker.said }).await;
-                speaker.said += 1;
+        for speaker in &mut self.speakers {
+            let some = self.plan == Plan::Joining && self.dice.chance(0.5);
+            let room = if some { SOME } else { ALL };
+            let target = Target::Room(room.to_owned());
+            let number = self.recorder.client(speaker.life, |life, now| life.emit(target, now));
+            let number = number.expect("it is in the history");
+            let said = Said { by: speaker.name.clone(), number };
+            speaker.client.call::<()>("say", &Args((room, said))).await.expect("the node lives");
+            self.recorder.client(speaker.life, |life, now| life.confirmed(number, now));
+        }
+    }
+
+    /// Records what arrived since the last time.
+    fn collect(&mut self) {
+        for speaker in &mut self.speakers {
+            for Said { by, number } in speaker.client.take("said") {
+                self.recorder.receive(speaker.life, Some((by, number)), self.recorder.now());
             }
         }
     }
@@ -174,80 +383,49 @@ impl Simulation {
         while !self.dead.is_empty() {
             self.revive().await;
         }
-        self.cluster.heal();
+        self.heal();
         self.cluster.settled().await;
         self.say().await;
         sleep(Duration::from_secs(1)).await;
         self.cluster.settled().await;
-        (0..self.cluster.len()).for_each(|node| self.count(node));
-        for speaker in &mut self.clients {
-            for Said { by, number } in speaker.client.take("said") {
-                speaker.heard.entry(by).or_default().push(number);
-            }
-        }
-    }
-
-    /// Records how many messages a node was told that it missed.
-    fn count(&mut self, node: usize) {
-        let counters = self.cluster.node(node).node().counters();
-        let told = counters.into_iter().find(|(name, _)| *name == LOST).map_or(0, |(_, count)| count);
-        if let Some(here) = self.clients.iter_mut().rev().find(|speaker| speaker.node == node) {
-            here.told = told;
-        }
+        self.collect();
     }
 
     /// Every promise that was broken.
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        for (at, listener) in self.clients.iter().enumerate() {
-            let mut missing = 0;
-            for (by, speaker) in self.clients.iter().enumerate().filter(|(by, _)| *by != at) {
-                let heard = listener.heard.get(&by).map(Vec::as_slice).unwrap_or_default();
-                if !heard.is_sorted_by(|a, b| a < b) {
-                    faults.push(format!("{at} heard {by} twice or out of order: {heard:?}"));
-                }
-                let both = speaker.client.is_connected() && listener.client.is_connected();
-                if both && heard.last() != Some(&(speaker.said - 1)) {
-                    faults.push(format!("{at} did not hear the last word of {by}: {heard:?}"));
-                }
-                // A client that connected later receives from the middle on.
-                let founders = listener.founder && speaker.founder;
-                let first = if founders { 0 } else { heard.first().copied().unwrap_or_default() };
-                let all = heard.last().map_or(0, |last| last + 1 - first);
-                missing += all.saturating_sub(heard.len() as u64);
-            }
-            if missing > listener.told {
-                let told = listener.told;
-                faults.push(format!("{at} misses {missing} messages, and its node was told of {told}"));
-            }
+    fn judge(&self) -> Vec<String> {
+        let history = self.recorder.snapshot();
+        let verdict = Verdict::of(&history);
+        let counted = self.counted();
+        let sum = |name: &str| counted.values().map(|counters| counters.count(name)).sum::<u64>();
+        let mut effects = self.effects.lock().expect("nothing panics with it");
+        effects.received += verdict.received as u64;
+        effects.lost += sum("socketmesh_cluster_messages_lost_total");
+        effects.sent_again += sum("socketmesh_cluster_messages_duplicate_total");
+        let mut faults = miscounted(&history, &verdict, &counted);
+        faults.extend(verdict.faults().map(|(at, what)| format!("{:8.1} s {what}", at.as_secs_f32())));
+        if self.plan == Plan::Bridged {
+            let lost = verdict.lost.iter().take(5);
+            faults.extend(lost.map(|(at, by, what)| format!("{by} lost {what:?} of {at:?}")));
         }
         faults
     }
-}
 
-/// Random numbers from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn thrown() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        Self(RandomState::new().hash_one(0))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, range: Range<usize>) -> usize {
-        let width = (range.end - range.start) as u64;
-        range.start + usize::try_from(self.next() % width).expect("less than the width")
+    fn counted(&self) -> Counted {
+        (0..self.cluster.len()).map(|node| (node, Counters::of(self.cluster.node(node).node()))).collect()
     }
 }
 
-/// The counter of the messages that a node was told it will not receive.
-const LOST: &str = "socketmesh_cluster_messages_lost_total";
+/// The room of all clients.
+const ALL: &str = "all";
+/// The room that they join and leave.
+const SOME: &str = "some";
+/// More rooms than fit into a batch of 64 KiB: each is told as a number of 8 bytes.
+const CROWD: usize = 9000;
 /// One to two minutes of virtual time.
 const FAULTS: usize = 10;
+/// The time after which links are there again.
+const REPAIRED: Duration = Duration::from_secs(4);
+/// How many seeds are played without being asked for more.
+const FEW: u64 = 8;
+/// How many seeds make sure that everything has happened at least once.
+const ENOUGH: usize = 100;
