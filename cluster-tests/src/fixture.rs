@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use socketmesh::cluster::{Cluster, View};
 use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
@@ -14,6 +16,7 @@ use socketmesh::{
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::counters::Counters;
 use crate::member::member;
 
 /// Which fixture a node serves.
@@ -90,11 +93,28 @@ impl Fixture {
         })
     }
 
-    /// Serves clients until the node shuts down.
+    /// Serves clients until the node shuts down, and at `/counters` what it counted.
     pub async fn serve(&self, suite: Suite, listener: impl Into<http::Listener>) {
+        let counting = self.clone();
+        let fallback = move |request: &Request<Incoming>| match request.uri().path() {
+            "/counters" => {
+                let counters = serde_json::to_vec(&counting.counters()).unwrap_or_default();
+                Response::new(bytes::Bytes::from(counters).into())
+            }
+            _ => http::not_found(request),
+        };
         match self {
-            Self::Engine(node) => node.serve_at(suite.path(), listener, http::not_found).await,
-            Self::Socket(node) => node.serve_at(suite.path(), listener, http::not_found).await,
+            Self::Engine(node) => node.serve_at(suite.path(), listener, fallback).await,
+            Self::Socket(node) => node.serve_at(suite.path(), listener, fallback).await,
+        }
+    }
+
+    /// Everything that the node counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        match self {
+            Self::Engine(node) => Counters::of(node),
+            Self::Socket(node) => Counters::of(node),
         }
     }
 
@@ -239,7 +259,11 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
 pub fn rooms(path: &str) -> Namespace {
     namespace(path)
         .on("join", async |socket: Socket, room: String| {
-            socket.join(room).await?;
+            let missing = socket.join(room).applied().await?.missing;
+            Ok(missing.iter().map(ToString::to_string).collect::<Vec<_>>())
+        })
+        .on("leave", async |socket: Socket, room: String| {
+            socket.leave(room);
             Ok(())
         })
         .on("msg", async |socket: Socket, Args((room, payload)): Args<(String, RawArg)>| {

@@ -64,7 +64,8 @@ pub(crate) async fn finish(what: &str, command: &mut Command, deadline: Duration
     out.into_owned()
 }
 
-fn package() -> PathBuf {
+/// Where the package is.
+pub(crate) fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use balancer::Balancer;
 use clap::Parser;
@@ -11,6 +12,8 @@ use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::engine::Compression;
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::signal::unix::SignalKind;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -51,6 +54,9 @@ struct Options {
     /// Writes a line to standard error whenever the view of the cluster changes, with the present and the lost members.
     #[arg(long)]
     log_views: bool,
+    /// Lets every thread of the application sleep for that many seconds when SIGUSR1 comes, as a program that blocks them.
+    #[arg(long, value_name = "SECONDS")]
+    hang: Option<u64>,
 }
 
 #[tokio::main]
@@ -69,6 +75,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let node = Fixture::start_with(options.suite, cluster(&options)?, deflate).await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
+    if let Some(seconds) = options.hang {
+        tokio::spawn(hang(SignalKind::user_defined1(), Duration::from_secs(seconds)));
+    }
     node.ready().await;
     if options.log_views {
         tokio::spawn(log_views(node.clone()));
@@ -101,6 +110,24 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, Box<dyn std::error::Err
         cluster = cluster.node_id(id.clone());
     }
     Ok(Some(cluster.serve_alone(options.serve_alone)))
+}
+
+/// Blocks every worker of the runtime for a while whenever the signal comes.
+async fn hang(signal: SignalKind, pause: Duration) -> std::io::Result<()> {
+    let mut signals = tokio::signal::unix::signal(signal)?;
+    let workers = Handle::current().metrics().num_workers();
+    while signals.recv().await.is_some() {
+        // Nobody sleeps before each worker has one of them.
+        let all_here = Arc::new(Barrier::new(workers));
+        for _ in 0..workers {
+            let all_here = Arc::clone(&all_here);
+            tokio::spawn(async move {
+                all_here.wait();
+                std::thread::sleep(pause);
+            });
+        }
+    }
+    Ok(())
 }
 
 /// `view epoch=7 members=a,b gone=c;` until the node shuts down.

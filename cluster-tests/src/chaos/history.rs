@@ -1,231 +1,289 @@
-//! The record of all emits and receives, and the check of the promises.
+//! What happened in a run: which nodes and clients lived when, who was in which room, what was emitted, and what arrived.
+//! All times are from the start of the run.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A client, from its connection to the end of its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Life(pub usize);
-
-/// Everything that happened in a run.
-#[derive(Debug, Default)]
-pub struct History(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    clients: Vec<Client>,
-    /// The last number that one client received from another.
-    runs: HashMap<(Life, Life), u64>,
-    /// The time until which a node that was paused for too long may miss packets.
-    lenient: HashMap<usize, Instant>,
-    received: u64,
-    violations: Vec<String>,
-    hushed: bool,
+/// Everything that happened.
+#[derive(Debug, Default, Clone)]
+pub struct History {
+    /// Each life of each node.
+    pub nodes: Vec<NodeLife>,
+    /// Each connection of each client.
+    pub clients: Vec<ClientLife>,
+    /// Everything that arrived at a client, in the order of arrival.
+    pub receipts: Vec<Receipt>,
 }
 
-#[derive(Debug)]
-struct Client {
-    node: usize,
-    /// Numbers it has emitted: 0 to this, exclusively.
-    emitted: u64,
-    alive: bool,
-    /// For each sender at the time of the join: what came after must arrive. Empty until then.
-    floors: Vec<u64>,
-    joined: bool,
+/// A node from the start to the end of its process. Its index names it.
+#[derive(Debug, Clone)]
+pub struct NodeLife {
+    /// Its number in the run.
+    pub number: usize,
+    /// Which of several clusters it is in.
+    pub cluster: usize,
+    /// When its process was started.
+    pub started: Duration,
+    /// When it was told to end, and whether that was a kill, which lets it finish nothing.
+    pub ended: Option<(Duration, Ending)>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was killed.
+    Killed,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// A client from its connect to the end of its connection. Its index names it.
+#[derive(Debug, Clone)]
+pub struct ClientLife {
+    /// For people.
+    pub name: String,
+    /// A client of the harness, whose only way is the connection to its node.
+    pub resident: bool,
+    /// The owner of its session.
+    pub node: usize,
+    /// When it was connected.
+    pub connected: Duration,
+    /// When its connection was lost.
+    pub ended: Option<Duration>,
+    /// How much later than in truth something may be recorded: its clock is that of another process.
+    pub skew: Duration,
+    /// The rooms that it joined.
+    pub rooms: Vec<Membership>,
+    /// What it emitted, by number.
+    pub emits: Vec<Emit>,
+}
+
+/// A stay in a room.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// Which room.
+    pub room: Room,
+    /// When it asked to be let in.
+    pub asked: Duration,
+    /// When the join was acknowledged.
+    pub joined: Option<Duration>,
+    /// The numbers of the nodes that had not confirmed it by then: nothing is promised about their emits.
+    pub unconfirmed: Vec<usize>,
+    /// When it asked to leave.
+    pub leaving: Option<Duration>,
+    /// When the leave was acknowledged.
+    pub left: Option<Duration>,
+}
+
+/// The name of a room.
+pub type Room = String;
+
+/// An event of a client to others.
+#[derive(Debug, Clone)]
+pub struct Emit {
+    /// To whom.
+    pub target: Target,
+    /// When it was sent.
+    pub asked: Duration,
+    /// When its node had emitted it, as the acknowledgement says.
+    pub confirmed: Option<Duration>,
+}
+
+/// The addressee of an emit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// All members of a room but the sender.
+    Room(Room),
+    /// One client.
+    Client(usize),
+}
+
+/// The arrival of an emit.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// At whom.
+    pub by: usize,
+    /// Who says to have sent it, and as which of its emits; `None` if the event makes no sense.
+    pub from: Option<(usize, usize)>,
+    /// When.
+    pub at: Duration,
 }
 
 impl History {
-    /// A client connected to a node.
-    pub fn born(&self, node: usize) -> Life {
-        self.with(|state| {
-            let client = Client { node, emitted: 0, alive: true, floors: Vec::new(), joined: false };
-            state.clients.push(client);
-            Life(state.clients.len() - 1)
-        })
+    /// The life of the node that owns a client's session.
+    #[must_use]
+    pub fn node_of(&self, client: usize) -> Option<&NodeLife> {
+        self.nodes.get(self.clients.get(client)?.node)
     }
 
-    /// Records that the join of a client was acknowledged. Everything emitted from now on must reach it.
-    pub fn joined(&self, life: Life) {
-        self.with(|state| {
-            let floors = state.clients.iter().map(|client| client.emitted).collect();
-            if let Some(client) = state.clients.get_mut(life.0) {
-                (client.floors, client.joined) = (floors, true);
-            }
-        });
-    }
-
-    /// All clients of a node ended with it.
-    pub fn node_died(&self, node: usize) {
-        self.with(|state| {
-            state
-                .clients
-                .iter_mut()
-                .filter(|client| client.node == node)
-                .for_each(|client| client.alive = false);
-        });
-    }
-
-    /// Records that a node is paused. A pause of up to 2 s loses nothing; after a longer one the node may miss what its
-    /// peers gave up on.
-    pub fn disturbed(&self, node: usize, pause: Duration) {
-        if pause > HARMLESS {
-            self.with(|state| state.lenient.insert(node, Instant::now() + pause + RECOVERY));
-        }
-    }
-
-    /// The next number that a client emits; `None` after the end of all emits.
-    pub fn next_number(&self, life: Life) -> Option<u64> {
-        self.with(|state| {
-            let hushed = state.hushed;
-            let client = state.clients.get_mut(life.0).filter(|_| !hushed)?;
-            client.emitted += 1;
-            Some(client.emitted - 1)
-        })
-    }
-
-    /// A client received what another emitted.
-    pub fn receive(&self, by: Life, from: Life, number: u64) {
-        self.with(|state| {
-            state.received += 1;
-            if let Some(violation) = state.receive(by, from, number) {
-                state.violations.push(violation);
-            }
-        });
-    }
-
-    /// Ends all emits.
-    pub fn hush(&self) {
-        self.with(|state| state.hushed = true);
-    }
-
-    /// How many packets arrived so far.
-    pub fn received(&self) -> u64 {
-        self.with(|state| state.received)
-    }
-
-    /// Records another violation.
-    pub fn violation(&self, what: String) {
-        self.with(|state| state.violations.push(what));
-    }
-
-    /// The number of packets that arrived, and every promise that was broken.
-    pub fn verdict(&self) -> (u64, Vec<String>) {
-        self.with(|state| {
-            state.check_the_end();
-            (state.received, std::mem::take(&mut state.violations))
-        })
-    }
-
-    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// An emit by its sender and number.
+    #[must_use]
+    pub fn emit(&self, by: usize, number: usize) -> Option<&Emit> {
+        self.clients.get(by)?.emits.get(number)
     }
 }
 
-impl State {
-    fn receive(&mut self, by: Life, from: Life, number: u64) -> Option<String> {
-        let lenient = self.is_lenient(by) || self.is_lenient(from);
-        let last = self.runs.insert((by, from), number);
-        let pair = format!("client {} from client {}", by.0, from.0);
-        if let Some(last) = last.filter(|last| number <= *last) {
-            return Some(format!("{pair}: {number} again or late, after {last}"));
+/// A history that is being made, by everybody who takes part.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    began: Instant,
+    made: Arc<Mutex<Made>>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    history: History,
+    /// What arrived, and the name that its sender gave itself: it may become known later.
+    arrived: Vec<Arrived>,
+}
+
+/// At whom, from whom, and when.
+type Arrived = (usize, Option<(String, usize)>, Duration);
+
+impl Recorder {
+    /// An empty history that begins now.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it reads the clock")]
+    pub fn new() -> Self {
+        Self { began: Instant::now(), made: Arc::default() }
+    }
+
+    /// The time since the start of the run.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn snapshot(&self) -> History {
+        let made = self.lock();
+        let mut history = made.history.clone();
+        let clients: HashMap<_, _> =
+            history.clients.iter().enumerate().map(|(client, life)| (life.name.as_str(), client)).collect();
+        let receipts = made.arrived.iter().map(|(by, from, at)| {
+            let from = from.as_ref().and_then(|(name, number)| Some((*clients.get(name.as_str())?, *number)));
+            Receipt { by: *by, from, at: *at }
+        });
+        history.receipts = receipts.collect();
+        history
+    }
+
+    /// How much arrived so far.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.lock().arrived.len()
+    }
+
+    /// Records that a process was started; returns the name of this life.
+    #[must_use]
+    pub fn node_started(&self, number: usize, cluster: usize) -> usize {
+        let started = self.now();
+        let nodes = &mut self.lock().history.nodes;
+        nodes.push(NodeLife { number, cluster, started, ended: None });
+        nodes.len() - 1
+    }
+
+    /// Records that a process was ended.
+    pub fn node_ended(&self, life: usize, ending: Ending) {
+        let now = self.now();
+        if let Some(node) = self.lock().history.nodes.get_mut(life) {
+            node.ended.get_or_insert((now, ending));
         }
-        // A packet emitted before the join was acknowledged may arrive, but does not have to.
-        let owed = self.floor(by, from)?.max(last.map_or(0, |last| last + 1));
-        (owed < number && !lenient).then(|| format!("{pair}: {owed} to {} are lost", number - 1))
     }
 
-    /// The first number that must reach a client; `None` before it joined. From a sender that connected later, all numbers
-    /// must.
-    fn floor(&self, by: Life, from: Life) -> Option<u64> {
-        let client = self.clients.get(by.0).filter(|client| client.joined)?;
-        Some(client.floors.get(from.0).copied().unwrap_or(0))
+    /// The life of a node that runs now.
+    #[must_use]
+    pub fn node_alive(&self, number: usize) -> Option<usize> {
+        self.lock().history.nodes.iter().rposition(|node| node.number == number && node.ended.is_none())
     }
 
-    fn is_lenient(&self, life: Life) -> bool {
-        let until = self.clients.get(life.0).and_then(|client| self.lenient.get(&client.node));
-        until.is_some_and(|until| Instant::now() < *until)
+    /// Records a connection of a client; returns what names this life.
+    #[must_use]
+    pub fn admit(&self, client: ClientLife) -> usize {
+        let clients = &mut self.lock().history.clients;
+        clients.push(client);
+        clients.len() - 1
     }
 
-    /// Between clients that are both alive, everything has arrived.
-    fn check_the_end(&mut self) {
-        let alive: Vec<usize> = self
-            .clients
-            .iter()
-            .enumerate()
-            .filter(|(_, client)| client.alive)
-            .map(|(life, _)| life)
-            .collect();
-        for &by in &alive {
-            for &from in alive.iter().filter(|from| **from != by) {
-                let emitted = self.clients.get(from).map_or(0, |client| client.emitted);
-                let got = self.runs.get(&(Life(by), Life(from))).map_or(0, |last| last + 1);
-                let floor = self.floor(Life(by), Life(from)).unwrap_or(0);
-                if got.max(floor) < emitted {
-                    self.violations
-                        .push(format!("client {by} from client {from}: {got} to {} never came", emitted - 1));
-                }
-            }
-        }
+    /// Changes what is recorded about a client.
+    pub fn client<T>(&self, client: usize, change: impl FnOnce(&mut ClientLife, Duration) -> T) -> Option<T> {
+        let now = self.now();
+        self.lock().history.clients.get_mut(client).map(|client| change(client, now))
+    }
+
+    /// Records an arrival, with what the message says of its sender; `None` if it makes no sense.
+    pub fn receive(&self, by: usize, from: Option<(String, usize)>, at: Duration) {
+        self.lock().arrived.push((by, from, at));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A pause that the replay log and the failure detector bridge.
-const HARMLESS: Duration = Duration::from_secs(2);
-/// The time in which a node is declared dead after a longer pause, returns, and is linked again.
-const RECOVERY: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two clients of two nodes; the second has joined, the first emitted five numbers since.
-    fn pair() -> (History, Life, Life) {
-        let history = History::default();
-        let (sender, receiver) = (history.born(0), history.born(1));
-        history.joined(receiver);
-        history.joined(sender);
-        (0..5).for_each(|number| assert_eq!(history.next_number(sender), Some(number)));
-        (history, sender, receiver)
-    }
-
-    fn received(numbers: &[u64]) -> Vec<String> {
-        let (history, sender, receiver) = pair();
-        numbers.iter().for_each(|number| history.receive(receiver, sender, *number));
-        history.verdict().1
-    }
-
-    #[test]
-    fn everything_in_order_breaks_nothing() {
-        assert_eq!(received(&[0, 1, 2, 3, 4]), [""; 0]);
-    }
-
-    #[test]
-    fn every_kind_of_fault_is_found() {
-        for (numbers, found) in [
-            (&[1, 2, 3, 4][..], "client 1 from client 0: 0 to 0 are lost"),
-            (&[0, 1, 3, 4], "client 1 from client 0: 2 to 2 are lost"),
-            (&[0, 1, 1, 2, 3, 4], "client 1 from client 0: 1 again or late, after 1"),
-            (&[0, 2, 1, 3, 4], "client 1 from client 0: 1 again or late, after 2"),
-            (&[0, 1, 2], "client 1 from client 0: 3 to 4 never came"),
-            (&[], "client 1 from client 0: 0 to 4 never came"),
-        ] {
-            assert!(
-                received(numbers).iter().any(|violation| violation == found),
-                "{numbers:?}: {:?}",
-                received(numbers)
-            );
+impl ClientLife {
+    /// A client of the harness that has just connected.
+    #[must_use]
+    pub fn new(name: String, node: usize, connected: Duration) -> Self {
+        Self {
+            name,
+            resident: true,
+            node,
+            connected,
+            ended: None,
+            skew: Duration::ZERO,
+            rooms: Vec::new(),
+            emits: Vec::new(),
         }
     }
 
-    #[test]
-    fn a_sender_that_died_owes_nothing_more() {
-        let (history, sender, receiver) = pair();
-        history.receive(receiver, sender, 0);
-        history.node_died(0);
-        assert_eq!(history.verdict().1, [""; 0]);
+    /// It asks to join a room.
+    pub fn join(&mut self, room: &str, asked: Duration) {
+        let room = room.to_owned();
+        let unconfirmed = Vec::new();
+        self.rooms.push(Membership { room, asked, joined: None, unconfirmed, leaving: None, left: None });
+    }
+
+    /// The join was acknowledged.
+    pub fn joined(&mut self, room: &str, unconfirmed: Vec<usize>, at: Duration) {
+        if let Some(stay) = self.stay(room) {
+            (stay.joined, stay.unconfirmed) = (Some(at), unconfirmed);
+        }
+    }
+
+    /// It asks to leave a room.
+    pub fn leave(&mut self, room: &str, asked: Duration) {
+        if let Some(stay) = self.stay(room) {
+            stay.leaving = Some(asked);
+        }
+    }
+
+    /// The leave was acknowledged.
+    pub fn left(&mut self, room: &str, at: Duration) {
+        if let Some(stay) = self.stay(room) {
+            stay.left = Some(at);
+        }
+    }
+
+    /// It emits. Returns the number of the emit.
+    pub fn emit(&mut self, target: Target, asked: Duration) -> usize {
+        self.emits.push(Emit { target, asked, confirmed: None });
+        self.emits.len() - 1
+    }
+
+    /// An emit was acknowledged.
+    pub fn confirmed(&mut self, number: usize, at: Duration) {
+        if let Some(emit) = self.emits.get_mut(number) {
+            emit.confirmed = Some(at);
+        }
+    }
+
+    /// The last stay in a room.
+    fn stay(&mut self, room: &str) -> Option<&mut Membership> {
+        self.rooms.iter_mut().rfind(|stay| stay.room == room)
     }
 }
