@@ -8,9 +8,10 @@
 //!   published               what the control actor publishes and every task reads
 //!     │
 //!   control ──► delivery    transport       membership and messages, without I/O; QUIC
-//!     └────────────┴────────────┴──► hello, wire, view, ring, identity
+//!     └────────────┴────────────┴──► hello, wire, view, ring, address, identity
 //! ```
 
+mod address;
 mod config;
 mod control;
 mod delivery;

@@ -144,6 +144,12 @@ impl<A: Application> Node<A> {
         }
     }
 
+    /// Why this node takes no new clients now, for people: no seed answers, members do not answer, it misses members that
+    /// others reach, a newer life of it runs, or it stops. `None` while it takes them.
+    pub fn obstacle(&self) -> Option<String> {
+        self.0.cluster.as_ref().and_then(|cluster| cluster.obstacle())
+    }
+
     /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). It is a [`TcpListener`], or a
     /// [`Listener`] with TLS or with other limits. Other paths are answered with 404.
     ///

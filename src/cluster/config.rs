@@ -1,13 +1,15 @@
 //! How a node takes part in a cluster, as its user configures it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::address::{OwnAddress, canonical};
 use super::error::StartError;
 use super::identity::{Certificates, Identity};
 use super::secret::Secret;
-use super::transport::network::{BoundSocket, MachineNetwork, Network};
+use super::transport::network::{BoundSocket, MachineNetwork, Network, source_towards};
 use crate::id::NodeId;
 
 /// How a node takes part in a cluster.
@@ -104,8 +106,10 @@ impl Cluster {
         self
     }
 
-    /// Sets the address at which the other nodes reach this one, as `host:port`. By default it is the bound address or, when
-    /// that is unspecified (`0.0.0.0`), the address from which this machine would reach the first seed.
+    /// Sets the address at which the other nodes reach this one, as `host:port`, where that is not the one that its packets
+    /// come from: behind NAT, or in a container whose port is published. By default each node is told the bound address or,
+    /// when that is unspecified (`0.0.0.0`), the one that this machine's packets to it carry. A loopback address is told
+    /// over the loopback only.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
@@ -172,27 +176,28 @@ impl Cluster {
         Ok(Identity::from_secret(&secret, &id)?)
     }
 
-    /// The address at which the other nodes reach this one when it is bound to `local`.
+    /// The address at which the other nodes reach this one when it is bound to `bound`.
     ///
     /// # Errors
-    /// When the address to advertise is not one.
-    pub(crate) fn advertised(&self, local: SocketAddr) -> Result<SocketAddr, StartError> {
-        match &self.advertise {
-            Some(address) => first(address).map_err(|error| StartError::Advertise(address.clone(), error)),
-            None if local.ip().is_unspecified() => Ok(self.outward(local).unwrap_or_else(|| loopback(local))),
-            None => Ok(local),
-        }
+    /// When the address to advertise is none, or one that nobody can dial.
+    pub(crate) fn own_address(&self, bound: SocketAddr) -> Result<OwnAddress, StartError> {
+        let Some(text) = &self.advertise else {
+            return Ok(OwnAddress { bound, advertised: None, first: self.guess(bound) });
+        };
+        let advertised = first(text).and_then(dialable);
+        let advertised = advertised.map_err(|error| StartError::Advertise(text.clone(), error))?;
+        Ok(OwnAddress { bound, advertised: Some(advertised), first: advertised })
     }
 
-    /// The address that the system would use towards the first seed, or towards the default route.
-    fn outward(&self, local: SocketAddr) -> Option<SocketAddr> {
-        let reachable = |seed: &String| first(seed).ok().filter(|seed| seed.is_ipv4() == local.is_ipv4());
-        let towards = self.seeds.iter().find_map(reachable).unwrap_or_else(|| somewhere(local));
-        let probe = UdpSocket::bind((local.ip(), 0)).ok()?;
-        // Connecting a UDP socket sends nothing.
-        probe.connect(towards).ok()?;
-        let ip = probe.local_addr().ok()?.ip();
-        (!ip.is_unspecified()).then_some(SocketAddr::new(ip, local.port()))
+    /// The address that packets to the first seed with an address would carry, or those to the default route. Each node that
+    /// is met later is told the one that packets to it carry.
+    fn guess(&self, bound: SocketAddr) -> SocketAddr {
+        let seeds = self.seeds.iter().filter_map(|seed| seed.trim().parse().ok());
+        let elsewhere = |peer: &SocketAddr| !peer.ip().is_loopback() && (bound.is_ipv6() || peer.is_ipv4());
+        let peers = seeds.map(canonical).chain(somewhere()).filter(elsewhere);
+        let sources = peers.filter_map(|peer| source_towards(bound, peer));
+        let ip = sources.into_iter().find(|ip| !ip.is_loopback());
+        SocketAddr::new(ip.unwrap_or_else(|| loopback(bound)), bound.port())
     }
 }
 
@@ -207,20 +212,37 @@ fn is_host_and_port(text: &str) -> bool {
     })
 }
 
-fn first(address: &str) -> std::io::Result<SocketAddr> {
-    address.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))
+fn first(address: &str) -> io::Result<SocketAddr> {
+    address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
-/// An address of the documentation ranges (RFC 5737, RFC 3849): routed like the rest of the world, used by nobody.
-fn somewhere(local: SocketAddr) -> SocketAddr {
+/// An address that another node can dial.
+fn dialable(address: SocketAddr) -> io::Result<SocketAddr> {
+    let ip = address.ip().to_canonical();
+    let wrong = if ip.is_unspecified() {
+        "it stands for every address of a machine: name the one at which the others reach this node"
+    } else if address.port() == 0 {
+        "nobody is reached at port 0: name the port at which the others reach this node"
+    } else if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        "it is the address of many machines"
+    } else {
+        return Ok(canonical(address));
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
+}
+
+/// Addresses of the documentation ranges (RFC 5737, RFC 3849): routed like the rest of the world, used by nobody.
+fn somewhere() -> [SocketAddr; 2] {
     let v6 = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
-    if local.is_ipv4() { SocketAddr::from(([192, 0, 2, 1], 9)) } else { SocketAddr::from((v6, 9)) }
+    [SocketAddr::from(([192, 0, 2, 1], 9)), SocketAddr::from((v6, 9))]
 }
 
 /// A machine without a network still has itself.
-fn loopback(local: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = if local.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    SocketAddr::new(ip, local.port())
+fn loopback(bound: SocketAddr) -> IpAddr {
+    match bound.ip() {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
 }
 
 const DEFAULT_NAME: &str = "socketmesh";
@@ -244,11 +266,27 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_is_not_advertised() {
-        let cluster = Cluster::bind("0.0.0.0:0").seed("127.0.0.1:9");
-        let local = SocketAddr::from(([0, 0, 0, 0], 7946));
-        assert_eq!(cluster.advertised(local).unwrap(), SocketAddr::from(([127, 0, 0, 1], 7946)));
-        let told = cluster.advertise("10.1.2.3:4");
-        assert_eq!(told.advertised(local).unwrap(), SocketAddr::from(([10, 1, 2, 3], 4)));
+        for (bind, local) in
+            [("0.0.0.0:0", "0.0.0.0:7946"), ("[::]:0", "[::]:7946"), ("10.9.8.7:0", "10.9.8.7:7946")]
+        {
+            let own = Cluster::bind(bind).seed("127.0.0.1:9").own_address(local.parse().unwrap()).unwrap();
+            assert!(!own.first.ip().is_unspecified(), "{own:?}");
+            assert_eq!(own.first.port(), 7946);
+        }
+        let told = Cluster::bind("0.0.0.0:0").advertise("10.1.2.3:4");
+        let own = told.own_address(SocketAddr::from(([0, 0, 0, 0], 7946))).unwrap();
+        assert_eq!(own.advertised, Some(SocketAddr::from(([10, 1, 2, 3], 4))));
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_dial_is_refused_by_name_before_the_node_starts() {
+        for wrong in
+            ["0.0.0.0:7164", "[::]:7164", "127.0.0.1:0", "10.0.0.1:0", "224.0.0.1:1", "255.255.255.255:1"]
+        {
+            let local = SocketAddr::from(([0, 0, 0, 0], 7946));
+            let refused = Cluster::bind("0.0.0.0:0").advertise(wrong).own_address(local).unwrap_err();
+            assert!(matches!(&refused, StartError::Advertise(text, _) if text == wrong), "{refused}");
+        }
     }
 
     #[test]

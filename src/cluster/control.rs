@@ -5,6 +5,8 @@
 //! [`Control::poll_output`] returns, until there is nothing more. Every [`LinkId`] that the actor offers is refused, or
 //! closed in the end.
 
+mod addresses;
+mod completeness;
 mod dial;
 mod dialling;
 mod link_choice;
@@ -20,22 +22,23 @@ mod seeds;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hello::{Greeting, LinkId, LocalNode};
+use super::hello::{Greeting, KnownMember, LinkId, LocalNode};
 use super::view::NodeState;
 use super::wire::pb::refusal::Reason;
 use crate::id::{Incarnation, NodeId};
-use crate::log_limit::LogLimit;
+use crate::log_limit::LogLimits;
+use completeness::Completeness;
 pub(crate) use dial::{DialError, DialTarget};
 pub(crate) use link_choice::Path;
 use liveness::Liveness;
 pub(crate) use liveness::TICK;
-pub(crate) use output::{GossipMember, Offer, Output, Publication, Route};
+pub(crate) use output::{Announcement, GossipMember, Offer, Output, Publication, Route};
 use pulse::Pulse;
 use remote_node::RemoteNode;
 use seeds::Seeds;
@@ -44,6 +47,9 @@ use seeds::Seeds;
 #[derive(Debug)]
 pub(crate) struct Control {
     me: LocalNode,
+    /// Where everybody reaches this node, as far as it knows.
+    address: SocketAddr,
+    has_learned_address: bool,
     state: NodeState,
     nodes: BTreeMap<NodeId, RemoteNode>,
     liveness: Liveness,
@@ -51,18 +57,23 @@ pub(crate) struct Control {
     seeds: Seeds,
     serve_alone: bool,
     started: Instant,
-    /// Addresses with a dial in progress.
+    /// Addresses of seeds with a dial in progress.
     dialling: HashSet<SocketAddr>,
     /// Links that another one replaced, with the time at which they are closed.
     retired: Vec<(Instant, LinkId)>,
     /// A member refused this node as an older life of itself. That is believed until this time.
     outdated_until: Option<Instant>,
+    completeness: Completeness,
+    /// This node missed members and is not ready because of that. When it missed some last.
+    missed: Option<Instant>,
+    /// Members that were without a link for so long that they hold no end of one either.
+    unreached: BTreeSet<NodeId>,
     farewell: Farewell,
     ticks: u64,
     /// Whether something changed that the other tasks or the other nodes must know.
     changed: bool,
-    announced: Option<(NodeState, Vec<NodeId>)>,
-    warnings: LogLimit,
+    announced: Option<Announcement>,
+    warnings: LogLimits,
     outputs: VecDeque<Output>,
 }
 
@@ -78,30 +89,29 @@ enum Farewell {
 }
 
 impl Control {
-    /// A node that just started and is bound to `local`.
-    pub(crate) fn new(
-        me: LocalNode,
-        local: SocketAddr,
-        seeds: Vec<String>,
-        serve_alone: bool,
-        now: Instant,
-    ) -> Self {
+    /// A node that just started.
+    pub(crate) fn new(me: LocalNode, seeds: Vec<String>, serve_alone: bool, now: Instant) -> Self {
         Self {
+            address: me.address.first,
+            has_learned_address: false,
             state: NodeState::Joining,
             nodes: BTreeMap::new(),
             liveness: Liveness::default(),
             pulse: Pulse::default(),
-            seeds: Seeds::new(seeds, [me.address, local]),
+            seeds: Seeds::new(seeds, me.address.bound, me.address.advertised),
             serve_alone,
             started: now,
             dialling: HashSet::new(),
             retired: Vec::new(),
             outdated_until: None,
+            completeness: Completeness::default(),
+            missed: None,
+            unreached: BTreeSet::new(),
             farewell: Farewell::Staying,
             ticks: 0,
             changed: true,
             announced: None,
-            warnings: LogLimit::default(),
+            warnings: LogLimits::default(),
             outputs: VecDeque::new(),
             me,
         }
@@ -127,11 +137,13 @@ impl Control {
             self.refuse(&offer, Reason::Leaving, "this node is leaving");
         } else if self.is_outdated(id, *incarnation) {
             self.refuse(&offer, Reason::Stale, "a newer life of this node is a member; is its clock right?");
+        } else if self.is_outdated_by(&offer, now) {
+            self.refuse(&offer, Reason::Identity, "an older life of the node answers here");
         } else if !self.prefers(&offer, false, now) {
             self.refuse(&offer, Reason::Duplicate, "another connection is preferred");
         } else {
             self.adopt(&offer, false, now);
-            self.follow(offer.greeting.members, now);
+            self.follow(offer.greeting.members, offer.path.remote(), now);
         }
         self.settle(now);
     }
@@ -147,12 +159,16 @@ impl Control {
         match outcome {
             Ok(offer) => {
                 let outdated = self.is_outdated(&offer.greeting.id, offer.greeting.incarnation);
-                if outdated || self.farewell != Farewell::Staying || !self.prefers(&offer, true, now) {
+                if outdated
+                    || self.is_outdated_by(&offer, now)
+                    || self.farewell != Farewell::Staying
+                    || !self.prefers(&offer, true, now)
+                {
                     self.retire(offer.link, now);
                 } else {
                     self.adopt(&offer, true, now);
                 }
-                self.follow(offer.greeting.members, now);
+                self.follow(offer.greeting.members, offer.path.remote(), now);
             }
             Err(error) => self.handle_dial_error(target, &error, now),
         }
@@ -197,6 +213,7 @@ impl Control {
         for GossipMember { id, incarnation, address, state, neighbours } in members {
             if self.liveness.incarnation(&id) == Some(incarnation) {
                 self.note_hanging(&id, state);
+                let address = address.filter(|address| self.can_use(*address, None));
                 let node = self.confirm(id, incarnation, address, now);
                 (node.state, node.neighbours) = (state, neighbours.into_iter().collect());
             }
@@ -207,11 +224,30 @@ impl Control {
 
     /// The addresses of a seed; none if its name was not found.
     pub(crate) fn handle_resolved(&mut self, seed: usize, addresses: Vec<SocketAddr>, now: Instant) {
-        let linked = self.nodes.values().flat_map(RemoteNode::linked_addresses).collect();
-        for address in self.seeds.handle_resolved(seed, addresses, &linked, now) {
-            if !self.dialling.contains(&address) {
-                self.dial(DialTarget::Seed(seed, address), address);
-            }
+        let calls = self.seeds.handle_resolved(seed, addresses, &self.linked(), now);
+        if !calls.skipped.is_empty() {
+            let (node, bound, skipped) = (&self.me.id, self.me.address.bound, &calls.skipped);
+            tracing::warn!(%node, %bound, ?skipped, "addresses of a seed that the socket of this node cannot reach");
+        }
+        self.call_seed(seed, calls);
+        self.settle(now);
+    }
+
+    /// Who answered at an address of a seed when it was asked.
+    pub(crate) fn handle_asked(
+        &mut self,
+        seed: usize,
+        address: SocketAddr,
+        answer: Result<Greeting, DialError>,
+        now: Instant,
+    ) {
+        self.dialling.remove(&address);
+        self.seeds.handle_tried(seed);
+        self.seeds.handle_shared(address, answer.is_err(), self.has_found_cluster(now), now);
+        if let Ok(Greeting { id, incarnation, address: told, members, .. }) = answer {
+            self.seeds.handle_named(seed, id.clone());
+            let answering = KnownMember { id, incarnation, address: told };
+            self.follow([answering].into_iter().chain(members), Some(address), now);
         }
         self.settle(now);
     }
@@ -234,10 +270,11 @@ impl Control {
         self.forget_expired(now);
         if self.ticks % TICKS_PER_SECOND == 1 {
             self.look_up_seeds();
+            self.examine_view(now);
         }
         self.dial_through_relays(now);
         if self.ticks.is_multiple_of(WARNING_TICKS) {
-            self.warn_while_waiting(now);
+            self.warn_of_trouble(now);
         }
         self.settle(now);
     }
@@ -267,7 +304,8 @@ impl Control {
     /// What follows from the new state, after every input.
     fn settle(&mut self, now: Instant) {
         self.dial_due_nodes(now);
-        self.become_ready(now);
+        self.prove_addresses(now);
+        self.decide_readiness(now);
         if std::mem::take(&mut self.changed) {
             self.publish(now);
             self.announce();

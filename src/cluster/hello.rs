@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use super::address::{OwnAddress, unknown};
 use super::view::{MemberView, NodeState};
 use super::wire::pb;
 use crate::id::{Incarnation, NodeId};
@@ -13,7 +14,7 @@ use pb::refusal::Reason;
 pub(crate) struct LocalNode {
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: OwnAddress,
     pub(crate) cluster: String,
     pub(crate) parser: String,
 }
@@ -23,10 +24,11 @@ pub(crate) struct LocalNode {
 pub(crate) struct Greeting {
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
+    /// Where it says it is reached. Unspecified when it leaves that to the receiver.
     pub(crate) address: SocketAddr,
     pub(crate) state: NodeState,
     pub(crate) resume: Resume,
-    /// The members that it knows. They are dialled.
+    /// The members that it knows, the receiver among them. They are dialled.
     pub(crate) members: Vec<KnownMember>,
 }
 
@@ -46,13 +48,15 @@ pub(crate) struct Resume {
 pub(crate) struct KnownMember {
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
+    /// Unspecified when the sender knows none that the receiver can use.
     pub(crate) address: SocketAddr,
 }
 
 impl LocalNode {
-    /// The hello to one node.
+    /// The hello to one node, which may reach this one at `address`.
     pub(crate) fn hello(
         &self,
+        address: SocketAddr,
         state: NodeState,
         resume: Resume,
         members: impl IntoIterator<Item = KnownMember>,
@@ -63,7 +67,7 @@ impl LocalNode {
             cluster: self.cluster.clone(),
             node_id: self.id.to_string(),
             incarnation: self.incarnation.0,
-            address: self.address.to_string(),
+            address: address.to_string(),
             parser: self.parser.clone(),
             features: 0,
             state: pb::NodeState::from(state).into(),
@@ -129,6 +133,14 @@ pub(crate) fn refusal(reason: Reason, detail: &str) -> pb::Refusal {
 }
 
 impl KnownMember {
+    /// The same without an address that the receiver cannot use.
+    pub(crate) fn for_peer(mut self, may_be_told: impl Fn(SocketAddr) -> bool) -> Self {
+        if !may_be_told(self.address) {
+            self.address = unknown(0);
+        }
+        self
+    }
+
     fn parse(member: &pb::Member) -> Option<Self> {
         let id = member.node_id.parse().ok()?;
         Some(Self { id, incarnation: Incarnation(member.incarnation), address: member.address.parse().ok()? })
@@ -180,18 +192,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn address() -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], 7946))
+    }
+
     fn me(id: &str) -> LocalNode {
         LocalNode {
             id: id.parse().unwrap(),
             incarnation: Incarnation(7),
-            address: "10.0.0.1:7946".parse().unwrap(),
+            address: OwnAddress::at(address()),
             cluster: "chat".to_owned(),
             parser: "socket.io".to_owned(),
         }
     }
 
     fn hello(id: &str) -> pb::Hello {
-        me(id).hello(NodeState::Ready, Resume { log: 3, seq: 4 }, [])
+        me(id).hello(address(), NodeState::Ready, Resume { log: 3, seq: 4 }, [])
     }
 
     fn reason(hello: &pb::Hello, certified: &str) -> Reason {
@@ -201,8 +217,9 @@ mod tests {
     #[test]
     fn a_hello_says_who_speaks_and_where_the_link_resumes() {
         let member =
-            KnownMember { id: "c".parse().unwrap(), incarnation: Incarnation(1), address: me("c").address };
-        let hello = me("b").hello(NodeState::Draining, Resume { log: 3, seq: 4 }, [member.clone()]);
+            KnownMember { id: "c".parse().unwrap(), incarnation: Incarnation(1), address: address() };
+        let hello =
+            me("b").hello(address(), NodeState::Draining, Resume { log: 3, seq: 4 }, [member.clone()]);
         let greeting = me("a").check(&hello, &"b".parse().unwrap()).unwrap();
         assert_eq!(greeting.id.as_str(), "b");
         assert_eq!((greeting.state, greeting.resume), (NodeState::Draining, Resume { log: 3, seq: 4 }));
@@ -239,7 +256,7 @@ mod tests {
             incarnation: Incarnation(u64::MAX),
             address: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
         };
-        let hello = me("a").hello(NodeState::Ready, Resume::default(), (0..999).map(member));
+        let hello = me("a").hello(address(), NodeState::Ready, Resume::default(), (0..999).map(member));
         assert!(crate::cluster::wire::encode_prelude(&hello).len() < crate::cluster::wire::MAX_PRELUDE);
     }
 

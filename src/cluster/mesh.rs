@@ -73,15 +73,16 @@ impl Mesh {
         let socket = cluster.socket()?;
         let identity = cluster.identity()?;
         let local = socket.local;
+        let address = cluster.own_address(local)?;
         let me = LocalNode {
             id: identity.id().clone(),
             incarnation: cluster.network.next_incarnation(),
-            address: cluster.advertised(local)?,
+            address,
             cluster: cluster.name,
             parser: cluster.parser.to_owned(),
         };
         let tokens = tokens(&me.id, me.incarnation);
-        let control = Control::new(me.clone(), local, seeds, cluster.serve_alone, Instant::now());
+        let control = Control::new(me.clone(), seeds, cluster.serve_alone, Instant::now());
         let published = Arc::new(Published::new(me));
         let mut host =
             if cluster.network.shares_runtime() { Host::current_runtime() } else { Host::own_thread()? };
@@ -148,6 +149,11 @@ impl Mesh {
     /// Whether this node takes new clients now.
     pub(crate) fn is_ready(&self) -> bool {
         *self.published.state.borrow() == NodeState::Ready
+    }
+
+    /// Why this node takes no new clients, for people; `None` when it does.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        self.published.obstacle.read().clone()
     }
 
     /// A key for a new id: one of the tokens that this node owns.
@@ -240,6 +246,14 @@ impl Mesh {
         let is_behind =
             |peer: &&Arc<Peer>| peer.confirmed() < version && view.has(&peer.id, peer.incarnation);
         roster.iter().filter(is_behind).map(|peer| peer.id.clone()).collect()
+    }
+
+    /// Whether a member that has not yet confirmed this version could do so. There is no way to the others: they are named, and
+    /// not waited for.
+    fn may_confirm(&self, version: u64) -> bool {
+        let behind = self.behind(version);
+        let unreached = self.published.unreached.read();
+        behind.iter().any(|id| !unreached.contains(id))
     }
 
     /// What decides which peers get a message to these rooms: the hashes that a peer may want, and the nodes that own a room named
@@ -375,19 +389,20 @@ impl Peers for Mesh {
         let mut news = self.published.confirmations.subscribe();
         Box::pin(async move {
             let all = async {
-                while !self.behind(version).is_empty() {
+                while self.may_confirm(version) {
                     if news.changed().await.is_err() {
                         return;
                     }
                 }
             };
-            if timeout(CONFIRMATION, all).await.is_ok() {
-                return Vec::new();
-            }
+            let _in_time = timeout(CONFIRMATION, all).await;
             let mut behind = self.behind(version);
+            if behind.is_empty() {
+                return behind;
+            }
             behind.sort_unstable();
             tracing::debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
-            self.published.counters.unconfirmed.add(u64::from(!behind.is_empty()));
+            self.published.counters.unconfirmed.increment();
             behind
         })
     }

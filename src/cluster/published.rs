@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, SetOnce, watch};
 use tokio::time::Instant;
 
+use super::address::may_be_told;
 use super::control::{Publication, Route};
 use super::delivery::interest::{LocalInterest, local_interest};
 use super::delivery::peer::{Losses, Peer};
@@ -16,6 +17,7 @@ use super::delivery::pending_requests::PendingRequests;
 use super::hello::{KnownMember, LinkId, LocalNode, Resume};
 use super::ring::Ring;
 use super::transport::connection::PeerConnection;
+use super::transport::network::source_towards;
 use super::view::{MemberView, NodeState, View};
 use super::wire::{WireError, encode_response, pb};
 use crate::counter::Counter;
@@ -34,6 +36,10 @@ pub(crate) struct Published {
     pub(crate) state: watch::Sender<NodeState>,
     /// Why this node has to end: a part of the mesh did, which cannot be started anew.
     pub(crate) failure: SetOnce<String>,
+    /// Why this node takes no clients, for people; `None` when it does.
+    pub(crate) obstacle: RwLock<Option<String>>,
+    /// The members that were without a link for so long that nothing of them is on its way.
+    pub(crate) unreached: RwLock<Vec<NodeId>>,
     /// Notifies when a peer has confirmed something, and when the members changed.
     pub(crate) confirmations: watch::Sender<()>,
     /// The requests of this node that wait for answers of others.
@@ -88,6 +94,8 @@ impl Published {
             view: watch::Sender::default(),
             state: watch::Sender::new(NodeState::Joining),
             failure: SetOnce::new(),
+            obstacle: RwLock::new(Some(JOINING.to_owned())),
+            unreached: RwLock::default(),
             confirmations: watch::Sender::new(()),
             requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
@@ -105,7 +113,7 @@ impl Published {
         publication: Publication,
         connection: impl Fn(LinkId) -> Option<Arc<PeerConnection>>,
     ) {
-        let Publication { state, members, roster, routes, gossip } = publication;
+        let Publication { state, obstacle, members, roster, routes, gossip, unreached } = publication;
         let roster: Vec<_> = roster.into_iter().map(|(id, life)| self.ensure_peer(id, life)).collect();
         for peer in &roster {
             let is_member =
@@ -124,6 +132,8 @@ impl Published {
         *self.roster.write() = roster.into();
         *self.routes.write() = routes;
         *self.gossip.write() = gossip;
+        *self.unreached.write() = unreached;
+        *self.obstacle.write() = obstacle;
         self.view.send_if_modified(|view| {
             let changed = view.members != members;
             if changed {
@@ -147,6 +157,7 @@ impl Published {
 
     /// The mesh failed: this node hears of no change any more, so it takes no clients.
     pub(crate) fn publish_failure(&self, reason: String) {
+        *self.obstacle.write() = Some(format!("this node failed, restart it: {reason}"));
         self.state.send_replace(NodeState::Joining);
         // It fails once.
         let _before = self.failure.set(reason);
@@ -287,18 +298,32 @@ impl Published {
         self.gossip.read().get(&address).cloned()
     }
 
-    /// What to say to a node in a hello.
-    pub(crate) fn hello(&self, to: &NodeId) -> pb::Hello {
+    /// What to say to a node in a hello. Its packets come from `remote`; `None` when the hello is relayed.
+    pub(crate) fn hello(&self, to: &NodeId, remote: Option<SocketAddr>) -> pb::Hello {
         // The lock on `peers` is free before that of the peer is taken: a task that receives from the peer holds the latter
         // and may want the former.
         let peer = self.peer(to);
         let resume = peer.map_or_else(Resume::default, |peer| peer.resume());
         let state = *self.state.borrow();
         let view = Arc::clone(&self.view.borrow());
-        let members = view.members.iter().filter(|member| member.id != *to && member.id != self.me.id);
-        self.me.hello(state, resume, members.map(KnownMember::from))
+        let own = &self.me.address;
+        let address = match remote {
+            Some(remote) => own.towards(remote, source_towards(own.bound, remote)),
+            None => view.member(&self.me.id).map_or(own.first, |me| me.address),
+        };
+        let peer = remote.unwrap_or(own.bound);
+        // The receiver first: it learns from this when a newer life of it is a member.
+        let (receiver, others): (Vec<_>, Vec<_>) = view
+            .members
+            .iter()
+            .filter(|member| member.id != self.me.id)
+            .map(|member| KnownMember::from(member).for_peer(|address| may_be_told(address, peer)))
+            .partition(|member| member.id == *to);
+        self.me.hello(address, state, resume, receiver.into_iter().chain(others))
     }
 }
+
+const JOINING: &str = "this node is joining its cluster";
 
 /// Names a log. No two logs have the same name.
 fn log_id() -> u64 {

@@ -1,6 +1,7 @@
 //! Several meshes in one process: over UDP on the loopback or, where packets are to be lost, on a network in memory with virtual
 //! time. Nothing sleeps: every step waits for a state.
 
+mod addresses;
 mod parts;
 
 use std::net::SocketAddr;

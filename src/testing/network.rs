@@ -167,7 +167,12 @@ impl Network for SimulatedNetwork {
         // It replaces, and so disconnects, an earlier socket at this address.
         state.sockets.insert(number, Arc::downgrade(&socket));
         let rng_seed = Some(state.random.bytes());
-        Ok(BoundSocket { local: Self::address(number), rng_seed, open: Box::new(|| Ok(socket)) })
+        Ok(BoundSocket {
+            local: Self::address(number),
+            rng_seed,
+            open: Box::new(|| Ok(socket)),
+            has_other_ports: false,
+        })
     }
 
     fn next_incarnation(&self) -> Incarnation {

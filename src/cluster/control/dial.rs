@@ -1,5 +1,6 @@
 //! When a node is dialled, and what can come of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,8 +16,21 @@ pub(crate) enum DialTarget {
     Seed(usize, SocketAddr),
     /// A known node at its address.
     Node(NodeId, SocketAddr),
+    /// A linked node at the address that it advertises, to see whether it is there.
+    Advertised(NodeId, SocketAddr),
     /// A known node, through another one.
     Relayed(NodeId),
+}
+
+impl fmt::Display for DialTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(_, address) => write!(f, "seed {address}"),
+            Self::Node(id, address) => write!(f, "{id} at {address}"),
+            Self::Advertised(id, address) => write!(f, "{id} at {address}, which it advertises"),
+            Self::Relayed(id) => write!(f, "{id} through another node"),
+        }
+    }
 }
 
 /// Why a dial gave no link.
@@ -40,9 +54,10 @@ pub(crate) enum DialError {
     /// A node answered to which there is a direct link already, over another address.
     #[error("{0} is linked already")]
     AlreadyLinked(NodeId),
-    /// This node itself answered.
-    #[error("the address is that of this node")]
-    ThisNode,
+    /// This node itself answered. `bound_here`: the address is the one that it is bound to. Elsewhere, at the address of a
+    /// service in front of several nodes, another one may answer the next time.
+    #[error("this node itself answered")]
+    ThisNode { bound_here: bool },
 }
 
 /// When a node is dialled next, directly and through others.
@@ -70,6 +85,10 @@ impl DialSchedule {
 
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         !self.running && now >= self.due
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running
     }
 
     pub(crate) fn begin(&mut self, now: Instant) {

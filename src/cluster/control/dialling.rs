@@ -1,14 +1,17 @@
 //! Whom a node dials, directly and through others, and what comes of it.
 
+use std::collections::HashSet;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::dial::{DialError, DialSchedule, DialTarget};
 use super::output::{Offer, Output};
 use super::remote_node::RemoteNode;
+use super::seeds::{Calls, Linked};
 use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::hello::{KnownMember, LinkId};
 use crate::cluster::view::NodeState;
@@ -16,9 +19,32 @@ use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::NodeId;
 
 impl Control {
-    pub(super) fn dial(&mut self, target: DialTarget, address: SocketAddr) {
-        self.dialling.insert(address);
-        self.outputs.push_back(Output::Dial(target, address));
+    /// Dials the addresses of a seed, or asks who answers there.
+    pub(super) fn call_seed(&mut self, seed: usize, calls: Calls) {
+        if self.farewell != Farewell::Staying {
+            return;
+        }
+        let busy: HashSet<_> = self.nodes.values().filter_map(RemoteNode::dialled_address).collect();
+        for address in calls.dial.into_iter().filter(|address| !busy.contains(address)) {
+            if self.dialling.insert(address) {
+                self.outputs.push_back(Output::Dial(DialTarget::Seed(seed, address), address));
+            }
+        }
+        for address in calls.ask {
+            if self.dialling.insert(address) {
+                self.outputs.push_back(Output::Ask { seed, address });
+            }
+        }
+    }
+
+    /// What this node is linked with.
+    pub(super) fn linked(&self) -> Linked {
+        let linked = self.nodes.iter().filter(|(_, node)| node.link.is_some());
+        Linked {
+            reached: self.nodes.values().flat_map(RemoteNode::linked_addresses).collect(),
+            homes: self.nodes.values().filter_map(RemoteNode::home).collect(),
+            nodes: linked.map(|(id, _)| id.clone()).collect(),
+        }
     }
 
     pub(super) fn look_up_seeds(&mut self) {
@@ -38,12 +64,50 @@ impl Control {
             wanted && node.direct_link().is_none() && node.dial.is_due(now)
         };
         for (id, node) in self.nodes.iter_mut().filter(is_due) {
-            if self.dialling.insert(node.address) {
+            // A seed that is dialled there is that node, or soon gives way.
+            let address = node.addresses.current().filter(|address| !self.dialling.contains(address));
+            if let Some(address) = address {
                 node.dial.begin(now);
-                let target = DialTarget::Node(id.clone(), node.address);
-                self.outputs.push_back(Output::Dial(target, node.address));
+                self.outputs.push_back(Output::Dial(DialTarget::Node(id.clone(), address), address));
             }
         }
+    }
+
+    /// Dials linked nodes back at the addresses that they advertise, if their packets come from elsewhere.
+    pub(super) fn prove_addresses(&mut self, now: Instant) {
+        if self.farewell != Farewell::Staying {
+            return;
+        }
+        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| node.direct_link().is_some()) {
+            if let Some(address) = node.addresses.begin_proof(now) {
+                let target = DialTarget::Advertised(id.clone(), address);
+                self.outputs.push_back(Output::Dial(target, address));
+            }
+        }
+    }
+
+    /// What came of a dial at the address that a node advertises. If it is not reached there, both sides say so.
+    fn end_proof(
+        &mut self,
+        id: &NodeId,
+        address: SocketAddr,
+        outcome: &Result<Offer, DialError>,
+        now: Instant,
+    ) {
+        let answering = who_answered(outcome, &self.me.id);
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if !node.addresses.handle_proved(answering.map(|other| other == id), now) {
+            return;
+        }
+        self.changed = true;
+        let reason = match (answering, outcome) {
+            (Some(other), _) => format!("{other} answers there: do several nodes advertise this address?"),
+            (None, Err(error)) => error.to_string(),
+            (None, Ok(_)) => return,
+        };
+        let (node, link) = (&self.me.id, node.direct_link());
+        tracing::warn!(%node, peer = %id, %address, reason, "the peer is not reached at the address that it advertises");
+        self.outputs.extend(link.map(|link| Output::ReportUnreachable { link, address, reason }));
     }
 
     /// Where a living member stays out of reach, the node with the smaller id links to it through another one.
@@ -82,26 +146,28 @@ impl Control {
             DialTarget::Seed(seed, address) => {
                 self.dialling.remove(address);
                 self.seeds.handle_tried(*seed);
-                match outcome {
-                    Ok(_) | Err(DialError::Refused { reason: Reason::Duplicate, .. }) => {
-                        self.seeds.handle_answered(*address);
-                    }
-                    Err(DialError::AlreadyLinked(_)) => self.seeds.handle_alias(*address, now),
-                    Err(DialError::ThisNode) => self.seeds.handle_own(*address),
-                    Err(_) => {}
-                }
+                self.end_seed_dial(*address, outcome, now);
             }
+            DialTarget::Advertised(id, address) => self.end_proof(id, *address, outcome, now),
             DialTarget::Node(id, address) => {
-                self.dialling.remove(address);
                 let member = self.liveness.incarnation(id).is_some();
+                let answering = who_answered(outcome, &self.me.id);
                 let Some(node) = self.nodes.get_mut(id) else { return };
-                if !member && is_answer_of_another(id, outcome) {
+                if !member && answering.is_some_and(|other| other != id) {
                     // The node does not live there any more. If it lives elsewhere, it will say so itself.
                     node.sought_until = None;
                 }
                 match outcome {
                     Ok(offer) if offer.greeting.id == *id => node.dial.succeeded(now),
                     Ok(_) | Err(_) => node.dial.failed(now),
+                }
+                if answering != Some(id) {
+                    node.addresses.handle_dial_failed();
+                    node.trouble = Some(match (answering, outcome) {
+                        (Some(other), _) => format!("{other} answers at {address}"),
+                        (None, Err(error)) => format!("{address}: {error}"),
+                        (None, Ok(_)) => return,
+                    });
                 }
             }
             DialTarget::Relayed(id) => {
@@ -112,11 +178,34 @@ impl Control {
         }
     }
 
+    fn end_seed_dial(&mut self, address: SocketAddr, outcome: &Result<Offer, DialError>, now: Instant) {
+        let found = self.has_found_cluster(now);
+        match outcome {
+            Ok(offer) => {
+                self.seeds.handle_answered(address);
+                let told = offer.greeting.address;
+                if told != address && self.can_use(told, offer.path.remote()) {
+                    self.seeds.handle_shared(address, false, true, now);
+                }
+            }
+            Err(DialError::Refused { reason: Reason::Duplicate, .. }) => self.seeds.handle_answered(address),
+            Err(DialError::AlreadyLinked(_)) => {
+                self.seeds.handle_answered(address);
+                self.seeds.handle_shared(address, false, true, now);
+            }
+            Err(DialError::ThisNode { bound_here: true }) => self.seeds.handle_own(address),
+            Err(DialError::ThisNode { bound_here: false }) => {
+                self.seeds.handle_shared(address, true, found, now);
+            }
+            Err(_) => {}
+        }
+    }
+
     pub(super) fn handle_dial_error(&mut self, target: &DialTarget, error: &DialError, now: Instant) {
         let node = &self.me.id;
         match error {
             DialError::Refused { peer, reason: Reason::Stale, .. } => self.handle_outdated(peer, now),
-            DialError::ThisNode | DialError::AlreadyLinked(_) => {}
+            DialError::ThisNode { .. } | DialError::AlreadyLinked(_) => {}
             DialError::Refused { reason: Reason::Duplicate, .. }
             | DialError::Timeout
             | DialError::Broken(_) => {
@@ -126,7 +215,8 @@ impl Control {
             | DialError::Untrusted(_)
             | DialError::Unnamed
             | DialError::Address(_) => {
-                if self.warnings.allows(WARNING_INTERVAL, now) {
+                let (kind, to) = ("no link", target.to_string());
+                if self.warnings.allows(kind, &to, WARNING_INTERVAL, now) {
                     tracing::warn!(%node, ?target, %error, "no link to the other node");
                 } else {
                     tracing::debug!(%node, ?target, %error, "no link to the other node");
@@ -136,8 +226,16 @@ impl Control {
     }
 
     /// Dials the nodes that another member knows and this node does not. So it is in every ring before it is ready.
-    pub(super) fn follow(&mut self, members: Vec<KnownMember>, now: Instant) {
+    ///
+    /// `from` is where the packets of the other member come from.
+    pub(super) fn follow(
+        &mut self,
+        members: impl IntoIterator<Item = KnownMember>,
+        from: Option<SocketAddr>,
+        now: Instant,
+    ) {
         for KnownMember { id, incarnation, address } in members {
+            let address = Some(address).filter(|address| self.can_use(*address, from));
             if id == self.me.id || self.liveness.has_left(&id, incarnation) {
                 continue;
             }
@@ -150,22 +248,29 @@ impl Control {
             };
             match self.nodes.entry(id) {
                 Entry::Vacant(vacant) => {
-                    let node = vacant.insert(RemoteNode::new(incarnation, address, dial, now));
+                    let addresses = Addresses::named(address);
+                    let node = vacant.insert(RemoteNode::new(incarnation, addresses, dial, now));
                     node.sought_until = Some(now + UNCONFIRMED);
                 }
-                Entry::Occupied(mut known) => known.get_mut().handle_newer_life(incarnation, address, dial),
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.handle_newer_life(incarnation, address, dial);
+                    if known.incarnation == incarnation {
+                        known.addresses.handle_named(address);
+                    }
+                }
             }
         }
     }
 }
 
-/// Whether another node than this one answered where it was dialled.
-fn is_answer_of_another(id: &NodeId, outcome: &Result<Offer, DialError>) -> bool {
+/// Which node answered a dial, if any did.
+fn who_answered<'a>(outcome: &'a Result<Offer, DialError>, me: &'a NodeId) -> Option<&'a NodeId> {
     match outcome {
-        Ok(offer) => offer.greeting.id != *id,
-        Err(DialError::AlreadyLinked(other) | DialError::Refused { peer: other, .. }) => other != id,
-        Err(DialError::ThisNode) => true,
-        Err(_) => false,
+        Ok(offer) => Some(&offer.greeting.id),
+        Err(DialError::AlreadyLinked(peer) | DialError::Refused { peer, .. }) => Some(peer),
+        Err(DialError::ThisNode { .. }) => Some(me),
+        Err(_) => None,
     }
 }
 

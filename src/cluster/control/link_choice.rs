@@ -45,6 +45,14 @@ impl ActiveLink {
 }
 
 impl Path {
+    /// Where the packets of the other node come from, if the link is direct.
+    pub(crate) fn remote(self) -> Option<SocketAddr> {
+        match self {
+            Self::Direct(remote) => Some(remote),
+            Self::Relayed => None,
+        }
+    }
+
     pub(crate) fn is_direct(self) -> bool {
         matches!(self, Self::Direct(_))
     }

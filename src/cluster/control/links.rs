@@ -1,14 +1,16 @@
 //! The links of a node: which are adopted, refused, retired and lost.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Control;
 use super::dial::DialSchedule;
-use super::link_choice::ActiveLink;
+use super::link_choice::{ActiveLink, Path};
 use super::liveness::LinkHealth;
 use super::output::{Offer, Output};
+use crate::cluster::address::{gossip_address, may_be_told};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::wire::CloseCode;
 use crate::cluster::wire::pb::refusal::Reason;
@@ -24,16 +26,23 @@ impl Control {
     }
 
     pub(super) fn adopt(&mut self, offer: &Offer, dialled: bool, now: Instant) {
-        let Offer { link: id, path, ref greeting } = *offer;
+        let Offer { link: id, path, source, ref greeting } = *offer;
         let Some(verdicts) = self.liveness.handle_hello(now, &greeting.id, greeting.incarnation) else {
             // The callers have asked `is_outdated` before.
             return self.retire(id, now);
         };
         self.apply(verdicts, now);
-        let node = self.confirm(greeting.id.clone(), greeting.incarnation, greeting.address, now);
+        let told = Some(greeting.address).filter(|told| self.can_use(*told, path.remote()));
+        let heard = told.filter(|_| !path.is_direct());
+        let node = self.confirm(greeting.id.clone(), greeting.incarnation, heard, now);
+        if let Path::Direct(remote) = path {
+            node.addresses.handle_hello(told, remote, now);
+            node.trouble = None;
+        }
         // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
         (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
         let replaced = node.link.replace(ActiveLink { id, path, dialled, since: now, answered: now });
+        self.completeness.handle_linked(&greeting.id);
         // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
         self.publish(now);
         self.outputs.push_back(Output::Adopt(id));
@@ -43,8 +52,26 @@ impl Control {
         tracing::info!(node = %self.me.id, peer = %greeting.id, relayed = !path.is_direct(), "linked");
         self.changed = true;
         if path.is_direct() {
-            self.outputs.push_back(Output::GossipWith(greeting.address));
+            let name = gossip_address(&greeting.id, greeting.incarnation);
+            self.outputs.push_back(Output::GossipWith(name));
         }
+        self.learn_address(source);
+    }
+
+    /// A node that is bound to every address of its machine learns from its first link which of them others reach.
+    fn learn_address(&mut self, source: Option<IpAddr>) {
+        let own = self.me.address;
+        let source = source.filter(|ip| own.fixed().is_none() && !ip.is_loopback());
+        if let Some(ip) = source.filter(|_| !self.has_learned_address) {
+            self.has_learned_address = true;
+            self.address = SocketAddr::new(ip, own.bound.port());
+        }
+    }
+
+    /// Whether this node can use an address that a node at `from` told. What is relayed or gossiped is from anywhere: then a
+    /// loopback address is of use only to a node that is bound to one.
+    pub(super) fn can_use(&self, address: SocketAddr, from: Option<SocketAddr>) -> bool {
+        may_be_told(address, from.unwrap_or(self.me.address.bound))
     }
 
     pub(super) fn refuse(&mut self, offer: &Offer, reason: Reason, detail: &'static str) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Control;
+use super::addresses::Addresses;
 use super::dial::DialSchedule;
 use super::liveness::{Death, Verdict};
 use super::output::Output;
@@ -20,20 +21,23 @@ impl Control {
         self.liveness.incarnation(id).is_some_and(|known| known > incarnation)
     }
 
-    /// The record of a life of a node that is certain to exist. It replaces that of another life.
+    /// The record of a life of a node that is certain to exist. It replaces that of another life. `heard` is the address that
+    /// the node tells everybody.
     pub(super) fn confirm(
         &mut self,
         id: NodeId,
         incarnation: Incarnation,
-        address: SocketAddr,
+        heard: Option<SocketAddr>,
         now: Instant,
     ) -> &mut RemoteNode {
         if self.nodes.get(&id).is_some_and(|node| node.incarnation != incarnation) {
             self.forget(&id);
         }
         let dial = DialSchedule::in_turn(now, &self.me.id, &id);
-        let node = self.nodes.entry(id).or_insert_with(|| RemoteNode::new(incarnation, address, dial, now));
-        (node.confirmed, node.address) = (true, address);
+        let new = || RemoteNode::new(incarnation, Addresses::default(), dial, now);
+        let node = self.nodes.entry(id).or_insert_with(new);
+        node.confirmed = true;
+        node.addresses.handle_heard(heard);
         node
     }
 

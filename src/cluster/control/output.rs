@@ -1,6 +1,6 @@
 //! What goes into the membership of a node, and what comes out of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::dial::DialTarget;
 use super::link_choice::Path;
@@ -19,6 +19,11 @@ pub(crate) enum Output {
     DialThrough { to: NodeId, relay: LinkId },
     /// Look up the addresses of a seed. [`super::Control::handle_resolved`] gets them.
     Resolve { seed: usize, name: String },
+    /// Ask who answers at an address of a seed, from another port: it may stand for several nodes. [`super::Control::handle_asked`]
+    /// hears the answer.
+    Ask { seed: usize, address: SocketAddr },
+    /// Tell the node at the other end of a direct link that it is not reached at the address that it advertises.
+    ReportUnreachable { link: LinkId, address: SocketAddr, reason: String },
     /// Make this the link to its node: accept the hello if the other node said it, and start to carry messages.
     Adopt(LinkId),
     /// Answer the hello with a refusal. The link ends by that.
@@ -31,9 +36,9 @@ pub(crate) enum Output {
     AskApplication,
     /// Tell the other tasks of this node what changed.
     Publish(Publication),
-    /// Gossip this node's state and the nodes to which it has a direct link.
-    Announce { state: NodeState, neighbours: Vec<NodeId> },
-    /// Gossip at once with the node at this address, which was just linked.
+    /// Gossip what this node says about itself.
+    Announce(Announcement),
+    /// Gossip at once with the node of this name, which was just linked.
     GossipWith(SocketAddr),
     /// A life of a node is over. Its log and everything else about it goes.
     Forget(NodeId),
@@ -49,14 +54,28 @@ pub(crate) enum Output {
 pub(crate) struct Publication {
     /// The state of this node.
     pub(crate) state: NodeState,
+    /// Why it takes no clients, for people; `None` when it does.
+    pub(crate) obstacle: Option<String>,
     /// The members of the ring, this node included, sorted by id.
     pub(crate) members: Vec<MemberView>,
     /// The lives of nodes that get broadcasts.
     pub(crate) roster: Vec<(NodeId, Incarnation)>,
     /// How to reach each node that can be reached.
     pub(crate) routes: Vec<(NodeId, Route<LinkId>)>,
-    /// The direct links by the address from which their nodes gossip.
+    /// The direct links by the names of their nodes in gossip.
     pub(crate) gossip: Vec<(SocketAddr, LinkId)>,
+    /// The members that were without a link for so long that they hold no end of one either.
+    pub(crate) unreached: Vec<NodeId>,
+}
+
+/// What a node says about itself by gossip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    pub(crate) state: NodeState,
+    /// The nodes to which it has a direct link.
+    pub(crate) neighbours: Vec<NodeId>,
+    /// Where everybody reaches it, if there is such an address.
+    pub(crate) address: Option<SocketAddr>,
 }
 
 /// How to reach a node: over connections of the type `C`.
@@ -73,6 +92,8 @@ pub(crate) struct Offer {
     pub(crate) link: LinkId,
     pub(crate) greeting: Greeting,
     pub(crate) path: Path,
+    /// The address of this machine that its packets to the other node carry, if the link is direct.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// What gossip says about one living node.
@@ -80,7 +101,7 @@ pub(crate) struct Offer {
 pub(crate) struct GossipMember {
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Option<SocketAddr>,
     pub(crate) state: NodeState,
     /// The nodes to which it has a direct link.
     pub(crate) neighbours: Vec<NodeId>,

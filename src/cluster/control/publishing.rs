@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use super::Control;
-use super::output::{Output, Publication, Route};
+use super::output::{Announcement, Output, Publication, Route};
+use crate::cluster::address::{gossip_address, may_be_told, unknown};
 use crate::cluster::hello::LocalNode;
 use crate::cluster::view::{LinkState, MemberView, NodeState};
 
@@ -17,22 +18,26 @@ impl Control {
                 roster.push((id.clone(), node.incarnation));
             }
             if let Some(link) = node.direct_link() {
-                gossip.push((node.address, link));
+                gossip.push((gossip_address(id, node.incarnation), link));
                 routes.push((id.clone(), Route::Direct(link)));
             } else if let Some(relays) = Some(self.relays(id)).filter(|relays| member && !relays.is_empty()) {
                 routes.push((id.clone(), Route::Through(relays)));
             }
         }
-        let (state, members) = (self.told_state(), self.members());
-        self.outputs.push_back(Output::Publish(Publication { state, members, roster, routes, gossip }));
+        let (state, members, obstacle) = (self.told_state(), self.members(), self.obstacle_in_words(now));
+        let unreached = self.unreached.iter().cloned().collect();
+        let publication = Publication { state, obstacle, members, roster, routes, gossip, unreached };
+        self.outputs.push_back(Output::Publish(publication));
     }
 
     pub(super) fn members(&self) -> Vec<MemberView> {
-        let LocalNode { id, incarnation, address, .. } = self.me.clone();
+        let LocalNode { id, incarnation, .. } = self.me.clone();
+        let address = self.address;
         let own = MemberView { id, incarnation, address, state: self.told_state(), link: LinkState::Up };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {
             let node = self.nodes.get(id).filter(|node| node.state != NodeState::Hung)?;
-            let (id, address, state, link) = (id.clone(), node.address, node.state, node.link_state());
+            let address = node.addresses.current().unwrap_or_else(|| unknown(0));
+            let (id, state, link) = (id.clone(), node.state, node.link_state());
             Some(MemberView { id, incarnation, address, state, link })
         });
         let mut members: Vec<_> = others.chain([own]).collect();
@@ -43,10 +48,11 @@ impl Control {
     pub(super) fn announce(&mut self) {
         let linked = self.nodes.iter().filter(|(_, node)| node.direct_link().is_some());
         let neighbours: Vec<_> = linked.map(|(id, _)| id.clone()).collect();
-        let news = (self.told_state(), neighbours);
+        // Who hears of a loopback address by gossip may be on any machine.
+        let address = Some(self.address).filter(|address| may_be_told(*address, self.me.address.bound));
+        let news = Announcement { state: self.told_state(), neighbours, address };
         if self.announced.as_ref() != Some(&news) {
-            let (state, neighbours) = news.clone();
-            self.outputs.push_back(Output::Announce { state, neighbours });
+            self.outputs.push_back(Output::Announce(news.clone()));
             self.announced = Some(news);
         }
     }

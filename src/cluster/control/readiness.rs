@@ -1,29 +1,58 @@
-//! When a node takes clients.
+//! When a node takes clients (docs/protocol/mesh.md, "Hello", "Complete views").
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::output::Output;
+use super::completeness::Links;
+use super::output::{Offer, Output};
 use super::pulse::Beat;
 use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::view::NodeState;
 use crate::id::NodeId;
 
+/// Why a node that does not stop takes no clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Obstacle {
+    /// A newer life of it is a member.
+    Outdated,
+    /// It has not found its cluster.
+    NotFound,
+    /// These members have not answered, or it has lost them.
+    Missing(BTreeSet<NodeId>),
+}
+
 impl Control {
-    /// A node is ready when it has found its cluster and is in the ring of every member.
-    pub(super) fn become_ready(&mut self, now: Instant) {
-        let joining = self.farewell == Farewell::Staying && self.told_state() == NodeState::Joining;
-        if !joining || self.believes_to_be_outdated(now) || !self.has_found_cluster(now) {
+    /// A node is ready when it has found its cluster and is in the ring of every member, and for as long as it reaches them.
+    pub(super) fn decide_readiness(&mut self, now: Instant) {
+        if self.farewell != Farewell::Staying
+            || self.told_state() != self.state
+            || self.state == NodeState::Draining
+        {
             return;
         }
-        let patient = !self.serve_alone || now < self.started + PATIENCE;
-        if patient && self.missing(now).next().is_some() {
-            return;
+        let obstacle = self.obstacle(now);
+        match (self.state, obstacle) {
+            (NodeState::Joining, None) if self.missed.is_none_or(|missed| now >= missed + RECOVERY) => {
+                self.missed = None;
+                self.change_state(NodeState::Ready);
+                tracing::info!(node = %self.me.id, members = self.liveness.members().count() + 1, "ready");
+            }
+            (NodeState::Ready, Some(obstacle)) => {
+                self.change_state(NodeState::Joining);
+                if let Obstacle::Missing(missing) = obstacle {
+                    self.missed = Some(now);
+                    let missing = self.in_words(&missing);
+                    tracing::warn!(node = %self.me.id, missing, "not ready any more: others reach members that this node does not");
+                }
+            }
+            (NodeState::Joining, Some(Obstacle::Missing(_))) if self.missed.is_some() => {
+                self.missed = Some(now)
+            }
+            _ => {}
         }
-        self.state = NodeState::Ready;
-        self.changed = true;
-        tracing::info!(node = %self.me.id, members = self.liveness.members().count() + 1, "ready");
     }
 
     /// What others are told of this node. One whose application hangs is of no use to clients, whatever else it is.
@@ -67,52 +96,211 @@ impl Control {
         }
     }
 
-    pub(super) fn believes_to_be_outdated(&self, now: Instant) -> bool {
+    fn change_state(&mut self, state: NodeState) {
+        self.state = state;
+        self.changed = true;
+    }
+
+    fn obstacle(&self, now: Instant) -> Option<Obstacle> {
+        if self.believes_to_be_outdated(now) {
+            return Some(Obstacle::Outdated);
+        }
+        if self.state == NodeState::Joining && !self.has_found_cluster(now) {
+            return Some(Obstacle::NotFound);
+        }
+        let missing = match self.state {
+            NodeState::Joining if self.serve_alone && now >= self.started + PATIENCE => BTreeSet::new(),
+            NodeState::Joining => self.awaited(now),
+            NodeState::Ready if self.serve_alone => BTreeSet::new(),
+            NodeState::Ready | NodeState::Draining | NodeState::Hung => {
+                self.completeness.lasting(now).cloned().collect()
+            }
+        };
+        let excused = missing.is_empty() || self.state == NodeState::Ready && self.is_on_the_serving_side();
+        (!excused).then_some(Obstacle::Missing(missing))
+    }
+
+    /// What keeps this node from taking clients, for people.
+    pub(super) fn obstacle_in_words(&self, now: Instant) -> Option<String> {
+        if self.state == NodeState::Draining || self.farewell != Farewell::Staying {
+            return Some("this node is shutting down".to_owned());
+        }
+        if self.pulse.is_hung() {
+            return Some("the application of this node hangs".to_owned());
+        }
+        match self.obstacle(now) {
+            Some(Obstacle::Outdated) => Some("a newer life of this node is a member".to_owned()),
+            Some(Obstacle::NotFound) => Some(format!(
+                "this node is joining its cluster: no seed answers: {}",
+                self.seeds.unanswered()
+            )),
+            Some(Obstacle::Missing(missing)) if self.missed.is_some() => {
+                Some(format!("this node misses members that others reach: {}", self.in_words(&missing)))
+            }
+            Some(Obstacle::Missing(missing)) => Some(format!(
+                "this node is joining its cluster: members do not answer: {}",
+                self.in_words(&missing)
+            )),
+            None if self.state == NodeState::Joining => Some("this node is joining its cluster".to_owned()),
+            None => None,
+        }
+    }
+
+    /// The names of these nodes, each with what is known about why it has no link.
+    fn in_words(&self, nodes: &BTreeSet<NodeId>) -> String {
+        let name = |id: &NodeId| match self.nodes.get(id).and_then(|node| node.trouble.as_deref()) {
+            Some(trouble) => format!("{id} ({trouble})"),
+            None => id.to_string(),
+        };
+        nodes.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn believes_to_be_outdated(&self, now: Instant) -> bool {
         self.outdated_until.is_some_and(|until| now < until)
     }
 
-    /// A member refused this node as an older life of itself. The others do not route to it, so it takes no clients.
+    /// Whether the other node knows a newer life of this one.
+    pub(super) fn is_outdated_by(&mut self, offer: &Offer, now: Instant) -> bool {
+        let mut named = offer.greeting.members.iter().filter(|member| member.id == self.me.id);
+        let is_outdated = named.any(|member| member.incarnation > self.me.incarnation);
+        if is_outdated {
+            self.handle_outdated(&offer.greeting.id, now);
+        }
+        is_outdated
+    }
+
+    /// A member knows a newer life of this node. The others do not route to this one, so it takes no clients.
     pub(super) fn handle_outdated(&mut self, peer: &NodeId, now: Instant) {
         self.outdated_until = Some(now + OUTDATED);
-        let was_ready = self.state == NodeState::Ready;
-        if was_ready {
-            self.state = NodeState::Joining;
-            self.changed = true;
-        }
-        if was_ready || self.warnings.allows(WARNING_INTERVAL, now) {
+        if self.warnings.allows("outdated", peer.as_str(), WARNING_INTERVAL, now) {
             let (node, incarnation) = (&self.me.id, self.me.incarnation.0);
             tracing::warn!(%node, %peer, incarnation, "not ready: the peer knows a newer life of this node. Either the \
                 clock of this machine was set back since then, or another process runs with the same node id");
         }
     }
 
-    /// Whether a seed answered. A node without seeds is found by the members of its earlier life, if there are any.
+    /// Whether a seed answered, or a member that is ready. A node without seeds is found by the members of its earlier life,
+    /// if there are any.
     pub(super) fn has_found_cluster(&self, now: Instant) -> bool {
+        let is_linked = self.nodes.values().any(|node| node.greeted && node.link.is_some() && node.serves());
         if self.seeds.is_only_this_node() {
-            now >= self.started + WAIT_TO_BE_FOUND || self.nodes.values().any(|node| node.greeted)
+            is_linked
+                || now >= self.started + WAIT_TO_BE_FOUND
+                || self.nodes.values().any(|node| node.greeted)
         } else {
-            self.seeds.is_found(self.serve_alone)
+            is_linked || self.seeds.is_found(self.serve_alone)
         }
     }
 
-    /// Living members with which no hello was exchanged, and nodes that a hello named and that have not answered yet.
-    pub(super) fn missing(&self, now: Instant) -> impl Iterator<Item = &NodeId> {
+    /// The nodes that a joining node waits for: living members with which no hello was exchanged, nodes that a hello named
+    /// and that have not answered yet, and members that it had and lost. It does not wait for ever for a member to which
+    /// there is no way, if the side on which it is goes on serving.
+    fn awaited(&self, now: Instant) -> BTreeSet<NodeId> {
         let is_greeted = |id: &NodeId| {
             self.nodes.get(id).is_some_and(|node| node.greeted || node.state == NodeState::Hung)
         };
-        let members = self.liveness.members().map(|(id, _)| id).filter(move |id| !is_greeted(id));
-        let unconfirmed = self.nodes.iter().filter(move |(_, node)| !node.confirmed && node.is_sought(now));
-        members.chain(unconfirmed.map(|(id, _)| id))
+        let members = self.liveness.members().map(|(id, _)| id).filter(|id| !is_greeted(id));
+        let is_unconfirmed = |node: &super::RemoteNode| !node.confirmed && node.is_sought(now);
+        let unconfirmed = self.nodes.iter().filter(|(_, node)| is_unconfirmed(node)).map(|(id, _)| id);
+        let mut awaited: BTreeSet<_> =
+            members.chain(unconfirmed).chain(self.completeness.lasting(now)).cloned().collect();
+        let is_given_up = |id: &NodeId| self.completeness.is_given_up(id, now) && self.relays(id).is_empty();
+        if awaited.iter().any(is_given_up) && self.is_on_the_serving_side() {
+            awaited.retain(|id| !is_given_up(id));
+        }
+        awaited
     }
 
-    pub(super) fn warn_while_waiting(&self, now: Instant) {
-        let node = &self.me.id;
-        if !self.seeds.is_only_this_node() && !self.seeds.is_found(false) {
-            tracing::warn!(%node, seeds = ?self.seeds.unanswered(), "no seed answers");
-        } else if self.state == NodeState::Joining && !self.believes_to_be_outdated(now) {
-            let missing: Vec<_> = self.missing(now).collect();
-            tracing::warn!(%node, ?missing, "not ready: waiting for members to answer");
+    /// Finds out whom this node misses.
+    pub(super) fn examine_view(&mut self, now: Instant) {
+        let members: BTreeSet<&NodeId> = self.liveness.members().map(|(id, _)| id).collect();
+        let told =
+            self.nodes.iter().filter(|(id, node)| members.contains(id) && node.state != NodeState::Hung);
+        let linked_by_others: BTreeSet<&NodeId> = told.flat_map(|(_, node)| &node.neighbours).collect();
+        let is_missed = |id: &NodeId| match self.nodes.get(id) {
+            Some(node) if node.state == NodeState::Hung => false,
+            // A node that has never been ready, and that this node has not met, has no client that could miss anything.
+            Some(node) if members.contains(id) => {
+                node.link.is_none() && (node.greeted || node.state != NodeState::Joining)
+            }
+            Some(node) => node.link.is_none(),
+            None => *id != self.me.id,
+        };
+        let missed = linked_by_others.into_iter().filter(|id| is_missed(id));
+        let missed: Vec<_> = missed.map(|id| (id.clone(), members.contains(id))).collect();
+        let is_unreached = |id: &&NodeId| self.nodes.get(*id).is_none_or(|node| node.is_cut_off(now));
+        let unreached = members.iter().copied().filter(is_unreached).cloned().collect();
+        let known = std::mem::replace(&mut self.unreached, unreached);
+        // What keeps it from being ready is told in words that may be other ones now.
+        self.changed |= known != self.unreached || self.state == NodeState::Joining;
+        self.completeness.update(missed, now);
+    }
+
+    fn is_on_the_serving_side(&self) -> bool {
+        let runs = |id: &NodeId| self.nodes.get(id).is_some_and(|node| node.state != NodeState::Hung);
+        let is_member =
+            |id: &NodeId| *id == self.me.id || self.liveness.incarnation(id).is_some() && runs(id);
+        let mut links = Links::default();
+        for (id, node) in self.nodes.iter().filter(|(id, _)| is_member(id)) {
+            if node.direct_link().is_some() {
+                links.insert(&self.me.id, id);
+            }
+            node.neighbours.iter().filter(|other| is_member(other)).for_each(|other| links.insert(id, other));
         }
+        links.is_on_the_serving_side(&self.me.id)
+    }
+
+    pub(super) fn warn_of_trouble(&mut self, now: Instant) {
+        let node = &self.me.id;
+        let say = |kind, target: &str| self.warnings.allows(kind, target, WARNING_INTERVAL, now);
+        match self.obstacle(now) {
+            // It was said when it was learned.
+            Some(Obstacle::Outdated) => {}
+            Some(Obstacle::NotFound) if say("not found", "") => {
+                tracing::warn!(%node, seeds = self.seeds.unanswered(), "no seed answers");
+            }
+            Some(Obstacle::Missing(missing)) if say("missing", "") => {
+                let missing = self.in_words(&missing);
+                tracing::warn!(%node, missing, "not ready: waiting for members to answer");
+            }
+            _ => {}
+        }
+        let missed: BTreeSet<_> = self.completeness.lasting(now).cloned().collect();
+        if self.state == NodeState::Ready && !missed.is_empty() && say("incomplete", "") {
+            let missed = self.in_words(&missed);
+            tracing::warn!(%node, missed, "serves although it misses members that others reach: it is on the side of a \
+                split that goes on serving");
+        }
+        for (id, other) in &self.nodes {
+            let trouble = other.trouble.as_ref().filter(|_| other.is_hard_to_reach(now));
+            if let Some(trouble) = trouble.filter(|_| self.liveness.incarnation(id).is_some()) {
+                let relayed = other.link.is_some();
+                if say("no direct link", id.as_str()) {
+                    tracing::warn!(%node, peer = %id, relayed, trouble, "no direct link to the member");
+                }
+            }
+        }
+        for (address, nodes) in self.shared_addresses(now) {
+            if say("shared", &address.to_string()) {
+                tracing::warn!(%node, %address, ?nodes, "several nodes advertise the same address: give each one that \
+                    leads to it alone");
+            }
+        }
+    }
+
+    /// Addresses that more than one living node advertises.
+    fn shared_addresses(&self, now: Instant) -> BTreeMap<SocketAddr, Vec<&NodeId>> {
+        let mut nodes: BTreeMap<SocketAddr, Vec<&NodeId>> =
+            BTreeMap::from([(self.address, vec![&self.me.id])]);
+        for (id, _) in self.liveness.members() {
+            // The earlier life of a node without a name of its own is gone by then.
+            let node = self.nodes.get(id).filter(|node| node.link.is_some() || node.is_hard_to_reach(now));
+            if let Some(address) = node.and_then(|node| node.addresses.advertised()) {
+                nodes.entry(address).or_default().push(id);
+            }
+        }
+        nodes.retain(|_, nodes| nodes.len() > 1);
+        nodes
     }
 }
 
@@ -123,3 +311,7 @@ pub(super) const WAIT_TO_BE_FOUND: Duration = Duration::from_millis(1300);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a refusal as an older life counts. It is repeated with each dial, about every second.
 pub(super) const OUTDATED: Duration = Duration::from_secs(3);
+/// How long a node that missed others must reach them before it takes clients again.
+const RECOVERY: Duration = Duration::from_secs(2);
+/// As many nodes are named in a line.
+const NAMED: usize = 16;

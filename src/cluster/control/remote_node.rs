@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
 use crate::cluster::hello::LinkId;
@@ -15,7 +17,7 @@ use crate::id::{Incarnation, NodeId};
 #[derive(Debug)]
 pub(crate) struct RemoteNode {
     pub(crate) incarnation: Incarnation,
-    pub(crate) address: SocketAddr,
+    pub(crate) addresses: Addresses,
     pub(crate) state: NodeState,
     /// The nodes to which it has a direct link, as it gossips.
     pub(crate) neighbours: HashSet<NodeId>,
@@ -27,6 +29,8 @@ pub(crate) struct RemoteNode {
     /// When it was last without a link.
     pub(crate) unlinked: Instant,
     pub(crate) dial: DialSchedule,
+    /// What came of the last dial that failed, if none succeeded since.
+    pub(crate) trouble: Option<String>,
     /// Until then the messages for a dead node are kept.
     pub(crate) kept_until: Option<Instant>,
     /// Until then a node that is no member is dialled.
@@ -36,13 +40,13 @@ pub(crate) struct RemoteNode {
 impl RemoteNode {
     pub(crate) fn new(
         incarnation: Incarnation,
-        address: SocketAddr,
+        addresses: Addresses,
         dial: DialSchedule,
         now: Instant,
     ) -> Self {
         Self {
             incarnation,
-            address,
+            addresses,
             state: NodeState::Joining,
             neighbours: HashSet::new(),
             confirmed: false,
@@ -50,6 +54,7 @@ impl RemoteNode {
             greeted: false,
             unlinked: now,
             dial,
+            trouble: None,
             kept_until: None,
             sought_until: None,
         }
@@ -73,7 +78,33 @@ impl RemoteNode {
             Some(Path::Direct(remote)) => Some(remote),
             Some(Path::Relayed) | None => None,
         };
-        remote.into_iter().chain(remote.map(|_| self.address))
+        let known = if remote.is_some() { self.addresses.all() } else { Vec::new() };
+        remote.into_iter().chain(known)
+    }
+
+    /// The address that is this node's own and leads to no other, if it has a direct link.
+    pub(crate) fn home(&self) -> Option<SocketAddr> {
+        self.direct_link().and_then(|_| self.addresses.all().first().copied())
+    }
+
+    /// Whether it has clients, as far as it says.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self.state, NodeState::Ready | NodeState::Draining)
+    }
+
+    /// Whether it has no link for so long that it holds no end of one either: both ends of a cut give up.
+    pub(crate) fn is_cut_off(&self, now: Instant) -> bool {
+        self.link.is_none() && now >= self.unlinked + CUT_OFF
+    }
+
+    /// Whether it has no direct link although there was time for one.
+    pub(crate) fn is_hard_to_reach(&self, now: Instant) -> bool {
+        self.direct_link().is_none() && now >= self.unlinked + HARD_TO_REACH
+    }
+
+    /// Where it is being dialled now.
+    pub(crate) fn dialled_address(&self) -> Option<SocketAddr> {
+        self.addresses.current().filter(|_| self.dial.is_running())
     }
 
     pub(crate) fn link_state(&self) -> LinkState {
@@ -88,11 +119,18 @@ impl RemoteNode {
     pub(crate) fn handle_newer_life(
         &mut self,
         incarnation: Incarnation,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         dial: DialSchedule,
     ) {
-        if incarnation > self.incarnation && self.link.is_none() && address != self.address {
-            (self.address, self.dial) = (address, dial);
+        let Some(address) = address else { return };
+        if incarnation > self.incarnation && self.link.is_none() && self.addresses.current() != Some(address)
+        {
+            self.addresses.handle_moved(address);
+            self.dial = dial;
         }
     }
 }
+
+/// Longer than it takes until both ends of a link that was cut have given it up.
+const CUT_OFF: Duration = Duration::from_secs(4);
+const HARD_TO_REACH: Duration = Duration::from_secs(10);

@@ -1,20 +1,28 @@
 //! Where a cluster is looked for: the seeds of the configuration and what their names stand for.
+//!
+//! An address is not a node: that of a service or of a balancer leads to any of them, to this one too. Such an address is
+//! asked again and again, and never says that this node is alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cluster::address::canonical;
+use crate::id::NodeId;
+
 /// The seeds of this node.
 #[derive(Debug)]
 pub(crate) struct Seeds {
     seeds: Vec<Seed>,
-    /// Addresses of this node itself.
+    /// What the socket of this node is bound to.
+    bound: SocketAddr,
+    /// Addresses at which this node is bound.
     own: HashSet<SocketAddr>,
-    /// Addresses at which a node answered that is linked already, for example the address of a load balancer. They are not
-    /// dialled again before that time.
-    aliases: HashMap<SocketAddr, Instant>,
+    /// Addresses that are not those of the node that answered there last. Each is asked again after that time.
+    shared: HashMap<SocketAddr, Shared>,
 }
 
 #[derive(Debug)]
@@ -24,17 +32,61 @@ struct Seed {
     /// Whether the name was looked up in vain, or one of its addresses was dialled.
     tried: bool,
     answered: bool,
+    /// The nodes that said who they are when they were asked. A link to one of them is an answer.
+    named: BTreeSet<NodeId>,
     addresses: Vec<SocketAddr>,
+    /// Whether addresses were found that this node's socket cannot reach, and that was said.
+    skipped: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    due: Instant,
+    /// This node itself answered there last.
+    led_back: bool,
+}
+
+/// What this node is linked with.
+#[derive(Debug, Default)]
+pub(crate) struct Linked {
+    /// The addresses at which a dial would reach a linked node.
+    pub(crate) reached: HashSet<SocketAddr>,
+    /// Those of them that are the nodes' own, one for each.
+    pub(crate) homes: HashSet<SocketAddr>,
+    pub(crate) nodes: BTreeSet<NodeId>,
+}
+
+/// What to do with the addresses of a seed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) dial: Vec<SocketAddr>,
+    /// To be asked who answers.
+    pub(crate) ask: Vec<SocketAddr>,
+    /// Addresses that the socket cannot reach. They are told once.
+    pub(crate) skipped: Vec<SocketAddr>,
 }
 
 impl Seeds {
-    pub(crate) fn new(names: Vec<String>, own: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let seed =
-            |name| Seed { name, resolving: false, tried: false, answered: false, addresses: Vec::new() };
+    /// `own` are the addresses of this node itself, of which its socket is bound to `bound`.
+    pub(crate) fn new(
+        names: Vec<String>,
+        bound: SocketAddr,
+        own: impl IntoIterator<Item = SocketAddr>,
+    ) -> Self {
+        let seed = |name| Seed {
+            name,
+            resolving: false,
+            tried: false,
+            answered: false,
+            named: BTreeSet::new(),
+            addresses: Vec::new(),
+            skipped: false,
+        };
         Self {
             seeds: names.into_iter().map(seed).collect(),
-            own: own.into_iter().collect(),
-            aliases: HashMap::new(),
+            bound,
+            own: own.into_iter().chain([bound]).collect(),
+            shared: HashMap::new(),
         }
     }
 
@@ -48,24 +100,40 @@ impl Seeds {
         .collect()
     }
 
-    /// A lookup ended. Returns the addresses worth a dial; `linked` are those at which a linked node is reached.
+    /// A lookup ended. Returns what to do with the addresses.
     pub(crate) fn handle_resolved(
         &mut self,
         number: usize,
         addresses: Vec<SocketAddr>,
-        linked: &HashSet<SocketAddr>,
+        linked: &Linked,
         now: Instant,
-    ) -> Vec<SocketAddr> {
-        self.aliases.retain(|_, until| now < *until);
-        let Some(seed) = self.seeds.get_mut(number) else { return Vec::new() };
+    ) -> Calls {
+        let Some(seed) = self.seeds.get_mut(number) else { return Calls::default() };
+        let addresses = addresses.into_iter().map(canonical);
+        let (usable, unusable): (Vec<_>, Vec<_>) =
+            addresses.partition(|address| can_reach(self.bound, *address));
+        let mut calls = Calls::default();
+        if !std::mem::replace(&mut seed.skipped, !unusable.is_empty()) {
+            calls.skipped = unusable;
+        }
         seed.resolving = false;
-        seed.tried |= addresses.is_empty();
-        seed.answered |= addresses.iter().any(|address| linked.contains(address));
-        seed.addresses.clone_from(&addresses);
-        let is_known = |address: &SocketAddr| {
-            linked.contains(address) || self.own.contains(address) || self.aliases.contains_key(address)
-        };
-        addresses.into_iter().filter(|address| !is_known(address)).collect()
+        seed.tried |= usable.is_empty();
+        seed.answered |= usable.iter().any(|address| linked.reached.contains(address));
+        seed.answered |= !seed.named.is_disjoint(&linked.nodes);
+        seed.addresses.clone_from(&usable);
+        for address in usable {
+            if linked.homes.contains(&address) || self.own.contains(&address) {
+                continue;
+            }
+            match self.shared.get(&address) {
+                None => calls.dial.push(address),
+                Some(shared) if now >= shared.due => calls.ask.push(address),
+                Some(_) => {}
+            }
+        }
+        let known: HashSet<_> = self.seeds.iter().flat_map(|seed| &seed.addresses).collect();
+        self.shared.retain(|address, _| known.contains(address));
+        calls
     }
 
     /// An address of this seed was dialled, whatever came of it.
@@ -75,19 +143,27 @@ impl Seeds {
         }
     }
 
-    /// A node of the cluster answered at this address.
+    /// A node of the cluster answered at this address, and is linked.
     pub(crate) fn handle_answered(&mut self, address: SocketAddr) {
         let seeds = self.seeds.iter_mut().filter(|seed| seed.addresses.contains(&address));
         seeds.for_each(|seed| seed.answered = true);
     }
 
-    /// A node that is linked over another address answered at this one.
-    pub(crate) fn handle_alias(&mut self, address: SocketAddr, now: Instant) {
-        self.handle_answered(address);
-        self.aliases.insert(address, now + ALIAS);
+    /// A node said that it is the one that answers at this address now.
+    pub(crate) fn handle_named(&mut self, number: usize, id: NodeId) {
+        if let Some(seed) = self.seeds.get_mut(number).filter(|seed| seed.named.len() < MAX_NAMED) {
+            seed.named.insert(id);
+        }
     }
 
-    /// This node itself answered at this address.
+    /// This address is not that of the node which answered there. Another one may answer the next time, so it is asked
+    /// again: soon while the cluster is not found, and then seldom.
+    pub(crate) fn handle_shared(&mut self, address: SocketAddr, led_back: bool, found: bool, now: Instant) {
+        let due = now + if found { ASKED } else { ASKED_AT_FIRST };
+        self.shared.insert(address, Shared { due, led_back });
+    }
+
+    /// This node itself answered at this address, to which it is bound.
     pub(crate) fn handle_own(&mut self, address: SocketAddr) {
         self.own.insert(address);
     }
@@ -99,18 +175,52 @@ impl Seeds {
 
     /// Whether every seed is this node itself, or there is none.
     pub(crate) fn is_only_this_node(&self) -> bool {
-        let is_own = |address: &SocketAddr| self.own.contains(address);
-        self.seeds.iter().all(|seed| !seed.addresses.is_empty() && seed.addresses.iter().all(is_own))
+        self.seeds.iter().all(|seed| self.is_this_node(seed))
     }
 
-    /// The names of the seeds that have not answered.
-    pub(crate) fn unanswered(&self) -> Vec<&str> {
-        self.seeds.iter().filter(|seed| !seed.answered).map(|seed| seed.name.as_str()).collect()
+    /// The seeds that have not answered, each with the reason.
+    pub(crate) fn unanswered(&self) -> String {
+        let mut text = String::new();
+        for seed in self.seeds.iter().filter(|seed| !seed.answered) {
+            let led_back = |address| self.shared.get(address).is_some_and(|shared| shared.led_back);
+            let why = if self.is_this_node(seed) {
+                "this node itself"
+            } else if seed.addresses.iter().any(led_back) {
+                "leads back to this node"
+            } else if seed.addresses.is_empty() && seed.skipped {
+                "its addresses are of another family than that of this node's socket"
+            } else if seed.addresses.is_empty() {
+                "its name has no address"
+            } else {
+                "nobody answers"
+            };
+            let separator = if text.is_empty() { "" } else { ", " };
+            // Writing to text does not fail.
+            let _written = write!(text, "{separator}{} ({why})", seed.name);
+        }
+        text
+    }
+
+    fn is_this_node(&self, seed: &Seed) -> bool {
+        !seed.addresses.is_empty() && seed.addresses.iter().all(|address| self.own.contains(address))
     }
 }
 
-/// How long an address is left alone when a node that is linked already answered there.
-const ALIAS: Duration = Duration::from_secs(30);
+/// Whether a socket that is bound to the one address can send to the other. One for every IPv6 address takes IPv4 as well.
+fn can_reach(bound: SocketAddr, address: SocketAddr) -> bool {
+    match bound {
+        SocketAddr::V4(_) => address.is_ipv4(),
+        SocketAddr::V6(bound) if bound.ip().is_unspecified() => true,
+        SocketAddr::V6(bound) => address.is_ipv4() == bound.ip().to_ipv4_mapped().is_some(),
+    }
+}
+
+/// How long an address is left alone that is not the one of the node which answered there.
+const ASKED: Duration = Duration::from_secs(30);
+/// The same while this node has not found its cluster.
+const ASKED_AT_FIRST: Duration = Duration::from_secs(1);
+/// More nodes than that need not be remembered for one seed: a link to any of them is enough.
+const MAX_NAMED: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -121,18 +231,72 @@ mod tests {
     }
 
     fn seeds() -> Seeds {
-        Seeds::new(vec!["nodes".to_owned()], [address(1)])
+        Seeds::new(vec!["nodes".to_owned()], address(1), [])
+    }
+
+    fn linked(homes: &[SocketAddr]) -> Linked {
+        let homes: HashSet<_> = homes.iter().copied().collect();
+        Linked { reached: homes.clone(), homes, nodes: BTreeSet::new() }
     }
 
     #[test]
     fn only_addresses_of_other_nodes_without_a_link_are_dialled() {
         let (mut seeds, now) = (seeds(), Instant::now());
-        let all = vec![address(1), address(2), address(3), address(4)];
-        seeds.handle_alias(address(3), now);
-        let linked = HashSet::from([address(2)]);
-        assert_eq!(seeds.handle_resolved(0, all.clone(), &linked, now), [address(4)]);
+        let all = vec![address(1), address(2), address(4)];
+        let calls = seeds.handle_resolved(0, all, &linked(&[address(2)]), now);
+        assert_eq!((calls.dial, calls.ask), (vec![address(4)], vec![]));
         assert!(seeds.is_found(false), "a linked node is one of the seed's addresses");
-        assert_eq!(seeds.handle_resolved(0, all, &linked, now + ALIAS), [address(3), address(4)]);
+    }
+
+    #[test]
+    fn an_address_of_several_nodes_is_asked_again_and_again() {
+        let (mut seeds, now) = (seeds(), Instant::now());
+        let calls = |seeds: &mut Seeds, at| seeds.handle_resolved(0, vec![address(3)], &linked(&[]), at);
+        assert_eq!(calls(&mut seeds, now).dial, [address(3)]);
+        seeds.handle_shared(address(3), true, false, now);
+        assert_eq!(calls(&mut seeds, now), Calls::default());
+        assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST).ask, [address(3)]);
+        seeds.handle_shared(address(3), false, true, now);
+        assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST), Calls::default(), "the cluster is found");
+        assert_eq!(calls(&mut seeds, now + ASKED).ask, [address(3)]);
+    }
+
+    #[test]
+    fn this_node_at_an_address_that_is_not_its_own_is_no_answer() {
+        let (mut seeds, now) = (seeds(), Instant::now());
+        seeds.handle_resolved(0, vec![address(3)], &linked(&[]), now);
+        seeds.handle_shared(address(3), true, false, now);
+        assert!(!seeds.is_only_this_node() && !seeds.is_found(false));
+        assert_eq!(seeds.unanswered(), "nodes (leads back to this node)");
+    }
+
+    #[test]
+    fn a_link_to_a_node_that_a_seed_named_is_an_answer_of_the_seed() {
+        let (mut seeds, now, b) = (seeds(), Instant::now(), "b".parse::<NodeId>().unwrap());
+        seeds.handle_named(0, b.clone());
+        seeds.handle_resolved(0, vec![address(3)], &linked(&[]), now);
+        assert!(!seeds.is_found(false), "it is not linked yet");
+        let linked = Linked { nodes: BTreeSet::from([b]), ..Linked::default() };
+        seeds.handle_resolved(0, vec![address(3)], &linked, now);
+        assert!(seeds.is_found(false));
+    }
+
+    #[test]
+    fn addresses_of_the_other_family_are_skipped_and_told_once() {
+        let (v4, v6): (SocketAddr, SocketAddr) = (address(2), "[2001:db8::1]:2".parse().unwrap());
+        let bound: [SocketAddr; 3] =
+            ["10.0.0.1:1", "[::]:1", "[2001:db8::2]:1"].map(|text| text.parse().unwrap());
+        for (bound, dialled, skipped) in
+            [(bound[0], vec![v4], vec![v6]), (bound[1], vec![v6, v4], vec![]), (bound[2], vec![v6], vec![v4])]
+        {
+            let mut seeds = Seeds::new(vec!["nodes".to_owned()], bound, []);
+            let mut calls = || seeds.handle_resolved(0, vec![v6, v4], &linked(&[]), Instant::now());
+            assert_eq!(calls(), Calls { dial: dialled.clone(), ask: vec![], skipped });
+            assert_eq!(calls(), Calls { dial: dialled, ..Calls::default() }, "it was said");
+        }
+        let mut seeds = seeds();
+        seeds.handle_resolved(0, vec![v6], &linked(&[]), Instant::now());
+        assert!(seeds.unanswered().contains("another family"), "{}", seeds.unanswered());
     }
 
     #[test]
@@ -140,7 +304,7 @@ mod tests {
         let mut seeds = seeds();
         assert_eq!(seeds.begin_lookups(), [(0, "nodes".to_owned())]);
         assert!(seeds.begin_lookups().is_empty());
-        seeds.handle_resolved(0, Vec::new(), &HashSet::new(), Instant::now());
+        seeds.handle_resolved(0, Vec::new(), &Linked::default(), Instant::now());
         assert_eq!(seeds.begin_lookups().len(), 1);
     }
 
@@ -148,17 +312,26 @@ mod tests {
     fn a_seed_that_does_not_resolve_counts_as_tried_and_not_as_found() {
         let mut seeds = seeds();
         assert!(!seeds.is_found(true), "not tried yet");
-        seeds.handle_resolved(0, Vec::new(), &HashSet::new(), Instant::now());
+        seeds.handle_resolved(0, Vec::new(), &Linked::default(), Instant::now());
         assert!(seeds.is_found(true) && !seeds.is_found(false));
-        assert_eq!(seeds.unanswered(), ["nodes"]);
+        assert_eq!(seeds.unanswered(), "nodes (its name has no address)");
     }
 
     #[test]
     fn a_node_whose_only_seed_is_itself_has_no_other_seed() {
         let mut seeds = seeds();
         assert!(!seeds.is_only_this_node(), "the name may stand for others");
-        seeds.handle_resolved(0, vec![address(1)], &HashSet::new(), Instant::now());
+        seeds.handle_resolved(0, vec![address(1)], &Linked::default(), Instant::now());
         assert!(seeds.is_only_this_node());
-        assert!(Seeds::new(Vec::new(), []).is_only_this_node());
+        assert!(Seeds::new(Vec::new(), address(1), []).is_only_this_node());
+    }
+
+    #[test]
+    fn a_seed_that_is_this_node_itself_is_said_beside_those_that_do_not_answer() {
+        let mut seeds = Seeds::new(vec!["me".to_owned(), "b".to_owned()], address(1), []);
+        seeds.handle_resolved(0, vec![address(1)], &Linked::default(), Instant::now());
+        seeds.handle_resolved(1, vec![address(2)], &Linked::default(), Instant::now());
+        assert!(!seeds.is_only_this_node());
+        assert_eq!(seeds.unanswered(), "me (this node itself), b (nobody answers)");
     }
 }

@@ -1,5 +1,7 @@
 //! Several nodes' values, wired by messages and a clock: hours of a cluster in milliseconds.
 
+mod completeness;
+mod identity;
 mod world;
 
 use std::collections::BTreeSet;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::World;
+use self::world::{World, address};
 use super::members::SEARCH;
 use super::readiness::{OUTDATED, WAIT_TO_BE_FOUND};
 use super::*;
@@ -268,8 +270,9 @@ fn a_node_alone_has_left_at_once() {
 fn a_drain_is_announced_and_published() {
     let mut world = cluster(&["a", "b"]);
     world.drain("a");
-    let neighbours = vec![id("b")];
-    assert!(world.did("a", &Output::Announce { state: NodeState::Draining, neighbours }));
+    let (neighbours, address) = (vec![id("b")], Some(address("a")));
+    let state = NodeState::Draining;
+    assert!(world.did("a", &Output::Announce(Announcement { state, neighbours, address })));
     assert_eq!(world.state("a"), NodeState::Draining);
 }
 

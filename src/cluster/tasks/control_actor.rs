@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dialer::{dial, dial_through, resolve};
+use super::dialer::{ask, dial, dial_through, report_unreachable, resolve};
 use super::gossip::Gossip;
 use super::inbound::{accept, refuse};
 use super::link::Link;
@@ -26,6 +26,7 @@ use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::Halves;
 use crate::cluster::transport::connection::PeerConnection;
 use crate::cluster::transport::endpoint::Endpoint;
+use crate::cluster::transport::network::source_towards;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
 use crate::id::NodeId;
 use crate::log_limit::LogLimits;
@@ -131,6 +132,7 @@ impl Actor for ControlActor {
             ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
             ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
             ControlMessage::ApplicationRuns => control.handle_application_runs(now),
+            ControlMessage::Asked(seed, address, answer) => control.handle_asked(seed, address, *answer, now),
             ControlMessage::Tick => {
                 state.supervise().await?;
                 state.handle_tick(now);
@@ -181,7 +183,10 @@ impl State {
         let path = connection.as_ref().map_or(Path::Relayed, |direct| Path::Direct(direct.remote_address()));
         let link = LinkId(self.next_link);
         self.next_link += 1;
-        let offer = Offer { link, greeting: greeting.clone(), path };
+        let source = connection
+            .as_ref()
+            .and_then(|direct| source_towards(self.endpoint.bound, direct.remote_address()));
+        let offer = Offer { link, greeting: greeting.clone(), path, source };
         let stage = LinkStage::Offered { halves, dialled };
         self.links.insert(link, LinkStream { greeting, connection, stage });
         offer
@@ -238,6 +243,18 @@ impl State {
                     ports.tell_control(ControlMessage::Resolved(seed, resolve(&name).await));
                 });
             }
+            Output::Ask { seed, address } => {
+                let endpoint = self.endpoint.clone();
+                tokio::spawn(async move {
+                    let answer = ask(endpoint, Arc::clone(&ports), address).await;
+                    ports.tell_control(ControlMessage::Asked(seed, address, Box::new(answer)));
+                });
+            }
+            Output::ReportUnreachable { link, address, reason } => {
+                if let Some(connection) = self.connection(link) {
+                    tokio::spawn(report_unreachable(connection, address, reason));
+                }
+            }
             Output::Adopt(link) => self.adopt(link),
             Output::Refuse(link, reason, detail) => {
                 if let Some(LinkStream { stage: LinkStage::Offered { halves, .. }, .. }) =
@@ -257,7 +274,7 @@ impl State {
                 drop(ports.app.spawn(async move { answer.tell_control(ControlMessage::ApplicationRuns) }));
             }
             Output::Publish(publication) => published.publish(publication, |link| self.connection(link)),
-            Output::Announce { state, neighbours } => self.gossip.announce(state, &neighbours).await,
+            Output::Announce(announcement) => self.gossip.announce(&announcement).await,
             Output::GossipWith(address) => self.gossip.gossip_with(address),
             Output::Forget(id) => published.forget_peer(&id),
             Output::SayGoodbye(id) => {
@@ -294,7 +311,9 @@ impl State {
         };
         // The hello is made before the peer is attached, because from then on the position in its log grows.
         let reply = (!dialled).then(|| {
-            let accepted = pb::hello_reply::Answer::Accepted(self.ports.published.hello(&greeting.id));
+            let remote = connection.as_ref().map(|direct| direct.remote_address());
+            let hello = self.ports.published.hello(&greeting.id, remote);
+            let accepted = pb::hello_reply::Answer::Accepted(hello);
             encode_prelude(&pb::HelloReply { answer: Some(accepted) })
         });
         peer.attach(id, greeting.resume);

@@ -20,7 +20,8 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{ControlMessage, PeerGossip, Ports};
-use crate::cluster::control::GossipMember;
+use crate::cluster::address::gossip_address;
+use crate::cluster::control::{Announcement, GossipMember};
 use crate::cluster::gossip_filter::{Filtered, Known, MAX_VALUE, filter};
 use crate::cluster::hello::LocalNode;
 use crate::cluster::view::NodeState;
@@ -31,7 +32,7 @@ use crate::id::{Incarnation, NodeId};
 pub(crate) struct Gossip {
     chitchat: ChitchatHandle,
     inbox: Inbox,
-    announced: Option<(NodeState, Vec<NodeId>)>,
+    announced: Option<Announcement>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -69,8 +70,9 @@ impl Gossip {
             own.set_max_version(version);
         };
         next.chitchat.with_chitchat(resume).await;
-        let (state, neighbours) = self.announced.clone().unwrap_or((NodeState::Joining, Vec::new()));
-        next.announce(state, &neighbours).await;
+        if let Some(announcement) = &self.announced {
+            next.announce(announcement).await;
+        }
         ports.published.gossip_addresses().into_iter().for_each(|address| next.gossip_with(address));
         Ok(next)
     }
@@ -100,22 +102,25 @@ impl Gossip {
         Ok(Self { chitchat, inbox, announced: None, _watch: AbortOnDropHandle::new(watch) })
     }
 
-    /// Gossips at once with the node at this address.
+    /// Gossips at once with the node of this name.
     pub(crate) fn gossip_with(&self, address: SocketAddr) {
         // Fails only while the mesh stops, or gossip begins again.
         let _stopped = self.chitchat.gossip(address);
     }
 
-    /// Tells every node this node's state, and the nodes to which it has a direct link.
-    pub(crate) async fn announce(&mut self, state: NodeState, neighbours: &[NodeId]) {
+    /// Tells every node what this one says about itself.
+    pub(crate) async fn announce(&mut self, announcement: &Announcement) {
+        let Announcement { state, neighbours, address } = announcement;
         let links = join_links(neighbours);
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
         let announce = |chitchat: &mut Chitchat| {
             let own = chitchat.self_node_state();
             own.set(STATE, state.as_str());
             own.set(LINKS, &links);
+            own.set(ADDRESS, &address);
         };
         self.chitchat.with_chitchat(announce).await;
-        self.announced = Some((state, neighbours.to_vec()));
+        self.announced = Some(announcement.clone());
     }
 
     /// Ends gossip as a panic would.
@@ -160,11 +165,12 @@ fn join_links(neighbours: &[NodeId]) -> String {
 }
 
 fn config(me: &LocalNode) -> ChitchatConfig {
+    let name = gossip_address(&me.id, me.incarnation);
     ChitchatConfig {
-        chitchat_id: ChitchatId::new(me.id.as_str(), me.incarnation.0, me.address),
+        chitchat_id: ChitchatId::new(me.id.as_str(), me.incarnation.0, name),
         cluster_id: me.cluster.clone(),
         gossip_interval: INTERVAL,
-        listen_addr: me.address,
+        listen_addr: name,
         // Seeds are dialled by the mesh: chitchat would look a name up once a minute only.
         seed_nodes: Vec::new(),
         failure_detector_config: FailureDetectorConfig {
@@ -200,7 +206,7 @@ fn gossip_member(id: &ChitchatId, state: &State) -> Option<GossipMember> {
     Some(GossipMember {
         id: id.node_id.parse().ok()?,
         incarnation: Incarnation(id.generation_id),
-        address: id.gossip_advertise_addr,
+        address: state.get(ADDRESS).and_then(|address| address.parse().ok()),
         state: NodeState::parse(state.get(STATE)?).unwrap_or(NodeState::Joining),
         neighbours: links.split(',').filter_map(|id| id.parse().ok()).collect(),
     })
@@ -256,7 +262,7 @@ impl Socket for MeshSocket {
             match filtered {
                 Ok((message, left_out)) => {
                     self.report(&gossip.peer, left_out, "there is too much of it");
-                    return Ok((gossip.admission.address, message));
+                    return Ok((gossip_address(&gossip.peer, gossip.incarnation), message));
                 }
                 Err(error) => self.report(&gossip.peer, 1, error),
             }
@@ -281,7 +287,7 @@ fn filter_gossip(
     me: &LocalNode,
     known: &Chitchat,
 ) -> anyhow::Result<(ChitchatMessage, u64)> {
-    let from = (&gossip.peer, gossip.admission.incarnation);
+    let from = (&gossip.peer, gossip.incarnation);
     let Filtered { message, left_out } = filter(&gossip.message, from, me, known)?;
     Ok((ChitchatMessage::deserialize(&mut &message[..])?, left_out))
 }
@@ -316,6 +322,7 @@ fn chitchat_id(life: &Life) -> ChitchatId {
 
 const STATE: &str = "state";
 const LINKS: &str = "links";
+const ADDRESS: &str = "address";
 /// Joins are known everywhere after two or three of these. It costs 50 messages per second and node.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Suspects a node after 1.5 s of silence, and not falsely under 20 % loss or on overloaded machines. A death needs the link

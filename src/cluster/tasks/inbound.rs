@@ -1,5 +1,6 @@
 //! Accepting connections, and sorting what arrives on them (docs/protocol/mesh.md, "Streams and datagrams").
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ports::{ControlMessage, GreetedStream, PeerGossip, Ports};
+use crate::cluster::control::DialError;
 use crate::cluster::transport::bi_stream::{BiStream, Halves, abort};
 use crate::cluster::transport::connection::{
     ADMISSION, Incoming, PRELUDE, PeerConnection, read_header, read_large_gossip,
@@ -32,15 +34,21 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
             drop(permit);
             match outcome {
                 Ok(Ok((quic, peer))) => serve(PeerConnection::new(quic, peer), ports).await,
-                Ok(Err(error)) if ports.may_warn("refused a connection", from.ip()) => {
-                    tracing::warn!(node = %ports.published.me.id, %from, %error, "refused a connection");
-                }
-                Ok(Err(error)) => {
-                    tracing::debug!(node = %ports.published.me.id, %from, %error, "refused a connection");
-                }
+                Ok(Err(error)) => report_refused(&ports, from, &error),
                 Err(_) => {}
             }
         });
+    }
+}
+
+/// A stranger is worth a warning. A dial that its own end gave up is not: it has another connection, or had no time.
+fn report_refused(ports: &Ports, from: SocketAddr, error: &DialError) {
+    let node = &ports.published.me.id;
+    let is_stranger = matches!(error, DialError::Untrusted(_) | DialError::Unnamed);
+    if is_stranger && ports.may_warn("refused a connection", from.ip()) {
+        tracing::warn!(%node, %from, %error, "refused a connection");
+    } else {
+        tracing::debug!(%node, %from, %error, "a connection was not made");
     }
 }
 
@@ -74,8 +82,8 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
     let error = loop {
         let arrival = tokio::select! {
             arrival = connection.arrival() => arrival,
-            () = sleep_until(admission_due), if connection.admission().is_none() => {
-                if connection.admission().is_none() {
+            () = sleep_until(admission_due), if connection.incarnation().is_none() => {
+                if connection.incarnation().is_none() {
                     connection.close(CloseCode::Refused);
                 }
                 continue;
@@ -100,8 +108,8 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
         }
     };
     tracing::debug!(node = %ports.published.me.id, peer = %connection.peer, reason = %error, "connection closed");
-    if let Some(admission) = connection.admission().filter(|_| has_left(&error)) {
-        ports.tell_control(ControlMessage::Goodbye(connection.peer.clone(), admission.incarnation));
+    if let Some(incarnation) = connection.incarnation().filter(|_| has_left(&error)) {
+        ports.tell_control(ControlMessage::Goodbye(connection.peer.clone(), incarnation));
     }
 }
 
@@ -114,8 +122,8 @@ impl Drop for CloseOnDrop {
 }
 
 fn pass_on_gossip(connection: &PeerConnection, message: Bytes, ports: &Ports) {
-    let Some(admission) = connection.admission() else { return };
-    let gossip = PeerGossip { peer: connection.peer.clone(), admission, message };
+    let Some(incarnation) = connection.incarnation() else { return };
+    let gossip = PeerGossip { peer: connection.peer.clone(), incarnation, message };
     if ports.gossip.try_send(gossip).is_err() {
         ports.published.counters.gossip_dropped.increment();
     }
@@ -124,7 +132,7 @@ fn pass_on_gossip(connection: &PeerConnection, message: Bytes, ports: &Ports) {
 /// Finds out what a stream is and passes it on.
 async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, ports: Arc<Ports>) {
     let Some(header) = read_header(&mut halves.1).await else { return abort(halves) };
-    let is_hello = matches!(header.kind, Some(Kind::Link(_))) && header.origin.is_empty();
+    let is_hello = matches!(header.kind, Some(Kind::Link(_) | Kind::Who(_))) && header.origin.is_empty();
     if !is_hello && !connection.is_admitted().await {
         return abort(halves);
     }
@@ -138,8 +146,27 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
         Some(Kind::Relay(relay)) if header.origin.is_empty() => {
             ports.app.spawn(handle_relay(connection, relay, halves, Arc::clone(&ports)));
         }
+        Some(Kind::Who(pb::Who {})) if header.origin.is_empty() => say_who(&connection, halves, &ports).await,
+        Some(Kind::Unreachable(report)) => warn_unreachable(&connection, &report, &ports),
         // Relayed twice, or of a later version.
-        Some(Kind::Relay(_)) | None => abort(halves),
+        Some(Kind::Relay(_) | Kind::Who(_)) | None => abort(halves),
+    }
+}
+
+/// Says who answers here, to a member that looks for its cluster.
+async fn say_who(connection: &PeerConnection, halves: Halves, ports: &Ports) {
+    let hello = ports.published.hello(&connection.peer, Some(connection.remote_address()));
+    answer(halves, pb::hello_reply::Answer::Accepted(hello)).await;
+}
+
+/// A member does not reach this node at the address that it advertises.
+fn warn_unreachable(connection: &PeerConnection, report: &pb::Unreachable, ports: &Ports) {
+    let pb::Unreachable { address, reason } = report;
+    if ports.may_warn("unreachable", &connection.peer) {
+        tracing::warn!(
+            node = %ports.published.me.id, peer = %connection.peer, ?address, ?reason,
+            "the peer does not reach this node at the address that it advertises: is `advertise` right, and UDP open?"
+        );
     }
 }
 
@@ -180,10 +207,14 @@ async fn handle_hello(
 }
 
 /// Answers a hello with a refusal, and waits until it has arrived.
-pub(crate) async fn refuse(mut halves: Halves, refusal: pb::Refusal) {
-    let reply = pb::HelloReply { answer: Some(pb::hello_reply::Answer::Refused(refusal)) };
+pub(crate) async fn refuse(halves: Halves, refusal: pb::Refusal) {
+    answer(halves, pb::hello_reply::Answer::Refused(refusal)).await;
+}
+
+async fn answer(mut halves: Halves, answer: pb::hello_reply::Answer) {
+    let reply = pb::HelloReply { answer: Some(answer) };
     if halves.0.write_all(&encode_prelude(&reply)).await.is_ok() {
-        // A drop would finish the stream, too. This waits, so that a close that follows does not overtake the refusal.
+        // A drop would finish the stream, too. This waits, so that a close that follows does not overtake the answer.
         let _closed = halves.0.finish();
         let _stopped = timeout(PRELUDE, halves.0.stopped()).await;
     }

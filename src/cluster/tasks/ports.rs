@@ -15,7 +15,7 @@ use crate::cluster::control::{DialError, DialTarget, GossipMember};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::{BiStream, Halves};
-use crate::cluster::transport::connection::{AdmittedPeer, PeerConnection};
+use crate::cluster::transport::connection::PeerConnection;
 use crate::id::{Incarnation, NodeId};
 use crate::log_limit::LogLimits;
 use crate::socket::messages::Inbound;
@@ -42,6 +42,8 @@ pub(crate) enum ControlMessage {
     Resolved(usize, Vec<SocketAddr>),
     /// The application's runtime has run the task that it was asked for.
     ApplicationRuns,
+    /// Who answered at an address of the seed with this number.
+    Asked(usize, SocketAddr, Box<Result<Greeting, DialError>>),
     /// Time passes.
     Tick,
     /// This node takes no new clients any more.
@@ -77,7 +79,8 @@ pub(crate) struct GreetedStream {
 /// A gossip message of a member.
 pub(crate) struct PeerGossip {
     pub(crate) peer: NodeId,
-    pub(crate) admission: AdmittedPeer,
+    /// The life at the other end of the connection that brought it.
+    pub(crate) incarnation: Incarnation,
     pub(crate) message: Bytes,
 }
 

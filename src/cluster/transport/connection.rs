@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::bi_stream::{Halves, StreamError, read_prelude};
 use super::endpoint::code;
 use super::stream_limits::StreamLimits;
+use crate::cluster::address::canonical;
 use crate::cluster::hello::Greeting;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
 use crate::id::{Incarnation, NodeId};
@@ -22,18 +23,12 @@ use crate::id::{Incarnation, NodeId};
 pub(crate) struct PeerConnection {
     quic: Connection,
     pub(crate) peer: NodeId,
-    /// What the accepted hello said. Before that, nothing but a hello is accepted.
-    admission: SetOnce<AdmittedPeer>,
+    /// Which life of the other node is at the other end, as its accepted hello said. Before that, nothing but a hello is accepted.
+    admission: SetOnce<Incarnation>,
     answered: Mutex<Instant>,
     large_gossip: Arc<Semaphore>,
     /// The streams that may last: requests, and what is relayed.
     pub(crate) limits: Arc<StreamLimits>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AdmittedPeer {
-    pub(crate) incarnation: Incarnation,
-    pub(crate) address: SocketAddr,
 }
 
 /// What arrived on a connection.
@@ -59,14 +54,13 @@ impl PeerConnection {
 
     /// The hello was accepted: from now on everything else is, too.
     pub(crate) fn admit(&self, greeting: &Greeting) {
-        let admission = AdmittedPeer { incarnation: greeting.incarnation, address: greeting.address };
         // A second hello on the same connection says the same.
-        let _again = self.admission.set(admission);
+        let _again = self.admission.set(greeting.incarnation);
         *self.answered.lock() = Instant::now();
     }
 
-    /// What the accepted hello said, if one was accepted.
-    pub(crate) fn admission(&self) -> Option<AdmittedPeer> {
+    /// Which life of the other node said hello, if that was accepted.
+    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         self.admission.get().copied()
     }
 
@@ -78,7 +72,7 @@ impl PeerConnection {
 
     /// The address that the packets of the other node come from.
     pub(crate) fn remote_address(&self) -> SocketAddr {
-        self.quic.remote_address()
+        canonical(self.quic.remote_address())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
+use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 
 use super::network::BoundSocket;
 use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
@@ -18,7 +18,13 @@ use crate::id::NodeId;
 
 /// Dials and accepts nodes of the same cluster, and nobody else.
 #[derive(Debug, Clone)]
-pub(crate) struct Endpoint(quinn::Endpoint);
+pub(crate) struct Endpoint {
+    quic: quinn::Endpoint,
+    client: ClientConfig,
+    /// What it is bound to.
+    pub(crate) bound: SocketAddr,
+    has_other_ports: bool,
+}
 
 impl Endpoint {
     /// Takes the socket over. Must be called on the mesh's runtime.
@@ -30,7 +36,7 @@ impl Endpoint {
         let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
         client.transport_config(transport);
-        let BoundSocket { rng_seed, open, .. } = socket;
+        let BoundSocket { local: bound, rng_seed, open, has_other_ports } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
         let runtime = Arc::new(quinn::TokioRuntime);
@@ -39,8 +45,8 @@ impl Endpoint {
                 quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
             })
             .map_err(|error| StartError::Mesh(error.to_string()))?;
-        quic.set_default_client_config(client);
-        Ok(Self(quic))
+        quic.set_default_client_config(client.clone());
+        Ok(Self { quic, client, bound, has_other_ports })
     }
 
     /// Connects to the node at an address. Returns which one it is, as its certificate says.
@@ -48,30 +54,54 @@ impl Endpoint {
     /// # Errors
     /// When nobody answers there who belongs to the cluster.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
-        let connecting = self.0.connect(address, MESH_NAME).map_err(|error| match error {
-            ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
-            error => DialError::Address(error.to_string()),
-        })?;
-        identified(connecting.await.map_err(dial_error)?)
+        connect(&self.quic, address).await
+    }
+
+    /// The same from another port. What stands in front of several nodes, such as the address of a service, sends all
+    /// packets of one port to the same node, and may send those of another port to another one.
+    ///
+    /// # Errors
+    /// Those of [`dial`](Self::dial), and when there is no port.
+    pub(crate) async fn dial_from_another_port(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Connection, NodeId), DialError> {
+        if !self.has_other_ports {
+            return self.dial(address).await;
+        }
+        let any_port = SocketAddr::new(self.bound.ip(), 0);
+        let no_port = |error: std::io::Error| DialError::Address(error.to_string());
+        let mut quic = quinn::Endpoint::client(any_port).map_err(no_port)?;
+        quic.set_default_client_config(self.client.clone());
+        // The connection keeps the port for as long as it lasts.
+        connect(&quic, address).await
     }
 
     /// Waits for the next connection attempt. `None` when the endpoint is closed.
     pub(crate) async fn accept(&self) -> Option<Incoming> {
-        self.0.accept().await
+        self.quic.accept().await
     }
 
     /// Ends it as a fault would.
     #[cfg(test)]
     pub(crate) fn end(&self) {
-        self.0.close(code(CloseCode::Silent), b"");
+        self.quic.close(code(CloseCode::Silent), b"");
     }
 
     /// Closes every connection as one that leaves the cluster, and gives the packets a moment to go out.
     pub(crate) async fn close(&self) {
-        self.0.close(code(CloseCode::Left), b"");
+        self.quic.close(code(CloseCode::Left), b"");
         // When it takes longer, the peers find out by themselves.
-        let _late = tokio::time::timeout(CLOSE, self.0.wait_idle()).await;
+        let _late = tokio::time::timeout(CLOSE, self.quic.wait_idle()).await;
     }
+}
+
+async fn connect(endpoint: &quinn::Endpoint, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
+    let connecting = endpoint.connect(address, MESH_NAME).map_err(|error| match error {
+        ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
+        error => DialError::Address(error.to_string()),
+    })?;
+    identified(connecting.await.map_err(dial_error)?)
 }
 
 /// Completes the handshake of an incoming connection. Returns which node it is, as its certificate says.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,6 +33,8 @@ pub(crate) struct BoundSocket {
     pub(crate) rng_seed: Option<[u8; 32]>,
     /// Gives the socket to QUIC. Must be called on the runtime of the mesh.
     pub(crate) open: OpenSocket,
+    /// Whether this node can ask from other ports as well. A simulated one has a single port.
+    pub(crate) has_other_ports: bool,
 }
 
 type OpenSocket = Box<dyn FnOnce() -> io::Result<Arc<dyn AsyncUdpSocket>> + Send>;
@@ -46,7 +48,7 @@ impl Network for MachineNetwork {
         let socket = UdpSocket::bind(address)?;
         let local = socket.local_addr()?;
         let open = Box::new(move || TokioRuntime.wrap_udp_socket(socket));
-        Ok(BoundSocket { local, rng_seed: None, open })
+        Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
@@ -57,5 +59,57 @@ impl Network for MachineNetwork {
 
     fn shares_runtime(&self) -> bool {
         false
+    }
+}
+
+/// The address that this machine's packets to a peer carry, when the socket is bound to `bound`.
+pub(crate) fn source_towards(bound: SocketAddr, peer: SocketAddr) -> Option<IpAddr> {
+    if !bound.ip().is_unspecified() {
+        return Some(bound.ip());
+    }
+    // Connecting a UDP socket sends nothing: the system only looks up the route.
+    let probe = UdpSocket::bind((unspecified_like(peer), 0)).ok()?;
+    probe.connect(peer).ok()?;
+    let ip = probe.local_addr().ok()?.ip().to_canonical();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// Whether a socket bound to `bound` is what `address` names. An address that leads here from elsewhere, such as that of a
+/// load balancer, does not.
+pub(crate) fn is_bound_here(bound: SocketAddr, address: SocketAddr) -> bool {
+    let (own, ip) = (bound.ip().to_canonical(), address.ip().to_canonical());
+    let is_of_this_machine = || UdpSocket::bind((ip, 0)).is_ok();
+    bound.port() == address.port() && (own == ip || own.is_unspecified() && is_of_this_machine())
+}
+
+fn unspecified_like(peer: SocketAddr) -> IpAddr {
+    if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_an_address_of_this_machine_with_the_port_of_the_socket_is_its_own() {
+        for (bound, other, is_here) in [
+            ("0.0.0.0:7946", "127.0.0.1:7946", true),
+            ("0.0.0.0:7946", "127.0.0.1:7947", false),
+            ("0.0.0.0:7946", "192.0.2.1:7946", false),
+            ("127.0.0.1:7946", "127.0.0.2:7946", false),
+            ("10.0.0.1:7946", "10.0.0.1:7946", true),
+        ] {
+            assert_eq!(is_bound_here(address(bound), address(other)), is_here, "{bound} {other}");
+        }
+    }
+
+    #[test]
+    fn the_source_of_packets_depends_on_where_they_go() {
+        assert_eq!(source_towards(address("0.0.0.0:1"), address("127.0.0.1:9")), Some([127, 0, 0, 1].into()));
+        assert_eq!(source_towards(address("10.1.2.3:1"), address("127.0.0.1:9")), Some([10, 1, 2, 3].into()));
     }
 }

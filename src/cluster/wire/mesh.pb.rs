@@ -5,7 +5,7 @@ pub struct StreamHeader {
     /// Set by a relay: the node on whose behalf it opened this stream. Such a stream is not relayed again.
     #[prost(string, tag = "15")]
     pub origin: ::prost::alloc::string::String,
-    #[prost(oneof = "stream_header::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "stream_header::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<stream_header::Kind>,
 }
 /// Nested message and enum types in `StreamHeader`.
@@ -18,11 +18,27 @@ pub mod stream_header {
         Http(super::Http),
         #[prost(message, tag = "3")]
         Relay(super::Relay),
+        #[prost(message, tag = "4")]
+        Who(super::Who),
+        #[prost(message, tag = "5")]
+        Unreachable(super::Unreachable),
     }
 }
 /// The rest of the stream is one HTTP/1.1 connection, the opener being the client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Http {}
+/// Who answers here? The answer is a HelloReply, and no link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Who {}
+/// The sender does not reach the receiver at the address that this advertises. Nothing is answered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unreachable {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
 /// Carry this stream to another node: the rest is what `inner` says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Relay {
@@ -54,7 +70,7 @@ pub struct Hello {
     pub node_id: ::prost::alloc::string::String,
     #[prost(uint64, tag = "5")]
     pub incarnation: u64,
-    /// Where the node is reached: ip:port.
+    /// Where the receiver reaches the node: ip:port, or 0.0.0.0 for where its packets come from.
     #[prost(string, tag = "6")]
     pub address: ::prost::alloc::string::String,
     /// The Socket.IO parser of its clients. Broadcasts carry JSON packets, whichever it is.
@@ -70,7 +86,7 @@ pub struct Hello {
     pub resume_log: u64,
     #[prost(uint64, tag = "11")]
     pub resume_seq: u64,
-    /// Who else is a member, as the sender sees it.
+    /// Who is a member, as the sender sees it: the receiver first, if it is one, and then the others.
     #[prost(message, repeated, tag = "12")]
     pub members: ::prost::alloc::vec::Vec<Member>,
 }
@@ -80,6 +96,7 @@ pub struct Member {
     pub node_id: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub incarnation: u64,
+    /// 0.0.0.0 if the sender knows none that the receiver can use.
     #[prost(string, tag = "3")]
     pub address: ::prost::alloc::string::String,
 }

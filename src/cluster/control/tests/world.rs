@@ -1,13 +1,14 @@
 //! A cluster without I/O: the values of its nodes, the messages between them, and a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::cluster::hello::{KnownMember, Resume};
+use crate::cluster::address::OwnAddress;
+use crate::cluster::hello::Resume;
 use crate::cluster::view::LinkState;
 
 type Name = &'static str;
@@ -17,6 +18,14 @@ pub(super) struct World {
     next_tick: Instant,
     ticks: u64,
     nodes: BTreeMap<Name, Simulated>,
+    /// Where nodes are reached that are not reached at the address that they are bound to.
+    hosts: BTreeMap<Name, SocketAddr>,
+    /// Addresses in front of several nodes. What comes from one port leads to one of them; a question has a port of its own.
+    services: BTreeMap<Name, Vec<Name>>,
+    pins: BTreeMap<(Name, Name), Name>,
+    questions: usize,
+    /// Names are not found.
+    pub(super) names_fail: bool,
     cuts: BTreeSet<(Name, Name)>,
     /// The nodes whose application runs nothing.
     hung: BTreeSet<Name>,
@@ -35,10 +44,12 @@ struct Simulated {
     adopted: BTreeSet<LinkId>,
     next_link: u64,
     dials: BTreeMap<usize, (DialTarget, Instant)>,
-    announced: Option<(NodeState, Vec<NodeId>)>,
+    announced: Option<Announcement>,
     heard: BTreeMap<NodeId, (Instant, GossipMember)>,
     alive: Vec<GossipMember>,
     history: Vec<Output>,
+    /// The address of its machine that packets of this node carry.
+    source: Option<IpAddr>,
 }
 
 /// A stream on which a hello was said.
@@ -47,6 +58,8 @@ struct Stream {
     dialler: Name,
     acceptor: Name,
     relay: Option<Name>,
+    /// Where the dialler dialled.
+    dialled: SocketAddr,
 }
 
 struct InFlight {
@@ -73,6 +86,11 @@ impl World {
             next_tick: now,
             ticks: 0,
             nodes: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            services: BTreeMap::new(),
+            pins: BTreeMap::new(),
+            questions: 0,
+            names_fail: false,
             cuts: BTreeSet::new(),
             hung: BTreeSet::new(),
             streams: Vec::new(),
@@ -82,24 +100,36 @@ impl World {
     }
 
     pub(super) fn start(&mut self, name: Name, seeds: &[Name]) {
-        self.begin(name, seeds, false);
+        self.begin(name, seeds, OwnAddress::at(address(name)), false);
     }
 
     pub(super) fn start_alone(&mut self, name: Name, seeds: &[Name]) {
-        self.begin(name, seeds, true);
+        self.begin(name, seeds, OwnAddress::at(address(name)), true);
     }
 
-    fn begin(&mut self, name: Name, seeds: &[Name], serve_alone: bool) {
+    /// Starts a node with such an address, which is reached at `host` and nowhere else.
+    pub(super) fn start_behind(&mut self, name: Name, seeds: &[Name], own: OwnAddress, host: SocketAddr) {
+        self.hosts.insert(name, host);
+        self.begin(name, seeds, own, false);
+    }
+
+    /// An address that leads to one of these nodes. `pins` says to which one from the port of a node itself.
+    pub(super) fn serve(&mut self, service: Name, nodes: &[Name], pins: &[(Name, Name)]) {
+        self.services.insert(service, nodes.to_vec());
+        self.pins.extend(pins.iter().map(|(from, to)| ((*from, service), *to)));
+    }
+
+    fn begin(&mut self, name: Name, seeds: &[Name], own: OwnAddress, serve_alone: bool) {
         self.lives += 1;
         let me = LocalNode {
             id: super::id(name),
             incarnation: Incarnation(self.lives),
-            address: address(name),
+            address: own,
             cluster: String::new(),
             parser: String::new(),
         };
         let seeds = seeds.iter().map(ToString::to_string).collect();
-        let control = Control::new(me.clone(), me.address, seeds, serve_alone, self.now);
+        let control = Control::new(me.clone(), seeds, serve_alone, self.now);
         let node = Simulated {
             me,
             control,
@@ -112,6 +142,7 @@ impl World {
             heard: BTreeMap::new(),
             alive: Vec::new(),
             history: Vec::new(),
+            source: None,
         };
         self.nodes.insert(name, node);
     }
@@ -119,6 +150,10 @@ impl World {
     /// Ends a node without a word to the others.
     pub(super) fn kill(&mut self, name: Name) {
         self.nodes.remove(name);
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     pub(super) fn run(&mut self, time: Duration) {
@@ -182,14 +217,22 @@ impl World {
         let now = self.now;
         match output {
             Output::Resolve { seed, name: seed_name } => {
+                let known = self.hosts.iter().find(|(host, _)| *host == seed_name).map(|(_, host)| *host);
+                let found = known.unwrap_or_else(|| address(seed_name));
+                let addresses = if self.names_fail { Vec::new() } else { vec![found] };
                 let node = self.nodes.get_mut(name).unwrap();
-                node.control.handle_resolved(*seed, vec![address(seed_name)], now);
+                node.control.handle_resolved(*seed, addresses, now);
+            }
+            Output::Ask { seed, address } => {
+                let answer = self.ask(name, *address);
+                self.nodes.get_mut(name).unwrap().control.handle_asked(*seed, *address, answer, now);
             }
             Output::Dial(target, address) => self.dial(name, target.clone(), *address),
             Output::DialThrough { to, relay } => {
                 let relay = self.other_end(name, *relay);
                 let acceptor = name_of(to);
-                self.say_hello(name, DialTarget::Relayed(to.clone()), acceptor, Some(relay));
+                let dialled = self.host(acceptor);
+                self.say_hello(name, DialTarget::Relayed(to.clone()), acceptor, Some(relay), dialled);
             }
             Output::Adopt(link) => {
                 let stream = self.nodes[name].links[link];
@@ -223,38 +266,82 @@ impl World {
                 let goodbye = Message::Goodbye(node.me.id.clone(), node.me.incarnation);
                 self.send(name, stream, goodbye);
             }
-            Output::Publish(Publication { state, members, roster, routes, gossip }) => {
+            Output::Publish(Publication { state, obstacle, members, roster, routes, gossip, unreached }) => {
                 self.nodes.get_mut(name).unwrap().publication = Some(Publication {
                     state: *state,
+                    obstacle: obstacle.clone(),
+                    unreached: unreached.clone(),
                     members: members.clone(),
                     roster: roster.clone(),
                     routes: routes.clone(),
                     gossip: gossip.clone(),
                 });
             }
-            Output::Announce { state, neighbours } => {
-                self.nodes.get_mut(name).unwrap().announced = Some((*state, neighbours.clone()));
+            Output::Announce(announcement) => {
+                self.nodes.get_mut(name).unwrap().announced = Some(announcement.clone());
             }
-            Output::GossipWith(_) | Output::Forget(_) | Output::Left => {}
+            Output::ReportUnreachable { .. } | Output::GossipWith(_) | Output::Forget(_) | Output::Left => {}
         }
     }
 
     fn dial(&mut self, name: Name, target: DialTarget, to: SocketAddr) {
         let now = self.now;
-        let error = match NAMES.iter().find(|other| address(other) == to) {
-            Some(other) if *other == name => DialError::ThisNode,
+        let bound_here = self.nodes[name].me.address.bound == to;
+        let answering = if bound_here { Some(name) } else { self.who_is_at(name, to) };
+        let error = match answering {
+            Some(other) if other == name => DialError::ThisNode { bound_here },
             Some(other) if matches!(self.route(name, other), Some(Route::Direct(_))) => {
                 DialError::AlreadyLinked(super::id(other))
             }
-            Some(other) => return self.say_hello(name, target, other, None),
+            Some(other) => return self.say_hello(name, target, other, None, to),
             None => DialError::Timeout,
         };
         self.nodes.get_mut(name).unwrap().control.handle_dialled(&target, Err(error), now);
     }
 
-    fn say_hello(&mut self, dialler: Name, target: DialTarget, acceptor: Name, relay: Option<Name>) {
+    /// The node to which packets from the port of `name` to that address come.
+    fn who_is_at(&self, name: Name, to: SocketAddr) -> Option<Name> {
+        match self.services.iter().find(|(service, _)| address(service) == to) {
+            Some((service, nodes)) => {
+                Some(self.pins.get(&(name, *service)).copied().unwrap_or_else(|| nodes[0]))
+            }
+            None => NAMES.into_iter().find(|other| self.host(other) == to),
+        }
+    }
+
+    /// Who answers a question, each time the next node of a service.
+    fn ask(&mut self, name: Name, to: SocketAddr) -> Result<Greeting, DialError> {
+        let service = self.services.iter().find(|(service, _)| address(service) == to);
+        let answering = match service {
+            Some((_, nodes)) => {
+                self.questions += 1;
+                Some(nodes[self.questions % nodes.len()])
+            }
+            None => self.who_is_at(name, to),
+        };
+        match answering.filter(|other| self.nodes.contains_key(other) && !self.cuts.contains(&(name, *other)))
+        {
+            Some(other) if other == name => Err(DialError::ThisNode { bound_here: false }),
+            Some(other) => Ok(self.greeting(other, name)),
+            None => Err(DialError::Timeout),
+        }
+    }
+
+    /// Where a node is reached, and where its packets come from.
+    fn host(&self, name: Name) -> SocketAddr {
+        self.hosts.get(name).copied().unwrap_or_else(|| address(name))
+    }
+
+    fn say_hello(
+        &mut self,
+        dialler: Name,
+        target: DialTarget,
+        acceptor: Name,
+        relay: Option<Name>,
+        dialled: SocketAddr,
+    ) {
         let stream = self.streams.len();
-        self.streams.push(Stream { dialler, acceptor, relay });
+        self.streams.push(Stream { dialler, acceptor, relay, dialled });
         let deadline = self.now + DIAL;
         self.nodes.get_mut(dialler).unwrap().dials.insert(stream, (target, deadline));
         let hello = Message::Hello(self.greeting(dialler, acceptor));
@@ -291,11 +378,12 @@ impl World {
     fn greeting(&self, from: Name, to: Name) -> Greeting {
         let node = &self.nodes[from];
         let members = node.publication.as_ref().map_or(&[][..], |publication| &publication.members);
-        let others = members.iter().filter(|member| member.id != node.me.id && member.id != super::id(to));
+        let others = members.iter().filter(|member| member.id != node.me.id);
+        let own = node.me.address;
         Greeting {
             id: node.me.id.clone(),
             incarnation: node.me.incarnation,
-            address: node.me.address,
+            address: own.towards(self.host(to), Some(own.bound.ip())),
             state: node.publication.as_ref().map_or(NodeState::Joining, |publication| publication.state),
             resume: Resume::default(),
             members: others.map(KnownMember::from).collect(),
@@ -366,15 +454,17 @@ impl World {
     }
 
     fn offer(&mut self, name: Name, stream: usize, greeting: Greeting) -> Offer {
-        let path = match self.streams[stream].relay {
-            Some(_) => Path::Relayed,
-            None => Path::Direct(greeting.address),
+        let path = match self.streams[stream] {
+            Stream { relay: Some(_), .. } => Path::Relayed,
+            Stream { dialler, dialled, .. } if dialler == name => Path::Direct(dialled),
+            Stream { dialler, .. } => Path::Direct(self.host(dialler)),
         };
         let node = self.nodes.get_mut(name).unwrap();
         let link = LinkId(node.next_link);
         node.next_link += 1;
         node.links.insert(link, stream);
-        Offer { link, greeting, path }
+        let source = node.source;
+        Offer { link, greeting, path, source }
     }
 
     fn break_relayed_streams(&mut self) {
@@ -419,14 +509,8 @@ impl World {
 
     fn gossip_of(&self, name: Name) -> Option<GossipMember> {
         let Simulated { me, announced, .. } = &self.nodes[name];
-        let (state, neighbours) = announced.clone()?;
-        Some(GossipMember {
-            id: me.id.clone(),
-            incarnation: me.incarnation,
-            address: me.address,
-            state,
-            neighbours,
-        })
+        let Announcement { state, neighbours, address } = announced.clone()?;
+        Some(GossipMember { id: me.id.clone(), incarnation: me.incarnation, address, state, neighbours })
     }
 
     /// The nodes to which gossip finds a way, without the node itself.
@@ -496,6 +580,23 @@ impl World {
         self.tell(name, |control| control.handle_dialled(&target, refused, now));
     }
 
+    /// Another node, which knows a newer life of this one, says hello to it.
+    pub(super) fn greet_with_newer_life(&mut self, name: Name, by: Name) {
+        let (now, mut greeting) = (self.now, self.greeting(by, name));
+        let newer = Incarnation(self.nodes[name].me.incarnation.0 + 1);
+        let member = KnownMember { id: super::id(name), incarnation: newer, address: address(by) };
+        greeting.members.push(member);
+        let (stream, dialled) = (self.streams.len(), self.host(name));
+        self.streams.push(Stream { dialler: by, acceptor: name, relay: None, dialled });
+        let offer = self.offer(name, stream, greeting);
+        self.tell(name, |control| control.handle_hello(offer, now));
+    }
+
+    /// The address of its machine that the packets of a node carry, from now on.
+    pub(super) fn route_over(&mut self, name: Name, source: IpAddr) {
+        self.nodes.get_mut(name).unwrap().source = Some(source);
+    }
+
     pub(super) fn leave(&mut self, name: Name) {
         let now = self.now;
         self.tell(name, |control| control.handle_leave(now));
@@ -509,7 +610,7 @@ impl World {
 
 // What there is to see.
 impl World {
-    fn is_cut(&self, Stream { dialler, acceptor, relay }: Stream) -> bool {
+    fn is_cut(&self, Stream { dialler, acceptor, relay, .. }: Stream) -> bool {
         let is_cut = |one, other| self.cuts.contains(&(one, other));
         match relay {
             None => is_cut(dialler, acceptor),
@@ -547,6 +648,36 @@ impl World {
 
     pub(super) fn state(&self, name: Name) -> NodeState {
         self.nodes[name].publication.as_ref().map_or(NodeState::Joining, |publication| publication.state)
+    }
+
+    pub(super) fn obstacle(&self, name: Name) -> String {
+        self.publication(name).obstacle.clone().unwrap_or_default()
+    }
+
+    /// The address that a node gossips.
+    pub(super) fn announced(&self, name: Name) -> Option<SocketAddr> {
+        self.nodes[name].announced.as_ref()?.address
+    }
+
+    pub(super) fn unreached(&self, name: Name) -> Vec<NodeId> {
+        self.publication(name).unreached.clone()
+    }
+
+    /// Where a node dials another one next.
+    pub(super) fn address_of(&self, name: Name, seen_by: Name) -> Option<SocketAddr> {
+        let mut members = self.publication(seen_by).members.iter();
+        members.find(|member| member.id == super::id(name)).map(|member| member.address)
+    }
+
+    /// The reasons for which a node told another one that it does not reach it where that says.
+    pub(super) fn reports(&self, name: Name) -> Vec<&str> {
+        let history = self.nodes[name].history.iter();
+        history
+            .filter_map(|output| match output {
+                Output::ReportUnreachable { reason, .. } => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(super) fn members(&self, name: Name) -> Vec<NodeId> {
@@ -603,7 +734,7 @@ impl World {
     }
 }
 
-fn address(name: &str) -> SocketAddr {
+pub(super) fn address(name: &str) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, name.as_bytes()[0]], 7946))
 }
 
@@ -611,7 +742,7 @@ fn name_of(id: &NodeId) -> Name {
     NAMES.into_iter().find(|name| *name == id.as_str()).unwrap()
 }
 
-const NAMES: [Name; 5] = ["a", "b", "c", "d", "e"];
+const NAMES: [Name; 6] = ["a", "b", "c", "d", "e", "f"];
 /// How long a message takes.
 const DELAY: Duration = Duration::from_millis(1);
 /// How long a dial may take.

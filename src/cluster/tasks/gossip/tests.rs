@@ -8,9 +8,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::{Builder, Handle};
 
 use super::*;
+use crate::cluster::address::OwnAddress;
 use crate::cluster::published::Published;
 use crate::cluster::tasks::ports::Upward;
-use crate::cluster::transport::connection::AdmittedPeer;
 use crate::cluster::wire::gossip::{Change, DigestEntry, Gossip as Message, KeyValue, NodeDelta};
 use crate::log_limit::LogLimits;
 
@@ -58,7 +58,7 @@ impl Node {
         let me = LocalNode {
             id: id("a"),
             incarnation: Incarnation(1),
-            address: address(1),
+            address: OwnAddress::at(address(1)),
             cluster: "chat".to_owned(),
             parser: String::new(),
         };
@@ -73,8 +73,7 @@ impl Node {
 
     /// Member `b` gossips this, and it is handled.
     async fn hears(&self, message: impl Into<Bytes>) {
-        let admission = AdmittedPeer { incarnation: Incarnation(2), address: address(2) };
-        let gossip = PeerGossip { peer: id("b"), admission, message: message.into() };
+        let gossip = PeerGossip { peer: id("b"), incarnation: Incarnation(2), message: message.into() };
         assert!(self.ports.gossip.send(gossip).await.is_ok());
         // Time is virtual: it passes when there is nothing left to do.
         sleep(Duration::from_millis(1)).await;
@@ -114,7 +113,13 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn life(name: &str, number: u16) -> Life {
-    Life { node: id(name), incarnation: Incarnation(number.into()), address: address(number) }
+    let (node, incarnation) = (id(name), Incarnation(number.into()));
+    let address = gossip_address(&node, incarnation);
+    Life { node, incarnation, address }
+}
+
+fn announcement(state: NodeState) -> Announcement {
+    Announcement { state, neighbours: vec![id("b")], address: Some(address(1)) }
 }
 
 fn entry(life: Life) -> DigestEntry {
@@ -165,15 +170,15 @@ async fn what_chitchat_writes_is_decoded_and_says_the_same_when_it_is_encoded_an
     let tap = Tap(ChannelTransport::with_mtu(65_507), seen);
     let mut nodes = Vec::new();
     for number in 1..=4 {
-        let Life { node: id, address, .. } = life(&format!("node-{number}"), number);
-        let (incarnation, cluster) = (Incarnation(number.into()), "chat".to_owned());
+        let Life { node: id, incarnation, .. } = life(&format!("node-{number}"), number);
+        let (address, cluster) = (OwnAddress::at(address(number)), "chat".to_owned());
         let me = LocalNode { id, incarnation, address, cluster, parser: String::new() };
         let links =
             (0..6000).map(|link| format!("{:x}", link * 7919 * u64::from(number))).collect::<Vec<_>>();
         let keys = vec![(STATE.to_owned(), "ready".to_owned()), (LINKS.to_owned(), links.join(","))];
         nodes.push(spawn_chitchat(config(&me), keys, &tap).await.unwrap());
     }
-    nodes.iter().for_each(|node| node.gossip(address(1)).unwrap());
+    nodes.iter().for_each(|node| node.gossip(life("node-1", 1).address).unwrap());
     let (mut kinds, mut blocks) = (BTreeMap::new(), 0);
     while kinds.get(&2).is_none_or(|count| *count < 20) {
         let message = written.recv().await.unwrap();
@@ -251,7 +256,7 @@ async fn what_this_node_says_of_itself_no_peer_changes() {
 #[tokio::test(start_paused = true)]
 async fn gossip_that_ended_begins_again_as_the_same_life() {
     let mut node = Node::start().await;
-    node.gossip.announce(NodeState::Ready, &[id("b")]).await;
+    node.gossip.announce(&announcement(NodeState::Ready)).await;
     sleep(Duration::from_secs(60)).await;
     let heartbeat = |chitchat: &mut Chitchat| chitchat.self_node_state().heartbeat();
     let beats = node.gossip.chitchat.with_chitchat(heartbeat).await;
