@@ -30,7 +30,6 @@ use tokio::time::Instant;
 
 use super::hello::{Greeting, KnownMember, LinkId, LocalNode};
 use super::view::NodeState;
-use super::wire::pb::refusal::Reason;
 use crate::id::{Incarnation, NodeId};
 use crate::log_limit::LogLimits;
 use completeness::Completeness;
@@ -132,18 +131,12 @@ impl Control {
 impl Control {
     /// Another node said hello and waits for the answer.
     pub(crate) fn handle_hello(&mut self, offer: Offer, now: Instant) {
-        let Greeting { id, incarnation, .. } = &offer.greeting;
-        if self.farewell != Farewell::Staying {
-            self.refuse(&offer, Reason::Leaving, "this node is leaving");
-        } else if self.is_outdated(id, *incarnation) {
-            self.refuse(&offer, Reason::Stale, "a newer life of this node is a member; is its clock right?");
-        } else if self.is_outdated_by(&offer, now) {
-            self.refuse(&offer, Reason::Identity, "an older life of the node answers here");
-        } else if !self.prefers(&offer, false, now) {
-            self.refuse(&offer, Reason::Duplicate, "another connection is preferred");
-        } else {
-            self.adopt(&offer, false, now);
-            self.follow(offer.greeting.members, offer.path.remote(), now);
+        match self.objection(&offer, false, now) {
+            Some((reason, detail)) => self.refuse(&offer, reason, detail),
+            None => {
+                self.adopt(&offer, false, now);
+                self.follow(offer.greeting.members, offer.path.remote(), now);
+            }
         }
         self.settle(now);
     }
@@ -158,15 +151,9 @@ impl Control {
         self.end_dial(target, &outcome, now);
         match outcome {
             Ok(offer) => {
-                let outdated = self.is_outdated(&offer.greeting.id, offer.greeting.incarnation);
-                if outdated
-                    || self.is_outdated_by(&offer, now)
-                    || self.farewell != Farewell::Staying
-                    || !self.prefers(&offer, true, now)
-                {
-                    self.retire(offer.link, now);
-                } else {
-                    self.adopt(&offer, true, now);
+                match self.objection(&offer, true, now) {
+                    Some(_) => self.retire(offer.link, now),
+                    None => self.adopt(&offer, true, now),
                 }
                 self.follow(offer.greeting.members, offer.path.remote(), now);
             }

@@ -35,6 +35,11 @@ impl ActiveLink {
         self.path.is_direct()
     }
 
+    /// Whether the other end answered a moment ago. Only a direct link is asked.
+    pub(crate) fn is_healthy(&self, now: Instant) -> bool {
+        self.is_direct() && now.saturating_duration_since(self.answered) < HEALTHY
+    }
+
     /// Whether this link gives way to a new one. `smaller`: this node has the smaller id of the two.
     pub(crate) fn gives_way(&self, path: Path, dialled: bool, smaller: bool, now: Instant) -> bool {
         let old = Candidate { direct: self.is_direct(), dialled: self.dialled };
@@ -76,6 +81,8 @@ impl Candidate {
     }
 }
 
+/// After this silence, three lost pings, a link is not a witness of life any more.
+const HEALTHY: Duration = Duration::from_millis(1700);
 /// Longer than a dial takes. After it a second connection does not come from crossing dials: it answers a loss.
 const SETTLED: Duration = Duration::from_secs(3);
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Control;
 use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
 use super::liveness::LinkHealth;
 use super::output::{Offer, Output};
+use super::{Control, Farewell};
 use crate::cluster::address::{gossip_address, may_be_told};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::wire::CloseCode;
@@ -17,8 +17,32 @@ use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::NodeId;
 
 impl Control {
+    /// Why an offered link is not taken, if so.
+    pub(super) fn objection(
+        &mut self,
+        offer: &Offer,
+        dialled: bool,
+        now: Instant,
+    ) -> Option<(Reason, &'static str)> {
+        let Greeting { id, incarnation, .. } = &offer.greeting;
+        if self.farewell != Farewell::Staying {
+            Some((Reason::Leaving, "this node is leaving"))
+        } else if self.is_outdated(id, *incarnation) {
+            Some((Reason::Stale, "a newer life of this node is a member; is its clock right?"))
+        } else if let Some(why) = self.implausible(offer, now) {
+            self.warn_implausible(offer, why, now);
+            Some((Reason::Identity, why))
+        } else if self.is_outdated_by(offer, now) {
+            Some((Reason::Identity, "an older life of the node answers here"))
+        } else if !self.prefers(offer, dialled, now) {
+            Some((Reason::Duplicate, "another connection is preferred"))
+        } else {
+            None
+        }
+    }
+
     /// Whether to take an offered link, although there may be one to that node.
-    pub(super) fn prefers(&self, offer: &Offer, dialled: bool, now: Instant) -> bool {
+    fn prefers(&self, offer: &Offer, dialled: bool, now: Instant) -> bool {
         let Greeting { id, incarnation, .. } = &offer.greeting;
         let same_life = self.nodes.get(id).filter(|node| node.incarnation == *incarnation);
         let link = same_life.and_then(|node| node.link);
@@ -26,7 +50,7 @@ impl Control {
     }
 
     pub(super) fn adopt(&mut self, offer: &Offer, dialled: bool, now: Instant) {
-        let Offer { link: id, path, source, ref greeting } = *offer;
+        let Offer { link: id, path, source, ref greeting, .. } = *offer;
         let Some(verdicts) = self.liveness.handle_hello(now, &greeting.id, greeting.incarnation) else {
             // The callers have asked `is_outdated` before.
             return self.retire(id, now);
@@ -120,7 +144,7 @@ impl Control {
                 self.outputs.push_back(Output::Ping(link.id));
             }
             let silence = now.saturating_duration_since(link.answered);
-            let health = if silence < HEALTHY { LinkHealth::Healthy } else { LinkHealth::Silent };
+            let health = if link.is_healthy(now) { LinkHealth::Healthy } else { LinkHealth::Silent };
             self.liveness.handle_link(id, health);
             if silence > SILENT && !stalled {
                 silent.push((id.clone(), link.id));
@@ -134,8 +158,6 @@ impl Control {
 
 /// Links are pinged every half second.
 const PING_TICKS: u64 = super::TICKS_PER_SECOND / 2;
-/// After this silence, three lost pings, a link is not a witness of life any more.
-const HEALTHY: Duration = Duration::from_millis(1700);
 /// After this silence, six lost pings, a link is given up. Both ends of a cut in one direction agree after 3.5 s.
 const SILENT: Duration = Duration::from_secs(3);
 /// How long a link that was replaced stays open.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Control;
 use super::addresses::Addresses;
 use super::dial::DialSchedule;
 use super::liveness::{Death, Verdict};
-use super::output::Output;
+use super::output::{Offer, Output};
 use super::remote_node::RemoteNode;
+use super::{Control, WARNING_INTERVAL};
 use crate::cluster::delivery::replay_log::MAX_AGE;
+use crate::cluster::hello::Greeting;
 use crate::cluster::wire::CloseCode;
 use crate::id::{Incarnation, NodeId};
 
@@ -19,6 +20,30 @@ impl Control {
     /// Whether a newer life of the node is a member.
     pub(super) fn is_outdated(&self, id: &NodeId, incarnation: Incarnation) -> bool {
         self.liveness.incarnation(id).is_some_and(|known| known > incarnation)
+    }
+
+    /// Why a hello cannot be what it says, if so. A member that relays one could say anything: it speaks for a life only that
+    /// is a member anyway, and not while that answers for itself.
+    pub(super) fn implausible(&self, offer: &Offer, now: Instant) -> Option<&'static str> {
+        let Greeting { id, incarnation, .. } = &offer.greeting;
+        let latest = self.me.incarnation.0.saturating_add(millis(now.duration_since(self.started)));
+        if incarnation.0 > latest.max(offer.clock.0).saturating_add(millis(FUTURE)) {
+            return Some("its start lies in the future: is the clock of one of the two machines wrong?");
+        }
+        let relayed = !offer.path.is_direct();
+        if relayed && self.liveness.incarnation(id) != Some(*incarnation) {
+            return Some("a member relays a life of the node that is no member");
+        }
+        let answers = self.nodes.get(id).and_then(|node| node.link).is_some_and(|link| link.is_healthy(now));
+        (relayed && answers).then_some("the node answers for itself")
+    }
+
+    pub(super) fn warn_implausible(&self, offer: &Offer, why: &'static str, now: Instant) {
+        let (node, Greeting { id, incarnation, .. }) = (&self.me.id, &offer.greeting);
+        if self.warnings.allows("implausible", id.as_str(), WARNING_INTERVAL, now) {
+            let (incarnation, relayed) = (incarnation.0, !offer.path.is_direct());
+            tracing::warn!(%node, peer = %id, incarnation, relayed, why, "refused a hello");
+        }
     }
 
     /// The record of a life of a node that is certain to exist. It replaces that of another life. `heard` is the address that
@@ -98,5 +123,11 @@ impl Control {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How far the clocks of two machines may be apart when one of their nodes starts.
+const FUTURE: Duration = Duration::from_secs(600);
 /// How long a node that died without a goodbye is dialled at its address.
 pub(super) const SEARCH: Duration = Duration::from_secs(600);

@@ -152,3 +152,38 @@ fn an_older_life_that_a_member_dials_hears_that_it_is_one() {
     world.run(OUTDATED + TICK);
     assert_eq!(world.state("b"), NodeState::Ready, "nobody says so any more");
 }
+
+#[test]
+fn nobody_answers_for_another_through_a_relay() {
+    let mut world = cluster(&["a", "b", "c"]);
+    let (life, link) = (world.incarnation("c"), world.stream("b", "c"));
+    let next = Incarnation(life.0 + 1);
+    for said in [life, next] {
+        world.relay_hello("b", "c", "a", said);
+        assert_eq!((world.incarnation_of("c", "b"), world.stream("b", "c")), (Some(life), link));
+        world.run(5 * SECOND);
+        world.assert_settled();
+        assert_eq!(world.stream("b", "c"), link, "the link of c itself");
+    }
+    world.cut("b", "c");
+    world.run(2 * SECOND);
+    world.relay_hello("b", "c", "a", next);
+    assert_eq!(world.incarnation_of("c", "b"), Some(life), "nor while c does not answer");
+    world.run(4 * SECOND);
+    assert_eq!(world.link("b", "c"), LinkState::Relayed, "c itself may be relayed");
+}
+
+#[test]
+fn a_life_that_began_minutes_in_the_future_is_refused() {
+    let mut world = cluster(&["a", "b"]);
+    let life = world.incarnation("b");
+    world.greet_as("a", "b", Incarnation(world.incarnation("b").0 + 660_000));
+    assert_eq!(world.incarnation_of("b", "a"), Some(life));
+    world.greet_as("a", "b", Incarnation(u64::MAX));
+    assert_eq!(world.incarnation_of("b", "a"), Some(life));
+    world.run(4 * SECOND);
+    world.assert_settled();
+    let newer = Incarnation(world.incarnation("b").0 + 540_000);
+    world.greet_as("a", "b", newer);
+    assert_eq!(world.incarnation_of("b", "a"), Some(newer), "clocks may differ a little");
+}

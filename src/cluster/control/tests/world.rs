@@ -10,6 +10,7 @@ use super::super::*;
 use crate::cluster::address::OwnAddress;
 use crate::cluster::hello::Resume;
 use crate::cluster::view::LinkState;
+use crate::cluster::wire::pb::refusal::Reason;
 
 type Name = &'static str;
 
@@ -464,7 +465,8 @@ impl World {
         node.next_link += 1;
         node.links.insert(link, stream);
         let source = node.source;
-        Offer { link, greeting, path, source }
+        let clock = Incarnation(self.lives);
+        Offer { link, greeting, path, source, clock }
     }
 
     fn break_relayed_streams(&mut self) {
@@ -586,6 +588,26 @@ impl World {
         let newer = Incarnation(self.nodes[name].me.incarnation.0 + 1);
         let member = KnownMember { id: super::id(name), incarnation: newer, address: address(by) };
         greeting.members.push(member);
+        let (stream, dialled) = (self.streams.len(), self.host(name));
+        self.streams.push(Stream { dialler: by, acceptor: name, relay: None, dialled });
+        let offer = self.offer(name, stream, greeting);
+        self.tell(name, |control| control.handle_hello(offer, now));
+    }
+
+    /// A member relays a hello of another one to this node, and says that it is of that life.
+    pub(super) fn relay_hello(&mut self, name: Name, origin: Name, relay: Name, incarnation: Incarnation) {
+        let (now, mut greeting) = (self.now, self.greeting(origin, name));
+        greeting.incarnation = incarnation;
+        let (stream, dialled) = (self.streams.len(), self.host(name));
+        self.streams.push(Stream { dialler: origin, acceptor: name, relay: Some(relay), dialled });
+        let offer = self.offer(name, stream, greeting);
+        self.tell(name, |control| control.handle_hello(offer, now));
+    }
+
+    /// Another node says hello to this one directly, and says that it is of that life.
+    pub(super) fn greet_as(&mut self, name: Name, by: Name, incarnation: Incarnation) {
+        let (now, mut greeting) = (self.now, self.greeting(by, name));
+        greeting.incarnation = incarnation;
         let (stream, dialled) = (self.streams.len(), self.host(name));
         self.streams.push(Stream { dialler: by, acceptor: name, relay: None, dialled });
         let offer = self.offer(name, stream, greeting);

@@ -383,7 +383,7 @@ proptest! {
                 node.hears(message.encode()).await;
             }
             // What this node says of itself later is not disturbed by what it heard.
-            node.gossip.announce(NodeState::Draining, &[]).await;
+            node.gossip.announce(&announcement(NodeState::Draining)).await;
             sleep(Duration::from_secs(1)).await;
             node.assert_gossips();
             let (_, keys) = node.size().await;
