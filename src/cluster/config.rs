@@ -192,6 +192,9 @@ impl Cluster {
     /// The address that packets to the first seed with an address would carry, or those to the default route. Each node that
     /// is met later is told the one that packets to it carry.
     fn guess(&self, bound: SocketAddr) -> SocketAddr {
+        if !bound.ip().is_unspecified() {
+            return bound;
+        }
         let seeds = self.seeds.iter().filter_map(|seed| seed.trim().parse().ok());
         let elsewhere = |peer: &SocketAddr| !peer.ip().is_loopback() && (bound.is_ipv6() || peer.is_ipv4());
         let peers = seeds.map(canonical).chain(somewhere()).filter(elsewhere);
@@ -273,6 +276,8 @@ mod tests {
             assert!(!own.first.ip().is_unspecified(), "{own:?}");
             assert_eq!(own.first.port(), 7946);
         }
+        let local = SocketAddr::from(([127, 0, 0, 2], 7946));
+        assert_eq!(Cluster::bind("127.0.0.2:0").own_address(local).unwrap().first, local);
         let told = Cluster::bind("0.0.0.0:0").advertise("10.1.2.3:4");
         let own = told.own_address(SocketAddr::from(([0, 0, 0, 0], 7946))).unwrap();
         assert_eq!(own.advertised, Some(SocketAddr::from(([10, 1, 2, 3], 4))));

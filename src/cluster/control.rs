@@ -179,6 +179,15 @@ impl Control {
         }
     }
 
+    /// The connection of a link is closed, which [`handle_lost`](Self::handle_lost) will say, too. Until then the link gives way
+    /// to any other. Belongs before the offer that it counts for.
+    pub(crate) fn handle_closed(&mut self, id: &NodeId, link: LinkId) {
+        let node = self.nodes.get_mut(id).filter(|node| node.has_link(link));
+        if let Some(link) = node.and_then(|node| node.link.as_mut()) {
+            link.closed = true;
+        }
+    }
+
     /// A link ended.
     pub(crate) fn handle_lost(&mut self, id: &NodeId, link: LinkId, now: Instant) {
         self.lose(id, link, now);

@@ -28,6 +28,8 @@ pub(crate) struct ActiveLink {
     pub(crate) since: Instant,
     /// When the other node answered last; for direct links only.
     pub(crate) answered: Instant,
+    /// Its connection is closed, and its loss is on the way.
+    pub(crate) closed: bool,
 }
 
 impl ActiveLink {
@@ -37,7 +39,7 @@ impl ActiveLink {
 
     /// Whether the other end answered a moment ago. Only a direct link is asked.
     pub(crate) fn is_healthy(&self, now: Instant) -> bool {
-        self.is_direct() && now.saturating_duration_since(self.answered) < HEALTHY
+        self.is_direct() && !self.closed && now.saturating_duration_since(self.answered) < HEALTHY
     }
 
     /// Whether this link gives way to a new one. `smaller`: this node has the smaller id of the two.
@@ -45,7 +47,7 @@ impl ActiveLink {
         let old = Candidate { direct: self.is_direct(), dialled: self.dialled };
         let new = Candidate { direct: path.is_direct(), dialled };
         // The other end would not offer a new link if it still had one of that age.
-        now >= self.since + SETTLED || new.replaces(old, smaller)
+        self.closed || now >= self.since + SETTLED || new.replaces(old, smaller)
     }
 }
 

@@ -65,21 +65,23 @@ impl Control {
         }
         // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
         (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
-        let replaced = node.link.replace(ActiveLink { id, path, dialled, since: now, answered: now });
+        let replaced =
+            node.link.replace(ActiveLink { id, path, dialled, since: now, answered: now, closed: false });
         self.completeness.handle_linked(&greeting.id);
+        self.learn_address(source);
         // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
         self.publish(now);
+        self.announce();
+        self.changed = false;
         self.outputs.push_back(Output::Adopt(id));
         if let Some(replaced) = replaced {
             self.retire(replaced.id, now);
         }
         tracing::info!(node = %self.me.id, peer = %greeting.id, relayed = !path.is_direct(), "linked");
-        self.changed = true;
         if path.is_direct() {
             let name = gossip_address(&greeting.id, greeting.incarnation);
             self.outputs.push_back(Output::GossipWith(name));
         }
-        self.learn_address(source);
     }
 
     /// A node that is bound to every address of its machine learns from its first link which of them others reach.

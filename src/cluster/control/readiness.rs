@@ -49,7 +49,7 @@ impl Control {
                 }
             }
             (NodeState::Joining, Some(Obstacle::Missing(_))) if self.missed.is_some() => {
-                self.missed = Some(now)
+                self.missed = Some(now);
             }
             _ => {}
         }
@@ -130,10 +130,12 @@ impl Control {
         }
         match self.obstacle(now) {
             Some(Obstacle::Outdated) => Some("a newer life of this node is a member".to_owned()),
-            Some(Obstacle::NotFound) => Some(format!(
-                "this node is joining its cluster: no seed answers: {}",
-                self.seeds.unanswered()
-            )),
+            Some(Obstacle::NotFound) => {
+                let seeds = self.seeds.unanswered();
+                let why =
+                    if seeds.is_empty() { String::new() } else { format!(": no seed answers: {seeds}") };
+                Some(format!("this node is joining its cluster{why}"))
+            }
             Some(Obstacle::Missing(missing)) if self.missed.is_some() => {
                 Some(format!("this node misses members that others reach: {}", self.in_words(&missing)))
             }
@@ -179,17 +181,12 @@ impl Control {
         }
     }
 
-    /// Whether a seed answered, or a member that is ready. A node without seeds is found by the members of its earlier life,
-    /// if there are any.
+    /// Whether this node is linked with a member that is ready, or there is none: its seeds are as new as this node, or there
+    /// are no others. Then the members of its earlier life, if there are any, had the time to find it.
     pub(super) fn has_found_cluster(&self, now: Instant) -> bool {
         let is_linked = self.nodes.values().any(|node| node.greeted && node.link.is_some() && node.serves());
-        if self.seeds.is_only_this_node() {
-            is_linked
-                || now >= self.started + WAIT_TO_BE_FOUND
-                || self.nodes.values().any(|node| node.greeted)
-        } else {
-            is_linked || self.seeds.is_found(self.serve_alone)
-        }
+        let knows_seeds = self.seeds.is_only_this_node() || self.seeds.is_found(self.serve_alone);
+        is_linked || knows_seeds && now >= self.started + WAIT_TO_BE_FOUND
     }
 
     /// The nodes that a joining node waits for: living members with which no hello was exchanged, nodes that a hello named
@@ -304,8 +301,8 @@ impl Control {
     }
 }
 
-/// How long a node without seeds waits for members that knew it before: they dial it every second, and a dial that began
-/// before this start takes a moment to be repeated.
+/// How long a node waits for members that knew it before, unless one that is ready has found it: they dial it every second, and
+/// a dial that began before this start takes a moment to be repeated.
 pub(super) const WAIT_TO_BE_FOUND: Duration = Duration::from_millis(1300);
 /// How long a node with `serve_alone` waits for members that do not answer.
 const PATIENCE: Duration = Duration::from_secs(10);

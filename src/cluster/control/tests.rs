@@ -106,6 +106,23 @@ fn a_settled_link_gives_way_to_any_new_one() {
     assert_eq!(world.stream("a", "b"), new);
 }
 
+#[test]
+fn a_link_whose_connection_is_closed_gives_way_and_the_node_is_never_seen_without_one() {
+    let mut world = cluster(&["a", "b"]);
+    world.break_link("a", "b");
+    world.run(SECOND);
+    let old = world.stream("a", "b");
+    let life = world.incarnation("b");
+    world.greet_as("a", "b", life);
+    assert_eq!(world.stream("a", "b"), old, "it is young, and the smaller id has opened it");
+    world.close_connection("a", "b");
+    world.clear_history();
+    world.greet_as("a", "b", life);
+    assert_ne!(world.stream("a", "b"), old);
+    assert_eq!((world.link("a", "b"), world.dials("a")), (LinkState::Up, false));
+    assert_eq!(world.publications("a"), 1, "one per link");
+}
+
 // Readiness.
 
 #[test]
@@ -138,6 +155,26 @@ fn a_node_without_seeds_is_ready_after_it_could_have_been_found() {
     assert_eq!(world.state("a"), NodeState::Joining);
     world.run(2 * TICK);
     assert_eq!(world.state("a"), NodeState::Ready);
+}
+
+#[test]
+fn nodes_that_restart_together_are_found_by_the_survivors_before_they_are_ready() {
+    let mut world = cluster(&["a", "b", "c", "d", "e"]);
+    for name in ["a", "b"] {
+        world.kill(name);
+    }
+    world.start("a", &["b"]);
+    world.start("b", &["a"]);
+    while world.state("a") != NodeState::Ready && world.state("b") != NodeState::Ready {
+        world.step();
+    }
+    for (name, other) in [("a", "b"), ("b", "a")] {
+        assert_eq!(world.members(name).len(), 5, "{name} has met the survivors");
+        let life = Some(world.incarnation(name));
+        for survivor in ["c", "d", "e", other] {
+            assert_eq!(world.incarnation_of(name, survivor), life, "{survivor} has {name} in its ring");
+        }
+    }
 }
 
 #[test]

@@ -116,11 +116,11 @@ impl Actor for ControlActor {
         let (control, now) = (&mut state.control, Instant::now());
         match message {
             ControlMessage::Hello(stream) => {
-                let offer = state.offer(*stream, false, now);
+                let offer = state.offer(*stream, false);
                 state.control.handle_hello(offer, now);
             }
             ControlMessage::Dialled(target, outcome) => {
-                let outcome = outcome.map(|stream| state.offer(*stream, true, now));
+                let outcome = outcome.map(|stream| state.offer(*stream, true));
                 state.control.handle_dialled(&target, outcome, now);
             }
             ControlMessage::Started(id, link) => control.handle_started(&id, link, now),
@@ -180,9 +180,9 @@ impl State {
 
 impl State {
     /// Numbers a stream for [`Control`].
-    fn offer(&mut self, stream: GreetedStream, dialled: bool, now: Instant) -> Offer {
+    fn offer(&mut self, stream: GreetedStream, dialled: bool) -> Offer {
         let GreetedStream { greeting, connection, halves } = stream;
-        self.lose_closed_link(&greeting.id, now);
+        self.tell_closed_link(&greeting.id);
         let path = connection.as_ref().map_or(Path::Relayed, |direct| Path::Direct(direct.remote_address()));
         let link = LinkId(self.next_link);
         self.next_link += 1;
@@ -198,11 +198,11 @@ impl State {
 
     /// A link whose connection is closed is lost, although its tasks have not said so yet. Otherwise it could be preferred to
     /// the one that is to replace it.
-    fn lose_closed_link(&mut self, id: &NodeId, now: Instant) {
+    fn tell_closed_link(&mut self, id: &NodeId) {
         if let Some(link) = self.control.link_to(id)
             && self.connection(link).is_some_and(|connection| connection.is_closed())
         {
-            self.control.handle_lost(id, link, now);
+            self.control.handle_closed(id, link);
         }
     }
 
@@ -311,7 +311,8 @@ impl State {
         let (LinkStage::Offered { halves, dialled }, Some(peer)) =
             (stage, self.ports.published.peer(&greeting.id))
         else {
-            return;
+            tracing::error!(node = %self.ports.published.me.id, peer = %greeting.id, "a link could not be started");
+            return self.ports.tell_control(ControlMessage::Lost(greeting.id, id));
         };
         // The hello is made before the peer is attached, because from then on the position in its log grows.
         let reply = (!dialled).then(|| {

@@ -604,6 +604,12 @@ impl World {
         self.tell(name, |control| control.handle_hello(offer, now));
     }
 
+    /// The connection of a link is closed, and its tasks have not said so yet.
+    pub(super) fn close_connection(&mut self, name: Name, other: Name) {
+        let link = self.link_id(name, other).unwrap();
+        self.nodes.get_mut(name).unwrap().control.handle_closed(&super::id(other), link);
+    }
+
     /// Another node says hello to this one directly, and says that it is of that life.
     pub(super) fn greet_as(&mut self, name: Name, by: Name, incarnation: Incarnation) {
         let (now, mut greeting) = (self.now, self.greeting(by, name));
@@ -734,6 +740,11 @@ impl World {
     pub(super) fn dials(&self, name: Name) -> bool {
         let is_dial = |output: &Output| matches!(output, Output::Dial(..) | Output::DialThrough { .. });
         self.nodes[name].history.iter().any(is_dial)
+    }
+
+    /// How often a node told its tasks what it sees.
+    pub(super) fn publications(&self, name: Name) -> usize {
+        self.nodes[name].history.iter().filter(|output| matches!(output, Output::Publish(_))).count()
     }
 
     pub(super) fn clear_history(&mut self) {
