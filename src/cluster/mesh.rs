@@ -272,7 +272,8 @@ impl Mesh {
     fn recipients(&self, namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
         let (hashes, owners) = self.targets(namespace, &selection.rooms);
         let roster = self.published.roster();
-        let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes) || owners.contains(&peer.id);
+        let now = Instant::now();
+        let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes, now) || owners.contains(&peer.id);
         roster.iter().filter(may_have).cloned().collect()
     }
 
@@ -306,8 +307,8 @@ impl Peers for Mesh {
     fn broadcast(&self, broadcast: &Broadcast) {
         let roster = self.published.roster();
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
-        let mut encoded: Option<Bytes> = None;
-        for peer in roster.iter().filter(|peer| peer.wants(&hashes) || owners.contains(&peer.id)) {
+        let (mut encoded, now): (Option<Bytes>, _) = (None, Instant::now());
+        for peer in roster.iter().filter(|peer| peer.wants(&hashes, now) || owners.contains(&peer.id)) {
             let body = match &encoded {
                 Some(body) => body.clone(),
                 None => match encode_broadcast(broadcast) {
@@ -315,7 +316,7 @@ impl Peers for Mesh {
                     Err(error) => return self.published.count_oversized(&error),
                 },
             };
-            peer.push(body, broadcast.flags.volatile, Instant::now());
+            peer.push(body, broadcast.flags.volatile, now);
         }
     }
 

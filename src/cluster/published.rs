@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::address::may_be_told;
 use super::control::{Publication, Route};
 use super::delivery::interest::{LocalInterest, local_interest};
-use super::delivery::peer::{Losses, Peer};
-use super::delivery::peer_counters::{LossCounts, PastLives, PeerCounters};
+use super::delivery::peer::Peer;
+use super::delivery::peer_counters::{LossCounts, Losses, PastLives, PeerCounters};
 use super::delivery::pending_requests::PendingRequests;
 use super::hello::{KnownMember, LinkId, LocalNode, Resume};
 use super::ring::Ring;
@@ -170,7 +170,7 @@ impl Published {
             return peer;
         }
         self.forget_peer(&id);
-        let peer = Arc::new(Peer::new(id.clone(), incarnation, log_id()));
+        let peer = Arc::new(Peer::new(id.clone(), incarnation, log_id(), Instant::now()));
         self.peers.write().insert(id, Arc::clone(&peer));
         peer
     }

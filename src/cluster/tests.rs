@@ -12,8 +12,9 @@ use bytestring::ByteString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::delivery::interest::room_hash;
 use super::transport::stream_limits::{FIRST, STREAM_WINDOW};
 use super::wire::CloseCode;
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, Upward, View};
@@ -93,6 +94,17 @@ impl Node {
         self.mesh.interest("/", &room.into(), true);
         let missing = self.mesh.confirmed(self.mesh.version()).await;
         assert!(missing.is_empty(), "{missing:?} did not confirm");
+    }
+
+    /// Waits until it would not send another node what is for this room.
+    async fn knows_that_nobody_is_in(&self, room: &str, other: &Self) {
+        let other = self.mesh.published.peer(&other.id()).unwrap();
+        let narrow = async {
+            while other.wants(&[room_hash("/", room)], Instant::now()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, narrow).await.unwrap();
     }
 
     fn counted(&self, what: &str) -> u64 {
@@ -669,6 +681,44 @@ async fn a_partition_longer_than_death_but_shorter_than_the_buffer_loses_nothing
     a.sees("b again", |view| settled(view, 2)).await;
     assert_eq!([b.receives().await, b.receives().await], ["at the cut", "during the cut"]);
     b.sees("a again", |view| settled(view, 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_joined_during_a_cut_that_nobody_has_noticed_gets_what_is_emitted() {
+    let (simulation, [a, mut b]) = Simulation::cluster::<2>().await;
+    a.knows_that_nobody_is_in("red", &b).await;
+    simulation.cut(&[0], &[1]);
+    b.mesh.interest("/", &"red".into(), true);
+    sleep(Duration::from_millis(1100)).await;
+    assert_eq!(
+        a.mesh.view().borrow().member(&b.id()).unwrap().link,
+        LinkState::Up,
+        "nobody has noticed the cut"
+    );
+    a.emits(&["red"], "during the cut");
+    simulation.0.heal();
+    assert_eq!(b.receives().await, "during the cut");
+    a.knows_that_nobody_is_in("blue", &b).await;
+    a.emits(&["blue"], "to nobody");
+    a.emits(&["red"], "end");
+    assert_eq!(b.receives().await, "end", "what was known before counts again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_joined_behind_a_relay_that_was_cut_gets_what_is_emitted() {
+    let (simulation, [a, mut b, c]) = Simulation::cluster::<3>().await;
+    simulation.cut(&[0], &[1]);
+    a.sees_link(&b.id(), LinkState::Relayed).await;
+    a.knows_that_nobody_is_in("red", &b).await;
+    sleep(Duration::from_secs(20)).await;
+    a.knows_that_nobody_is_in("red", &b).await;
+    simulation.cut(&[1], &[2]);
+    b.mesh.interest("/", &"red".into(), true);
+    sleep(Duration::from_millis(1700)).await;
+    c.sees_link(&b.id(), LinkState::Up).await;
+    a.emits(&["red"], "during the cut");
+    simulation.0.heal();
+    assert_eq!(b.receives().await, "during the cut");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

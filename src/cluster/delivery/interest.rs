@@ -3,15 +3,23 @@
 //! Rooms are compared by a hash of 64 bits. Two rooms with one hash cost a message at most.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use super::replicated_set::{FollowedSet, OwnSet, SetLimits, SetUpdate};
-use crate::cluster::wire::pb;
+use parking_lot::Mutex;
+
+use super::batch::Batch;
+use super::replicated_set::{FollowedSet, OwnSet, PreparedUpdate, SetLimits, SetUpdate};
+use crate::cluster::wire::{pb, unsequenced};
+use pb::envelope::Kind;
 
 /// The rooms with a member on this node.
-pub(crate) type LocalInterest = OwnSet<u64>;
+pub(crate) type LocalInterest = OwnSet;
 
 /// What a node tells about its rooms.
-pub(crate) type InterestUpdate = SetUpdate<u64>;
+pub(crate) type InterestUpdate = SetUpdate;
+
+/// The same, made ready to be applied.
+pub(crate) type PreparedInterest = PreparedUpdate;
 
 /// The hash of a room, the same on every node: FNV-1a over namespace, `0xff`, room, then the finalizer of MurmurHash3.
 pub(crate) fn room_hash(namespace: &str, room: &str) -> u64 {
@@ -32,7 +40,7 @@ pub(crate) fn local_interest() -> LocalInterest {
 /// The rooms of a peer. Until its snapshot has arrived, it may be interested in every room.
 #[derive(Debug)]
 pub(crate) struct PeerInterest {
-    rooms: FollowedSet<u64>,
+    rooms: FollowedSet,
     /// Rooms that sockets of the peer join when it gets this node's body of that number.
     pub(super) presumed: HashMap<u64, u64>,
 }
@@ -42,8 +50,9 @@ impl PeerInterest {
         Self { rooms: FollowedSet::unknown(), presumed: HashMap::new() }
     }
 
-    pub(crate) fn apply(&mut self, update: InterestUpdate) {
-        self.rooms.apply(update);
+    /// Returns what a snapshot replaces, to be dropped when nobody waits for it.
+    pub(crate) fn apply(&mut self, update: PreparedInterest) -> Option<FollowedSet> {
+        self.rooms.apply(update)
     }
 
     /// The peer cannot tell its rooms at the moment, so it may be interested in every room again.
@@ -52,9 +61,14 @@ impl PeerInterest {
     }
 
     /// The body with this number makes sockets of the peer join the room. What is sent after it has to get there as well,
-    /// long before the peer can tell that it has a member.
-    pub(crate) fn presume(&mut self, room: u64, seq: u64) {
-        self.presumed.insert(room, seq);
+    /// long before the peer can tell that it has a member. `None`: the body has no number yet.
+    pub(crate) fn presume(&mut self, room: u64, seq: Option<u64>) {
+        let presumed = self.presumed.entry(room).or_default();
+        *presumed = match (seq, *presumed) {
+            (None, _) => UNNUMBERED,
+            (Some(seq), UNNUMBERED) => seq,
+            (Some(seq), earlier) => earlier.max(seq),
+        };
     }
 
     /// The peer has got the bodies up to `seq`, and told before which rooms it had then.
@@ -64,15 +78,43 @@ impl PeerInterest {
         }
     }
 
+    /// The bodies with these numbers were dropped.
+    pub(crate) fn settle_dropped(&mut self, dropped: RangeInclusive<u64>) {
+        if !self.presumed.is_empty() {
+            self.presumed.retain(|_, presumed| !dropped.contains(presumed));
+        }
+    }
+
     /// Whether the peer may have a member in the room.
     pub(crate) fn wants(&self, room: u64) -> bool {
-        self.rooms.may_contain(&room) || self.presumed.contains_key(&room)
+        self.rooms.may_contain(room) || self.presumed.contains_key(&room)
     }
 
     /// The version of the last update.
     pub(crate) fn version(&self) -> u64 {
         self.rooms.version()
     }
+}
+
+/// What was told of this node's interest on a link.
+pub(super) struct Told {
+    pub(super) version: Option<u64>,
+    /// It is everything that had happened when the batch was begun.
+    pub(super) all: bool,
+}
+
+/// Appends what a peer that was told up to `known` does not know of this node's interest, as far as there is room. The interest
+/// is locked for no longer than a few changes take.
+pub(super) fn tell(local: &Mutex<LocalInterest>, known: Option<u64>, batch: &mut Batch) -> Told {
+    let goal = local.lock().version();
+    let mut version = known;
+    while batch.has_room() && version.is_none_or(|version| version < goal) {
+        let Some(news) = local.lock().since(version) else { break };
+        let update = news.into_update();
+        version = Some(update.version);
+        batch.put(&unsequenced(Kind::Interest(update.into())));
+    }
+    Told { version, all: version.is_some_and(|version| version >= goal) }
 }
 
 impl From<pb::Interest> for InterestUpdate {
@@ -89,6 +131,8 @@ impl From<InterestUpdate> for pb::Interest {
     }
 }
 
+/// Above every number.
+const UNNUMBERED: u64 = u64::MAX;
 /// They take 512 KiB.
 const MAX_CHANGES: usize = 65_536;
 /// They take 8 MiB in a snapshot, half of the largest frame.
@@ -128,16 +172,16 @@ mod tests {
             added: Vec::new(),
             removed: Vec::new(),
         };
-        peer.apply(snapshot(1));
-        peer.presume(5, 10);
-        peer.presume(6, 11);
+        peer.apply(snapshot(1).into());
+        peer.presume(5, Some(10));
+        peer.presume(6, Some(11));
         peer.forget();
         assert!(peer.wants(7), "a peer out of reach may have any room");
-        peer.apply(snapshot(2));
+        peer.apply(snapshot(2).into());
         assert!(peer.wants(5) && !peer.wants(7), "a new link brings the join again");
         peer.settle(10);
         assert!(!peer.wants(5) && peer.wants(6));
-        peer.presume(6, 12);
+        peer.presume(6, Some(12));
         peer.settle(11);
         assert!(peer.wants(6), "it was to be joined again");
     }

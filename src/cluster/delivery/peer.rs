@@ -5,14 +5,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::{Duration, Instant};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Notify};
+use tokio::time::Instant;
 
-use super::interest::{LocalInterest, PeerInterest};
-use super::peer_counters::{IncomingCounts, LossCounts, OutgoingCounts, PeerCounters};
-use super::replay_log::{Arrival, ReceiveLog, SendLog, Write};
+use super::batch::Batch;
+use super::inbound::{Inbound, Position};
+use super::interest::{InterestUpdate, LocalInterest, PeerInterest, PreparedInterest, tell};
+use super::outbound::Outbound;
+use super::peer_counters::{IncomingCounts, LossLog, Losses, OutgoingCounts, PeerCounters};
+use super::replay_log::Arrival;
 use crate::cluster::hello::{LinkId, Resume};
 use crate::cluster::wire::{Frame, Message, WireError, pb, unsequenced};
 use crate::id::{Incarnation, NodeId};
@@ -25,66 +28,28 @@ pub(crate) struct Peer {
     pub(crate) incarnation: Incarnation,
     /// Names the log of this node for that peer. The name is unique, so that nobody resumes in a wrong log.
     log: u64,
-    /// Held during a delivery, so that bodies are delivered one at a time and in order, whichever link brought them. Nothing
-    /// is acknowledged and no interest is told meanwhile, so both know what the body did. The control actor never waits for it.
-    delivery: Mutex<()>,
-    /// Where several locks are needed, they are taken in this order: `delivery`, `inbound`, `outbound`, `interest`.
+    /// Held by the reader that delivers, so that bodies are delivered one at a time and in order, whichever link brought them.
+    /// A delivery may take a while: the reader of another link waits for it, and nobody else.
+    delivery: AsyncMutex<()>,
+    /// Where several locks are needed, they are taken in this order: `inbound`, `outbound`, `interest`. Nothing that takes long
+    /// is done under any of them, because everybody who emits takes the last two.
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
     interest: Mutex<PeerInterest>,
     /// The version of this node's interest that the peer has applied.
     confirmed: AtomicU64,
-    logged: Mutex<LoggedLosses>,
+    /// When the peer was heard last, in milliseconds since `born`.
+    heard: AtomicU64,
+    born: Instant,
+    logged: Mutex<LossLog>,
     /// Wakes the writer.
     wake: Notify,
 }
 
+/// The right to deliver what a peer sends.
 #[derive(Debug)]
-struct Inbound {
-    /// The current link. What older ones still bring is ignored.
-    link: Option<LinkId>,
-    /// The name of the peer's log; 0 before its first `Start`.
-    log: u64,
-    /// Whether `Start` was seen on this link.
-    started: bool,
-    received: ReceiveLog,
-    /// Without what the current log of the peer says was lost.
-    counts: IncomingCounts,
-    /// The peer said goodbye.
-    left: bool,
-    /// Bytes that came since the last acknowledgement.
-    owed: usize,
-    /// When the next acknowledgement goes out by itself.
-    due: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Outbound {
-    link: Option<LinkId>,
-    log: SendLog,
-    /// The version of this node's interest that was told on this link.
-    told: Option<u64>,
-    /// This node leaves.
-    leaving: bool,
-    /// The life of the peer is over: nothing is kept for it any more.
-    over: bool,
-    volatile_dropped: u64,
-}
-
-/// Bodies that never arrived.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Losses {
-    /// Those for the peer.
-    pub(crate) lost: LossCounts,
-    /// Those of the peer.
-    pub(crate) missed: u64,
-}
-
-/// The losses that were logged so far.
-#[derive(Debug, Default)]
-struct LoggedLosses {
-    last: Option<Instant>,
-    total: Losses,
+pub(crate) struct Turn<'a> {
+    _held: AsyncMutexGuard<'a, ()>,
 }
 
 /// What the writer should do.
@@ -98,14 +63,6 @@ pub(crate) enum Fill {
     Wait(Option<Instant>),
     /// Another link has taken over.
     Stale,
-}
-
-/// Bytes to write at once.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) bytes: BytesMut,
-    /// A body that is too large to be copied. It is written after `bytes`.
-    pub(crate) large: Option<Bytes>,
 }
 
 /// What a received frame means to the rest of the node.
@@ -124,65 +81,76 @@ pub(crate) enum Received {
 }
 
 impl Peer {
-    pub(crate) fn new(id: NodeId, incarnation: Incarnation, log: u64) -> Self {
-        let received = ReceiveLog::starting_at(1);
+    pub(crate) fn new(id: NodeId, incarnation: Incarnation, log: u64, now: Instant) -> Self {
         Self {
             id,
             incarnation,
             log,
-            delivery: Mutex::new(()),
-            inbound: Mutex::new(Inbound {
-                link: None,
-                log: 0,
-                started: false,
-                received,
-                counts: IncomingCounts::default(),
-                left: false,
-                owed: 0,
-                due: None,
-            }),
-            outbound: Mutex::new(Outbound {
-                link: None,
-                log: SendLog::new(),
-                told: None,
-                leaving: false,
-                over: false,
-                volatile_dropped: 0,
-            }),
+            delivery: AsyncMutex::new(()),
+            inbound: Mutex::new(Inbound::new()),
+            outbound: Mutex::new(Outbound::new()),
             interest: Mutex::new(PeerInterest::unknown()),
             confirmed: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            born: now,
             logged: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
-    /// Whether the peer may have a member in one of these rooms. An empty list stands for all sockets.
-    pub(crate) fn wants(&self, rooms: &[u64]) -> bool {
+    /// Whether the peer may have a member in one of these rooms. An empty list stands for all sockets. A peer that is silent may
+    /// have joined any room meanwhile.
+    pub(crate) fn wants(&self, rooms: &[u64], now: Instant) -> bool {
+        if rooms.is_empty() || self.is_silent(now) {
+            return true;
+        }
         let interest = self.interest.lock();
-        rooms.is_empty() || rooms.iter().any(|room| interest.wants(*room))
+        rooms.iter().any(|room| interest.wants(*room))
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        self.since_birth(now) >= self.heard.load(Ordering::Relaxed) + SILENCE
+    }
+
+    /// The peer was heard at that time.
+    pub(crate) fn heard(&self, at: Instant) {
+        self.heard.fetch_max(self.since_birth(at), Ordering::Relaxed);
+    }
+
+    /// In milliseconds.
+    fn since_birth(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Queues a body. A volatile body is dropped if it cannot be sent soon.
     pub(crate) fn push(&self, body: Bytes, volatile: bool, now: Instant) {
         let mut outbound = self.outbound.lock();
-        if volatile && (outbound.link.is_none() || outbound.log.bytes() > VOLATILE) {
-            outbound.volatile_dropped += 1;
-            return;
-        }
-        outbound.push(body, now);
+        let queued = if volatile { outbound.push_volatile(body, now) } else { outbound.push(body, now) };
         drop(outbound);
-        self.wake.notify_one();
+        if queued {
+            self.wake.notify_one();
+        }
     }
 
-    /// Queues a command that makes sockets of the peer join these rooms. From now on messages to these rooms go to the peer.
+    /// Queues a command that makes sockets of the peer join these rooms. From now on messages to these rooms go to the peer. There
+    /// may be very many, so the interest is locked for some of them at a time.
     pub(crate) fn push_command(&self, body: Bytes, rooms: &[u64], now: Instant) {
+        let presume = |seq| {
+            for some in rooms.chunks(ROOMS_AT_ONCE) {
+                let mut interest = self.interest.lock();
+                some.iter().for_each(|room| interest.presume(*room, seq));
+            }
+        };
+        // Before the command has a number, so that no acknowledgement of it comes between.
+        presume(None);
         let mut outbound = self.outbound.lock();
-        if outbound.push(body, now) {
-            let (seq, mut interest) = (outbound.log.newest(), self.interest.lock());
-            rooms.iter().for_each(|room| interest.presume(*room, seq));
-        }
+        let queued = outbound.push(body, now);
+        let seq = outbound.log.newest();
         drop(outbound);
-        self.wake.notify_one();
+        presume(Some(seq));
+        if queued {
+            self.wake.notify_one();
+        }
     }
 
     /// How many bytes wait for the peer or its acknowledgement.
@@ -202,8 +170,7 @@ impl Peer {
 
     /// Up to where this node has received the peer's log.
     pub(crate) fn resume(&self) -> Resume {
-        let inbound = self.inbound.lock();
-        Resume { log: inbound.log, seq: inbound.received.last() }
+        self.inbound.lock().resume()
     }
 
     /// What became of the bodies to and from the peer.
@@ -214,40 +181,24 @@ impl Peer {
 
     fn counts(&self) -> (OutgoingCounts, IncomingCounts) {
         let incoming = self.inbound.lock().counts();
-        let outbound = self.outbound.lock();
-        let volatile_dropped = outbound.volatile_dropped;
-        (OutgoingCounts { volatile_dropped, ..outbound.log.counts() }, incoming)
+        (self.outbound.lock().counts(), incoming)
     }
 
-    /// What was lost and not logged yet. At most once in [`LOG_INTERVAL`], so that a lasting cut does not fill the log; with
-    /// `None` the last time.
+    /// What was lost and is to be logged now; with `None` the last time.
     pub(crate) fn losses_to_log(&self, now: Option<Instant>) -> Option<Losses> {
-        let mut logged = self.logged.lock();
-        if let (Some(now), Some(last)) = (now, logged.last)
-            && now < last + LOG_INTERVAL
-        {
-            return None;
-        }
         let (OutgoingCounts { lost, .. }, IncomingCounts { missed, .. }) = self.counts();
-        let new = Losses { lost: lost.since(&logged.total.lost), missed: missed - logged.total.missed };
-        let any = new.lost.total() + new.missed > 0;
-        if any {
-            *logged = LoggedLosses { last: now, total: Losses { lost, missed } };
-        }
-        any.then_some(new)
+        self.logged.lock().due(Losses { lost, missed }, now)
     }
 
     /// A new link takes over. `resume` is how far the peer has received this node's log.
-    pub(crate) fn attach(&self, link: LinkId, resume: Resume) {
+    pub(crate) fn attach(&self, link: LinkId, relayed: bool, resume: Resume, now: Instant) {
         let mut inbound = self.inbound.lock();
-        (inbound.link, inbound.started, inbound.owed, inbound.due) = (Some(link), false, 0, None);
+        inbound.attach(link);
+        self.heard(now);
         // Until its snapshot arrives on this link, the peer may be interested in every room.
         self.interest.lock().forget();
-        let mut outbound = self.outbound.lock();
-        (outbound.link, outbound.told) = (Some(link), None);
-        // A hello is a sign of life, whatever was believed before.
-        outbound.log.set_dead(false);
-        outbound.log.resume((resume.log == self.log).then_some(resume.seq));
+        let after = (resume.log == self.log).then_some(resume.seq);
+        self.outbound.lock().attach(link, relayed, after, now);
         self.wake.notify_one();
     }
 
@@ -257,7 +208,7 @@ impl Peer {
         if inbound.link == Some(link) {
             inbound.link = None;
             self.interest.lock().forget();
-            self.outbound.lock().link = None;
+            self.outbound.lock().detach();
             self.wake.notify_one();
         }
     }
@@ -268,7 +219,7 @@ impl Peer {
         outbound.log.expire(now);
         if outbound.link.is_none() {
             // A dropped body makes nobody join a room. What the peer did receive, the next link tells.
-            self.interest.lock().settle(outbound.log.given_up());
+            self.interest.lock().settle_dropped(outbound.log.unconfirmed()..=outbound.log.given_up());
         }
     }
 
@@ -280,15 +231,13 @@ impl Peer {
     /// This life of the peer is over. Nothing is kept for it any more, and nothing counts.
     pub(crate) fn end(&self) {
         let left = self.inbound.lock().left;
-        let mut outbound = self.outbound.lock();
-        outbound.over = true;
-        outbound.log.end(left);
+        self.outbound.lock().end(left);
         self.interest.lock().settle(u64::MAX);
     }
 
     /// This node leaves. The writer sends what is queued, then a goodbye.
     pub(crate) fn leave(&self) {
-        self.outbound.lock().leaving = true;
+        self.outbound.lock().leave();
         self.wake.notify_one();
     }
 
@@ -299,13 +248,11 @@ impl Peer {
 
     /// Appends the first frame on a new link.
     pub(crate) fn start(&self, batch: &mut Batch) {
-        let _delivered = self.delivery.lock();
         let first = self.outbound.lock().log.unconfirmed();
         batch.put(&unsequenced(Kind::Start(pb::Start { log: self.log, first })));
     }
 
-    /// Collects what is to be written next on this link: interest, an acknowledgement, then bodies in order. The interest comes
-    /// first, so that a node that sees a body acknowledged knows the rooms that were joined because of it.
+    /// Collects what is to be written next on this link: interest, an acknowledgement, then bodies in order.
     pub(crate) fn fill(
         &self,
         link: LinkId,
@@ -313,33 +260,41 @@ impl Peer {
         now: Instant,
         batch: &mut Batch,
     ) -> Fill {
-        let _delivered = self.delivery.lock();
+        // The position is taken before the interest, and written behind it. So a node that sees a body acknowledged knows the
+        // rooms that were joined because of it.
+        let Some((position, told)) = self.before_fill(link) else { return Fill::Stale };
+        let told = tell(local, told, batch);
         let (mut inbound, mut outbound) = (self.inbound.lock(), self.outbound.lock());
         if inbound.link != Some(link) || outbound.link != Some(link) {
             return Fill::Stale;
         }
-        if let Some(update) = local.lock().since(outbound.told) {
-            outbound.told = Some(update.version);
-            batch.put(&unsequenced(Kind::Interest(update.into())));
+        outbound.told = told.version;
+        let due = outbound.beats(now) || inbound.owes_ack(now, outbound.log.has_more());
+        if due && told.all && batch.has_room() && inbound.acknowledge(position) {
+            let Position { delivered: seq, missed, .. } = position;
+            let interest = self.interest.lock().version();
+            batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest, lost: Some(missed) })));
         }
-        if batch.has_room() && inbound.owes_ack(now, outbound.log.has_more()) {
-            let (seq, interest) = (inbound.received.last(), self.interest.lock().version());
-            (inbound.due, inbound.owed) = (None, 0);
-            let lost = Some(inbound.received.missed());
-            batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest, lost })));
-        }
-        while batch.has_room() {
-            match outbound.log.next_write() {
-                Some(Write::Body { seq, body }) => batch.put(&Frame { seq, body }),
-                Some(Write::Gap { to }) => batch.put(&unsequenced(Kind::Gap(pb::Gap { to }))),
-                None => break,
-            }
-        }
-        if outbound.leaving && !outbound.log.has_more() && batch.has_room() {
-            batch.put(&unsequenced(Kind::Goodbye(pb::Goodbye {})));
+        if outbound.put_bodies(batch) {
             return Fill::Last;
         }
-        if batch.is_empty() { Fill::Wait(inbound.due) } else { Fill::Write }
+        if batch.is_empty() {
+            return Fill::Wait(inbound.due().into_iter().chain(outbound.next_beat()).min());
+        }
+        outbound.speak(now);
+        Fill::Write
+    }
+
+    /// `None` if another link has taken over.
+    fn before_fill(&self, link: LinkId) -> Option<(Position, Option<u64>)> {
+        let inbound = self.inbound.lock();
+        let position = inbound.position();
+        (inbound.link == Some(link)).then(|| (position, self.outbound.lock().told))
+    }
+
+    /// Waits for the end of a delivery that another link brought.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        Turn { _held: self.delivery.lock().await }
     }
 
     /// Handles one frame of this link. Sequenced messages are delivered here, in order, each once.
@@ -348,64 +303,78 @@ impl Peer {
     /// When the peer breaks the protocol. The link must end then.
     pub(crate) fn receive(
         &self,
+        _turn: &Turn<'_>,
         link: LinkId,
         frame: Frame,
         now: Instant,
         deliver: &dyn Fn(Message),
     ) -> Result<Received, ProtocolError> {
-        let _delivering = self.delivery.lock();
+        let (seq, size) = (frame.seq, frame.body.len());
+        let message = Message::decode(frame.body);
+        if seq == 0 {
+            return self.receive_control(link, message, now);
+        }
         let mut inbound = self.inbound.lock();
         if inbound.link != Some(link) {
             return Ok(Received::Nothing);
         }
-        let (seq, size) = (frame.seq, frame.body.len());
-        let message = Message::decode(frame.body);
-        if seq == 0 {
-            return self.receive_control(&mut inbound, message?, now);
-        }
         if !inbound.started {
             return Err(ProtocolError::NoStart);
         }
+        self.heard(now);
+        let body = message.as_ref().is_ok_and(Message::is_body);
+        let arrival = inbound.arrived(seq, body);
+        drop(inbound);
+        let received = match message {
+            _ if arrival == Arrival::Duplicate => Received::Duplicate,
+            Ok(message) if body => {
+                deliver(message);
+                Received::Delivered
+            }
+            Ok(_) => Received::Nothing,
+            Err(_) => Received::Malformed,
+        };
+        let mut inbound = self.inbound.lock();
+        inbound.delivered();
         if inbound.owe(size, now) {
             self.wake.notify_one();
         }
-        if inbound.received.arrived(seq) == Arrival::Duplicate {
-            inbound.counts.duplicates += 1;
-            return Ok(Received::Duplicate);
-        }
-        let Ok(message) = message else { return Ok(Received::Malformed) };
-        if !message.is_body() {
-            return Ok(Received::Nothing);
-        }
-        inbound.counts.received += 1;
-        drop(inbound);
-        deliver(message);
-        Ok(Received::Delivered)
+        Ok(received)
     }
 
     fn receive_control(
         &self,
-        inbound: &mut Inbound,
-        message: Message,
+        link: LinkId,
+        message: Result<Message, WireError>,
         now: Instant,
     ) -> Result<Received, ProtocolError> {
-        match message {
-            Message::Start { log, first } => {
-                if inbound.log != log {
-                    inbound.counts.missed = inbound.counts().missed;
-                    (inbound.log, inbound.received) = (log, ReceiveLog::starting_at(first));
-                }
-                if !std::mem::replace(&mut inbound.started, true) {
-                    return Ok(Received::Started);
-                }
+        // A snapshot may list a million rooms, so it is made ready before anything is locked, and what it replaces is dropped
+        // behind that.
+        let (message, interest) = match message {
+            Ok(Message::Interest(update)) => {
+                (None, Some(PreparedInterest::from(InterestUpdate::from(update))))
             }
-            Message::Interest(update) => {
-                self.interest.lock().apply(update.into());
-                // It is acknowledged at once, because a join may be waiting for that.
-                inbound.due = Some(now);
-                self.wake.notify_one();
+            message => (Some(message), None),
+        };
+        let _replaced;
+        let mut inbound = self.inbound.lock();
+        if inbound.link != Some(link) {
+            return Ok(Received::Nothing);
+        }
+        self.heard(now);
+        if let Some(interest) = interest {
+            _replaced = self.interest.lock().apply(interest);
+            // It is acknowledged at once, because a join may be waiting for that.
+            inbound.owe_now(now);
+            self.wake.notify_one();
+        }
+        match message.transpose()? {
+            Some(Message::Start { log, first }) => {
+                let again = inbound.started;
+                inbound.start(log, first);
+                return Ok(if again { Received::Nothing } else { Received::Started });
             }
-            Message::Ack { seq, interest, lost } => {
+            Some(Message::Ack { seq, interest, lost }) => {
                 let mut outbound = self.outbound.lock();
                 outbound.log.acked(seq);
                 // A node of an earlier version does not say it.
@@ -415,72 +384,18 @@ impl Peer {
                 self.confirmed.fetch_max(interest, Ordering::AcqRel);
                 return Ok(Received::Confirmed);
             }
-            Message::Gap { to } => {
-                inbound.received.gave_up(to);
+            Some(Message::Gap { to }) => {
+                inbound.gave_up(to);
                 inbound.owe(0, now);
             }
-            Message::Goodbye => {
+            Some(Message::Goodbye) => {
                 inbound.left = true;
                 return Ok(Received::Goodbye);
             }
-            Message::Broadcast(_)
-            | Message::Command(_)
-            | Message::Request(..)
-            | Message::UnknownRequest(_)
-            | Message::Response(..)
-            | Message::Unknown => {}
+            // Bodies have numbers.
+            Some(_) | None => {}
         }
         Ok(Received::Nothing)
-    }
-}
-
-impl Outbound {
-    /// Returns whether the body was queued. For a life that is over it is not.
-    fn push(&mut self, body: Bytes, now: Instant) -> bool {
-        if !self.over {
-            self.log.push(body, now);
-        }
-        !self.over
-    }
-}
-
-impl Inbound {
-    /// What came, and what never will. The log of the peer counts the latter.
-    fn counts(&self) -> IncomingCounts {
-        IncomingCounts { missed: self.counts.missed + self.received.missed(), ..self.counts }
-    }
-
-    /// Whether an acknowledgement is due, or can go out with something else.
-    fn owes_ack(&self, now: Instant, has_more: bool) -> bool {
-        self.due.is_some_and(|due| now >= due || self.owed >= ACK_BYTES || has_more)
-    }
-
-    /// Something arrived that has to be acknowledged. Returns whether the writer must be woken now.
-    fn owe(&mut self, bytes: usize, now: Instant) -> bool {
-        let first = self.due.is_none();
-        self.owed += bytes;
-        self.due.get_or_insert(now + ACK_DELAY);
-        first || self.owed >= ACK_BYTES
-    }
-}
-
-impl Batch {
-    /// Appends a frame. Only while there is room: behind a large body nothing can be appended.
-    fn put(&mut self, frame: &Frame) {
-        self.bytes.put_slice(&frame.header());
-        if frame.body.len() > BATCH {
-            self.large = Some(frame.body.clone());
-        } else {
-            self.bytes.put_slice(&frame.body);
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.large.is_none() && self.bytes.len() < BATCH
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 }
 
@@ -493,16 +408,11 @@ pub(crate) enum ProtocolError {
     Wire(#[from] WireError),
 }
 
-/// Many small bodies in one write cost a quarter of one write each.
-const BATCH: usize = 64 << 10;
-/// How long an acknowledgement waits for others. This is far below the age at which logs drop bodies.
-const ACK_DELAY: Duration = Duration::from_millis(50);
-/// After that many bytes an acknowledgement does not wait: a sixteenth of what the sender keeps.
-const ACK_BYTES: usize = 1 << 20;
-/// How often losses of one peer are logged at most.
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// A backlog of this size takes a while to send, so that volatile packets would arrive late.
-const VOLATILE: usize = 1 << 20;
+/// How many rooms are marked while the interest is locked.
+const ROOMS_AT_ONCE: usize = 1024;
+/// After that many milliseconds without a word a peer may have joined any room. Two pings of a direct link, or beats of a relayed
+/// one, were lost then.
+const SILENCE: u64 = 1000;
 
 #[cfg(test)]
 mod tests;

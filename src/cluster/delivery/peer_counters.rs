@@ -1,6 +1,9 @@
 //! What became of the messages between this node and one life of another (docs/reference/counters.md, "Per peer").
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::id::{Incarnation, NodeId};
 
@@ -136,6 +139,40 @@ impl IncomingCounts {
     }
 }
 
+/// Messages between this node and a peer that never arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Those for the peer.
+    pub(crate) lost: LossCounts,
+    /// Those of the peer.
+    pub(crate) missed: u64,
+}
+
+/// When the losses of a peer are logged, and which were.
+#[derive(Debug, Default)]
+pub(crate) struct LossLog {
+    last: Option<Instant>,
+    logged: Losses,
+}
+
+impl LossLog {
+    /// What of all losses was not logged yet, if it is to be logged now: at most once in [`LOG_INTERVAL`], so that a lasting cut
+    /// does not fill the log; with `None` the last time.
+    pub(crate) fn due(&mut self, all: Losses, now: Option<Instant>) -> Option<Losses> {
+        if let (Some(now), Some(last)) = (now, self.last)
+            && now < last + LOG_INTERVAL
+        {
+            return None;
+        }
+        let new = Losses { lost: all.lost.since(&self.logged.lost), missed: all.missed - self.logged.missed };
+        if new == Losses::default() {
+            return None;
+        }
+        *self = Self { last: now, logged: all };
+        Some(new)
+    }
+}
+
 /// What was counted about lives that are over: of the last ones each by itself, and of all the sum.
 #[derive(Debug, Default)]
 pub(crate) struct PastLives {
@@ -166,6 +203,8 @@ impl PastLives {
     }
 }
 
+/// How often losses of one peer are logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// So many are remembered by themselves: a rolling restart of a cluster of that size.
 const PAST_LIVES: usize = 64;
 

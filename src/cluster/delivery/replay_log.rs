@@ -244,6 +244,8 @@ impl SendLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReceiveLog {
     last: u64,
+    /// One less than `last` while a body is being delivered.
+    delivered: u64,
     missed: u64,
 }
 
@@ -258,10 +260,11 @@ pub(crate) enum Arrival {
 impl ReceiveLog {
     /// Nothing was received yet. `first` is the first number that will come.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { last: first.saturating_sub(1), missed: 0 }
+        let last = first.saturating_sub(1);
+        Self { last, delivered: last, missed: 0 }
     }
 
-    /// A body arrived. Those before it that did not are lost: links keep the order.
+    /// A body arrived, and is to be delivered. Those before it that did not are lost: links keep the order.
     pub(crate) fn arrived(&mut self, seq: u64) -> Arrival {
         if seq <= self.last {
             return Arrival::Duplicate;
@@ -271,15 +274,26 @@ impl ReceiveLog {
         Arrival::Accept
     }
 
+    /// The body that arrived has been delivered. Nothing else happens before.
+    pub(crate) fn delivered(&mut self) {
+        self.delivered = self.last;
+    }
+
     /// The sender gave up everything up to `to`. What has not arrived by now is lost.
     pub(crate) fn gave_up(&mut self, to: u64) {
         self.missed = self.missed.saturating_add(to.saturating_sub(self.last));
         self.last = self.last.max(to);
+        self.delivered = self.last;
     }
 
     /// Everything up to here has arrived or is known to be lost.
     pub(crate) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Everything up to here has been delivered or is known to be lost.
+    pub(crate) fn last_delivered(&self) -> u64 {
+        self.delivered
     }
 
     /// How many bodies are lost.

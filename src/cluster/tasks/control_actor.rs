@@ -77,6 +77,15 @@ enum LinkStage {
     Adopted(Link),
 }
 
+impl LinkStream {
+    /// The other end gave a sign of life at that time.
+    fn heard(&self, at: Instant) {
+        if let LinkStage::Adopted(link) = &self.stage {
+            link.peer.heard(at);
+        }
+    }
+}
+
 impl Actor for ControlActor {
     type Msg = ControlMessage;
     type State = State;
@@ -227,6 +236,7 @@ impl State {
         for (id, link) in &self.links {
             if let Some(connection) = &link.connection {
                 self.control.handle_sign_of_life(&link.greeting.id, *id, connection.answered());
+                link.heard(connection.answered());
             }
         }
         self.ports.published.expire(now);
@@ -321,7 +331,7 @@ impl State {
             let accepted = pb::hello_reply::Answer::Accepted(hello);
             encode_prelude(&pb::HelloReply { answer: Some(accepted) })
         });
-        peer.attach(id, greeting.resume);
+        peer.attach(id, connection.is_none(), greeting.resume, Instant::now());
         if let Some(connection) = &connection {
             connection.admit(&greeting);
         }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{ControlMessage, Ports};
-use crate::cluster::delivery::peer::{Batch, Fill, Peer, ProtocolError, Received};
+use crate::cluster::delivery::batch::Batch;
+use crate::cluster::delivery::peer::{Fill, Peer, ProtocolError, Received, Turn};
 use crate::cluster::hello::LinkId;
 use crate::cluster::transport::bi_stream::Halves;
 use crate::cluster::wire::{Frame, Message};
@@ -108,9 +109,7 @@ impl LinkTask {
     async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
         let mut buffer = BytesMut::new();
         loop {
-            while let Some(frame) = Frame::decode(&mut buffer).map_err(ProtocolError::from)? {
-                self.handle(frame)?;
-            }
+            self.handle_frames(&mut buffer).await?;
             match recv.read_chunk(READ, true).await? {
                 Some(chunk) if buffer.is_empty() => buffer = BytesMut::from(chunk.bytes),
                 Some(chunk) => buffer.extend_from_slice(&chunk.bytes),
@@ -119,10 +118,19 @@ impl LinkTask {
         }
     }
 
-    fn handle(&self, frame: Frame) -> Result<(), ProtocolError> {
+    /// Handles the frames that are there as a whole.
+    async fn handle_frames(&self, buffer: &mut BytesMut) -> Result<(), ProtocolError> {
+        let turn = self.peer.turn().await;
+        while let Some(frame) = Frame::decode(buffer)? {
+            self.handle(&turn, frame)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&self, turn: &Turn<'_>, frame: Frame) -> Result<(), ProtocolError> {
         let (published, peer) = (&self.ports.published, &self.peer);
         let deliver = |message| self.deliver(message);
-        match peer.receive(self.id, frame, Instant::now(), &deliver)? {
+        match peer.receive(turn, self.id, frame, Instant::now(), &deliver)? {
             Received::Nothing | Received::Delivered | Received::Duplicate => {}
             Received::Started => {
                 self.ports.tell_control(ControlMessage::Started(peer.id.clone(), self.id));

@@ -123,7 +123,7 @@ async fn a_node_hears_that_it_is_not_reached_where_it_says() {
     for node in [&a, &b] {
         node.sees("where packets of c come from", seen).await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     let told = |node| warnings.of(node, "at the address that it advertises");
     assert_eq!((told("a"), told("b"), told("c")), (1, 1, 2), "{:?}", warnings.0.lock());
 }
@@ -140,7 +140,7 @@ async fn a_dial_that_its_own_end_gives_up_is_no_warning() {
     assert!(!matches!(cut_short, Ok(Err(DialError::Untrusted(_)))), "{cut_short:?}");
     // Or the connection itself, before the other end has it.
     drop(cut_short);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(warnings.0.lock().as_slice(), [""; 0]);
 }
 
@@ -152,7 +152,7 @@ async fn an_awaited_join_does_not_wait_for_a_member_to_which_there_is_no_way() {
     let deadline = Instant::now() + Duration::from_secs(60);
     while *a.mesh.published.unreached.read() != [d.id()] {
         assert!(Instant::now() < deadline, "{:?}", a.mesh.view().borrow().members);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     a.mesh.interest("/", &"red".into(), true);
     let start = Instant::now();

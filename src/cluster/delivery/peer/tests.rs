@@ -1,6 +1,14 @@
+mod wire;
+
+use tokio::time::Duration;
+
+use super::super::batch::BATCH;
+use super::super::inbound::ACK_DELAY;
 use super::super::interest::local_interest;
 use super::super::replay_log::MAX_AGE;
 use super::*;
+use bytes::BytesMut;
+
 use crate::cluster::wire::encode_broadcast;
 use crate::socket::messages::{Broadcast, Flags, Selection};
 
@@ -24,20 +32,37 @@ fn broadcast(size: usize) -> Broadcast {
     }
 }
 
+fn receive(
+    peer: &Peer,
+    link: LinkId,
+    frame: Frame,
+    now: Instant,
+    deliver: &dyn Fn(Message),
+) -> Result<Received, ProtocolError> {
+    let turn = Turn { _held: peer.delivery.try_lock().unwrap() };
+    peer.receive(&turn, link, frame, now, deliver)
+}
+
 impl Pair {
     fn new() -> Self {
-        let peer = |name: &str, log| Peer::new(name.parse().unwrap(), Incarnation(1), log);
+        let now = Instant::now();
+        let peer = |name: &str, log| Peer::new(name.parse().unwrap(), Incarnation(1), log, now);
         let pair = Self {
             a: peer("b", 1),
             b: peer("a", 2),
             local: Mutex::new(local_interest()),
             got: Mutex::default(),
-            now: Instant::now(),
+            now,
             bytes: BytesMut::new(),
         };
-        pair.a.attach(LinkId(1), Resume::default());
-        pair.b.attach(LinkId(1), Resume::default());
+        pair.attach(LinkId(1), Resume::default());
         pair
+    }
+
+    /// A new link takes over. `b` has received the log of `a` up to there.
+    fn attach(&self, link: LinkId, resume: Resume) {
+        self.a.attach(link, false, resume, self.now);
+        self.b.attach(link, false, Resume::default(), self.now);
     }
 
     fn push(&self, size: usize) {
@@ -67,7 +92,7 @@ impl Pair {
                 Message::Broadcast(broadcast) => self.got.lock().push(broadcast),
                 other => panic!("a broadcast, not {other:?}"),
             };
-            received.push(self.b.receive(link, frame, self.now, &deliver)?);
+            received.push(receive(&self.b, link, frame, self.now, &deliver)?);
         }
         Ok(received)
     }
@@ -75,9 +100,7 @@ impl Pair {
     /// A new link takes over at both ends.
     fn relink(&mut self, link: LinkId) {
         self.bytes.clear();
-        let resume = self.b.resume();
-        self.a.attach(link, resume);
-        self.b.attach(link, Resume::default());
+        self.attach(link, self.b.resume());
         self.start();
     }
 
@@ -88,7 +111,7 @@ impl Pair {
         self.b.start(&mut batch);
         self.b.fill(link, &local, self.now, &mut batch);
         while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
-            self.a.receive(link, frame, self.now, &|_| {}).unwrap();
+            receive(&self.a, link, frame, self.now, &|_| {}).unwrap();
         }
     }
 
@@ -113,18 +136,18 @@ fn bodies_of_every_size_arrive_in_order_before_the_goodbye() {
 fn the_first_frames_are_start_and_the_snapshot_of_the_rooms() {
     let mut pair = Pair::new();
     pair.local.lock().add(5);
-    assert!(pair.b.wants(&[6]), "nothing heard yet");
+    assert!(pair.b.wants(&[6], pair.now), "nothing heard yet");
     pair.start();
     assert_eq!(pair.fill(LinkId(1)), Fill::Write);
     pair.deliver(LinkId(1)).unwrap();
-    assert!(pair.b.wants(&[5]) && !pair.b.wants(&[6]) && pair.b.wants(&[]));
+    assert!(pair.b.wants(&[5], pair.now) && !pair.b.wants(&[6], pair.now) && pair.b.wants(&[], pair.now));
     assert_eq!(pair.fill(LinkId(1)), Fill::Wait(None));
     pair.local.lock().add(6);
     pair.fill(LinkId(1));
     pair.deliver(LinkId(1)).unwrap();
-    assert!(pair.b.wants(&[6]));
+    assert!(pair.b.wants(&[6], pair.now));
     pair.b.detach(LinkId(1));
-    assert!(pair.b.wants(&[7]), "a peer out of reach may have any room");
+    assert!(pair.b.wants(&[7], pair.now), "a peer out of reach may have any room");
 }
 
 #[test]
@@ -161,14 +184,14 @@ fn an_acknowledgement_does_not_cut_a_large_interest_update_in_two() {
     pair.b.push(encode_broadcast(&broadcast(1)).unwrap(), false, pair.now);
     pair.b.fill(LinkId(1), &Mutex::new(local_interest()), pair.now, &mut batch);
     while let Some(frame) = Frame::decode(&mut batch.bytes).unwrap() {
-        pair.a.receive(LinkId(1), frame, pair.now, &|_| {}).unwrap();
+        receive(&pair.a, LinkId(1), frame, pair.now, &|_| {}).unwrap();
     }
     (0..10_000).for_each(|room| pair.local.lock().add(u64::MAX - room));
     pair.now += ACK_DELAY;
     while pair.fill(LinkId(1)) == Fill::Write {}
     let received = pair.deliver(LinkId(1)).unwrap();
     assert!(received.contains(&Received::Confirmed), "the acknowledgement follows: {received:?}");
-    assert!(pair.b.wants(&[u64::MAX]) && !pair.b.wants(&[1]));
+    assert!(pair.b.wants(&[u64::MAX], pair.now) && !pair.b.wants(&[1], pair.now));
 }
 
 #[test]
@@ -200,8 +223,7 @@ fn a_new_link_brings_what_the_last_one_did_not_and_nothing_twice() {
     pair.bytes.clear();
     let resume = pair.b.resume();
     assert_eq!(resume, Resume { log: 1, seq: 3 });
-    pair.a.attach(LinkId(2), Resume { seq: 2, ..resume });
-    pair.b.attach(LinkId(2), Resume::default());
+    pair.attach(LinkId(2), Resume { seq: 2, ..resume });
     pair.start();
     pair.fill(LinkId(2));
     let received = pair.deliver(LinkId(2)).unwrap();
@@ -215,7 +237,7 @@ fn what_an_older_link_still_brings_is_ignored() {
     pair.start();
     pair.push(1);
     pair.fill(LinkId(1));
-    pair.b.attach(LinkId(2), Resume::default());
+    pair.b.attach(LinkId(2), false, Resume::default(), pair.now);
     assert!(pair.deliver(LinkId(1)).unwrap().iter().all(|received| *received == Received::Nothing));
     assert_eq!(pair.fill(LinkId(7)), Fill::Stale);
     assert!(pair.got().is_empty());
@@ -318,6 +340,81 @@ fn losses_are_logged_once_in_a_while_and_none_is_left_out() {
     assert_eq!(logged.iter().map(|losses| losses.lost.total()).sum::<u64>(), 300);
 }
 
+#[test]
+fn a_silent_peer_may_have_joined_any_room_until_it_is_heard_again() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.fill(LinkId(1));
+    pair.deliver(LinkId(1)).unwrap();
+    assert!(!pair.b.wants(&[5], pair.now));
+    pair.now += Duration::from_millis(SILENCE - 1);
+    assert!(!pair.b.wants(&[5], pair.now));
+    pair.now += Duration::from_millis(1);
+    assert!(pair.b.wants(&[5], pair.now), "its link is there, and may be cut");
+    pair.b.heard(pair.now);
+    assert!(!pair.b.wants(&[5], pair.now), "a pong");
+    pair.now += Duration::from_millis(SILENCE);
+    pair.push(1);
+    pair.fill(LinkId(1));
+    pair.deliver(LinkId(1)).unwrap();
+    assert!(!pair.b.wants(&[5], pair.now), "a body");
+}
+
+#[test]
+fn on_a_relayed_link_something_is_said_before_silence_is_assumed() {
+    let mut pair = Pair::new();
+    pair.a.attach(LinkId(2), true, Resume::default(), pair.now);
+    pair.b.attach(LinkId(2), true, Resume::default(), pair.now);
+    pair.start();
+    for _ in 0..20 {
+        let until = loop {
+            match pair.fill(LinkId(2)) {
+                Fill::Wait(until) => break until.unwrap(),
+                fill => assert_eq!(fill, Fill::Write),
+            }
+        };
+        pair.deliver(LinkId(2)).unwrap();
+        assert!(until - pair.now <= Duration::from_millis(SILENCE / 2));
+        pair.now = until;
+        assert!(!pair.b.wants(&[5], pair.now));
+    }
+}
+
+/// Delivering to a hundred thousand sockets must not hold up a thread that writes.
+#[test]
+fn the_writer_goes_on_during_a_delivery_and_does_not_acknowledge_it() {
+    let mut pair = Pair::new();
+    pair.start();
+    pair.push(1);
+    pair.fill(LinkId(1));
+    pair.now += Duration::from_secs(1);
+    let local = Mutex::new(local_interest());
+    let acknowledged = |now| {
+        let mut batch = Batch::default();
+        pair.b.fill(LinkId(1), &local, now, &mut batch);
+        let frames = std::iter::from_fn(|| Frame::decode(&mut batch.bytes).unwrap());
+        let messages = frames.map(|frame| Message::decode(frame.body).unwrap());
+        messages
+            .filter_map(|message| if let Message::Ack { seq, .. } = message { Some(seq) } else { None })
+            .max()
+    };
+    let mut bytes = std::mem::take(&mut pair.bytes);
+    let delivered = std::cell::Cell::new(0);
+    while let Some(frame) = Frame::decode(&mut bytes).unwrap() {
+        let deliver = |_| {
+            let during = std::thread::scope(|scope| {
+                let (sender, during) = std::sync::mpsc::channel();
+                scope.spawn(move || sender.send(acknowledged(pair.now)));
+                during.recv_timeout(Duration::from_secs(20)).expect("the writer waits for the delivery")
+            });
+            assert!(during.is_none_or(|seq| seq == 0), "{during:?}");
+            delivered.set(delivered.get() + 1);
+        };
+        receive(&pair.b, LinkId(1), frame, pair.now, &deliver).unwrap();
+    }
+    assert_eq!((delivered.get(), acknowledged(pair.now + ACK_DELAY)), (1, Some(1)));
+}
+
 /// Otherwise a slow delivery would stop the heartbeats, and a busy node would look dead.
 #[test]
 fn the_control_actor_does_not_wait_for_a_delivery() {
@@ -331,9 +428,9 @@ fn the_control_actor_does_not_wait_for_a_delivery() {
         let deliver = |_| {
             *seen.lock() = Some(pair.b.resume().seq);
             pair.b.detach(LinkId(1));
-            pair.b.attach(LinkId(2), Resume::default());
+            pair.b.attach(LinkId(2), false, Resume::default(), pair.now);
         };
-        pair.b.receive(LinkId(1), frame, pair.now, &deliver).unwrap();
+        receive(&pair.b, LinkId(1), frame, pair.now, &deliver).unwrap();
         if let Some(seq) = seen.into_inner() {
             assert_eq!(seq, 1, "what is being delivered is not asked for again");
             delivered += 1;
