@@ -40,4 +40,5 @@ pub use view::{LinkState, MemberView, NodeState, View};
 
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use tasks::ports::Upward;
-pub(crate) use transport::bi_stream::BiStream;
+pub(crate) use transport::bi_stream::{BiStream, StreamLoss};
+pub(crate) use transport::connection::REACH;

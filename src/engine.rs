@@ -34,6 +34,7 @@ pub(crate) mod stream_task;
 mod supervisors;
 mod transport_stage;
 mod verify;
+mod way;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
 
@@ -54,3 +55,4 @@ pub(crate) use query::Query;
 pub(crate) use runtime::{Engine, OpenSessionError};
 pub(crate) use session::{PollReply, PostReply};
 pub(crate) use verify::{Opening, RequestHead, Verified, verify};
+pub(crate) use way::Way;

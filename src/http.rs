@@ -32,6 +32,7 @@ mod http2_progress;
 mod jsonp;
 mod listener;
 mod middleware;
+mod node_request;
 mod owner;
 mod polling;
 pub(crate) mod proxy;

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -131,7 +131,7 @@ impl<A: Application> Node<A> {
     /// Whether this node accepts new clients. While it joins its cluster or shuts down, their handshakes are answered with
     /// 503.
     pub fn is_ready(&self) -> bool {
-        self.0.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
+        self.0.edge.refuses_clients().is_none()
     }
 
     /// Waits until a part of this node has ended that cannot be started anew, which only a bug or the loss of its UDP socket
@@ -177,18 +177,25 @@ impl<A: Application> Node<A> {
 
     /// Ends the node in order:
     ///
-    /// 1. It accepts no new clients and closes every session. Clients see `transport close` and reconnect, to another node.
-    /// 2. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most.
-    /// 3. [`serve`](Self::serve) returns, within a second, and the node tells the other members that it leaves.
+    /// 1. For the [`drain_delay`](http::Config::drain_delay) it serves its clients as before, but takes no new ones: their
+    ///    handshakes are answered with 503, and load balancers have time to learn that.
+    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node.
+    /// 3. [`serve`](Self::serve) returns, within a second. Polls that the node carries to the owners of other sessions are
+    ///    answered, so that their clients poll another node; POSTs in flight are finished. A WebSocket that it carries breaks.
+    /// 4. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
+    ///    requests that it carries, for 3 s at most.
+    /// 5. It tells the other members that it leaves.
     pub async fn shutdown(&self) {
+        self.0.edge.drain();
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
+        sleep(self.0.edge.config().drain_delay).await;
         // Pending polls are answered before their connections go.
         self.0.engine.shutdown().await;
-        // What handlers still emit reaches the other nodes.
-        (self.0.handlers.ended)(Arc::clone(&self.0.app)).await;
         self.0.stopping.cancel();
+        // What handlers still emit reaches the other nodes.
+        tokio::join!((self.0.handlers.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }

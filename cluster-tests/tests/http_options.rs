@@ -434,6 +434,34 @@ async fn a_joining_node_refuses_clients() {
     assert_eq!(target.get(POLLING).await.status(), 200);
 }
 
+#[tokio::test]
+async fn a_stopping_node_refuses_clients_and_serves_those_it_has_until_its_delay_is_over() {
+    let http = Config::default().drain_delay(Duration::from_secs(3600));
+    let stopping = node(&http).start().await.expect("the node starts");
+    let addr = serve(&stopping).await;
+    let target = Target::of(Suite::Socket, addr, &[addr]);
+    let session = target.polling().await;
+    let kept = session.pending_poll().await;
+    assert!(stopping.is_ready());
+    let shutdown = tokio::spawn({
+        let node = stopping.clone();
+        async move { node.shutdown().await }
+    });
+    within("the node to drain", async {
+        while stopping.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for reply in [target.get(POLLING).await, target.refusal(WEBSOCKET).await] {
+        assert_eq!(reply.outcome(), (503, "this node is stopping: it takes no new clients"));
+        assert_eq!(reply.header("connection"), Some("close"), "a load balancer connects elsewhere");
+    }
+    assert_eq!(session.post("40").await.outcome(), (200, "ok"));
+    assert!(kept.reply().await.text().starts_with("40{"));
+    shutdown.abort();
+}
+
 // --- requests that nobody sends on purpose ---
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use super::tasks::control_actor::{ControlActor, Start};
 use super::tasks::host::{Host, Running};
 use super::tasks::ports::{ControlMessage, Upward};
 use super::transport::bi_stream::BiStream;
-use super::transport::connection::PeerConnection;
+use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
 use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_request, pb};
@@ -130,6 +130,11 @@ impl Mesh {
         async move { published.failure.wait().await.clone() }
     }
 
+    /// Whether a part of this node has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.published.failure.get().is_some()
+    }
+
     /// The counters of this layer, each with the name of its metric.
     pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
         self.published.counters()
@@ -148,6 +153,7 @@ impl Mesh {
     }
 
     /// Whether this node takes new clients now.
+    #[cfg(test)]
     pub(crate) fn is_ready(&self) -> bool {
         *self.published.state.borrow() == NodeState::Ready
     }
@@ -179,20 +185,38 @@ impl Mesh {
         }
     }
 
-    /// Opens a byte stream to the HTTP service of another node, directly or through one other node.
+    /// Opens a byte stream to the HTTP service of another node, on the usual way: directly, or through one other node where
+    /// there is no direct link, or where that has missed a ping. Waits for [`REACH`] at most.
     ///
     /// # Errors
     /// When the node is not reachable now.
-    pub(crate) async fn open(&self, to: &NodeId) -> Result<BiStream, OpenError> {
-        let http = pb::Http {};
+    pub(crate) async fn open(&self, to: &NodeId) -> Result<(BiStream, Silence), OpenError> {
         match self.published.route(to).ok_or(OpenError::Unreachable)? {
-            Route::Direct(connection) => open(&connection, Kind::Http(http)).await,
+            Route::Direct(connection) if connection.answered().elapsed() < DOUBT => {
+                open(connection, Kind::Http(pb::Http {})).await
+            }
+            Route::Direct(connection) => match self.open_around(to).await {
+                Err(OpenError::Unreachable) => open(connection, Kind::Http(pb::Http {})).await,
+                opened => opened,
+            },
             Route::Through(relays) => {
-                let inner = Some(pb::relay::Inner::Http(http));
-                let relay = relays.first().ok_or(OpenError::Unreachable)?;
-                open(relay, Kind::Relay(pb::Relay { to: to.to_string(), inner })).await
+                let relay = relays.into_iter().next().ok_or(OpenError::Unreachable)?;
+                open(relay, to_http_of(to)).await
             }
         }
+    }
+
+    /// Opens a byte stream as [`open`](Self::open) does, but not on the direct way: through any other node, which may reach that
+    /// one or not.
+    ///
+    /// # Errors
+    /// When there is no other node.
+    pub(crate) async fn open_around(&self, to: &NodeId) -> Result<(BiStream, Silence), OpenError> {
+        let mut others = self.published.around(to);
+        others.retain(|other| other.answered().elapsed() < DOUBT);
+        let random = usize::try_from(random::number().unwrap_or_default()).unwrap_or_default();
+        let chosen = random.checked_rem(others.len()).ok_or(OpenError::Unreachable)?;
+        open(others.swap_remove(chosen), to_http_of(to)).await
     }
 
     /// Tells every node that this one takes no new clients.
@@ -446,11 +470,32 @@ impl fmt::Debug for Mesh {
     }
 }
 
-async fn open(connection: &PeerConnection, kind: Kind) -> Result<BiStream, OpenError> {
+/// Tells when the first node on the way of a stream turns out to be silent. Behind it, that node does the same.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    connection: Arc<PeerConnection>,
+    opened: Instant,
+}
+
+impl Silence {
+    /// Resolves when there was no sign of life since the stream was opened, until [`REACH`] after that and at the latest until
+    /// `until`.
+    pub(crate) async fn falls(&self, until: Instant) {
+        self.connection.falls_silent(self.opened, until.min(self.opened + REACH)).await;
+    }
+}
+
+/// What asks the node in between for the HTTP service of another one.
+fn to_http_of(node: &NodeId) -> Kind {
+    let inner = Some(pb::relay::Inner::Http(pb::Http {}));
+    Kind::Relay(pb::Relay { to: node.to_string(), inner })
+}
+
+async fn open(connection: Arc<PeerConnection>, kind: Kind) -> Result<(BiStream, Silence), OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
-    let permit = connection.limits.enter();
-    match timeout(OPEN, connection.open(&header)).await {
-        Ok(Ok(halves)) => Ok(BiStream::new(halves, permit)),
+    let (permit, opened) = (connection.limits.enter(), Instant::now());
+    match timeout(REACH, connection.open(&header)).await {
+        Ok(Ok(halves)) => Ok((BiStream::new(halves, permit), Silence { connection, opened })),
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }
@@ -483,5 +528,6 @@ const CONFIRMATION: Duration = Duration::from_millis(500);
 /// Responses wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out
 /// a broadcast.
 const RESPONSES: usize = 1 << 20;
-const OPEN: Duration = Duration::from_secs(2);
+/// A link that has not answered for that long has missed a ping. New requests take another way, if there is one.
+const DOUBT: Duration = Duration::from_millis(800);
 const LEAVE: Duration = Duration::from_secs(1);

@@ -280,6 +280,18 @@ impl Published {
         self.routes.read().get(to).cloned()
     }
 
+    /// The connections to other nodes than this one, which may reach it where this node does not.
+    pub(crate) fn around(&self, node: &NodeId) -> Vec<Arc<PeerConnection>> {
+        let routes = self.routes.read();
+        let others = routes.iter().filter(|(other, _)| *other != node);
+        others
+            .filter_map(|(_, route)| match route {
+                Route::Direct(connection) => Some(Arc::clone(connection)),
+                Route::Through(_) => None,
+            })
+            .collect()
+    }
+
     /// The connection to a node, if there is one.
     pub(crate) fn connection(&self, to: &NodeId) -> Option<Arc<PeerConnection>> {
         match self.route(to)? {

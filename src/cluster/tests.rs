@@ -474,7 +474,7 @@ async fn a_stream_carries_bytes_to_another_node() {
 }
 
 async fn shouts(from: &Node, to: &NodeId) {
-    let mut stream = from.mesh.open(to).await.unwrap();
+    let mut stream = from.mesh.open(to).await.unwrap().0;
     stream.write_all(b"hello").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
@@ -499,7 +499,7 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
     let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let a = Node::start(config("a", &[b.local_addr()])).await;
     a.sees_link(&id("b"), LinkState::Up).await;
-    let mut stream = a.mesh.open(&id("b")).await.unwrap();
+    let mut stream = a.mesh.open(&id("b")).await.unwrap().0;
     stream.write_all(b"half").await.unwrap();
     stream.read_exact(&mut [0; 4]).await.unwrap();
     drop(stream);
@@ -522,7 +522,7 @@ async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
     a.sees_link(&id("b"), LinkState::Up).await;
     let (mut unread, mut full) = (Vec::new(), Vec::new());
     for _ in 0..STREAMS {
-        unread.push(a.mesh.open(&id("b")).await.unwrap());
+        unread.push(a.mesh.open(&id("b")).await.unwrap().0);
     }
     for _ in 0..STREAMS {
         full.push(timeout(DEADLINE, filled.recv()).await.unwrap().unwrap());
@@ -539,7 +539,7 @@ async fn a_connection_carries_more_streams_than_it_starts_with() {
     let [a, mut b] = cluster::<2>().await;
     let mut open = Vec::new();
     for _ in 0..3 * FIRST {
-        let mut stream = a.mesh.open(&b.id()).await.unwrap();
+        let mut stream = a.mesh.open(&b.id()).await.unwrap().0;
         stream.write_all(b"hi").await.unwrap();
         stream.read_exact(&mut [0; 2]).await.unwrap();
         open.push(stream);

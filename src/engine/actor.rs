@@ -25,6 +25,7 @@ use super::registry::Registration;
 use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder};
 use super::session_ref::SessionRef;
 use super::transport_stage::{Stage, StageCell, StageGuard};
+use super::way::Ending;
 
 /// The behaviour of the actor. What it starts with is in [`SessionStart`].
 pub(crate) struct SessionActor<A>(PhantomData<A>);
@@ -55,8 +56,10 @@ pub(crate) struct SessionState<A: Application> {
     /// The streams that are not read from because the application is busy, so that its client is slowed down instead of
     /// buffered. A payload that is being handled waits in the session.
     held: Vec<Arc<StageCell>>,
-    /// The last GET that was answered with a payload, as far as the actor knows.
+    /// The last GET that was answered with packets, as far as the actor knows.
     flushed: Option<ConnId>,
+    /// Its answer, while that may have been lost on its way through another node.
+    kept: Option<PollAnswer>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     _registration: Registration<CommandOf<A>>,
@@ -100,6 +103,7 @@ impl<A: Application> Actor for SessionActor<A> {
             connections,
             held: Vec::new(),
             flushed: None,
+            kept: None,
             timer: None,
             _registration: registration,
         };
@@ -136,11 +140,13 @@ impl<A: Application> SessionState<A> {
     fn handle(&mut self, message: SessionMessage<CommandOf<A>>) {
         let now = Instant::now();
         match message {
-            SessionMessage::Poll(conn, reply) => {
-                self.connections.push((conn, ClientConnection::Poll(reply)));
-                self.session.handle_poll(conn, now);
+            SessionMessage::Poll(get, reply) => {
+                self.connections.push((get.conn, ClientConnection::Poll(reply)));
+                self.session.handle_poll(get, now);
             }
-            SessionMessage::PollAborted(conn) => self.poll_aborted(conn),
+            SessionMessage::PollEnded(conn, Ending::Aborted) => self.poll_aborted(conn),
+            SessionMessage::PollEnded(conn, Ending::Lost) => self.poll_lost(conn),
+            SessionMessage::Release => self.session.handle_release(),
             SessionMessage::Post(conn, reply) => {
                 self.connections.push((conn, ClientConnection::Post(reply)));
                 self.session.handle_post(conn);
@@ -150,7 +156,11 @@ impl<A: Application> SessionState<A> {
             }
             SessionMessage::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
             SessionMessage::PostBody(conn, PostBody::Invalid) => self.session.handle_post_invalid(conn),
-            SessionMessage::PostAborted(conn) => self.session.handle_post_aborted(conn),
+            SessionMessage::PostEnded(conn, Ending::Aborted) => self.session.handle_post_aborted(conn),
+            SessionMessage::PostEnded(conn, Ending::Lost) => {
+                self.session.handle_post_lost(conn);
+                self.take(conn);
+            }
             SessionMessage::StreamOpened(conn, over, guard) => {
                 self.connections.push((conn, ClientConnection::Stream(guard)));
                 self.session.handle_stream(conn, over, now);
@@ -231,9 +241,24 @@ impl<A: Application> SessionState<A> {
         }
     }
 
+    /// The way of a GET was lost. What was to be its answer is for the next GET.
+    fn poll_lost(&mut self, conn: ConnId) {
+        if self.flushed == Some(conn) {
+            self.session.handle_answer_lost();
+        }
+        self.session.handle_poll_lost(conn);
+        self.take(conn);
+        if !self.this.outbox().is_empty() {
+            self.session.handle_queued();
+        }
+    }
+
     /// Carries out what the session decided, reads on if there is room, then arms the timer or ends the actor.
     fn settle(&mut self) {
         self.outputs();
+        if !self.session.keeps_answer() {
+            self.kept = None;
+        }
         if !self.is_busy() {
             self.held.drain(..).for_each(|stage| stage.resume());
         }
@@ -283,28 +308,32 @@ impl<A: Application> SessionState<A> {
     fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {
         let Some(ClientConnection::Poll(sender)) = self.take(conn) else { return };
         if sender.is_closed() {
-            // The client went away before its answer. The session ends, because it cannot tell what was lost.
-            self.session.handle_shutdown(CloseReason::TransportError);
+            // It has ended; the message that says why is on its way. What it would have got stays queued.
+            self.flushed = Some(conn);
             return;
         }
-        self.flushed = (reply == PollReply::Flush).then_some(conn);
-        let frames = match reply {
-            PollReply::Flush => Some(self.this.outbox().take_all()),
-            PollReply::Noop => Some(vec![Frame::control(&Packet::Noop)]),
-            PollReply::Close => Some(vec![Frame::control(&Packet::Close)]),
-            PollReply::NoopClose => Some(vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)]),
-            PollReply::Refused | PollReply::Mismatch | PollReply::Unknown => None,
-        };
-        let answer = match frames {
-            Some(frames) => {
-                let compress = frames.iter().any(Frame::compress);
-                PollAnswer::Payload { payload: payload::encode(&frames, self.this.dialect()), compress }
-            }
-            None => PollAnswer::Reply(reply),
-        };
-        if sender.send(answer).is_err() {
-            self.poll_aborted(conn);
+        self.flushed = matches!(reply, PollReply::Flush | PollReply::Again).then_some(conn);
+        let answer = self.answer(reply);
+        if reply == PollReply::Flush && self.session.keeps_answer() {
+            self.kept = Some(answer.clone());
         }
+        // If it ends just now, the message that says why is on its way.
+        let _ended = sender.send(answer);
+    }
+
+    fn answer(&self, reply: PollReply) -> PollAnswer {
+        let frames = match (reply, &self.kept) {
+            (PollReply::Again, Some(kept)) => return kept.clone(),
+            (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
+                return PollAnswer::Reply(reply);
+            }
+            (PollReply::Flush, _) => self.this.outbox().take_all(),
+            (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
+            (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],
+            (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
+        };
+        let compress = frames.iter().any(Frame::compress);
+        PollAnswer::Payload { payload: payload::encode(&frames, self.this.dialect()), compress }
     }
 
     fn answer_post(&mut self, conn: ConnId, reply: PostReply) {

@@ -6,21 +6,24 @@ use super::error::{CloseReason, PacketError};
 use super::packet::Packet;
 use super::payload::Payload;
 use super::protocol::Transport;
-use super::session::{ConnId, PollReply, PostReply};
+use super::session::{ConnId, Get, PollReply, PostReply};
 use super::transport_stage::StageGuard;
+use super::way::Ending;
 
 /// A message to the actor of a session. `K` is what the application tells its own part of the session.
 pub(crate) enum SessionMessage<K> {
     /// A GET arrived.
-    Poll(ConnId, oneshot::Sender<PollAnswer>),
-    /// The client of a GET went away.
-    PollAborted(ConnId),
+    Poll(Get, oneshot::Sender<PollAnswer>),
+    /// A GET ended before its answer was on its way.
+    PollEnded(ConnId, Ending),
+    /// The node that carries the waiting GET wants it to be answered.
+    Release,
     /// The head of a POST arrived.
     Post(ConnId, oneshot::Sender<PostReply>),
     /// The body of a POST ended.
     PostBody(ConnId, PostBody),
-    /// The client of a POST went away before its body ended.
-    PostAborted(ConnId),
+    /// A POST ended before its body did.
+    PostEnded(ConnId, Ending),
     /// A WebSocket or WebTransport stream opened for this session.
     StreamOpened(ConnId, Transport, StageGuard),
     /// The packets that one read of a stream brought. Its I/O task waits until they are handled.
@@ -44,7 +47,7 @@ pub(crate) enum SessionMessage<K> {
 }
 
 /// The answer of a session to a GET.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum PollAnswer {
     /// Everything that was queued, or a packet of the session itself. `compress` if any of the packets may be compressed.
     Payload { payload: Payload, compress: bool },

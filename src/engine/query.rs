@@ -1,6 +1,7 @@
 //! The query of a request, as far as Engine.IO reads it (engine.io protocol v4, "Handshake"; v3, "URLs").
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::config::Config;
 use super::error::HandshakeError;
@@ -19,6 +20,20 @@ pub(crate) struct Query {
     protocol: Protocol,
     base64: bool,
     jsonp: Option<String>,
+    stamp: Option<Stamp>,
+}
+
+/// The `t` of a request, hashed: clients make a new one for each request, so that no cache answers it. A request with the
+/// same one is the same request, which a load balancer or an edge has sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    pub(crate) fn new(t: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        t.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 impl Query {
@@ -26,7 +41,7 @@ impl Query {
     /// first 1000 are ignored.
     pub(crate) fn parse(raw: &str) -> Self {
         let [mut transport, mut sid, mut version, mut b64] = [const { Given::Absent }; 4];
-        let mut jsonp = None;
+        let (mut jsonp, mut stamp) = (None, None);
         for (key, value) in pairs(raw) {
             match &*key {
                 "transport" => transport.add(value),
@@ -34,6 +49,7 @@ impl Query {
                 "EIO" => version.add(value),
                 "b64" => b64.add(value),
                 "j" if jsonp.is_none() => jsonp = Some(value.into_owned()),
+                "t" if !value.is_empty() => stamp = Some(Stamp::new(&value)),
                 _ => {}
             }
         }
@@ -43,6 +59,7 @@ impl Query {
             protocol: if version.value() == Some(Ok("4")) { Protocol::V4 } else { Protocol::V3 },
             base64: b64.value().is_some(),
             jsonp,
+            stamp,
         }
     }
 
@@ -88,6 +105,11 @@ impl Query {
     /// The number of the callback of a client that polls with script tags (`j`).
     pub(crate) fn jsonp(&self) -> Option<&str> {
         self.jsonp.as_deref()
+    }
+
+    /// What tells this request from the others of its client, if the client says so (`t`).
+    pub(crate) const fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 }
 

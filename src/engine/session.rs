@@ -13,6 +13,7 @@
 mod heartbeat;
 mod output;
 mod probe;
+mod repeat;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use self::heartbeat::Heartbeat;
 use self::probe::Probe;
+use self::repeat::Repeats;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::packet::Packet;
@@ -30,6 +32,7 @@ use super::protocol::{Protocol, Transport};
 use crate::id::SessionId;
 
 pub(crate) use output::{ConnId, Output, PollReply, PostReply, StreamOrder};
+pub(crate) use repeat::Get;
 
 /// The session of one client.
 #[derive(Debug)]
@@ -41,7 +44,8 @@ pub(crate) struct Session {
     /// The WebSocket or WebTransport stream that carries the session; `None` on polling, and after it has closed.
     stream: Option<ConnId>,
     /// The GET that waits for something to send. While there is one, nothing is queued.
-    poll: Option<ConnId>,
+    poll: Option<Get>,
+    repeats: Repeats,
     // Boxed, because a session that idles on a WebSocket has neither.
     post: Option<Box<PendingPost>>,
     probe: Option<Box<Probe>>,
@@ -72,6 +76,7 @@ impl Session {
             transport: over,
             stream: conn,
             poll: None,
+            repeats: Repeats::default(),
             post: None,
             probe: None,
             heartbeat: Heartbeat::start(&config, protocol, now),
@@ -88,7 +93,8 @@ impl Session {
     }
 
     /// A GET arrived.
-    pub(crate) fn handle_poll(&mut self, conn: ConnId, now: Instant) {
+    pub(crate) fn handle_poll(&mut self, get: Get, now: Instant) {
+        let conn = get.conn;
         if let Phase::Closed { farewell } = &mut self.phase {
             let overtaken = farewell.take().is_some_and(|until| now < until);
             return self.answer_poll(conn, if overtaken { PollReply::Noop } else { PollReply::Unknown });
@@ -96,19 +102,26 @@ impl Session {
         if self.transport != Transport::Polling {
             return self.answer_poll(conn, PollReply::Mismatch);
         }
-        if self.poll.is_some() {
+        if let Some(waiting) = self.poll {
+            if self.repeats.is_again(&waiting, &get) {
+                self.poll = Some(get);
+                return self.answer_poll(waiting.conn, PollReply::Noop);
+            }
             self.answer_poll(conn, PollReply::Refused);
             return self.close(CloseReason::TransportError);
         }
+        if self.repeats.arrived(&get) {
+            return self.answer_poll(conn, PollReply::Again);
+        }
         if self.queued {
             self.queued = false;
-            return self.answer_poll(conn, PollReply::Flush);
+            return self.flush(get);
         }
         if let Phase::Closing { .. } = self.phase {
             self.answer_poll(conn, PollReply::NoopClose);
             return self.close(CloseReason::ForcedClose);
         }
-        self.poll = Some(conn);
+        self.poll = Some(get);
         if let Some(probe) = &mut self.probe {
             probe.poll_arrived(now);
         }
@@ -116,10 +129,26 @@ impl Session {
 
     /// The client gave up on a GET before it was answered, so the session cannot know what the client received.
     pub(crate) fn handle_poll_aborted(&mut self, conn: ConnId) {
-        if self.poll == Some(conn) {
+        if self.waits(conn) {
             self.poll = None;
             self.close(CloseReason::TransportError);
         }
+    }
+
+    /// The node that carried a GET, or the link to it, was lost before an answer was on its way. The client may not know of
+    /// it: its GET may be sent again on another way, or it sends its next one. It has as long for that as between any two GETs.
+    pub(crate) fn handle_poll_lost(&mut self, conn: ConnId) {
+        self.poll.take_if(|get| get.conn == conn);
+    }
+
+    /// The packets that answered the last GET did not leave this node.
+    pub(crate) const fn handle_answer_lost(&mut self) {
+        self.repeats.lost();
+    }
+
+    /// The node that carries the waiting GET asks for an answer, because it is about to stop.
+    pub(crate) fn handle_release(&mut self) {
+        self.release_poll();
     }
 
     /// The head of a POST arrived. One of the four following inputs comes next, unless the POST was answered already.
@@ -151,6 +180,14 @@ impl Session {
         if self.receiving(conn).is_some() {
             self.post = None;
             self.close(CloseReason::TransportError);
+        }
+    }
+
+    /// The node that carried a POST, or the link to it, was lost before the body was complete. Nothing of the POST is handled,
+    /// and the client sees that it failed.
+    pub(crate) fn handle_post_lost(&mut self, conn: ConnId) {
+        if self.receiving(conn).is_some() {
+            self.post = None;
         }
     }
 
@@ -217,7 +254,7 @@ impl Session {
             return;
         }
         match self.poll.take() {
-            Some(poll) => self.answer_poll(poll, PollReply::Flush),
+            Some(poll) => self.flush(poll),
             None => self.queued = true,
         }
     }
@@ -306,8 +343,18 @@ impl Session {
         self.phase == Phase::Closed { farewell: None } && self.outputs.is_empty()
     }
 
+    /// Whether the last answer with packets may be asked for again, because it may have been lost on its way.
+    pub(crate) fn keeps_answer(&self) -> bool {
+        self.repeats.keeps_answer()
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })
+    }
+
+    /// Whether this GET waits.
+    fn waits(&self, conn: ConnId) -> bool {
+        self.poll.is_some_and(|get| get.conn == conn)
     }
 
     fn is_probing(&self, conn: ConnId) -> bool {
@@ -359,7 +406,7 @@ impl Session {
     fn handle_client_close(&mut self, now: Instant) {
         let mut farewell = None;
         match self.poll.take() {
-            Some(poll) => self.answer_poll(poll, PollReply::Noop),
+            Some(poll) => self.answer_poll(poll.conn, PollReply::Noop),
             None if self.transport == Transport::Polling => farewell = Some(now + FAREWELL),
             None => {}
         }
@@ -388,12 +435,13 @@ impl Session {
     fn upgrade(&mut self, conn: ConnId, over: Transport, late: bool, now: Instant) {
         self.probe = None;
         if let Some(poll) = self.poll.take() {
-            self.answer_poll(poll, if late { PollReply::Mismatch } else { PollReply::Close });
+            self.answer_poll(poll.conn, if late { PollReply::Mismatch } else { PollReply::Close });
         }
         self.finish_post(PostReply::Mismatch);
         self.transport = over;
         self.stream = Some(conn);
         self.queued = false;
+        self.repeats.forget();
         self.restart_heartbeat(now);
         self.order(conn, StreamOrder::Live);
         if let Phase::Closing { .. } = self.phase {
@@ -419,10 +467,10 @@ impl Session {
         }
     }
 
-    /// Answers the pending GET, because an upgrading client waits for it before it sends `5`.
+    /// Answers the pending GET, because an upgrading client waits for it before it sends `5`, or a node for its end.
     fn release_poll(&mut self) {
         if let Some(poll) = self.poll.take() {
-            self.answer_poll(poll, PollReply::Noop);
+            self.answer_poll(poll.conn, PollReply::Noop);
         }
     }
 
@@ -432,7 +480,7 @@ impl Session {
             return;
         }
         if let Some(poll) = self.poll.take() {
-            self.answer_poll(poll, PollReply::Close);
+            self.answer_poll(poll.conn, PollReply::Close);
         }
         let received = self.post.as_ref().is_some_and(|post| post.body.is_some());
         self.finish_post(if received { PostReply::Ok } else { PostReply::Unknown });
@@ -441,6 +489,7 @@ impl Session {
             self.order(stream, StreamOrder::Close);
         }
         self.queued = false;
+        self.repeats.forget();
         self.phase = Phase::Closed { farewell: None };
         self.outputs.push_back(Output::Closed(reason));
     }
@@ -454,6 +503,11 @@ impl Session {
     fn send(&mut self, packet: Packet) {
         self.outputs.push_back(Output::Send(packet));
         self.handle_queued();
+    }
+
+    fn flush(&mut self, get: Get) {
+        self.repeats.answered(&get);
+        self.answer_poll(get.conn, PollReply::Flush);
     }
 
     fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {

@@ -16,9 +16,11 @@ use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
 use super::outbox::{Outbox, PushResult};
 use super::protocol::Transport;
-use super::session::{ConnId, PollReply, PostReply};
+use super::query::Stamp;
+use super::session::{ConnId, Get, PollReply, PostReply};
 use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::verify::LiveSession;
+use super::way::{Ending, Way};
 use crate::id::SessionId;
 
 /// A handle of one session, which sends messages and closes it from any task.
@@ -178,24 +180,30 @@ impl<K: Send + 'static> SessionRef<K> {
     }
 
     /// Waits until there is something to answer a GET with. Dropping the future tells the session that the client went
-    /// away.
-    pub(crate) async fn poll(&self) -> PollAnswer {
-        let conn = self.next_conn();
+    /// away, or that its way was lost.
+    pub(crate) async fn poll(&self, stamp: Option<Stamp>, way: Option<&Arc<dyn Way>>) -> PollAnswer {
+        let get = Get { conn: self.next_conn(), stamp, carried: way.is_some() };
         let (reply, answer) = oneshot::channel();
-        self.tell(SessionMessage::Poll(conn, reply));
-        let mut abort = AbortOnDrop { session: self, message: Some(SessionMessage::PollAborted(conn)) };
+        self.tell(SessionMessage::Poll(get, reply));
+        let ended = SessionMessage::PollEnded;
+        let mut guard = EndGuard { session: self, conn: get.conn, way, ended: Some(ended) };
         let answer = answer.await.unwrap_or(PollAnswer::Reply(PollReply::Unknown));
-        abort.message = None;
+        guard.ended = None;
         answer
     }
 
     /// A POST whose head arrived. The session may answer before the body arrives.
-    pub(crate) fn post(&self) -> PostInFlight<'_, K> {
+    pub(crate) fn post<'a>(&'a self, way: Option<&'a Arc<dyn Way>>) -> PostInFlight<'a, K> {
         let conn = self.next_conn();
         let (reply, answer) = oneshot::channel();
         self.tell(SessionMessage::Post(conn, reply));
-        let abort = AbortOnDrop { session: self, message: Some(SessionMessage::PostAborted(conn)) };
-        PostInFlight { conn, answer, abort }
+        let guard = EndGuard { session: self, conn, way, ended: Some(SessionMessage::PostEnded) };
+        PostInFlight { answer, guard }
+    }
+
+    /// Answers the waiting GET, if there is one, without a message.
+    pub(crate) fn release(&self) {
+        self.tell(SessionMessage::Release);
     }
 
     /// Attaches a WebSocket or WebTransport stream to the session. Its I/O task obeys the stage.
@@ -221,35 +229,36 @@ impl<K: Send + 'static> fmt::Debug for SessionRef<K> {
 
 /// A POST in flight.
 pub(crate) struct PostInFlight<'a, K: Send + 'static> {
-    conn: ConnId,
     answer: oneshot::Receiver<PostReply>,
-    abort: AbortOnDrop<'a, K>,
+    guard: EndGuard<'a, K>,
 }
 
 impl<K: Send + 'static> PostInFlight<'_, K> {
     /// The session's answer; resolves early when the POST is refused whatever its body says.
     pub(crate) async fn answer(&mut self) -> PostReply {
         let reply = (&mut self.answer).await.unwrap_or(PostReply::Unknown);
-        self.abort.message = None;
+        self.guard.ended = None;
         reply
     }
 
     /// Hands over the body.
     pub(crate) fn body(&self, body: PostBody) {
-        self.abort.session.tell(SessionMessage::PostBody(self.conn, body));
+        self.guard.session.tell(SessionMessage::PostBody(self.guard.conn, body));
     }
 }
 
-/// Tells the session that the client of a request went away, unless the request was answered.
-struct AbortOnDrop<'a, K: Send + 'static> {
+/// Tells the session that a request ended, unless it was answered.
+struct EndGuard<'a, K: Send + 'static> {
     session: &'a SessionRef<K>,
-    message: Option<SessionMessage<K>>,
+    conn: ConnId,
+    way: Option<&'a Arc<dyn Way>>,
+    ended: Option<fn(ConnId, Ending) -> SessionMessage<K>>,
 }
 
-impl<K: Send + 'static> Drop for AbortOnDrop<'_, K> {
+impl<K: Send + 'static> Drop for EndGuard<'_, K> {
     fn drop(&mut self) {
-        if let Some(message) = self.message.take() {
-            self.session.tell(message);
+        if let Some(ended) = self.ended {
+            self.session.tell(ended(self.conn, Ending::of(self.way)));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::compression::{Coding, Compressing};
 
@@ -29,6 +30,7 @@ enum BodyContent {
     Forwarded {
         body: Incoming,
         _connection: ConnectionTask,
+        _counted: Option<TaskTrackerToken>,
     },
 }
 
@@ -52,7 +54,15 @@ impl Body {
 
     /// The body of a response of another node. Dropping it ends the connection it comes over.
     pub(crate) const fn forwarded(body: Incoming, connection: ConnectionTask) -> Self {
-        Self(BodyContent::Forwarded { body, _connection: connection })
+        Self(BodyContent::Forwarded { body, _connection: connection, _counted: None })
+    }
+
+    /// Counts a body that comes from another node as in flight until it is passed on.
+    pub(super) fn counted(mut self, token: TaskTrackerToken) -> Self {
+        if let BodyContent::Forwarded { _counted: counted, .. } = &mut self.0 {
+            *counted = Some(token);
+        }
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! The settings of the HTTP side of a node.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::allow_request::AllowRequest;
 use super::connection_error::OnConnectionError;
@@ -42,6 +43,9 @@ pub struct Config {
     pub on_connection_error: Option<OnConnectionError>,
     /// Where the browser client is served from, under `socket.io.js` and the like.
     pub client: ClientFiles,
+    /// How long a node that [stops](crate::Node::shutdown) goes on serving its clients, while it takes no new ones and says so
+    /// with 503. Default none. As long as a load balancer needs to notice: for checks every 2 s of which 3 have to fail, 6 s.
+    pub drain_delay: Duration,
     /// Whether answers name the edge node, in the header `x-socketmesh-node`. Default: no.
     pub expose_node: bool,
 }
@@ -56,6 +60,7 @@ setters! {
         headers: into Option<Headers>,
         on_connection_error: into Option<OnConnectionError>,
         client: ClientFiles,
+        drain_delay: Duration,
         expose_node: bool,
     }
 }

@@ -2,18 +2,20 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Body as _;
-use hyper::header::{HeaderValue, ORIGIN};
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::config::Config;
 use super::drain_body::DrainBody;
+use super::forward::Forwarder;
 use super::owner::Owner;
 use super::request::{self, ClientRequest};
-use super::{client_files, forward, forwarded_stream, middleware, reply};
-use crate::cluster::{Mesh, SessionOwner};
+use super::{client_files, middleware, node_request, reply};
+use crate::cluster::{Mesh, NodeState, SessionOwner};
 use crate::engine::Application;
 use crate::id::NodeId;
 
@@ -21,28 +23,29 @@ use crate::id::NodeId;
 /// session here or on the node that owns it.
 pub(crate) struct Edge<A: Application> {
     node: NodeId,
-    cluster: Option<Arc<Mesh>>,
+    forwarder: Option<Forwarder>,
     owner: Arc<Owner<A>>,
     config: Arc<Config>,
+    /// Whether this node is stopping.
+    draining: AtomicBool,
 }
 
 impl<A: Application> Edge<A> {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         node: NodeId,
         cluster: Option<Arc<Mesh>>,
         owner: Arc<Owner<A>>,
         config: Arc<Config>,
     ) -> Self {
-        Self { node, cluster, owner, config }
+        Self { node, forwarder: cluster.map(Forwarder::new), owner, config, draining: AtomicBool::new(false) }
     }
 
     pub(crate) const fn node(&self) -> &NodeId {
         &self.node
     }
 
-    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
-    pub(crate) const fn cluster(&self) -> Option<&Arc<Mesh>> {
-        self.cluster.as_ref()
+    pub(crate) fn cluster(&self) -> Option<&Arc<Mesh>> {
+        self.forwarder.as_ref().map(Forwarder::mesh)
     }
 
     /// The owner of the sessions of this node.
@@ -56,17 +59,59 @@ impl<A: Application> Edge<A> {
         &self.config
     }
 
-    /// Whether this node opens sessions, which it does not before it has joined its cluster.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.is_ready())
+    /// Why this node opens no sessions now; `None` if it does.
+    pub(crate) fn refuses_clients(&self) -> Option<&'static str> {
+        let cluster = self.cluster();
+        let state = match cluster {
+            _ if self.is_draining() => NodeState::Draining,
+            Some(cluster) if cluster.has_failed() => {
+                return Some("this node has failed: it takes no clients any more");
+            }
+            Some(cluster) => *cluster.state().borrow(),
+            None => NodeState::Ready,
+        };
+        match state {
+            NodeState::Ready => None,
+            NodeState::Joining => Some("this node is joining its cluster: it takes no clients yet"),
+            NodeState::Hung => Some("the application of this node hangs: it takes no clients now"),
+            NodeState::Draining => Some("this node is stopping: it takes no new clients"),
+        }
+    }
+
+    /// Takes no new clients from now on, and lets load balancers go: connections end after their next answer.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends the requests that this node carries for others: polls are given back to their clients, the rest is waited for.
+    pub(crate) async fn stop(&self) {
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.stop().await;
+        }
     }
 
     /// Answers one request of a client. Dropping the future is the client's abort.
     pub(crate) async fn respond(&self, mut request: Request<DrainBody>) -> Response<Body> {
-        if request.version() == Version::HTTP_2 {
+        let version = request.version();
+        if version == Version::HTTP_2 {
             request::normalize_http2(&mut request);
         }
-        forwarded_stream::remove_token(request.headers_mut());
+        node_request::remove_tokens(request.headers_mut());
+        let mut response = self.respond_with_cors(request).await;
+        if self.is_draining()
+            && version < Version::HTTP_2
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn respond_with_cors(&self, request: Request<DrainBody>) -> Response<Body> {
         let Some(cors) = &self.config.cors else { return self.respond_to_any_origin(request).await };
         if request.method() == Method::OPTIONS {
             return cors.preflight(request.headers());
@@ -119,15 +164,18 @@ impl<A: Application> Edge<A> {
 
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
     async fn route(&self, request: ClientRequest) -> Response<Body> {
-        match (request.query.sid(), &self.cluster) {
-            (Ok(Some(sid)), Some(cluster)) => match cluster.owner(sid.key()) {
+        match (request.query.sid(), &self.forwarder) {
+            (Ok(Some(sid)), Some(forwarder)) => match forwarder.mesh().owner(sid.key()) {
                 SessionOwner::There(_) if self.is_too_large(&request) => {
                     reply::empty(StatusCode::PAYLOAD_TOO_LARGE)
                 }
-                SessionOwner::There(owner) => forward::forward(cluster, &owner, request.http).await,
+                SessionOwner::There(owner) => forwarder.forward(sid, owner, request).await,
                 _ => self.owner.respond(request).await,
             },
-            (Ok(None), _) if !self.is_ready() => reply::unavailable("this node is joining its cluster"),
+            (Ok(None), _) => match self.refuses_clients() {
+                Some(why) => reply::unavailable(why),
+                None => self.owner.respond(request).await,
+            },
             _ => self.owner.respond(request).await,
         }
     }

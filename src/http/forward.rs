@@ -1,35 +1,184 @@
-//! Forwards a request or upgrade to the node that owns the session, over a stream of the mesh.
+//! Carries requests of clients to the nodes that own their sessions, over streams of the mesh.
+//!
+//! A poll outlives the way that it takes: it is sent again when that way is lost, and its owner recognises it. Any other request
+//! is sent once, because its owner may have handled it.
 
-use hyper::{Request, Response};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::UPGRADE;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::drain_body::DrainBody;
+use super::node_request::NodeRequest;
+use super::request::ClientRequest;
 use super::{proxy, reply};
-use crate::cluster::{Mesh, OpenError};
-use crate::id::NodeId;
+use crate::cluster::{Mesh, OpenError, REACH, SessionOwner};
+use crate::engine::HandshakeError;
+use crate::id::{NodeId, SessionId};
 
-/// Answers `request` with what `owner` answers; with 503 if `owner` cannot be reached.
-pub(crate) async fn forward(cluster: &Mesh, owner: &NodeId, request: Request<DrainBody>) -> Response<Body> {
-    match try_forward(cluster, owner, request).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::debug!(peer = %owner, %error, "a request could not be forwarded");
-            reply::unavailable("the node that owns this session cannot be reached")
+/// Carries requests to other nodes, until this one stops.
+pub(crate) struct Forwarder {
+    mesh: Arc<Mesh>,
+    stopping: CancellationToken,
+    /// Has a token for each request that is carried, until its answer is passed on.
+    carried: TaskTracker,
+}
+
+impl Forwarder {
+    pub(crate) fn new(mesh: Arc<Mesh>) -> Self {
+        Self { mesh, stopping: CancellationToken::new(), carried: TaskTracker::new() }
+    }
+
+    pub(crate) const fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// Answers `request` with what `owner` answers, which owns the session `sid`. When that node cannot be reached, the answer
+    /// says so within a second.
+    pub(crate) async fn forward(
+        &self,
+        sid: SessionId,
+        owner: NodeId,
+        request: ClientRequest,
+    ) -> Response<Body> {
+        let (carried, upgrade) = (self.carried.token(), request.is_upgrade());
+        let target = Target { sid, owner };
+        let mut outgoing = Outgoing::new(request);
+        let mut until = Instant::now() + REACH;
+        let mut around = false;
+        loop {
+            let error = match self.attempt(&target, &mut outgoing, until, around).await {
+                Ok(response) => return response.map(|body| body.counted(carried)),
+                Err(error) => error,
+            };
+            // The next attempt takes another way, because the links do not know yet what this one has met.
+            around = !around;
+            let now = Instant::now();
+            if matches!(error, ForwardError::Broken(_)) && now > until {
+                // The owner had the request, and the way was lost while it waited.
+                (until, around) = (now + REACH, false);
+            }
+            if !outgoing.is_left() || now + PAUSE > until {
+                tracing::debug!(peer = %target.owner, %error, "a request could not be forwarded");
+                return reply::unreachable();
+            }
+            sleep(PAUSE).await;
+            if self.mesh.owner(target.sid.key()) != SessionOwner::There(target.owner.clone()) {
+                return reply::refusal(&HandshakeError::UnknownSession, upgrade);
+            }
+        }
+    }
+
+    /// Answers the polls that this node carries, now and from now on: their owners are asked to. Waits until every request that is
+    /// carried has its answer, for [`STOP`] at most.
+    pub(crate) async fn stop(&self) {
+        self.stopping.cancel();
+        self.carried.close();
+        if timeout(STOP, self.carried.wait()).await.is_err() {
+            tracing::warn!(requests = self.carried.len(), "requests of clients were not answered in time");
+        }
+    }
+
+    /// Sends the request once. Whatever happens to the way until the owner has given a sign of life, this ends when `until` has
+    /// come.
+    async fn attempt(
+        &self,
+        target: &Target,
+        outgoing: &mut Outgoing,
+        until: Instant,
+        around: bool,
+    ) -> Result<Response<Body>, ForwardError> {
+        let until = if outgoing.again.is_some() { until.min(Instant::now() + REACH / 2) } else { until };
+        let opening = async {
+            match around {
+                true => self.mesh.open_around(&target.owner).await,
+                false => self.mesh.open(&target.owner).await,
+            }
+        };
+        let opened = timeout_at(until, opening).await;
+        let (stream, silence) = opened.map_err(|_late| ForwardError::Silent)??;
+        let loss = stream.loss();
+        let Some(request) = outgoing.next() else { return Err(ForwardError::Sent) };
+        let answered = tokio::select! {
+            answered = proxy::send(stream, request) => answered,
+            () = silence.falls(until) => {
+                loss.declare();
+                return Err(ForwardError::Silent);
+            }
+            never = self.release(target), if outgoing.is_poll => match never {},
+        };
+        let (response, splice) = answered?;
+        if let Some(splice) = splice {
+            tokio::spawn(splice.run());
+        }
+        Ok(response)
+    }
+
+    /// When this node stops, asks the owner of a session to answer the GET that waits. The GET may come there later than the
+    /// question, so the question is repeated.
+    async fn release(&self, target: &Target) -> Infallible {
+        self.stopping.cancelled().await;
+        loop {
+            let asked = async {
+                let (stream, _) = self.mesh.open(&target.owner).await?;
+                proxy::send(stream, NodeRequest::Release.of_session(target.sid)).await?;
+                Ok::<_, ForwardError>(())
+            };
+            // Without an answer it is asked again.
+            let _asked = timeout(REACH, asked).await;
+            sleep(PAUSE).await;
         }
     }
 }
 
-async fn try_forward(
-    cluster: &Mesh,
-    owner: &NodeId,
-    request: Request<DrainBody>,
-) -> Result<Response<Body>, ForwardError> {
-    let stream = cluster.open(owner).await?;
-    let (response, splice) = proxy::send(stream, request).await?;
-    if let Some(splice) = splice {
-        tokio::spawn(splice.run());
+/// Where a request goes.
+struct Target {
+    sid: SessionId,
+    owner: NodeId,
+}
+
+/// The request of a client, which is sent once, or as often as necessary.
+struct Outgoing {
+    request: Option<Request<DrainBody>>,
+    /// The head of a poll that its owner recognises when it comes again.
+    again: Option<Parts>,
+    is_poll: bool,
+}
+
+impl Outgoing {
+    fn new(request: ClientRequest) -> Self {
+        let ClientRequest { http, query, .. } = request;
+        let is_poll = *http.method() == Method::GET && !http.headers().contains_key(UPGRADE);
+        let again = query.stamp().filter(|_| is_poll).map(|_| head(&http));
+        Self { request: Some(http), again, is_poll }
     }
-    Ok(response)
+
+    const fn is_left(&self) -> bool {
+        self.request.is_some() || self.again.is_some()
+    }
+
+    fn next(&mut self) -> Option<Request<DrainBody>> {
+        self.request.take().or_else(|| {
+            let again = self.again.clone()?;
+            Some(Request::from_parts(again, DrainBody::default()))
+        })
+    }
+}
+
+/// What of a request's head goes to another node.
+fn head<B>(request: &Request<B>) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = request.uri().clone();
+    parts.headers = request.headers().clone();
+    parts
 }
 
 /// Why the owner of the session did not answer.
@@ -37,6 +186,16 @@ async fn try_forward(
 enum ForwardError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("the other node does not answer")]
+    Silent,
     #[error("the other node did not answer: {0}")]
-    Http(#[from] hyper::Error),
+    Broken(#[from] hyper::Error),
+    #[error("the request was sent already")]
+    Sent,
 }
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long requests in flight may take when the node stops.
+const STOP: Duration = Duration::from_secs(3);

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use hyper::header::{HeaderValue, SET_COOKIE};
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 
 use super::body::Body;
 use super::config::Config;
 use super::drain_body::DrainBody;
+use super::node_request::NodeRequest;
 use super::request::ClientRequest;
 use super::{forwarded_stream, middleware, polling, reply, upgrade};
 use crate::engine::{
-    Application, Engine, Handshake, HandshakeError, Opening, RequestHead, Transport, Verified, verify,
+    Application, Engine, Handshake, HandshakeError, Opening, RequestHead, Transport, Verified, Way, verify,
 };
 
 /// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
@@ -39,19 +40,33 @@ impl<A: Application> Owner<A> {
     }
 
     /// Answers a request that another node forwarded; that node did the work of the edge. Dropping the future is the
-    /// client's abort.
-    pub(crate) async fn respond_to_forwarded(&self, request: Request<DrainBody>) -> Response<Body> {
+    /// client's abort, or the loss of its way.
+    pub(crate) async fn respond_to_forwarded(
+        &self,
+        request: Request<DrainBody>,
+        way: Arc<dyn Way>,
+    ) -> Response<Body> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
-        let response = if forwarded_stream::is_forwarded(request.headers()) {
-            forwarded_stream::accept(&self.engine, ClientRequest::new(request))
-        } else {
-            self.respond(ClientRequest::new(request)).await
+        let asked = NodeRequest::of(request.headers());
+        let request = ClientRequest::carried(request, way);
+        let response = match asked {
+            Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, request),
+            Some(NodeRequest::Release) => return self.release(&request),
+            None => self.respond(request).await,
         };
         if let Some((listener, head)) = listener {
             listener.report_refusal(&head, &response);
         }
         response
+    }
+
+    /// Answers the waiting GET of a session, for the node that carries it and stops.
+    fn release(&self, request: &ClientRequest) -> Response<Body> {
+        if let Some(session) = request.query.sid().ok().flatten().and_then(|sid| self.engine.find(sid)) {
+            session.release();
+        }
+        reply::empty(StatusCode::NO_CONTENT)
     }
 
     /// Answers a request for a session of this node, or for a new one.
@@ -62,7 +77,7 @@ impl<A: Application> Owner<A> {
         match verify(&head, self.engine.config(), find) {
             Ok(Verified::Open(opening)) => self.open(opening, request).await,
             Ok(Verified::Resume(session)) if upgrade => upgrade::resume(&session, request),
-            Ok(Verified::Resume(session)) => polling::respond(&session, request.http).await,
+            Ok(Verified::Resume(session)) => polling::respond(&session, request).await,
             Ok(Verified::Misplaced) => upgrade::misplaced(request),
             Err(error) => reply::refusal(&error, upgrade),
         }
@@ -90,18 +105,18 @@ impl<A: Application> Owner<A> {
             Err(Denied::Panicked) => return reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
         }
         match opening.admit(self.engine.config()) {
-            Ok(Transport::Polling) => self.open_polling(handshake, request.http.headers()).await,
+            Ok(Transport::Polling) => self.open_polling(handshake, request).await,
             Ok(_) => upgrade::open(&self.engine, handshake, request.http).await,
             Err(error) => reply::refusal(&error, upgrade),
         }
     }
 
-    async fn open_polling(&self, handshake: Arc<Handshake>, headers: &HeaderMap) -> Response<Body> {
+    async fn open_polling(&self, handshake: Arc<Handshake>, request: ClientRequest) -> Response<Body> {
         let opened = match self.engine.open(handshake, Transport::Polling).await {
             Ok(opened) => opened,
             Err(error) => return reply::not_opened(&error),
         };
-        let mut response = polling::poll(&opened.session, headers).await;
+        let mut response = polling::poll(&opened.session, request).await;
         if let Some(cookie) = &self.config.cookie
             && let Ok(cookie) = HeaderValue::from_str(&cookie.header(opened.session.id()))
         {

@@ -6,11 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::body::Body;
 use super::compression::Coding;
 use super::drain_body::DrainBody;
+use super::request::ClientRequest;
 use super::{jsonp, reply};
 use crate::engine::{
     HandshakeError, Payload, PollAnswer, PollReply, PostBody, PostReply, Protocol, SessionRef,
@@ -19,18 +20,22 @@ use crate::engine::{
 /// Answers a request of a polling session.
 pub(crate) async fn respond<K: Send + 'static>(
     session: &SessionRef<K>,
-    request: Request<DrainBody>,
+    request: ClientRequest,
 ) -> Response<Body> {
-    match *request.method() {
-        Method::GET => poll(session, request.headers()).await,
+    match *request.http.method() {
+        Method::GET => poll(session, request).await,
         Method::POST => post(session, request).await,
         _ => reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
 /// Answers a GET with the next packets of the session; waits until there are some.
-pub(crate) async fn poll<K: Send + 'static>(session: &SessionRef<K>, headers: &HeaderMap) -> Response<Body> {
-    let (payload, compress) = match session.poll().await {
+pub(crate) async fn poll<K: Send + 'static>(
+    session: &SessionRef<K>,
+    request: ClientRequest,
+) -> Response<Body> {
+    let headers = request.http.headers();
+    let (payload, compress) = match session.poll(request.query.stamp(), request.way.as_ref()).await {
         PollAnswer::Payload { payload, compress } => (payload, compress),
         PollAnswer::Reply(PollReply::Mismatch) => {
             return reply::refusal(&HandshakeError::TransportMismatch, false);
@@ -66,9 +71,10 @@ fn compress_if_wanted(request: &HeaderMap, threshold: usize, response: &mut Resp
     }
 }
 
-async fn post<K: Send + 'static>(session: &SessionRef<K>, request: Request<DrainBody>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let mut post = session.post();
+async fn post<K: Send + 'static>(session: &SessionRef<K>, request: ClientRequest) -> Response<Body> {
+    let ClientRequest { http, way, .. } = request;
+    let (parts, body) = http.into_parts();
+    let mut post = session.post(way.as_ref());
     let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);
     let form = session.jsonp().is_some();
     let text_only = form || session.handshake().protocol() == Protocol::V4;
@@ -77,9 +83,9 @@ async fn post<K: Send + 'static>(session: &SessionRef<K>, request: Request<Drain
         // The request is refused or the session closed, whatever the body holds.
         answer = post.answer() => return answered(&parts.headers, &answer),
         body = read(body, limit) => match body {
-            _ if binary && text_only => PostBody::Invalid,
-            // The client went away. Dropping the POST tells the session.
+            // The client went away, or its way was lost. Dropping the POST tells the session.
             Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
+            _ if binary && text_only => PostBody::Invalid,
             Err(ReadError::TooLarge) => PostBody::TooLarge,
             Ok(body) if form => PostBody::Whole(Payload::text(jsonp::payload(&body))),
             Ok(bytes) => PostBody::Whole(Payload { bytes, binary }),

@@ -34,10 +34,24 @@ pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
     response
 }
 
-/// This node, or the connection to the owner of the session, is not available. The client should try again.
+/// This node takes no new clients now: a load balancer should lead this one to another node.
 pub(crate) fn unavailable(why: &'static str) -> Response<Body> {
+    try_again(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+/// The owner of the session cannot be reached. Whether its session still exists is not known yet.
+///
+/// Load balancers and outlier detection count 5xx against the node that answers (nginx: `proxy_next_upstream`, HAProxy:
+/// `observe layer7`, Envoy: `consecutive_5xx`, Traefik: `ResponseCodeRatio`), and this one is well. Of the 4xx, 404 and 410 may
+/// be cached, and 408, 421 and 425 are sent again by some clients on their own. To an Engine.IO client all of them are a
+/// `transport error`, so it opens a new session.
+pub(crate) fn unreachable() -> Response<Body> {
+    try_again(StatusCode::FAILED_DEPENDENCY, "the node that owns this session cannot be reached")
+}
+
+fn try_again(status: StatusCode, why: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(why));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response

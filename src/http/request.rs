@@ -1,6 +1,7 @@
 //! A request of a client on its way through this layer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::header::{COOKIE, HOST, HeaderValue, UPGRADE};
@@ -8,7 +9,7 @@ use hyper::http::Extensions;
 use hyper::{HeaderMap, Request, Uri};
 
 use super::drain_body::DrainBody;
-use crate::engine::{Handshake, Query};
+use crate::engine::{Handshake, Query, Way};
 
 /// The address of a client. The server that takes the connection puts it into the extensions of each request.
 ///
@@ -29,12 +30,19 @@ pub struct Secure(pub bool);
 pub(crate) struct ClientRequest {
     pub(crate) http: Request<DrainBody>,
     pub(crate) query: Query,
+    /// The way through another node; `None` if the client is connected to this one.
+    pub(crate) way: Option<Arc<dyn Way>>,
 }
 
 impl ClientRequest {
     pub(crate) fn new(http: Request<DrainBody>) -> Self {
         let query = Query::parse(http.uri().query().unwrap_or_default());
-        Self { http, query }
+        Self { http, query, way: None }
+    }
+
+    /// A request that another node carries.
+    pub(crate) fn carried(http: Request<DrainBody>, way: Arc<dyn Way>) -> Self {
+        Self { way: Some(way), ..Self::new(http) }
     }
 
     /// Whether the request asks to become a WebSocket.

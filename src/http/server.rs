@@ -13,7 +13,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, timeout};
@@ -31,7 +30,8 @@ use super::owner::Owner;
 use super::reply;
 use super::request::{RemoteAddr, Secure, is_websocket_upgrade};
 use super::service::Service;
-use crate::engine::Application;
+use crate::cluster::{BiStream, StreamLoss};
+use crate::engine::{Application, Way};
 use crate::log_limit::LogLimits;
 
 /// Answers the requests outside the path of the service.
@@ -237,19 +237,22 @@ pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
 }
 
 /// Serves one stream of another node, which carries a single request or a WebSocket.
-pub(crate) async fn serve_forwarded<A, S>(owner: Arc<Owner<A>>, stream: S)
-where
-    A: Application,
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+pub(crate) async fn serve_forwarded<A: Application>(owner: Arc<Owner<A>>, stream: BiStream) {
+    let way: Arc<dyn Way> = Arc::new(stream.loss());
     let answer = service_fn(move |request: Request<Incoming>| {
-        let owner = Arc::clone(&owner);
-        async move { Ok::<_, Infallible>(owner.respond_to_forwarded(request.map(DrainBody::new)).await) }
+        let (owner, way) = (Arc::clone(&owner), Arc::clone(&way));
+        async move { Ok::<_, Infallible>(owner.respond_to_forwarded(request.map(DrainBody::new), way).await) }
     });
     let mut http = http1_builder(FORWARDED_HEAD_TIMEOUT);
     let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
     if let Err(error) = connection.await {
         tracing::trace!(%error, "a forwarded request ended");
+    }
+}
+
+impl Way for StreamLoss {
+    fn is_lost(&self) -> bool {
+        self.is_lost()
     }
 }
 

@@ -144,8 +144,8 @@ impl<A: Application> WebTransportServer<A> {
 
     /// Whether the client may open a session here. An error is the reason.
     async fn allow(&self, request: &ConnectRequest) -> Result<(), &'static str> {
-        if !self.edge.is_ready() {
-            return Err("this node is joining its cluster");
+        if let Some(why) = self.edge.refuses_clients() {
+            return Err(why);
         }
         match self.edge.owner().allow(&request.handshake()).await {
             Ok(()) => Ok(()),

@@ -114,7 +114,8 @@ impl TestCluster {
     }
 
     /// A route for clients that poll: each request of a client goes to the next of these nodes, as through a stateless
-    /// round-robin load balancer. The first node gets the session.
+    /// round-robin load balancer. The first node gets the session. A GET whose node breaks off is sent again to the next one, and
+    /// a node that takes no connections is left out.
     ///
     /// # Panics
     ///

@@ -52,6 +52,10 @@ impl MemoryListener {
         Ok(client)
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().service.is_some()
+    }
+
     /// Refuses new connections. Those that are open stay open.
     pub(super) fn close(&self) {
         self.0.lock().service = None;

@@ -57,11 +57,17 @@ impl RoundRobin {
         *self.0.lock() = listeners;
     }
 
-    /// The listener for the next connection; `None` where a route has no nodes.
+    /// How many nodes take turns.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// The listener for the next connection: one that takes it, if there is any. `None` where a route has no nodes.
     pub(super) fn next(&self) -> Option<MemoryListener> {
         let mut listeners = self.0.lock();
-        let next = listeners.first().cloned()?;
-        listeners.rotate_left(1);
+        let open = listeners.iter().position(MemoryListener::is_open).unwrap_or_default();
+        let next = listeners.get(open).cloned()?;
+        listeners.rotate_left(open + 1);
         Some(next)
     }
 }

@@ -181,8 +181,18 @@ async fn keep_posting(
     }
 }
 
+/// Sends a GET with a stamp of its own, as every client does. When its node breaks off, the next one gets the same GET, as from a
+/// load balancer.
 async fn poll(nodes: &RoundRobin, path: &str) -> Result<Vec<EnginePacket>, String> {
-    let (response, _connection) = send(&listener(nodes)?, Request::get(path), Bytes::new()).await?;
+    let path = format!("{path}&t={:x}", u64::from_ne_bytes(random()));
+    let mut sent = send(&listener(nodes)?, Request::get(&path), Bytes::new()).await;
+    for _another in 1..nodes.len() {
+        if sent.is_ok() {
+            break;
+        }
+        sent = send(&listener(nodes)?, Request::get(&path), Bytes::new()).await;
+    }
+    let (response, _connection) = sent?;
     if response.status() != StatusCode::OK {
         return Err(refused(response).await);
     }

@@ -4,7 +4,6 @@ mod options;
 mod webtransport;
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
@@ -51,7 +50,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
         ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
         never = renew(renewing, hangups, options) => match never {},
     };
-    if tokio::time::timeout(PATIENCE, node.shutdown()).await.is_err() {
+    if tokio::time::timeout(options.patience(), node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
     showing.abort();
@@ -95,6 +94,3 @@ async fn renew(tls: Option<Tls>, mut hangups: Hangups, options: &Options) -> Inf
         }
     }
 }
-
-/// How long a stop may take: under the grace period of common service managers.
-const PATIENCE: Duration = Duration::from_secs(8);

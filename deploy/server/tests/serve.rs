@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use cluster_tests::deadline::within;
 use cluster_tests::http::Call;
 use cluster_tests::messages::Messages;
 use cluster_tests::secure::{Authority, Trust};
@@ -12,6 +13,7 @@ use cluster_tests::server::Server;
 use cluster_tests::sources::root;
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_socketmesh");
 
@@ -70,6 +72,26 @@ async fn sighup_reloads_the_certificate_and_ignores_a_broken_one() {
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     server.signal("TERM").await.expect("it is sent");
     assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_port() {
+    let mut server = Server::start(PROGRAM, ["--drain-delay", "3s"], &[]);
+    let (addr, _) = server.listening().await;
+    assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    server.signal("TERM").await.expect("it is sent");
+    let refused = async {
+        loop {
+            let answer = get(addr, &format!("/socket.io/?{POLLING}")).send().await;
+            if answer.status() == 503 {
+                return answer;
+            }
+        }
+    };
+    let refused = within("a refusal", refused).await;
+    assert_eq!(refused.text(), "this node is stopping: it takes no new clients");
+    assert!(server.ended().await.success());
+    TcpStream::connect(addr).await.expect_err("nobody listens");
 }
 
 #[tokio::test]

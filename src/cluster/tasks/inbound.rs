@@ -1,5 +1,6 @@
 //! Accepting connections, and sorting what arrives on them (docs/protocol/mesh.md, "Streams and datagrams").
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ports::{ControlMessage, GreetedStream, PeerGossip, Ports};
 use crate::cluster::control::DialError;
-use crate::cluster::transport::bi_stream::{BiStream, Halves, abort};
+use crate::cluster::transport::bi_stream::{BiStream, Halves, StreamLoss, abort};
 use crate::cluster::transport::connection::{
-    ADMISSION, Incoming, PRELUDE, PeerConnection, read_header, read_large_gossip,
+    ADMISSION, Incoming, PRELUDE, PeerConnection, REACH, read_header, read_large_gossip,
 };
 use crate::cluster::transport::endpoint::{DIAL, Endpoint, MAX_HANDSHAKES, has_left, shake_hands};
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
@@ -235,8 +236,21 @@ async fn handle_relay(from: Arc<PeerConnection>, relay: pb::Relay, halves: Halve
     let Ok(Ok(onward)) = timeout(DIAL, to.open(&header)).await else { return abort(halves) };
     ports.published.counters.relayed.increment();
     let (mut stream, mut onward) = (BiStream::new(halves, permit), BiStream::new(onward, onward_permit));
-    if let Err(error) = copy_bidirectional(&mut stream, &mut onward).await {
+    let losses = [stream.loss(), onward.loss()];
+    let began = Instant::now();
+    let copied = tokio::select! {
+        copied = copy_bidirectional(&mut stream, &mut onward) => copied,
+        () = to.falls_silent(began, began + REACH / 2) => {
+            onward.loss().declare();
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    };
+    if let Err(error) = copied {
         tracing::debug!(from = %from.peer, to = %to.peer, %error, "a relayed stream broke");
+        // Each end learns how the other was lost.
+        if losses.iter().any(StreamLoss::is_lost) {
+            losses.iter().for_each(StreamLoss::declare);
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use quinn::{ReadExactError, RecvStream, SendStream, VarInt};
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream_limits::StreamPermit;
@@ -13,6 +15,30 @@ use crate::cluster::wire::{MAX_PRELUDE, WireError};
 
 /// Both directions of a stream.
 pub(crate) type Halves = (SendStream, RecvStream);
+
+/// Whether a stream was lost: the link or a node that carried it is gone. A stream that its other end aborted was not lost.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamLoss(Arc<AtomicBool>);
+
+impl StreamLoss {
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Gives the stream up as lost, which the other end is told when it is dropped.
+    pub(crate) fn declare(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn note<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &outcome
+            && is_loss(error)
+        {
+            self.declare();
+        }
+        outcome
+    }
+}
 
 /// A byte stream to another node. A drop before `shutdown` aborts it, so that the other end notices.
 #[derive(Debug)]
@@ -22,18 +48,38 @@ pub(crate) struct BiStream {
     finished: bool,
     /// Whether a drop finishes the stream instead of aborting it.
     finishes_on_drop: bool,
+    loss: StreamLoss,
     _permit: StreamPermit,
 }
 
 impl BiStream {
     pub(crate) fn new((send, recv): Halves, permit: StreamPermit) -> Self {
-        Self { send, recv, finished: false, finishes_on_drop: false, _permit: permit }
+        Self {
+            send,
+            recv,
+            finished: false,
+            finishes_on_drop: false,
+            loss: StreamLoss::default(),
+            _permit: permit,
+        }
     }
 
     /// The end that answers a request. It may be dropped as soon as its answer is written, and the answer arrives all the
     /// same. The other end tells an incomplete answer by its length.
     pub(crate) fn answering((send, recv): Halves, permit: StreamPermit) -> Self {
-        Self { send, recv, finished: false, finishes_on_drop: true, _permit: permit }
+        Self {
+            send,
+            recv,
+            finished: false,
+            finishes_on_drop: true,
+            loss: StreamLoss::default(),
+            _permit: permit,
+        }
+    }
+
+    /// Whether the stream was lost; known after a read or a write has failed.
+    pub(crate) fn loss(&self) -> StreamLoss {
+        self.loss.clone()
     }
 }
 
@@ -43,13 +89,15 @@ impl AsyncRead for BiStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer)
+        let read = AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer);
+        self.loss.note(read)
     }
 }
 
 impl AsyncWrite for BiStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+        let written = AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes);
+        self.loss.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -67,7 +115,11 @@ impl AsyncWrite for BiStream {
 
 impl Drop for BiStream {
     fn drop(&mut self) {
-        if !self.finished && !self.finishes_on_drop {
+        if self.loss.is_lost() {
+            // Both fail only when the stream is closed already.
+            let _closed = self.send.reset(LOST);
+            let _closed = self.recv.stop(LOST);
+        } else if !self.finished && !self.finishes_on_drop {
             // Fails only when the stream is closed already.
             let _closed = self.send.reset(ABORTED);
         }
@@ -104,12 +156,26 @@ pub(crate) enum StreamError {
     #[error(transparent)]
     Open(#[from] quinn::ConnectionError),
     #[error("the stream ended")]
-    Write(#[from] quinn::WriteError),
+    Write(#[from] WriteError),
     #[error("the stream ended")]
     Read(#[from] ReadExactError),
     #[error(transparent)]
     Wire(#[from] WireError),
 }
+
+fn is_loss(error: &io::Error) -> bool {
+    let Some(error) = error.get_ref() else { return false };
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(ReadError::Reset(code)), _) | (_, Some(WriteError::Stopped(code))) => *code == LOST,
+        (read, write) => {
+            matches!(read, Some(ReadError::ConnectionLost(_)))
+                || matches!(write, Some(WriteError::ConnectionLost(_)))
+        }
+    }
+}
+
+/// Tells the other end that the stream was lost on its way: not at its end, where somebody may still wait.
+const LOST: VarInt = VarInt::from_u32(2);
 
 /// Tells the other end that the rest will not come.
 const ABORTED: VarInt = VarInt::from_u32(1);

@@ -1,5 +1,6 @@
 //! One QUIC connection to another node (docs/protocol/mesh.md, "Streams and datagrams").
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::{Semaphore, SetOnce};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bi_stream::{Halves, StreamError, read_prelude};
 use super::endpoint::code;
@@ -94,6 +95,22 @@ impl PeerConnection {
         *self.answered.lock()
     }
 
+    /// Resolves when the other node gives no sign of life between `since` and `until`. After a sign it never resolves.
+    ///
+    /// The pings of the control actor give one in time; where none came, more pings go out, because datagrams get lost.
+    pub(crate) async fn falls_silent(&self, since: Instant, until: Instant) {
+        // A sign that comes earlier was on its way at `since`.
+        let sign = since + self.quic.rtt();
+        let part = until.saturating_duration_since(since) / SILENCE_CHECKS;
+        for check in SILENCE_CHECKS / 2..=SILENCE_CHECKS {
+            sleep_until(since + part * check).await;
+            if self.answered() > sign {
+                return pending().await;
+            }
+            self.ping();
+        }
+    }
+
     /// Opens a stream to the other node and says what it is. Waits while as many streams as allowed are open.
     ///
     /// # Errors
@@ -171,11 +188,16 @@ pub(crate) async fn read_header(stream: &mut RecvStream) -> Option<pb::StreamHea
 const GOSSIP: u8 = 1;
 const PING: u8 = 2;
 const PONG: u8 = 3;
+/// In how many parts a silence is measured; there are pings in the second half of it.
+const SILENCE_CHECKS: u32 = 8;
 /// Gossip of a thousand members; chitchat itself stays below 64 KiB.
 const MAX_GOSSIP: usize = 128 << 10;
 /// Large gossip messages on their way to one node. More of them would only repeat each other.
 const MAX_LARGE_GOSSIP: usize = 4;
 /// How long the first message of a stream may take.
 pub(crate) const PRELUDE: Duration = Duration::from_secs(2);
+/// How long a node waits for a sign that another one can be reached, for a request that is for that one. Below the second
+/// within which the request is answered.
+pub(crate) const REACH: Duration = Duration::from_millis(900);
 /// How long a connection may last without an accepted hello.
 pub(crate) const ADMISSION: Duration = Duration::from_secs(3);

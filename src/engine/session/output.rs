@@ -29,6 +29,8 @@ pub(crate) enum Output {
 pub(crate) enum PollReply {
     /// 200 with everything in the outbox, which is not empty.
     Flush,
+    /// 200 with what the last `Flush` had, which may have been lost on its way.
+    Again,
     /// 200 `6`.
     Noop,
     /// 200 `1`.

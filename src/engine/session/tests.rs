@@ -3,6 +3,7 @@ use bytes::Bytes;
 use super::*;
 use crate::engine::packet::Message;
 
+mod lost_ways;
 mod properties;
 mod v3;
 
@@ -37,7 +38,7 @@ impl Bench {
     /// A session of version 3 on polling whose handshake is answered.
     fn polling_v3() -> Self {
         let mut bench = Self::of(Protocol::V3, None, Config::default());
-        bench.session.handle_poll(ConnId(0), bench.now);
+        bench.session.handle_poll(plain(ConnId(0)), bench.now);
         bench.outputs();
         bench
     }
@@ -45,7 +46,7 @@ impl Bench {
     /// A session on polling whose handshake is answered.
     fn polling() -> Self {
         let mut bench = Self::open(Transport::Polling, None, Config::default());
-        bench.session.handle_poll(ConnId(0), bench.now);
+        bench.session.handle_poll(plain(ConnId(0)), bench.now);
         bench.outputs();
         bench
     }
@@ -70,7 +71,7 @@ impl Bench {
     }
 
     fn get(&mut self, conn: ConnId) -> Vec<Output> {
-        self.session.handle_poll(conn, self.now);
+        self.session.handle_poll(plain(conn), self.now);
         self.outputs()
     }
 
@@ -145,6 +146,11 @@ fn message(text: &'static str) -> Output {
 
 fn ping() -> Output {
     Output::Send(Packet::Ping("".into()))
+}
+
+/// A GET of a client that is connected to the owner and stamps nothing.
+const fn plain(conn: ConnId) -> Get {
+    Get { conn, stamp: None, carried: false }
 }
 
 const NOTHING: [Output; 0] = [];

@@ -61,6 +61,9 @@ struct Clients {
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR", value_parser = trimmed::<PathBuf>)]
     client_dir: Option<PathBuf>,
+    /// How long a node that stops goes on serving its clients while it refuses new ones, so that load balancers notice.
+    #[arg(long, env = "SOCKETMESH_DRAIN_DELAY", default_value = "1s", value_parser = duration)]
+    drain_delay: Duration,
 }
 
 /// How sessions behave; the same on every node of a cluster.
@@ -163,7 +166,12 @@ impl Options {
             origins if origins.iter().any(|origin| *origin == "*") => Some(Cors::any()),
             origins => Some(Cors::origins(origins.iter().copied().cloned())),
         };
-        http_config(self.clients.client_dir.clone()).cors(cors)
+        http_config(self.clients.client_dir.clone()).cors(cors).drain_delay(self.clients.drain_delay)
+    }
+
+    /// How long a stop may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.clients.drain_delay + PATIENCE
     }
 
     pub(super) fn engine_config(&self) -> engine::Config {
@@ -257,6 +265,10 @@ fn duration(said: &str) -> Result<Duration, String> {
 
 const NO_SEED: &str = "the seed (--seed or SOCKETMESH_SEED) is empty: name a node as host:port, or leave it out where the \
     first node of a cluster starts";
+
+/// How long the rest of a stop may take: under the grace period of common service managers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 const EXPECTED: &str = "a number with its unit, such as 500ms, 25s or 1m";
 
 #[cfg(test)]

@@ -7,14 +7,21 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::engine::query::Stamp;
 
 #[derive(Debug, Clone)]
 enum Input {
     Poll,
+    /// One of a client that is not connected to the owner, with a stamp.
+    Carried(u8),
     PollAborted(Index),
+    PollLost(Index),
+    AnswerLost,
+    Release,
     Post,
     Payload(Index, Vec<u8>, bool),
     PostAborted(Index),
+    PostLost(Index),
     PostTooLarge(Index),
     PostInvalid(Index),
     Socket,
@@ -50,12 +57,17 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
-        6 => Just(Input::Poll),
+        4 => Just(Input::Poll),
+        4 => (0..3u8).prop_map(Input::Carried),
         1 => any::<Index>().prop_map(Input::PollAborted),
+        1 => any::<Index>().prop_map(Input::PollLost),
+        1 => Just(Input::AnswerLost),
+        1 => Just(Input::Release),
         4 => Just(Input::Post),
         6 => (any::<Index>(), body(), any::<bool>())
             .prop_map(|(conn, body, binary)| Input::Payload(conn, body, binary)),
         1 => any::<Index>().prop_map(Input::PostAborted),
+        1 => any::<Index>().prop_map(Input::PostLost),
         1 => any::<Index>().prop_map(Input::PostTooLarge),
         1 => any::<Index>().prop_map(Input::PostInvalid),
         4 => Just(Input::Socket),
@@ -92,6 +104,7 @@ struct Caller {
     sockets: HashMap<ConnId, Socket>,
     latest: u32,
     outbox: usize,
+    kept: bool,
     over: Transport,
     closed: bool,
 }
@@ -100,6 +113,12 @@ impl Caller {
     fn connect(&mut self) -> ConnId {
         self.latest += 1;
         ConnId(self.latest)
+    }
+
+    fn poll(&mut self) -> ConnId {
+        let conn = self.connect();
+        self.polls.insert(conn, Request::Waiting);
+        conn
     }
 
     fn check(&mut self, output: Output) {
@@ -115,7 +134,9 @@ impl Caller {
                 if reply == PollReply::Flush {
                     assert!(self.outbox > 0 && self.over == Transport::Polling);
                     self.outbox = 0;
+                    self.kept = true;
                 }
+                assert!(reply != PollReply::Again || self.kept, "there was no answer");
             }
             Output::Post(conn, _) => {
                 assert_eq!(self.posts.insert(conn, Request::Done), Some(Request::Waiting), "{conn:?}");
@@ -177,11 +198,15 @@ impl Caller {
         let now = bench.now;
         let session = &mut bench.session;
         match input {
-            Input::Poll => {
-                let conn = self.connect();
-                self.polls.insert(conn, Request::Waiting);
-                session.handle_poll(conn, now);
+            Input::Poll => session.handle_poll(plain(self.poll()), now),
+            Input::Carried(stamp) => session.handle_poll(carried(self.poll(), stamp), now),
+            Input::PollLost(which) => {
+                if let Some(conn) = abort(&mut self.polls, which) {
+                    session.handle_poll_lost(conn);
+                }
             }
+            Input::AnswerLost => session.handle_answer_lost(),
+            Input::Release => session.handle_release(),
             Input::PollAborted(which) => {
                 if let Some(conn) = abort(&mut self.polls, which) {
                     session.handle_poll_aborted(conn);
@@ -200,6 +225,11 @@ impl Caller {
             Input::PostAborted(which) => {
                 if let Some(conn) = abort(&mut self.posts, which) {
                     session.handle_post_aborted(conn);
+                }
+            }
+            Input::PostLost(which) => {
+                if let Some(conn) = abort(&mut self.posts, which) {
+                    session.handle_post_lost(conn);
                 }
             }
             Input::PostTooLarge(which) => {
@@ -241,6 +271,10 @@ impl Caller {
     }
 }
 
+fn carried(conn: ConnId, stamp: u8) -> Get {
+    Get { conn, stamp: Some(Stamp::new(&stamp.to_string())), carried: true }
+}
+
 /// One of the latest connections: old ones are rarely of interest.
 fn pick<T>(conns: &HashMap<ConnId, T>, which: Index) -> Option<ConnId> {
     let mut latest: Vec<_> = conns.keys().copied().collect();
@@ -263,6 +297,7 @@ fn play(mut bench: Bench, over: Transport, inputs: Vec<Input>) {
         sockets: sockets.into_iter().collect(),
         latest: 100,
         outbox: 0,
+        kept: false,
         over,
         closed: false,
     };
@@ -297,6 +332,8 @@ proptest! {
             latest += 1;
             match input {
                 Input::Poll => drop(bench.get(ConnId(latest))),
+                Input::Carried(stamp) => bench.session.handle_poll(carried(ConnId(latest), stamp), bench.now),
+                Input::PollLost(_) => bench.session.handle_poll_lost(ConnId(latest - 1)),
                 Input::Post => bench.session.handle_post(ConnId(latest)),
                 Input::Socket => drop(bench.socket(ConnId(latest))),
                 Input::Queued => drop(bench.queue()),
