@@ -63,6 +63,8 @@ pub(crate) struct Control {
     /// A member refused this node as an older life of itself. That is believed until this time.
     outdated_until: Option<Instant>,
     completeness: Completeness,
+    /// What gossip says about lives of nodes of which another one answers on a link. It counts when that does not answer.
+    refuted: Vec<GossipMember>,
     /// This node missed members and is not ready because of that. When it missed some last.
     missed: Option<Instant>,
     /// Members that were without a link for so long that they hold no end of one either.
@@ -104,6 +106,7 @@ impl Control {
             retired: Vec::new(),
             outdated_until: None,
             completeness: Completeness::default(),
+            refuted: Vec::new(),
             missed: None,
             unreached: BTreeSet::new(),
             farewell: Farewell::Staying,
@@ -203,16 +206,14 @@ impl Control {
 
     /// The living nodes, as gossip sees them; of each the newest life.
     pub(crate) fn handle_gossip(&mut self, members: Vec<GossipMember>, now: Instant) {
+        let (told, refuted) = members.into_iter().partition(|member| !self.contradicts_link(member, now));
+        let members: Vec<GossipMember> = told;
+        self.refuted = refuted;
         let alive = members.iter().map(|member| (member.id.clone(), member.incarnation)).collect();
         let verdicts = self.liveness.handle_gossip(now, &alive);
         self.apply(verdicts, now);
-        for GossipMember { id, incarnation, address, state, neighbours } in members {
-            if self.liveness.incarnation(&id) == Some(incarnation) {
-                self.note_hanging(&id, state);
-                let address = address.filter(|address| self.can_use(*address, None));
-                let node = self.confirm(id, incarnation, address, now);
-                (node.state, node.neighbours) = (state, neighbours.into_iter().collect());
-            }
+        for member in members {
+            self.hear_of(member, now);
         }
         self.changed = true;
         self.settle(now);
@@ -267,6 +268,7 @@ impl Control {
         if self.ticks % TICKS_PER_SECOND == 1 {
             self.look_up_seeds();
             self.examine_view(now);
+            self.reconsider_gossip(now);
         }
         self.dial_through_relays(now);
         if self.ticks.is_multiple_of(WARNING_TICKS) {

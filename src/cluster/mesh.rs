@@ -81,7 +81,6 @@ impl Mesh {
             cluster: cluster.name,
             parser: cluster.parser.to_owned(),
         };
-        let network = Arc::clone(&cluster.network);
         let tokens = tokens(&me.id, me.incarnation);
         let control = Control::new(me.clone(), seeds, cluster.serve_alone, Instant::now());
         let published = Arc::new(Published::new(me));
@@ -91,7 +90,7 @@ impl Mesh {
         let running = host.run(async move {
             let endpoint = Endpoint::new(socket, &identity)?;
             let published = starting;
-            let start = Start { published, control, endpoint: endpoint.clone(), network, app, upward };
+            let start = Start { published, control, endpoint: endpoint.clone(), app, upward };
             let (control, actor) = Actor::spawn(None, ControlActor, start)
                 .await
                 .map_err(|error| StartError::Mesh(error.to_string()))?;

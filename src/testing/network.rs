@@ -176,16 +176,10 @@ impl Network for SimulatedNetwork {
     }
 
     fn next_incarnation(&self) -> Incarnation {
-        let now = self.clock();
         let mut state = self.0.lock();
-        state.last_incarnation = now.0.max(state.last_incarnation + 1);
-        Incarnation(state.last_incarnation)
-    }
-
-    fn clock(&self) -> Incarnation {
-        let state = self.0.lock();
         let age = u64::try_from(state.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Incarnation(age.max(state.last_incarnation))
+        state.last_incarnation = age.max(state.last_incarnation + 1);
+        Incarnation(state.last_incarnation)
     }
 
     fn shares_runtime(&self) -> bool {

@@ -122,6 +122,14 @@ impl Liveness {
         verdicts
     }
 
+    /// Gossip said earlier that this life is alive, and it counts only now.
+    pub(crate) fn handle_rumour(&mut self, id: &NodeId, incarnation: Incarnation) -> Vec<Verdict> {
+        if self.has_left(id, incarnation) {
+            return Vec::new();
+        }
+        self.admit(id, incarnation, GossipEvidence::Alive)
+    }
+
     /// A member said that it leaves.
     pub(crate) fn handle_goodbye(
         &mut self,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::addresses::Addresses;
 use super::dial::DialSchedule;
 use super::liveness::{Death, Verdict};
-use super::output::{Offer, Output};
+use super::output::{GossipMember, Offer, Output};
 use super::remote_node::RemoteNode;
 use super::{Control, WARNING_INTERVAL};
 use crate::cluster::delivery::replay_log::MAX_AGE;
@@ -26,16 +26,44 @@ impl Control {
     /// is a member anyway, and not while that answers for itself.
     pub(super) fn implausible(&self, offer: &Offer, now: Instant) -> Option<&'static str> {
         let Greeting { id, incarnation, .. } = &offer.greeting;
-        let latest = self.me.incarnation.0.saturating_add(millis(now.duration_since(self.started)));
-        if incarnation.0 > latest.max(offer.clock.0).saturating_add(millis(FUTURE)) {
-            return Some("its start lies in the future: is the clock of one of the two machines wrong?");
-        }
         let relayed = !offer.path.is_direct();
         if relayed && self.liveness.incarnation(id) != Some(*incarnation) {
             return Some("a member relays a life of the node that is no member");
         }
         let answers = self.nodes.get(id).and_then(|node| node.link).is_some_and(|link| link.is_healthy(now));
         (relayed && answers).then_some("the node answers for itself")
+    }
+
+    /// Whether gossip speaks of another life of a node than the one that answers on a link. Any member could say that.
+    pub(super) fn contradicts_link(&self, member: &GossipMember, now: Instant) -> bool {
+        let answers = |node: &RemoteNode| node.link.is_some_and(|link| link.is_healthy(now));
+        let known = self.nodes.get(&member.id);
+        known.is_some_and(|node| node.incarnation != member.incarnation && answers(node))
+    }
+
+    /// A link does not answer any more: another life of its node may have been right.
+    pub(super) fn reconsider_gossip(&mut self, now: Instant) {
+        let (right, still) = std::mem::take(&mut self.refuted)
+            .into_iter()
+            .partition(|member| !self.contradicts_link(member, now));
+        self.refuted = still;
+        let right: Vec<GossipMember> = right;
+        for member in right {
+            let verdicts = self.liveness.handle_rumour(&member.id, member.incarnation);
+            self.apply(verdicts, now);
+            self.hear_of(member, now);
+        }
+    }
+
+    /// Takes what a node says about itself by gossip, if it is the life that is a member.
+    pub(super) fn hear_of(&mut self, member: GossipMember, now: Instant) {
+        let GossipMember { id, incarnation, address, state, neighbours } = member;
+        if self.liveness.incarnation(&id) == Some(incarnation) {
+            self.note_hanging(&id, state);
+            let address = address.filter(|address| self.can_use(*address, None));
+            let node = self.confirm(id, incarnation, address, now);
+            (node.state, node.neighbours) = (state, neighbours.into_iter().collect());
+        }
     }
 
     pub(super) fn warn_implausible(&self, offer: &Offer, why: &'static str, now: Instant) {
@@ -123,11 +151,5 @@ impl Control {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// How far the clocks of two machines may be apart when one of their nodes starts.
-const FUTURE: Duration = Duration::from_secs(600);
 /// How long a node that died without a goodbye is dialled at its address.
 pub(super) const SEARCH: Duration = Duration::from_secs(600);

@@ -94,8 +94,6 @@ pub(crate) struct Offer {
     pub(crate) path: Path,
     /// The address of this machine that its packets to the other node carry, if the link is direct.
     pub(crate) source: Option<IpAddr>,
-    /// The incarnation of a node that would start now, by the clock of this machine.
-    pub(crate) clock: Incarnation,
 }
 
 /// What gossip says about one living node.

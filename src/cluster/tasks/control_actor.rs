@@ -26,7 +26,7 @@ use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::Halves;
 use crate::cluster::transport::connection::PeerConnection;
 use crate::cluster::transport::endpoint::Endpoint;
-use crate::cluster::transport::network::{Network, source_towards};
+use crate::cluster::transport::network::source_towards;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
 use crate::id::NodeId;
 use crate::log_limit::LogLimits;
@@ -39,7 +39,6 @@ pub(crate) struct Start {
     pub(crate) published: Arc<Published>,
     pub(crate) control: Control,
     pub(crate) endpoint: Endpoint,
-    pub(crate) network: Arc<dyn Network>,
     /// The runtime of the application.
     pub(crate) app: Handle,
     pub(crate) upward: Upward,
@@ -51,7 +50,6 @@ pub(crate) struct State {
     ports: Arc<Ports>,
     endpoint: Endpoint,
     accept: AbortOnDropHandle<()>,
-    network: Arc<dyn Network>,
     gossip: Gossip,
     /// The streams that `control` knows by number, until it refuses or closes them.
     links: HashMap<LinkId, LinkStream>,
@@ -96,7 +94,7 @@ impl Actor for ControlActor {
         me: ActorRef<ControlMessage>,
         start: Start,
     ) -> Result<State, ActorProcessingErr> {
-        let Start { published, control, endpoint, network, app, upward } = start;
+        let Start { published, control, endpoint, app, upward } = start;
         let (gossip, inbox) = mpsc::channel(GOSSIP_INBOX);
         let warnings = LogLimits::default();
         let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
@@ -107,7 +105,6 @@ impl Actor for ControlActor {
             control,
             ports,
             endpoint,
-            network,
             accept,
             gossip,
             links: HashMap::new(),
@@ -198,8 +195,7 @@ impl State {
         let source = connection
             .as_ref()
             .and_then(|direct| source_towards(self.endpoint.bound, direct.remote_address()));
-        let clock = self.network.clock();
-        let offer = Offer { link, greeting: greeting.clone(), path, source, clock };
+        let offer = Offer { link, greeting: greeting.clone(), path, source };
         let stage = LinkStage::Offered { halves, dialled };
         self.links.insert(link, LinkStream { greeting, connection, stage });
         offer

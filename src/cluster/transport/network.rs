@@ -21,9 +21,6 @@ pub(crate) trait Network: fmt::Debug + Send + Sync {
     /// The incarnation of a node that starts now. It is larger than those of all its earlier lives.
     fn next_incarnation(&self) -> Incarnation;
 
-    /// What that would be at this moment, for comparison only.
-    fn clock(&self) -> Incarnation;
-
     /// Whether a mesh on this network runs on the runtime that starts it, and not on a thread of its own. Time can be
     /// virtual only where all tasks share a runtime.
     fn shares_runtime(&self) -> bool;
@@ -54,12 +51,8 @@ impl Network for MachineNetwork {
         Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true })
     }
 
-    fn next_incarnation(&self) -> Incarnation {
-        self.clock()
-    }
-
     #[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
-    fn clock(&self) -> Incarnation {
+    fn next_incarnation(&self) -> Incarnation {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Incarnation(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }

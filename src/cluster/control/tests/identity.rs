@@ -174,16 +174,40 @@ fn nobody_answers_for_another_through_a_relay() {
 }
 
 #[test]
-fn a_life_that_began_minutes_in_the_future_is_refused() {
-    let mut world = cluster(&["a", "b"]);
-    let life = world.incarnation("b");
-    world.greet_as("a", "b", Incarnation(world.incarnation("b").0 + 660_000));
-    assert_eq!(world.incarnation_of("b", "a"), Some(life));
-    world.greet_as("a", "b", Incarnation(u64::MAX));
-    assert_eq!(world.incarnation_of("b", "a"), Some(life));
+fn gossip_of_another_life_counts_only_when_the_link_does_not_answer() {
+    let mut world = cluster(&["a", "b", "c"]);
+    let (life, link) = (world.incarnation("c"), world.stream("b", "c"));
+    let rumoured = Incarnation(u64::MAX);
+    world.rumour("b", "c", rumoured);
+    assert_eq!((world.incarnation_of("c", "b"), world.stream("b", "c")), (Some(life), link));
+    world.cut("b", "c");
+    world.run(Duration::from_millis(2500));
+    world.rumour("b", "c", rumoured);
+    assert_eq!(
+        world.incarnation_of("c", "b"),
+        Some(rumoured),
+        "c may have been restarted where b cannot reach it"
+    );
+}
+
+#[test]
+fn what_gossip_says_of_another_life_is_remembered_until_the_link_is_silent() {
+    let mut world = cluster(&["a", "b", "c"]);
+    world.rumour("b", "c", Incarnation(u64::MAX));
+    world.cut("b", "c");
+    world.stop_gossip("b");
     world.run(4 * SECOND);
-    world.assert_settled();
-    let newer = Incarnation(world.incarnation("b").0 + 540_000);
-    world.greet_as("a", "b", newer);
-    assert_eq!(world.incarnation_of("b", "a"), Some(newer), "clocks may differ a little");
+    assert_eq!(world.incarnation_of("c", "b"), Some(Incarnation(u64::MAX)), "nobody has said it again");
+}
+
+#[test]
+fn a_wrong_clock_keeps_no_node_out_that_speaks_for_itself() {
+    for life in [Incarnation(1), Incarnation(u64::MAX - 1)] {
+        let mut world = cluster(&["a", "b"]);
+        world.kill("b");
+        world.run(20 * SECOND);
+        world.start("b", &["a"]);
+        world.greet_as("a", "b", life);
+        assert_eq!(world.incarnation_of("b", "a"), Some(life));
+    }
 }

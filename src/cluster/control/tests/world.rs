@@ -27,6 +27,8 @@ pub(super) struct World {
     questions: usize,
     /// Names are not found.
     pub(super) names_fail: bool,
+    /// Nodes that hear no gossip.
+    deaf: BTreeSet<Name>,
     cuts: BTreeSet<(Name, Name)>,
     /// The nodes whose application runs nothing.
     hung: BTreeSet<Name>,
@@ -92,6 +94,7 @@ impl World {
             pins: BTreeMap::new(),
             questions: 0,
             names_fail: false,
+            deaf: BTreeSet::new(),
             cuts: BTreeSet::new(),
             hung: BTreeSet::new(),
             streams: Vec::new(),
@@ -196,7 +199,8 @@ impl World {
             self.tell(name, |control| control.handle_tick(now));
         }
         if self.ticks.is_multiple_of(2) {
-            names.iter().for_each(|name| self.gossip(name));
+            let deaf = self.deaf.clone();
+            names.iter().filter(|name| !deaf.contains(*name)).for_each(|name| self.gossip(name));
         }
     }
 
@@ -465,8 +469,7 @@ impl World {
         node.next_link += 1;
         node.links.insert(link, stream);
         let source = node.source;
-        let clock = Incarnation(self.lives);
-        Offer { link, greeting, path, source, clock }
+        Offer { link, greeting, path, source }
     }
 
     fn break_relayed_streams(&mut self) {
@@ -604,10 +607,25 @@ impl World {
         self.tell(name, |control| control.handle_hello(offer, now));
     }
 
+    /// A node hears no gossip any more.
+    pub(super) fn stop_gossip(&mut self, name: Name) {
+        self.deaf.insert(name);
+    }
+
     /// The connection of a link is closed, and its tasks have not said so yet.
     pub(super) fn close_connection(&mut self, name: Name, other: Name) {
         let link = self.link_id(name, other).unwrap();
         self.nodes.get_mut(name).unwrap().control.handle_closed(&super::id(other), link);
+    }
+
+    /// Gossip brings this node word of such a life of another one.
+    pub(super) fn rumour(&mut self, name: Name, of: Name, incarnation: Incarnation) {
+        let now = self.now;
+        let mut members = self.nodes[name].alive.clone();
+        members.iter_mut().filter(|member| member.id == super::id(of)).for_each(|member| {
+            member.incarnation = incarnation;
+        });
+        self.tell(name, |control| control.handle_gossip(members, now));
     }
 
     /// Another node says hello to this one directly, and says that it is of that life.
