@@ -29,7 +29,7 @@ impl Control {
             Some((Reason::Leaving, "this node is leaving"))
         } else if self.is_outdated(id, *incarnation) {
             Some((Reason::Stale, "a newer life of this node is a member; is its clock right?"))
-        } else if let Some(why) = self.implausible(offer, now) {
+        } else if let Some(why) = self.implausible(offer) {
             self.warn_implausible(offer, why, now);
             Some((Reason::Identity, why))
         } else if self.is_outdated_by(offer, now) {
@@ -46,7 +46,9 @@ impl Control {
         let Greeting { id, incarnation, .. } = &offer.greeting;
         let same_life = self.nodes.get(id).filter(|node| node.incarnation == *incarnation);
         let link = same_life.and_then(|node| node.link);
-        link.is_none_or(|link| link.gives_way(offer.path, dialled, self.me.id < *id, now))
+        // Nobody answers for a node that answers for itself.
+        let answers = |link: &ActiveLink| !offer.path.is_direct() && link.is_healthy(now);
+        link.is_none_or(|link| !answers(&link) && link.gives_way(offer.path, dialled, self.me.id < *id, now))
     }
 
     pub(super) fn adopt(&mut self, offer: &Offer, dialled: bool, now: Instant) {

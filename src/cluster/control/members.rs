@@ -23,15 +23,11 @@ impl Control {
     }
 
     /// Why a hello cannot be what it says, if so. A member that relays one could say anything: it speaks for a life only that
-    /// is a member anyway, and not while that answers for itself.
-    pub(super) fn implausible(&self, offer: &Offer, now: Instant) -> Option<&'static str> {
+    /// is a member anyway.
+    pub(super) fn implausible(&self, offer: &Offer) -> Option<&'static str> {
         let Greeting { id, incarnation, .. } = &offer.greeting;
-        let relayed = !offer.path.is_direct();
-        if relayed && self.liveness.incarnation(id) != Some(*incarnation) {
-            return Some("a member relays a life of the node that is no member");
-        }
-        let answers = self.nodes.get(id).and_then(|node| node.link).is_some_and(|link| link.is_healthy(now));
-        (relayed && answers).then_some("the node answers for itself")
+        let unknown = self.liveness.incarnation(id) != Some(*incarnation);
+        (unknown && !offer.path.is_direct()).then_some("a member relays a life of the node that is no member")
     }
 
     /// Whether gossip speaks of another life of a node than the one that answers on a link. Any member could say that.
