@@ -330,7 +330,7 @@ impl NodeBuilder {
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
         let cluster = match self.cluster {
             Some(cluster) => {
-                let cluster = cluster.parser(self.socket.parser.name());
+                let cluster = cluster.parser(self.socket.parser.name()).settings(self.engine.shared());
                 Some(join(cluster, &above, deliver).await?)
             }
             None => None,

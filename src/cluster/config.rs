@@ -4,6 +4,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 
 use super::address::{OwnAddress, canonical};
 use super::error::StartError;
@@ -36,6 +40,8 @@ pub struct Cluster {
     pub(crate) network: Arc<dyn Network>,
     /// The name of the encoding of packets for clients. The node sets it.
     pub(crate) parser: &'static str,
+    /// The settings of sessions that all nodes should share. The node sets them.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -58,6 +64,7 @@ impl Cluster {
             serve_alone: false,
             network,
             parser: "",
+            settings: Vec::new(),
         }
     }
 
@@ -68,8 +75,16 @@ impl Cluster {
         self
     }
 
-    /// Adds a place where other nodes are found, as `host:port`. A name may stand for many addresses, and is looked up every
-    /// second. There is none by default: such a node is the first one of its cluster.
+    /// Names the settings of sessions, each with its value for people. Nodes with others are warned about.
+    #[must_use]
+    pub(crate) fn settings(mut self, settings: Vec<(&'static str, String)>) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Adds a place where other nodes are found, as `host:port`. A name may stand for many addresses. It is looked up
+    /// every second until the cluster is found, and every 10 s then. There is none by default: such a node is the first one of
+    /// its cluster.
     #[must_use]
     pub fn seed(mut self, seed: impl Into<String>) -> Self {
         self.seeds.push(seed.into());
@@ -129,6 +144,21 @@ impl Cluster {
     pub fn serve_alone(mut self, serve_alone: bool) -> Self {
         self.serve_alone = serve_alone;
         self
+    }
+
+    /// The same with addresses in the place of names, so that nothing that follows asks a name server: those answer when they
+    /// like, and the runtime of the caller must not wait.
+    ///
+    /// # Errors
+    /// When a name to bind or to advertise has no address, or no name server answers.
+    pub(crate) async fn resolved(mut self) -> Result<Self, StartError> {
+        let bind = resolve(&self.bind).await;
+        self.bind = bind.map_err(|error| StartError::Bind(self.bind.clone(), error))?.to_string();
+        if let Some(name) = self.advertise.take() {
+            let address = resolve(&name).await.map_err(|error| StartError::Advertise(name, error))?;
+            self.advertise = Some(address.to_string());
+        }
+        Ok(self)
     }
 
     /// Takes the configured address.
@@ -204,6 +234,14 @@ impl Cluster {
     }
 }
 
+async fn resolve(name: &str) -> io::Result<SocketAddr> {
+    if let Ok(address) = name.trim().parse() {
+        return Ok(address);
+    }
+    let mut found = timeout(RESOLVE, lookup_host(name.trim())).await??;
+    found.next().ok_or_else(|| io::Error::other("the name has no address"))
+}
+
 /// Whether this is a name or an address, and a port that can be dialled.
 fn is_host_and_port(text: &str) -> bool {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -248,6 +286,8 @@ fn loopback(bound: SocketAddr) -> IpAddr {
     }
 }
 
+/// How long the name of this node itself may take to be looked up.
+const RESOLVE: Duration = Duration::from_secs(5);
 const DEFAULT_NAME: &str = "socketmesh";
 
 #[cfg(test)]
@@ -320,6 +360,17 @@ mod tests {
             let refused = seeds(wrong).unwrap_err();
             assert!(refused.to_string().contains(&format!("{:?}", wrong.trim())), "{refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn names_of_this_node_are_looked_up_before_it_starts_and_named_when_they_have_no_address() {
+        let cluster = Cluster::bind(" localhost:0").advertise("localhost:7946\r").resolved().await.unwrap();
+        let addresses = [Some(&cluster.bind), cluster.advertise.as_ref()].map(|text| text.unwrap().parse());
+        assert!(
+            addresses.into_iter().all(|address: Result<SocketAddr, _>| address.unwrap().ip().is_loopback())
+        );
+        let refused = Cluster::bind("127.0.0.1:0").advertise("nowhere").resolved().await.unwrap_err();
+        assert!(matches!(&refused, StartError::Advertise(name, _) if name == "nowhere"), "{refused}");
     }
 
     #[test]

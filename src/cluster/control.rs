@@ -12,6 +12,7 @@ mod dialling;
 mod link_choice;
 mod links;
 mod liveness;
+mod lookup;
 mod members;
 mod output;
 mod publishing;
@@ -37,6 +38,7 @@ pub(crate) use dial::{DialError, DialTarget};
 pub(crate) use link_choice::Path;
 use liveness::Liveness;
 pub(crate) use liveness::TICK;
+pub(crate) use lookup::LookupError;
 pub(crate) use output::{Announcement, GossipMember, Offer, Output, Publication, Route};
 use pulse::Pulse;
 use remote_node::RemoteNode;
@@ -219,7 +221,13 @@ impl Control {
         self.settle(now);
     }
 
-    /// The addresses of a seed; none if its name was not found.
+    /// A lookup of a seed gave no address. It has ended, unless it only takes long.
+    pub(crate) fn handle_unresolved(&mut self, seed: usize, error: &LookupError, now: Instant) {
+        self.seeds.handle_unresolved(seed, error, now);
+        self.settle(now);
+    }
+
+    /// The addresses of a seed.
     pub(crate) fn handle_resolved(&mut self, seed: usize, addresses: Vec<SocketAddr>, now: Instant) {
         let calls = self.seeds.handle_resolved(seed, addresses, &self.linked(), now);
         if !calls.skipped.is_empty() {
@@ -266,7 +274,7 @@ impl Control {
         self.close_retired(now);
         self.forget_expired(now);
         if self.ticks % TICKS_PER_SECOND == 1 {
-            self.look_up_seeds();
+            self.look_up_seeds(now);
             self.examine_view(now);
             self.reconsider_gossip(now);
         }

@@ -74,6 +74,7 @@ impl LocalNode {
             resume_log: resume.log,
             resume_seq: resume.seq,
             members: members.into_iter().take(MAX_MEMBERS).map(pb::Member::from).collect(),
+            settings: Vec::new(),
         }
     }
 
@@ -125,6 +126,20 @@ impl LocalNode {
         }
         Ok(())
     }
+}
+
+/// The settings that both nodes name and that differ, in words.
+pub(crate) fn differing_settings(ours: &[(&'static str, String)], theirs: &[pb::Pair]) -> String {
+    let differs = |(name, here): &(&'static str, String)| {
+        let there = theirs.iter().find(|pair| pair.name == *name).map(|pair| &pair.value)?;
+        (there != here).then(|| format!("{name} is {here} here and {} there", shortened(there)))
+    };
+    ours.iter().filter_map(differs).collect::<Vec<_>>().join(", ")
+}
+
+/// What another node says does not fill a log.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 /// The answer that refuses a hello.
@@ -233,6 +248,18 @@ mod tests {
         let (protocol_min, protocol_max) = (2, 3);
         assert_eq!(reason(&pb::Hello { protocol_min, protocol_max, ..hello("b") }, "b"), Reason::Protocol);
         assert_eq!(reason(&pb::Hello { address: "nowhere".into(), ..hello("b") }, "b"), Reason::Identity);
+    }
+
+    #[test]
+    fn settings_that_differ_are_named_with_both_values() {
+        let pair = |(name, value): &(&str, &str)| pb::Pair { name: (*name).into(), value: (*value).into() };
+        let ours = [("ping_interval", "25s".to_owned()), ("max_payload", "1000000".to_owned())];
+        let theirs = [("ping_interval", "10s"), ("max_payload", "1000000"), ("of_a_later_version", "1")];
+        let differing =
+            |theirs: &[_]| differing_settings(&ours, &theirs.iter().map(pair).collect::<Vec<_>>());
+        assert_eq!(differing(&theirs), "ping_interval is 25s here and 10s there");
+        assert_eq!(differing(&theirs[1..]), "", "what only one of them knows");
+        assert_eq!(differing(&[]), "", "a node of an earlier version");
     }
 
     #[test]

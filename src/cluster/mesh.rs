@@ -70,6 +70,7 @@ impl Mesh {
         upward: Upward,
     ) -> Result<Arc<Self>, StartError> {
         let seeds = cluster.trimmed_seeds()?;
+        let cluster = cluster.resolved().await?;
         let socket = cluster.socket()?;
         let identity = cluster.identity()?;
         let local = socket.local;
@@ -83,7 +84,7 @@ impl Mesh {
         };
         let tokens = tokens(&me.id, me.incarnation);
         let control = Control::new(me.clone(), seeds, cluster.serve_alone, Instant::now());
-        let published = Arc::new(Published::new(me));
+        let published = Arc::new(Published::new(me, cluster.settings));
         let mut host =
             if cluster.network.shares_runtime() { Host::current_runtime() } else { Host::own_thread()? };
         let (starting, watching) = (Arc::clone(&published), app.clone());

@@ -14,7 +14,7 @@ use super::delivery::interest::{LocalInterest, local_interest};
 use super::delivery::peer::Peer;
 use super::delivery::peer_counters::{LossCounts, Losses, PastLives, PeerCounters};
 use super::delivery::pending_requests::PendingRequests;
-use super::hello::{KnownMember, LinkId, LocalNode, Resume};
+use super::hello::{KnownMember, LinkId, LocalNode, Resume, differing_settings};
 use super::ring::Ring;
 use super::transport::connection::PeerConnection;
 use super::transport::network::source_towards;
@@ -22,6 +22,7 @@ use super::view::{MemberView, NodeState, View};
 use super::wire::{WireError, encode_response, pb};
 use crate::counter::Counter;
 use crate::id::{Incarnation, NodeId};
+use crate::log_limit::{LogLimits, SELDOM};
 use crate::random;
 use crate::socket::messages::{Requester, Response};
 
@@ -29,6 +30,9 @@ use crate::socket::messages::{Requester, Response};
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) me: LocalNode,
+    /// The settings of sessions, which other nodes should share.
+    settings: Vec<(&'static str, String)>,
+    differing: LogLimits,
     /// The rooms with a member on this node.
     pub(crate) interest: Mutex<LocalInterest>,
     pub(crate) view: watch::Sender<Arc<View>>,
@@ -87,9 +91,11 @@ impl Counters {
 }
 
 impl Published {
-    pub(crate) fn new(me: LocalNode) -> Self {
+    pub(crate) fn new(me: LocalNode, settings: Vec<(&'static str, String)>) -> Self {
         Self {
             me,
+            settings,
+            differing: LogLimits::default(),
             interest: Mutex::new(local_interest()),
             view: watch::Sender::default(),
             state: watch::Sender::new(NodeState::Joining),
@@ -310,6 +316,23 @@ impl Published {
         self.gossip.read().get(&address).cloned()
     }
 
+    fn told_settings(&self) -> Vec<pb::Pair> {
+        let pair = |(name, value): &(&'static str, String)| pb::Pair {
+            name: (*name).to_owned(),
+            value: value.clone(),
+        };
+        self.settings.iter().map(pair).collect()
+    }
+
+    /// Says which settings of sessions another node has otherwise, once and then seldom.
+    pub(crate) fn compare_settings(&self, peer: &NodeId, hello: &pb::Hello) {
+        let differing = differing_settings(&self.settings, &hello.settings);
+        if !differing.is_empty() && self.differing.allows("settings", peer, SELDOM, Instant::now()) {
+            tracing::warn!(node = %self.me.id, %peer, differing, "the peer has other settings of sessions: clients get \
+                those of the node that opens their session, and others on the way. Give all nodes the same");
+        }
+    }
+
     /// What to say to a node in a hello. Its packets come from `remote`; `None` when the hello is relayed.
     pub(crate) fn hello(&self, to: &NodeId, remote: Option<SocketAddr>) -> pb::Hello {
         // The lock on `peers` is free before that of the peer is taken: a task that receives from the peer holds the latter
@@ -331,7 +354,8 @@ impl Published {
             .filter(|member| member.id != self.me.id)
             .map(|member| KnownMember::from(member).for_peer(|address| may_be_told(address, peer)))
             .partition(|member| member.id == *to);
-        self.me.hello(address, state, resume, receiver.into_iter().chain(others))
+        let hello = self.me.hello(address, state, resume, receiver.into_iter().chain(others));
+        pb::Hello { settings: self.told_settings(), ..hello }
     }
 }
 

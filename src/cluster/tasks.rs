@@ -1,7 +1,7 @@
 //! What runs: the control actor, the tasks that it starts, and the thread that they are on.
 //!
 //! ```text
-//!   host ── control_actor ──► dialer, inbound      hellos, connections
+//!   host ── control_actor ──► resolver, dialer, inbound      names, hellos, connections
 //!                 │    └────► link                 one ordered stream per peer; on the application's runtime
 //!                 └─────────► gossip               chitchat over the connections
 //! ```
@@ -13,3 +13,4 @@ pub(crate) mod host;
 mod inbound;
 mod link;
 pub(crate) mod ports;
+mod resolver;

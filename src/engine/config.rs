@@ -118,6 +118,20 @@ impl Config {
         self.validate_transports()
     }
 
+    /// What clients are told, or notice, whichever node serves them: the nodes of a cluster should agree on it.
+    pub(crate) fn shared(&self) -> Vec<(&'static str, String)> {
+        let transports: Vec<_> = self.transports.iter().map(|transport| transport.as_str()).collect();
+        vec![
+            ("ping_interval", format!("{:?}", self.ping_interval)),
+            ("ping_timeout", format!("{:?}", self.ping_timeout)),
+            ("upgrade_timeout", format!("{:?}", self.upgrade_timeout)),
+            ("max_payload", self.max_payload.to_string()),
+            ("transports", transports.join(",")),
+            ("allow_upgrades", self.allow_upgrades.to_string()),
+            ("allow_eio3", self.allow_eio3.to_string()),
+        ]
+    }
+
     fn validate_transports(&self) -> Result<(), ConfigError> {
         let transports = &self.transports;
         let distinct: HashSet<_> = transports.iter().collect();

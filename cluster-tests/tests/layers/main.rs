@@ -195,6 +195,7 @@ const SANS_IO: &[&str] = &[
     "cluster/control/link_choice.rs",
     "cluster/control/links.rs",
     "cluster/control/liveness.rs",
+    "cluster/control/lookup.rs",
     "cluster/control/members.rs",
     "cluster/control/output.rs",
     "cluster/control/publishing.rs",

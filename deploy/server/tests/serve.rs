@@ -193,6 +193,26 @@ async fn seeds_that_are_none_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_seed_whose_name_is_not_known_is_said_with_the_cause() {
+    let variables = [("SOCKETMESH_SECRET", SECRET), ("SOCKETMESH_SEED", "no-such-host.invalid:7946")];
+    let mut server = Server::start(PROGRAM, ["--mesh", "127.0.0.1:0"], &variables);
+    server.listening().await;
+    server.says("the name of a seed gives no address").await;
+    server.says("no-such-host.invalid:7946").await;
+}
+
+#[tokio::test]
+async fn settings_of_sessions_that_differ_are_said_on_both_nodes_with_both_values() {
+    let secret = [("SOCKETMESH_SECRET", SECRET)];
+    let mut first = Server::start(PROGRAM, ["--mesh", "127.0.0.1:0", "--ping-interval", "10s"], &secret);
+    let seed = first.listening().await.1.expect("a mesh address").to_string();
+    let mut second = Server::start(PROGRAM, ["--mesh", "127.0.0.1:0", "--seed", &seed], &secret);
+    second.says("ping_interval is 25s here and 10s there").await;
+    first.says("ping_interval is 10s here and 25s there").await;
+    second.ready().await;
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_named_with_the_cause() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let taken = (taken.local_addr().expect("an address").to_string(), taken);

@@ -47,9 +47,11 @@ impl Control {
         }
     }
 
-    pub(super) fn look_up_seeds(&mut self) {
+    pub(super) fn look_up_seeds(&mut self, now: Instant) {
         if self.farewell == Farewell::Staying {
-            let lookups = self.seeds.begin_lookups().into_iter();
+            // A node on its own goes on looking.
+            let found = self.nodes.values().any(|node| node.link.is_some()) && self.has_found_cluster(now);
+            let lookups = self.seeds.begin_lookups(found, now).into_iter();
             self.outputs.extend(lookups.map(|(seed, name)| Output::Resolve { seed, name }));
         }
     }

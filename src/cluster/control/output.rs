@@ -17,7 +17,8 @@ pub(crate) enum Output {
     Dial(DialTarget, SocketAddr),
     /// Say hello to a node through the direct link to another one. [`super::Control::handle_dialled`] hears what came of it.
     DialThrough { to: NodeId, relay: LinkId },
-    /// Look up the addresses of a seed. [`super::Control::handle_resolved`] gets them.
+    /// Look up the addresses of a seed. [`super::Control::handle_resolved`] gets them, or
+    /// [`super::Control::handle_unresolved`] why there are none.
     Resolve { seed: usize, name: String },
     /// Ask who answers at an address of a seed, from another port: it may stand for several nodes. [`super::Control::handle_asked`]
     /// hears the answer.

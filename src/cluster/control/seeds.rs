@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lookup::{Lookup, LookupError};
 use crate::cluster::address::canonical;
 use crate::id::NodeId;
 
@@ -28,7 +29,7 @@ pub(crate) struct Seeds {
 #[derive(Debug)]
 struct Seed {
     name: String,
-    resolving: bool,
+    lookup: Lookup,
     /// Whether the name was looked up in vain, or one of its addresses was dialled.
     tried: bool,
     answered: bool,
@@ -75,7 +76,7 @@ impl Seeds {
     ) -> Self {
         let seed = |name| Seed {
             name,
-            resolving: false,
+            lookup: Lookup::new(),
             tried: false,
             answered: false,
             named: BTreeSet::new(),
@@ -90,14 +91,22 @@ impl Seeds {
         }
     }
 
-    /// The seeds to look up now, each with its number. A seed that is being looked up is not looked up again.
-    pub(crate) fn begin_lookups(&mut self) -> Vec<(usize, String)> {
-        let idle = self.seeds.iter_mut().enumerate().filter(|(_, seed)| !seed.resolving);
-        idle.map(|(number, seed)| {
-            seed.resolving = true;
-            (number, seed.name.clone())
-        })
-        .collect()
+    /// The seeds to look up now, each with its number. `found`: this node has found its cluster.
+    pub(crate) fn begin_lookups(&mut self, found: bool, now: Instant) -> Vec<(usize, String)> {
+        let seeds = self.seeds.iter_mut().enumerate();
+        let due = seeds
+            .filter_map(|(number, seed)| seed.lookup.begin(found, now).then(|| (number, seed.name.clone())));
+        due.collect()
+    }
+
+    /// A lookup gave no address. It has ended, unless it only takes long.
+    pub(crate) fn handle_unresolved(&mut self, number: usize, error: &LookupError, now: Instant) {
+        let Some(seed) = self.seeds.get_mut(number) else { return };
+        seed.tried = true;
+        if *error != LookupError::NoAnswerYet {
+            seed.lookup.end(false, now);
+            seed.addresses.clear();
+        }
     }
 
     /// A lookup ended. Returns what to do with the addresses.
@@ -116,7 +125,7 @@ impl Seeds {
         if !std::mem::replace(&mut seed.skipped, !unusable.is_empty()) {
             calls.skipped = unusable;
         }
-        seed.resolving = false;
+        seed.lookup.end(!usable.is_empty(), now);
         seed.tried |= usable.is_empty();
         seed.answered |= usable.iter().any(|address| linked.reached.contains(address));
         seed.answered |= !seed.named.is_disjoint(&linked.nodes);
@@ -300,12 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_once_at_a_time() {
-        let mut seeds = seeds();
-        assert_eq!(seeds.begin_lookups(), [(0, "nodes".to_owned())]);
-        assert!(seeds.begin_lookups().is_empty());
-        seeds.handle_resolved(0, Vec::new(), &Linked::default(), Instant::now());
-        assert_eq!(seeds.begin_lookups().len(), 1);
+    fn a_look_up_that_takes_long_is_not_begun_again_and_its_seed_counts_as_tried() {
+        let (mut seeds, now) = (seeds(), Instant::now());
+        let minute = Duration::from_secs(60);
+        assert_eq!(seeds.begin_lookups(false, now), [(0, "nodes".to_owned())]);
+        seeds.handle_unresolved(0, &LookupError::NoAnswerYet, now);
+        assert!(seeds.is_found(true) && seeds.begin_lookups(false, now + 60 * minute).is_empty());
+        seeds.handle_unresolved(0, &LookupError::Failed("no such name".to_owned()), now);
+        assert_eq!(seeds.begin_lookups(false, now + minute).len(), 1);
     }
 
     #[test]

@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dialer::{ask, dial, dial_through, report_unreachable, resolve};
+use super::dialer::{ask, dial, dial_through, report_unreachable};
 use super::gossip::Gossip;
 use super::inbound::{accept, refuse};
 use super::link::Link;
 #[cfg(test)]
 use super::ports::Part;
 use super::ports::{ControlMessage, GreetedStream, Ports, Upward};
+use super::resolver::look_up;
 use crate::catch_panic;
 use crate::cluster::control::{Control, DialError, DialTarget, Offer, Output, Path, TICK};
 use crate::cluster::hello::{Greeting, LinkId, refusal};
@@ -140,6 +141,7 @@ impl Actor for ControlActor {
             }
             ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
             ControlMessage::Resolved(seed, addresses) => control.handle_resolved(seed, addresses, now),
+            ControlMessage::Unresolved(seed, error) => control.handle_unresolved(seed, &error, now),
             ControlMessage::ApplicationRuns => control.handle_application_runs(now),
             ControlMessage::Asked(seed, address, answer) => control.handle_asked(seed, address, *answer, now),
             ControlMessage::Tick => {
@@ -248,11 +250,7 @@ impl State {
                 tokio::spawn(report_dial(ports, target, dial));
             }
             Output::DialThrough { to, relay } => self.dial_through(to, relay),
-            Output::Resolve { seed, name } => {
-                tokio::spawn(async move {
-                    ports.tell_control(ControlMessage::Resolved(seed, resolve(&name).await));
-                });
-            }
+            Output::Resolve { seed, name } => drop(tokio::spawn(look_up(ports, seed, name))),
             Output::Ask { seed, address } => {
                 let endpoint = self.endpoint.clone();
                 tokio::spawn(async move {

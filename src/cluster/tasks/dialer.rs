@@ -1,10 +1,8 @@
-//! Saying hello to other nodes, and looking up where they are.
+//! Saying hello to other nodes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::inbound::serve;
@@ -123,6 +121,7 @@ async fn read_answer(
     match reply.answer {
         Some(Answer::Accepted(hello)) => {
             let greeting = published.me.check(&hello, peer).map_err(|refusal| refused(&refusal))?;
+            published.compare_settings(peer, &hello);
             Ok((greeting, halves))
         }
         Some(Answer::Refused(refusal)) => Err(refused(&refusal)),
@@ -133,19 +132,3 @@ async fn read_answer(
 fn broken(error: StreamError) -> DialError {
     DialError::Broken(error.to_string())
 }
-
-/// The addresses that a name stands for; none when it is not found in time.
-pub(crate) async fn resolve(name: &str) -> Vec<SocketAddr> {
-    match timeout(RESOLVE, lookup_host(name)).await {
-        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
-        Ok(Err(error)) => {
-            tracing::debug!(seed = name, %error, "the name of a seed was not found");
-            Vec::new()
-        }
-        Err(_) => Vec::new(),
-    }
-}
-
-const RESOLVE: Duration = Duration::from_secs(3);
-/// Of a headless service with more nodes than that, these are enough.
-const MAX_ADDRESSES: usize = 64;

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::cluster::control::{DialError, DialTarget, GossipMember};
+use crate::cluster::control::{DialError, DialTarget, GossipMember, LookupError};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::{BiStream, Halves};
@@ -40,6 +40,8 @@ pub(crate) enum ControlMessage {
     RestartGossip,
     /// The addresses of the seed with this number.
     Resolved(usize, Vec<SocketAddr>),
+    /// Why the seed with this number has no addresses, or none yet.
+    Unresolved(usize, LookupError),
     /// The application's runtime has run the task that it was asked for.
     ApplicationRuns,
     /// Who answered at an address of the seed with this number.

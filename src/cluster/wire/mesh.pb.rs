@@ -89,6 +89,9 @@ pub struct Hello {
     /// Who is a member, as the sender sees it: the receiver first, if it is one, and then the others.
     #[prost(message, repeated, tag = "12")]
     pub members: ::prost::alloc::vec::Vec<Member>,
+    /// The settings of sessions that all nodes should share, with their values for people.
+    #[prost(message, repeated, tag = "13")]
+    pub settings: ::prost::alloc::vec::Vec<Pair>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {

@@ -64,7 +64,7 @@ impl Node {
         };
         let (gossip, inbox) = mpsc::channel(1000);
         let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}) };
-        let published = Arc::new(Published::new(me));
+        let published = Arc::new(Published::new(me, Vec::new()));
         let (app, warnings) = (Handle::current(), LogLimits::default());
         let ports = Arc::new(Ports { published, control, gossip, app, upward, warnings });
         let gossip = Gossip::start(&ports, inbox).await.unwrap();
