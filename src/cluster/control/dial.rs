@@ -39,7 +39,7 @@ pub(crate) enum DialError {
     #[error("the address cannot be dialled: {0}")]
     Address(String),
     /// The node at the address does not belong to the cluster.
-    #[error("the TLS handshake failed: {0}; does the other node have the same secret?")]
+    #[error("the TLS handshake failed: {0}")]
     Untrusted(String),
     #[error("no answer in time")]
     Timeout,

@@ -150,21 +150,31 @@ fn transport() -> TransportConfig {
 }
 
 fn dial_error(error: ConnectionError) -> DialError {
-    /// QUIC maps TLS alerts to the codes 0x100 to 0x1ff (RFC 9001, section 4.8).
-    fn is_tls(code: quinn::TransportErrorCode) -> bool {
-        (0x100..0x200).contains(&u64::from(code))
-    }
-    match &error {
-        ConnectionError::TransportError(reason) if is_tls(reason.code) => {
-            DialError::Untrusted(error.to_string())
-        }
-        ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
-            DialError::Untrusted(error.to_string())
-        }
-        ConnectionError::TimedOut => DialError::Timeout,
-        _ => DialError::Broken(error.to_string()),
+    let code = match &error {
+        ConnectionError::TransportError(reason) => Some(reason.code),
+        ConnectionError::ConnectionClosed(close) => Some(close.error_code),
+        ConnectionError::TimedOut => return DialError::Timeout,
+        _ => None,
+    };
+    match code.map(u64::from).and_then(remedy) {
+        Some(remedy) => DialError::Untrusted(format!("{error}; {remedy}")),
+        None => DialError::Broken(error.to_string()),
     }
 }
+
+/// What may help when QUIC ends a connection with the code of a TLS alert, 0x100 to 0x1ff (RFC 9001, section 4.8).
+fn remedy(code: u64) -> Option<&'static str> {
+    match code {
+        CERTIFICATE_EXPIRED => {
+            Some("is the clock of one of the machines wrong? A certificate is not valid at its time")
+        }
+        0x100..0x200 => Some("does the other node have the same secret?"),
+        _ => None,
+    }
+}
+
+/// The alert about a certificate that is not valid any more, or not yet (RFC 8446, section 6).
+const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 
 /// A dead peer is noticed after this time. A peer that pauses for two seconds, for a snapshot of its machine, is not dead.
 const IDLE_MS: u32 = 3000;
@@ -179,3 +189,16 @@ pub(crate) const MAX_HANDSHAKES: usize = 64;
 /// From the first packet to the answer to the hello. A node that needs longer is dialled again.
 pub(crate) const DIAL: Duration = Duration::from_millis(1500);
 const CLOSE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_from_a_wrong_secret() {
+        let bad_certificate = 0x100 + 42;
+        assert!(remedy(CERTIFICATE_EXPIRED).is_some_and(|remedy| remedy.contains("clock")));
+        assert!(remedy(bad_certificate).is_some_and(|remedy| remedy.contains("secret")));
+        assert_eq!(remedy(2), None, "no alert of TLS");
+    }
+}
