@@ -103,6 +103,23 @@ async fn what_no_living_node_wants_is_not_lost_and_what_a_partition_cost_is_coun
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_partition_cost_is_counted_even_if_nobody_was_looked_for_any_more() {
+    let cluster = TestCluster::start(2, |_| app()).await;
+    let mut bob = cluster.node(1).connect("/", &json!({})).await.expect("he may connect");
+    cluster.partition(&[0], &[1]);
+    for minute in 0..30 {
+        cluster.node(0).node().of("/").emit("minute", &minute).expect("it encodes");
+        sleep(Duration::from_secs(60)).await;
+    }
+    cluster.heal();
+    cluster.settled().await;
+    cluster.node(0).node().of("/").emit("minute", &30).expect("it encodes");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bob.take::<u64>("minute"), [30]);
+    assert_eq!((lost(&cluster, 0, "node-1"), missed(&cluster, 1, "node-0")), (30, 30));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_member_two_hops_away_never_gets_is_counted_when_it_is_given_up() {
     let cluster = TestCluster::start(4, |_| app()).await;
     // Only neighbours in the row 0, 1, 2, 3 reach each other.

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 mod inbound;
 pub(crate) mod interest;
 mod outbound;
+pub(crate) mod past_lives;
 pub(crate) mod peer;
 pub(crate) mod peer_counters;
 pub(crate) mod pending_requests;

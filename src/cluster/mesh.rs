@@ -292,10 +292,9 @@ impl Mesh {
         (hashes(namespace, rooms), rooms.iter().filter_map(owner).collect())
     }
 
-    /// The peers that may have a socket of that selection.
-    fn recipients(&self, namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
+    /// The peers of a roster that may have a socket of that selection.
+    fn recipients(&self, roster: &[Arc<Peer>], namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
         let (hashes, owners) = self.targets(namespace, &selection.rooms);
-        let roster = self.published.roster();
         let now = Instant::now();
         let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes, now) || owners.contains(&peer.id);
         roster.iter().filter(may_have).cloned().collect()
@@ -303,7 +302,8 @@ impl Mesh {
 
     /// Sends a request to those of its recipients that are members.
     fn open_request(&self, request: &Request, view: &View) -> OpenRequest<'_> {
-        let mut asked = self.recipients(&request.namespace, &request.selection);
+        let roster = self.published.roster();
+        let mut asked = self.recipients(&roster, &request.namespace, &request.selection);
         asked.retain(|peer| view.has(&peer.id, peer.incarnation));
         let (published, woken) = (&*self.published, Arc::new(Notify::new()));
         let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
@@ -329,7 +329,8 @@ impl Peers for Mesh {
     }
 
     fn broadcast(&self, broadcast: &Broadcast) {
-        let roster = self.published.roster();
+        let volatile = broadcast.flags.volatile;
+        let roster = if volatile { self.published.roster() } else { self.published.emit() };
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
         let (mut encoded, now): (Option<Bytes>, _) = (None, Instant::now());
         for peer in roster.iter().filter(|peer| peer.wants(&hashes, now) || owners.contains(&peer.id)) {
@@ -340,12 +341,12 @@ impl Peers for Mesh {
                     Err(error) => return self.published.count_oversized(&error),
                 },
             };
-            peer.push(body, broadcast.flags.volatile, now);
+            peer.push(body, volatile, now);
         }
     }
 
     fn command(&self, command: &Command) {
-        let recipients = self.recipients(&command.namespace, &command.selection);
+        let recipients = self.recipients(&self.published.emit(), &command.namespace, &command.selection);
         if recipients.is_empty() {
             return;
         }

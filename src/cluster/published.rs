@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::address::may_be_told;
 use super::control::{Publication, Route};
 use super::delivery::interest::{LocalInterest, local_interest};
+use super::delivery::past_lives::PastLives;
 use super::delivery::peer::Peer;
-use super::delivery::peer_counters::{LossCounts, Losses, PastLives, PeerCounters};
+use super::delivery::peer_counters::{LossCounts, Losses, PeerCounters};
 use super::delivery::pending_requests::PendingRequests;
 use super::hello::{KnownMember, LinkId, LocalNode, Resume, differing_settings};
 use super::ring::Ring;
@@ -49,7 +50,9 @@ pub(crate) struct Published {
     /// The requests of this node that wait for answers of others.
     pub(crate) requests: Mutex<PendingRequests<Arc<Notify>>>,
     pub(crate) counters: Counters,
-    /// What was counted about lives of nodes that are over. Where it is locked together with others, it comes first.
+    /// Broadcasts and commands for whoever wants them, without volatile ones.
+    emitted: Counter,
+    /// The lives of nodes that are over. Where it is locked together with others, it comes first.
     past: Mutex<PastLives>,
     /// Every life of a node for which a log is kept.
     peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
@@ -105,6 +108,7 @@ impl Published {
             confirmations: watch::Sender::new(()),
             requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
+            emitted: Counter::default(),
             past: Mutex::default(),
             peers: RwLock::default(),
             roster: RwLock::new(Arc::from([])),
@@ -120,12 +124,16 @@ impl Published {
         connection: impl Fn(LinkId) -> Option<Arc<PeerConnection>>,
     ) {
         let Publication { state, obstacle, members, roster, routes, gossip, unreached } = publication;
+        // While this is locked nothing is emitted, so it is known what a life missed that is in no roster yet.
+        let mut current = self.roster.write();
         let roster: Vec<_> = roster.into_iter().map(|(id, life)| self.ensure_peer(id, life)).collect();
         for peer in &roster {
             let is_member =
                 |member: &MemberView| member.id == peer.id && member.incarnation == peer.incarnation;
             peer.set_dead(!members.iter().any(is_member));
         }
+        *current = roster.into();
+        drop(current);
         let route = |route| match route {
             Route::Direct(link) => connection(link).map(Route::Direct),
             Route::Through(links) => {
@@ -135,7 +143,6 @@ impl Published {
         };
         let routes = routes.into_iter().filter_map(|(id, links)| Some((id, route(links)?))).collect();
         let gossip = gossip.into_iter().filter_map(|(from, link)| Some((from, connection(link)?))).collect();
-        *self.roster.write() = roster.into();
         *self.routes.write() = routes;
         *self.gossip.write() = gossip;
         *self.unreached.write() = unreached;
@@ -176,7 +183,9 @@ impl Published {
             return peer;
         }
         self.forget_peer(&id);
-        let peer = Arc::new(Peer::new(id.clone(), incarnation, log_id(), Instant::now()));
+        let known = self.past.lock().take(&id, incarnation, self.emitted.get());
+        let new = || Arc::new(Peer::new(id.clone(), incarnation, log_id(), Instant::now()));
+        let peer = known.unwrap_or_else(new);
         self.peers.write().insert(id, Arc::clone(&peer));
         peer
     }
@@ -196,8 +205,7 @@ impl Published {
         let mut past = self.past.lock();
         let peer = self.peers.write().remove(id);
         if let Some(peer) = peer {
-            peer.end();
-            past.add(peer.counters());
+            past.add(Arc::clone(&peer), self.emitted.get());
             self.log_losses(&peer, None);
         }
     }
@@ -250,7 +258,7 @@ impl Published {
     pub(crate) fn peer_counters(&self) -> Vec<PeerCounters> {
         let past = self.past.lock();
         let present = self.peers().into_iter().map(|peer| peer.counters());
-        past.last().cloned().chain(present).collect()
+        past.last().chain(present).collect()
     }
 
     /// The life of a node that asked, if it is not over.
@@ -279,6 +287,13 @@ impl Published {
     /// The peers that get broadcasts.
     pub(crate) fn roster(&self) -> Arc<[Arc<Peer>]> {
         Arc::clone(&self.roster.read())
+    }
+
+    /// The same, for a message to whoever wants it.
+    pub(crate) fn emit(&self) -> Arc<[Arc<Peer>]> {
+        let roster = self.roster.read();
+        self.emitted.increment();
+        Arc::clone(&roster)
     }
 
     /// How to reach a node, if it can be reached.

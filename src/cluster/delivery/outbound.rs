@@ -84,6 +84,12 @@ impl Outbound {
         self.log.end(left);
     }
 
+    /// The life of the peer was not over; so many bodies were sent since then.
+    pub(super) fn go_on(&mut self, since: u64) {
+        self.over = false;
+        self.log.go_on(since);
+    }
+
     /// Whether something must be said now, so that the peer does not take this node for silent.
     pub(super) fn beats(&self, now: Instant) -> bool {
         self.beat.is_some_and(|beat| now >= beat)

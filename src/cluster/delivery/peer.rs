@@ -232,7 +232,14 @@ impl Peer {
     pub(crate) fn end(&self) {
         let left = self.inbound.lock().left;
         self.outbound.lock().end(left);
-        self.interest.lock().settle(u64::MAX);
+        let mut interest = self.interest.lock();
+        interest.settle(u64::MAX);
+        interest.forget();
+    }
+
+    /// This life was not over. So many bodies were sent since then to whoever wants them.
+    pub(crate) fn go_on(&self, since: u64) {
+        self.outbound.lock().go_on(since);
     }
 
     /// This node leaves. The writer sends what is queued, then a goodbye.

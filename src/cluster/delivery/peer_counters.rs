@@ -1,6 +1,5 @@
 //! What became of the messages between this node and one life of another (docs/reference/counters.md, "Per peer").
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -173,61 +172,5 @@ impl LossLog {
     }
 }
 
-/// What was counted about lives that are over: of the last ones each by itself, and of all the sum.
-#[derive(Debug, Default)]
-pub(crate) struct PastLives {
-    last: VecDeque<PeerCounters>,
-    outgoing: OutgoingCounts,
-    incoming: IncomingCounts,
-}
-
-impl PastLives {
-    /// A life is over.
-    pub(crate) fn add(&mut self, life: PeerCounters) {
-        self.outgoing.add(life.outgoing);
-        self.incoming.add(life.incoming);
-        self.last.push_back(life);
-        if self.last.len() > PAST_LIVES {
-            self.last.pop_front();
-        }
-    }
-
-    /// The last lives.
-    pub(crate) fn last(&self) -> impl Iterator<Item = &PeerCounters> {
-        self.last.iter()
-    }
-
-    /// The sum of all lives.
-    pub(crate) fn total(&self) -> (OutgoingCounts, IncomingCounts) {
-        (self.outgoing, self.incoming)
-    }
-}
-
 /// How often losses of one peer are logged at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// So many are remembered by themselves: a rolling restart of a cluster of that size.
-const PAST_LIVES: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lives_that_are_over_stay_in_the_sum_and_the_last_ones_by_themselves() {
-        let mut past = PastLives::default();
-        for life in 1..=100 {
-            let outgoing = OutgoingCounts { sent: life, ..OutgoingCounts::default() };
-            let incoming = IncomingCounts { missed: 1, ..IncomingCounts::default() };
-            past.add(PeerCounters {
-                node: "b".parse().unwrap(),
-                incarnation: Incarnation(life),
-                outgoing,
-                incoming,
-            });
-        }
-        let (outgoing, incoming) = past.total();
-        assert_eq!((outgoing.sent, incoming.missed), (5050, 100));
-        let lives: Vec<_> = past.last().map(|life| life.incarnation.0).collect();
-        assert_eq!(lives, (37..=100).collect::<Vec<_>>());
-    }
-}

@@ -138,9 +138,17 @@ impl SendLog {
             self.counts.lost.dead += unconfirmed;
         }
         self.counts.withheld = 0;
-        self.verdict = Some(self.next);
+        self.verdict.get_or_insert(self.next);
         self.entries.clear();
         self.bytes = 0;
+    }
+
+    /// The life of the peer was not over. What was sent while it counted as dead is lost, and as many bodies since the end.
+    pub(crate) fn go_on(&mut self, since: u64) {
+        let Some(first) = self.verdict.take() else { return };
+        self.next = self.next.saturating_add(since);
+        self.counts.sent += self.next - first;
+        self.counts.lost.dead += self.next - first;
     }
 
     /// What to write next on the current link. Each call moves on.
