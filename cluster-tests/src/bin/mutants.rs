@@ -86,19 +86,33 @@ impl Copy {
     }
 
     fn builds(&self, mutant: &Mutant) -> io::Result<bool> {
-        let what: &[&str] = match mutant.scenario {
-            Some(_) => &["build", "--bins"],
-            None => &["test", "--no-run", "--test", "simulation"],
+        let what: &[&str] = match (&mutant.test, &mutant.scenario) {
+            (Some(_), _) => &["test", "--no-run", "--package", "socketmesh", "--lib"],
+            (None, Some(_)) => &["build", "--package", "cluster-tests", "--bins"],
+            (None, None) => &["test", "--no-run", "--package", "cluster-tests", "--test", "simulation"],
         };
-        self.run(Command::new("cargo").args(what).args(["--package", "cluster-tests", "--locked", "--quiet"]))
+        self.run(Command::new("cargo").args(what).args(["--locked", "--quiet"]))
     }
 
+    /// Whether no seed notices anything.
     fn passes(&self, mutant: &Mutant) -> io::Result<bool> {
-        let seed = mutant.seed.to_string();
+        if let Some(test) = &mutant.test {
+            let library = ["test", "--package", "socketmesh", "--lib", "--locked", "--quiet", test];
+            return self.run(Command::new("cargo").args(library));
+        }
+        for seed in &mutant.seeds {
+            if !self.passes_with(mutant, &seed.to_string())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn passes_with(&self, mutant: &Mutant, seed: &str) -> io::Result<bool> {
         match &mutant.scenario {
             Some(scenario) => {
                 let chaos = self.target.join("debug/chaos");
-                self.run(Command::new(chaos).args(["--scenario", scenario, "--seed", &seed]))
+                self.run(Command::new(chaos).args(["--scenario", scenario, "--seed", seed]))
             }
             None => {
                 let mut command = Command::new("cargo");
