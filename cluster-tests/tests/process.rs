@@ -110,7 +110,7 @@ async fn members(targets: &[Target], count: usize) -> Vec<Client> {
     for target in targets {
         for _ in 0..count {
             let client = Client::connect(target).await;
-            assert_eq!(client.emit_with_ack("join", &[json!(ROOM)]).await, Some(json!([])));
+            assert_eq!(client.emit_with_ack("join", &[json!(ROOM)]).await, Some(json!([[]])));
             members.push(client);
         }
     }
