@@ -184,9 +184,12 @@ impl Control {
     /// Whether this node is linked with a member that is ready, or there is none: its seeds are as new as this node, or there
     /// are no others. Then the members of its earlier life, if there are any, had the time to find it.
     pub(super) fn has_found_cluster(&self, now: Instant) -> bool {
-        let is_linked = self.nodes.values().any(|node| node.greeted && node.link.is_some() && node.serves());
         let knows_seeds = self.seeds.is_only_this_node() || self.seeds.is_found(self.serve_alone);
-        is_linked || knows_seeds && now >= self.started + WAIT_TO_BE_FOUND
+        self.is_linked_with_a_ready_member() || knows_seeds && now >= self.started + WAIT_TO_BE_FOUND
+    }
+
+    fn is_linked_with_a_ready_member(&self) -> bool {
+        self.nodes.values().any(|node| node.greeted && node.link.is_some() && node.serves())
     }
 
     /// The nodes that a joining node waits for: living members with which no hello was exchanged, nodes that a hello named
@@ -250,12 +253,16 @@ impl Control {
     pub(super) fn warn_of_trouble(&mut self, now: Instant) {
         let node = &self.me.id;
         let say = |kind, target: &str| self.warnings.allows(kind, target, WARNING_INTERVAL, now);
+        // A node that may serve alone says so as well: nobody else would notice.
+        let answered = self.seeds.is_only_this_node()
+            || self.seeds.is_found(false)
+            || self.is_linked_with_a_ready_member();
+        if !answered && say("not found", "") {
+            tracing::warn!(%node, seeds = self.seeds.unanswered(), "no seed answers");
+        }
         match self.obstacle(now) {
-            // It was said when it was learned.
-            Some(Obstacle::Outdated) => {}
-            Some(Obstacle::NotFound) if say("not found", "") => {
-                tracing::warn!(%node, seeds = self.seeds.unanswered(), "no seed answers");
-            }
+            // Both were said: the one when it was learned.
+            Some(Obstacle::Outdated | Obstacle::NotFound) => {}
             Some(Obstacle::Missing(missing)) if say("missing", "") => {
                 let missing = self.in_words(&missing);
                 tracing::warn!(%node, missing, "not ready: waiting for members to answer");

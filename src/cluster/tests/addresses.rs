@@ -173,3 +173,15 @@ async fn a_hello_names_the_life_of_its_receiver_first() {
     assert_eq!(named, ["c", "b"]);
     assert_eq!(hello.members[0].incarnation, c.mesh.published.me.incarnation.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_serves_alone_goes_on_saying_that_no_seed_answers() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let simulation = Simulation(SimulatedNetwork::new(1));
+    let alone = Node::start(simulation.config(0, &[3]).serve_alone(true)).await;
+    timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
+    let before = warnings.of("a", "no seed answers");
+    sleep(Duration::from_secs(10)).await;
+    assert!(warnings.of("a", "no seed answers") > before, "{:?}", warnings.0.lock());
+}
