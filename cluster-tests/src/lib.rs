@@ -19,6 +19,8 @@ pub mod load;
 pub mod member;
 pub mod messages;
 pub mod mutants;
+#[cfg(feature = "balancers")]
+pub mod nginx;
 pub mod nodes;
 pub mod polling;
 pub mod process;
