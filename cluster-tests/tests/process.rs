@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::{Instant, interval, timeout},
+    time::{interval, timeout},
 };
 
 #[tokio::test]
@@ -47,9 +47,7 @@ async fn a_killed_node_does_not_affect_clients_of_other_nodes() {
     tokio::join!(send(&first, "first", 1000..1050), send(&third, "third", 1000..1050));
     let mut all = receiving.await.expect("the receivers end");
 
-    let started = Instant::now();
     let restarted = victim.start().await;
-    assert!(started.elapsed() < Duration::from_secs(2), "joined after {:?}", started.elapsed());
     all.extend(members(&[restarted.target()], 5).await);
     let second = Client::connect(&restarted.target()).await;
     let receiving = collect(all, &["first", "second"], 0..50);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use socketmesh::cluster::PeerCounters;
+use socketmesh::socket::NamespaceRef;
 use socketmesh::testing::TestCluster;
 use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,10 @@ fn app() -> NodeBuilder {
     let rooms = namespace("/").on("join", async |socket: Socket, room: String| {
         let applied = socket.join(room).applied().await?;
         Ok(applied.missing.iter().map(ToString::to_string).collect::<Vec<_>>())
+    });
+    let rooms = rooms.on_server_event("hang", async |()| {
+        std::future::pending::<()>().await;
+        Ok(())
     });
     Node::builder().namespace(rooms)
 }
@@ -39,6 +44,33 @@ async fn an_awaited_join_ends_after_half_a_second_and_names_the_node_that_did_no
     assert_eq!(ann.call::<Vec<String>>("join", "during").await.expect("an ack"), ["node-2"]);
     let took = asked.elapsed();
     assert!((Duration::from_millis(500)..Duration::from_millis(600)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_event_waits_five_seconds_for_a_node_that_does_not_respond() {
+    let cluster = TestCluster::start(2, |_| app()).await;
+    let (took, missing) = hang(cluster.node(0).node().of("/")).await;
+    assert_eq!(missing, ["node-1"]);
+    assert!((Duration::from_secs(5)..Duration::from_millis(5100)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_event_waits_for_a_node_that_died_until_that_is_known() {
+    let mut cluster = TestCluster::start(2, |_| app()).await;
+    let namespace = cluster.node(0).node().of("/");
+    let asking = tokio::spawn(hang(namespace));
+    sleep(Duration::from_millis(100)).await;
+    cluster.kill(1).await;
+    let (took, missing) = asking.await.expect("an answer");
+    assert_eq!(missing, ["node-1"]);
+    assert!(took < Duration::from_secs(4), "the death was not noticed: {took:?}");
+}
+
+/// Sends a server event to which no node responds. Returns how long the wait was, and who is missing.
+async fn hang(namespace: NamespaceRef) -> (Duration, Vec<String>) {
+    let asked = Instant::now();
+    let responses = namespace.server_side_emit_with_ack::<(), _>("hang", &()).await.expect("it encodes");
+    (asked.elapsed(), responses.missing.iter().map(ToString::to_string).collect())
 }
 
 #[tokio::test(start_paused = true)]

@@ -227,10 +227,10 @@ async fn three_nodes_form_one_view_and_one_ring() {
     assert_eq!(nodes[0].mesh.owner(crate::id::Key::from_hash(0)), SessionOwner::Nobody);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_without_seeds_is_ready_alone() {
     let start = Instant::now();
-    let alone = Node::start(Cluster::bind("127.0.0.1:0")).await;
+    let alone = Node::start(Simulation(SimulatedNetwork::new(1)).config(0, &[])).await;
     timeout(DEADLINE, alone.mesh.ready()).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     assert!(alone.mesh.is_ready());
@@ -443,9 +443,9 @@ async fn a_blocked_application_leaves_every_ring_and_comes_back_as_it_was() {
     runtime.shutdown_background();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_goodbye_is_known_at_once_and_brings_what_was_queued() {
-    let [a, mut b] = cluster::<2>().await;
+    let (_simulation, [a, mut b]) = Simulation::cluster::<2>().await;
     for number in 0..100 {
         a.emits(&[], &number.to_string());
     }
