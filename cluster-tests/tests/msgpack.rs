@@ -71,7 +71,7 @@ async fn a_room_is_reached_from_any_node(nodes: &Nodes) {
     let (mut one, mut other) = (connected(nodes, 0).await, connected(nodes, 2).await);
     for ws in [&mut one, &mut other] {
         ws.send_binary(b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa4join\xa3red\xa2id\x01").await;
-        assert_eq!(binary(ws).await, b"\x84\xa4type\x03\xa3nsp\xa1/\xa4data\x90\xa2id\x01");
+        assert_eq!(binary(ws).await, b"\x84\xa4type\x03\xa3nsp\xa1/\xa4data\x91\x90\xa2id\x01");
     }
     one.send_binary(b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa3msg\xa3red\x92\x01\xc4\x01\x09").await;
     assert_eq!(

@@ -585,12 +585,12 @@ mod under_socket_io {
             ws.send("40/rooms,").await;
             assert!(ws.packet_text().await.starts_with("40/rooms,"));
             ws.send(r#"42/rooms,0["join","all"]"#).await;
-            assert_eq!(ws.packet_text().await, "43/rooms,0[]");
+            assert_eq!(ws.packet_text().await, "43/rooms,0[[]]");
         }
         polling.send("9:40/rooms,").await;
         within("the namespace", async { while !polling.poll().await.text().contains("40/rooms,") {} }).await;
         polling.send(r#"24:42/rooms,0["join","all"]"#).await;
-        assert_eq!(polling.poll().await.outcome(), (200, "12:43/rooms,0[]"));
+        assert_eq!(polling.poll().await.outcome(), (200, "14:43/rooms,0[[]]"));
 
         let event = r#"51-/rooms,["msg",{"_placeholder":true,"num":0}]"#;
         let emit = r#"451-/rooms,["msg","all",{"_placeholder":true,"num":0}]"#;

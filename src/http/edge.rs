@@ -54,7 +54,6 @@ impl<A: Application> Edge<A> {
         &self.owner
     }
 
-    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }

@@ -66,6 +66,7 @@ impl Tls {
     }
 
     /// TLS 1.3 for HTTP/3, with the same certificate.
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) fn http3(&self) -> Result<ServerConfig, CertificateError> {
         configure(&self.presented, &[&TLS13], &[b"h3"])
     }
