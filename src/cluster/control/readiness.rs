@@ -182,10 +182,13 @@ impl Control {
     }
 
     /// Whether this node is linked with a member that is ready, or there is none: its seeds are as new as this node, or there
-    /// are no others. Then the members of its earlier life, if there are any, had the time to find it.
+    /// are no others. Then the members of its earlier life, if there are any, had the time to find it. Every seed gets that
+    /// time to answer: when a partition has just healed, one side does not know of the other yet.
     pub(super) fn has_found_cluster(&self, now: Instant) -> bool {
         let knows_seeds = self.seeds.is_only_this_node() || self.seeds.is_found(self.serve_alone);
-        self.is_linked_with_a_ready_member() || knows_seeds && now >= self.started + WAIT_TO_BE_FOUND
+        let had_time = now >= self.started + WAIT_TO_BE_FOUND;
+        self.is_linked_with_a_ready_member() && (had_time || self.seeds.are_tried())
+            || knows_seeds && had_time
     }
 
     fn is_linked_with_a_ready_member(&self) -> bool {

@@ -182,6 +182,11 @@ impl Seeds {
         self.seeds.iter().any(|seed| seed.answered) || serve_alone && self.seeds.iter().all(|seed| seed.tried)
     }
 
+    /// Whether every seed has answered, or did not when it was asked.
+    pub(crate) fn are_tried(&self) -> bool {
+        self.seeds.iter().all(|seed| seed.answered || seed.tried)
+    }
+
     /// Whether every seed is this node itself, or there is none.
     pub(crate) fn is_only_this_node(&self) -> bool {
         self.seeds.iter().all(|seed| self.is_this_node(seed))
