@@ -2,7 +2,7 @@
 //! order and comes at most once, what is missing was counted exactly, and faults that last shorter than the log cost nothing.
 //!
 //! Every run plays fresh seeds and prints those that fail. `SOCKETMESH_TEST_SEED=7` plays that one again,
-//! `SOCKETMESH_SIMULATIONS=200` plays that many.
+//! `SOCKETMESH_TEST_SIMULATIONS=200` plays that many.
 #![expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 
 use std::ops::AddAssign;
@@ -87,7 +87,9 @@ fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
     match number("SOCKETMESH_TEST_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("SOCKETMESH_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect(),
+        None => {
+            (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect()
+        }
     }
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn check<C: CommandFactory>(names: impl IntoIterator<Item = String>) 
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
     let variables = arguments.filter_map(|argument| argument.get_env()?.to_str());
     let known: Vec<&str> = variables.chain(SECRETS).collect();
-    let names: Vec<_> = names.into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+    let concerns_it = |name: &String| name.starts_with(PREFIX) && !name.starts_with(OF_TESTS);
+    let names: Vec<_> = names.into_iter().filter(concerns_it).collect();
     let is_unknown = |name: &&String| !known.contains(&name.as_str()) && !is_of_kubernetes(name, &names);
     let Some(unknown) = names.iter().find(is_unknown) else { return Ok(()) };
     let nearest = known.iter().min_by_key(|known| distance(known, unknown)).unwrap_or(&PREFIX);
@@ -66,6 +67,8 @@ pub(crate) fn switch(said: &str) -> Result<bool, String> {
 }
 
 const PREFIX: &str = "SOCKETMESH_";
+/// Variables of the test kit: who tests an application may run the program beside it.
+const OF_TESTS: &str = "SOCKETMESH_TEST_";
 /// The variables that are no flags.
 const SECRETS: [&str; 2] = ["SOCKETMESH_SECRET", "SOCKETMESH_SECRET_FILE"];
 
@@ -96,6 +99,7 @@ mod tests {
     fn variables_of_the_program_and_of_others_are_none_of_its_business() {
         let fine = ["SOCKETMESH_SEED", "SOCKETMESH_SECRET", "SOCKETMESH_CLIENT_DIR", "PATH", "SOCKET_MESH"];
         assert_eq!(refused(&fine), None);
+        assert_eq!(refused(&["SOCKETMESH_TEST_SEED"]), None, "those of the test kit");
         let service = [
             "SOCKETMESH_SERVICE_HOST",
             "SOCKETMESH_SERVICE_PORT_HTTP",
