@@ -161,12 +161,12 @@ impl PerSuite {
 /// The address of another server to check by the same rules, such as the Node implementation with the same fixture.
 fn external_server(suite: Suite) -> Option<SocketAddr> {
     let key = match suite {
-        Suite::Engine => "SOCKETMESH_TARGET_ENGINE",
-        Suite::EngineV3 => "SOCKETMESH_TARGET_ENGINE_V3",
-        Suite::EngineV3Patient => "SOCKETMESH_TARGET_ENGINE_V3_PATIENT",
-        Suite::Socket => "SOCKETMESH_TARGET_SOCKET",
-        Suite::SocketV3 => "SOCKETMESH_TARGET_SOCKET_V3",
-        Suite::Bench => "SOCKETMESH_TARGET_BENCH",
+        Suite::Engine => "SOCKETMESH_TEST_TARGET_ENGINE",
+        Suite::EngineV3 => "SOCKETMESH_TEST_TARGET_ENGINE_V3",
+        Suite::EngineV3Patient => "SOCKETMESH_TEST_TARGET_ENGINE_V3_PATIENT",
+        Suite::Socket => "SOCKETMESH_TEST_TARGET_SOCKET",
+        Suite::SocketV3 => "SOCKETMESH_TEST_TARGET_SOCKET_V3",
+        Suite::Bench => "SOCKETMESH_TEST_TARGET_BENCH",
     };
     let addr = env::var(key).ok()?;
     Some(addr.parse().unwrap_or_else(|_| panic!("{key}={addr}: expected an address like 127.0.0.1:3000")))

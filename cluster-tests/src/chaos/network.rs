@@ -249,5 +249,5 @@ const SPACES: &str = "/run/netns";
 /// What is here for a namespace stands in for the files of `/etc` there.
 const CONFIGURATION: &str = "/etc/netns";
 
-#[cfg(test)]
+#[cfg(all(test, feature = "networks"))]
 mod tests;

@@ -1,4 +1,5 @@
-//! The switch between real namespaces. Without root they fail, saying so: a network that cannot be made proves nothing.
+//! The switch between real namespaces, behind the feature `networks`. Without root they fail, saying so: a network that cannot
+//! be made proves nothing.
 
 use std::time::Duration;
 
