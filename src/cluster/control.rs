@@ -9,6 +9,7 @@ mod addresses;
 mod completeness;
 mod dial;
 mod dialling;
+mod jitter;
 mod link_choice;
 mod links;
 mod liveness;
@@ -35,6 +36,7 @@ use crate::id::{Incarnation, NodeId};
 use crate::log_limit::LogLimits;
 use completeness::Completeness;
 pub(crate) use dial::{DialError, DialTarget};
+use jitter::Jitter;
 pub(crate) use link_choice::Path;
 use liveness::Liveness;
 pub(crate) use liveness::TICK;
@@ -101,7 +103,12 @@ impl Control {
             nodes: BTreeMap::new(),
             liveness: Liveness::default(),
             pulse: Pulse::default(),
-            seeds: Seeds::new(seeds, me.address.bound, me.address.advertised),
+            seeds: Seeds::new(
+                seeds,
+                me.address.bound,
+                me.address.advertised,
+                Jitter::new(&me.id, me.incarnation),
+            ),
             serve_alone,
             started: now,
             dialling: HashSet::new(),

@@ -65,7 +65,10 @@ impl Query {
 
     /// The query of a WebTransport session. It names neither transport nor version; every client that speaks
     /// WebTransport speaks version 4.
-    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
+    #[cfg_attr(
+        not(any(test, feature = "webtransport")),
+        expect(dead_code, reason = "only WebTransport needs it")
+    )]
     pub(crate) fn of_webtransport(raw: &str) -> Self {
         Self { transport: Ok(Transport::WebTransport), protocol: Protocol::V4, ..Self::parse(raw) }
     }

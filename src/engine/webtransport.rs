@@ -57,7 +57,10 @@ impl Decoder {
     }
 
     /// How many bytes are certainly missing before a packet is complete, to read one and nothing behind it.
-    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
+    #[cfg_attr(
+        not(any(test, feature = "webtransport")),
+        expect(dead_code, reason = "only WebTransport needs it")
+    )]
     pub(crate) fn missing(&self) -> usize {
         match self.frame {
             Some(frame) => frame.remaining,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::jitter::Jitter;
 use super::lookup::{Lookup, LookupError};
 use crate::cluster::address::canonical;
 use crate::id::NodeId;
@@ -24,6 +25,7 @@ pub(crate) struct Seeds {
     own: HashSet<SocketAddr>,
     /// Addresses that are not those of the node that answered there last. Each is asked again after that time.
     shared: HashMap<SocketAddr, Shared>,
+    jitter: Jitter,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Seeds {
         names: Vec<String>,
         bound: SocketAddr,
         own: impl IntoIterator<Item = SocketAddr>,
+        jitter: Jitter,
     ) -> Self {
         let seed = |name| Seed {
             name,
@@ -88,6 +91,7 @@ impl Seeds {
             bound,
             own: own.into_iter().chain([bound]).collect(),
             shared: HashMap::new(),
+            jitter,
         }
     }
 
@@ -166,9 +170,11 @@ impl Seeds {
     }
 
     /// This address is not that of the node which answered there. Another one may answer the next time, so it is asked
-    /// again: soon while the cluster is not found, and then seldom.
+    /// again: soon while the cluster is not found, and then seldom. Not at regular intervals: what takes turns between two nodes
+    /// that ask in turns would lead each of them back to itself for ever.
     pub(crate) fn handle_shared(&mut self, address: SocketAddr, led_back: bool, found: bool, now: Instant) {
-        let due = now + if found { ASKED } else { ASKED_AT_FIRST };
+        let pause = if found { ASKED } else { self.jitter.up_to(ASKED_AT_FIRST) };
+        let due = now + pause;
         self.shared.insert(address, Shared { due, led_back });
     }
 
@@ -231,21 +237,26 @@ fn can_reach(bound: SocketAddr, address: SocketAddr) -> bool {
 
 /// How long an address is left alone that is not the one of the node which answered there.
 const ASKED: Duration = Duration::from_secs(30);
-/// The same while this node has not found its cluster.
-const ASKED_AT_FIRST: Duration = Duration::from_secs(1);
+/// The same, at most, while this node has not found its cluster. Seeds are looked up once a second.
+const ASKED_AT_FIRST: Duration = Duration::from_secs(2);
 /// More nodes than that need not be remembered for one seed: a link to any of them is enough.
 const MAX_NAMED: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Incarnation;
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], port))
     }
 
+    fn jitter() -> Jitter {
+        Jitter::new(&"a".parse().unwrap(), Incarnation(1))
+    }
+
     fn seeds() -> Seeds {
-        Seeds::new(vec!["nodes".to_owned()], address(1), [])
+        Seeds::new(vec!["nodes".to_owned()], address(1), [], jitter())
     }
 
     fn linked(homes: &[SocketAddr]) -> Linked {
@@ -268,11 +279,32 @@ mod tests {
         let calls = |seeds: &mut Seeds, at| seeds.handle_resolved(0, vec![address(3)], &linked(&[]), at);
         assert_eq!(calls(&mut seeds, now).dial, [address(3)]);
         seeds.handle_shared(address(3), true, false, now);
-        assert_eq!(calls(&mut seeds, now), Calls::default());
         assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST).ask, [address(3)]);
         seeds.handle_shared(address(3), false, true, now);
         assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST), Calls::default(), "the cluster is found");
         assert_eq!(calls(&mut seeds, now + ASKED).ask, [address(3)]);
+    }
+
+    #[test]
+    fn two_nodes_behind_an_address_that_takes_turns_find_each_other() {
+        let (start, mut turn) = (Instant::now(), 0);
+        let mut nodes = ["a", "b"].map(|name| {
+            let jitter = Jitter::new(&name.parse().unwrap(), Incarnation(1));
+            (Seeds::new(vec!["nodes".to_owned()], address(1), [], jitter), false)
+        });
+        // Both look up once a second, the one always a little before the other.
+        for now in (0..20).map(|second| start + Duration::from_secs(second)) {
+            for (own, (seeds, found)) in nodes.iter_mut().enumerate() {
+                let calls = seeds.handle_resolved(0, vec![address(3)], &linked(&[]), now);
+                for _ in calls.dial.iter().chain(&calls.ask) {
+                    let led_back = turn % 2 == own;
+                    turn += 1;
+                    *found |= !led_back;
+                    seeds.handle_shared(address(3), led_back, false, now);
+                }
+            }
+        }
+        assert!(nodes.iter().all(|(_, found)| *found), "{nodes:?}");
     }
 
     #[test]
@@ -303,7 +335,7 @@ mod tests {
         for (bound, dialled, skipped) in
             [(bound[0], vec![v4], vec![v6]), (bound[1], vec![v6, v4], vec![]), (bound[2], vec![v6], vec![v4])]
         {
-            let mut seeds = Seeds::new(vec!["nodes".to_owned()], bound, []);
+            let mut seeds = Seeds::new(vec!["nodes".to_owned()], bound, [], jitter());
             let mut calls = || seeds.handle_resolved(0, vec![v6, v4], &linked(&[]), Instant::now());
             assert_eq!(calls(), Calls { dial: dialled.clone(), ask: vec![], skipped });
             assert_eq!(calls(), Calls { dial: dialled, ..Calls::default() }, "it was said");
@@ -339,12 +371,12 @@ mod tests {
         assert!(!seeds.is_only_this_node(), "the name may stand for others");
         seeds.handle_resolved(0, vec![address(1)], &Linked::default(), Instant::now());
         assert!(seeds.is_only_this_node());
-        assert!(Seeds::new(Vec::new(), address(1), []).is_only_this_node());
+        assert!(Seeds::new(Vec::new(), address(1), [], jitter()).is_only_this_node());
     }
 
     #[test]
     fn a_seed_that_is_this_node_itself_is_said_beside_those_that_do_not_answer() {
-        let mut seeds = Seeds::new(vec!["me".to_owned(), "b".to_owned()], address(1), []);
+        let mut seeds = Seeds::new(vec!["me".to_owned(), "b".to_owned()], address(1), [], jitter());
         seeds.handle_resolved(0, vec![address(1)], &Linked::default(), Instant::now());
         seeds.handle_resolved(1, vec![address(2)], &Linked::default(), Instant::now());
         assert!(!seeds.is_only_this_node());

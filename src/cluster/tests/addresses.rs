@@ -64,7 +64,7 @@ async fn service(nodes: Arc<Mutex<Vec<SocketAddr>>>) -> SocketAddr {
     let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let address = front.local_addr().unwrap();
     tokio::spawn(async move {
-        let (mut ways, mut buffer, mut next) = (HashMap::new(), [0; 2048], 0);
+        let (mut ways, mut buffer, mut next) = (HashMap::new(), [0; 2048], 0_usize);
         while let Ok((length, from)) = front.recv_from(&mut buffer).await {
             if let Entry::Vacant(way) = ways.entry(from) {
                 next += 1;
@@ -73,7 +73,7 @@ async fn service(nodes: Arc<Mutex<Vec<SocketAddr>>>) -> SocketAddr {
                     nodes
                         .iter()
                         .find(|node| **node == from)
-                        .or_else(|| nodes.get(next % nodes.len()))
+                        .or_else(|| nodes.get(next.checked_rem(nodes.len())?))
                         .copied()
                 };
                 let Some(to) = to else { continue };
