@@ -1,12 +1,13 @@
 //! Puts load on running nodes from the outside, and measures what it costs them.
 //!
 //! ```text
-//!   idle  room  echo  kill ──► client ──► wire        one thread; a client is one task and one TCP connection
+//!   idle  room  echo  kill  formation ──► client ──► wire        one thread; a client is one task and one TCP connection
 //!            └──────────────► machine ──► report      processor time and memory of the nodes' processes
 //! ```
 
 mod client;
 mod echo;
+mod formation;
 mod idle;
 mod kill;
 mod machine;
@@ -18,6 +19,7 @@ mod wire;
 use std::io;
 
 pub use echo::Echo;
+pub use formation::Formation;
 pub use idle::Idle;
 pub use kill::Kill;
 pub use report::Report;
@@ -34,6 +36,8 @@ pub enum Load {
     Echo(Echo),
     /// Time until the survivors of a cluster notice a killed node.
     Kill(Kill),
+    /// Time and cost of clusters whose nodes start at once, and what it costs them to do nothing.
+    Formation(Formation),
 }
 
 impl Load {
@@ -47,6 +51,7 @@ impl Load {
             Self::Room(room) => room.run().await,
             Self::Echo(echo) => echo.run().await,
             Self::Kill(kill) => kill.run().await,
+            Self::Formation(formation) => formation.run().await,
         }
     }
 }

@@ -19,6 +19,7 @@ mod output;
 mod publishing;
 mod pulse;
 mod readiness;
+mod refusals;
 mod remote_node;
 mod seeds;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub(crate) struct Control {
     liveness: Liveness,
     pulse: Pulse,
     seeds: Seeds,
+    jitter: Jitter,
     serve_alone: bool,
     started: Instant,
     /// Addresses of seeds with a dial in progress.
@@ -67,10 +69,12 @@ pub(crate) struct Control {
     /// A member refused this node as an older life of itself. That is believed until this time.
     outdated_until: Option<Instant>,
     completeness: Completeness,
-    /// What gossip says about lives of nodes of which another one answers on a link. It counts when that does not answer.
+    /// What gossip says about lives of nodes that this node knows better. It counts when this node does not any more.
     refuted: Vec<GossipMember>,
     /// This node missed members and is not ready because of that. When it missed some last.
     missed: Option<Instant>,
+    /// Members without a direct link that others are told of.
+    missing_links: BTreeSet<NodeId>,
     /// Members that were without a link for so long that they hold no end of one either.
     unreached: BTreeSet<NodeId>,
     farewell: Farewell,
@@ -109,6 +113,7 @@ impl Control {
                 me.address.advertised,
                 Jitter::new(&me.id, me.incarnation),
             ),
+            jitter: Jitter::new(&me.id, me.incarnation),
             serve_alone,
             started: now,
             dialling: HashSet::new(),
@@ -117,6 +122,7 @@ impl Control {
             completeness: Completeness::default(),
             refuted: Vec::new(),
             missed: None,
+            missing_links: BTreeSet::new(),
             unreached: BTreeSet::new(),
             farewell: Farewell::Staying,
             ticks: 0,
@@ -215,7 +221,7 @@ impl Control {
 
     /// The living nodes, as gossip sees them; of each the newest life.
     pub(crate) fn handle_gossip(&mut self, members: Vec<GossipMember>, now: Instant) {
-        let (told, refuted) = members.into_iter().partition(|member| !self.contradicts_link(member, now));
+        let (told, refuted) = members.into_iter().partition(|member| !self.is_refuted(member, now));
         let members: Vec<GossipMember> = told;
         self.refuted = refuted;
         let alive = members.iter().map(|member| (member.id.clone(), member.incarnation)).collect();
@@ -280,6 +286,7 @@ impl Control {
         self.examine_links(now);
         self.close_retired(now);
         self.forget_expired(now);
+        self.note_missing_links(now);
         if self.ticks % TICKS_PER_SECOND == 1 {
             self.look_up_seeds(now);
             self.examine_view(now);
@@ -316,6 +323,7 @@ impl Control {
 
     /// What follows from the new state, after every input.
     fn settle(&mut self, now: Instant) {
+        self.declare_refused(now);
         self.dial_due_nodes(now);
         self.prove_addresses(now);
         self.decide_readiness(now);

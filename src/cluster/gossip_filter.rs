@@ -151,7 +151,7 @@ const MAX_HEARSAY: usize = 56_000;
 /// This version has two keys. The next may have more.
 const MAX_KEYS: usize = 8;
 const MAX_KEY: usize = 64;
-/// The links of 500 nodes with the longest names.
+/// The names of 500 nodes that are missed, if they are the longest.
 pub(crate) const MAX_VALUE: usize = 32 << 10;
 /// All keys of all lives.
 const MAX_KEYS_LEN: usize = 16 << 20;

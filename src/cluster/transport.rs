@@ -4,4 +4,5 @@ pub(crate) mod bi_stream;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
 pub(crate) mod network;
+pub(crate) mod probe;
 pub(crate) mod stream_limits;

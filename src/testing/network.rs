@@ -8,6 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::random::Random;
 use crate::cluster::transport::network::{BoundSocket, Network};
+use crate::cluster::transport::probe::{Probe, Probes};
 use crate::id::Incarnation;
 
 /// The network. Clones share their state.
@@ -159,6 +161,42 @@ impl NetworkState {
     }
 }
 
+/// The probes of a node: a socket that is gone was that of a process that ended on a machine that runs.
+#[derive(Debug)]
+struct SimulatedProbes {
+    network: SimulatedNetwork,
+    from: usize,
+}
+
+impl Probes for SimulatedProbes {
+    fn towards(&self, to: SocketAddr) -> Option<Box<dyn Probe>> {
+        let (network, from, to) = (self.network.clone(), self.from, number(to)?);
+        Some(Box::new(SimulatedProbe { network, from, to, refused: AtomicBool::new(false) }))
+    }
+}
+
+/// Asks for a socket of another node.
+#[derive(Debug)]
+struct SimulatedProbe {
+    network: SimulatedNetwork,
+    from: usize,
+    to: usize,
+    refused: AtomicBool,
+}
+
+impl Probe for SimulatedProbe {
+    fn send(&self) -> bool {
+        let Self { network, from, to, refused } = self;
+        let reaches = network.reaches(*from, *to) && network.reaches(*to, *from);
+        let is_gone = network.0.lock().sockets.get(to).is_none_or(|socket| socket.strong_count() == 0);
+        refused.swap(reaches && is_gone, Ordering::Relaxed)
+    }
+
+    fn take_refusal(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+}
+
 impl Network for SimulatedNetwork {
     fn bind(&self, address: SocketAddr) -> io::Result<BoundSocket> {
         let number = number(address).ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -172,6 +210,7 @@ impl Network for SimulatedNetwork {
             rng_seed,
             open: Box::new(|| Ok(socket)),
             has_other_ports: false,
+            probes: Arc::new(SimulatedProbes { network: self.clone(), from: number }),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Puts load on running nodes and measures what it costs them: `load idle|room|echo|kill …`.
+//! Puts load on running nodes and measures what it costs them: `load idle|room|echo|kill|formation …`.
 
 use std::io::{self, Write};
 

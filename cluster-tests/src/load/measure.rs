@@ -42,6 +42,11 @@ impl Measure {
         })
     }
 
+    /// Processor time of these processes since they began.
+    pub(crate) fn total(pids: &[u32]) -> io::Result<Duration> {
+        sum(pids)
+    }
+
     /// Ends now.
     pub(crate) fn end(&self) -> io::Result<Cost> {
         let servers = sum(&self.pids)?.saturating_sub(self.servers);
@@ -52,6 +57,11 @@ impl Measure {
 }
 
 impl Cost {
+    /// What the servers used, in percent of a core.
+    pub(crate) fn servers_share(&self) -> f64 {
+        100. * self.servers.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
+
     /// The rows about other load on this machine, with which every measurement ends.
     pub(crate) fn report(&self, report: &mut Report) {
         let share = |time: Duration| 100. * time.as_secs_f64() / self.elapsed.as_secs_f64();

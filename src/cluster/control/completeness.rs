@@ -11,22 +11,14 @@ use crate::id::NodeId;
 
 /// The nodes that others have a link to and this node has not, neither direct nor relayed.
 #[derive(Debug, Default)]
-pub(crate) struct Completeness(BTreeMap<NodeId, Missed>);
-
-#[derive(Debug, Clone, Copy)]
-struct Missed {
-    since: Instant,
-    grace: Duration,
-}
+pub(crate) struct Completeness(BTreeMap<NodeId, Instant>);
 
 impl Completeness {
-    /// The nodes that are missed now. `is_member`: this node knows that it is one.
-    pub(crate) fn update(&mut self, missed: impl IntoIterator<Item = (NodeId, bool)>, now: Instant) {
+    /// The nodes that are missed now.
+    pub(crate) fn update(&mut self, missed: impl IntoIterator<Item = NodeId>, now: Instant) {
         let before = std::mem::take(&mut self.0);
-        for (id, is_member) in missed {
-            let since = before.get(&id).map_or(now, |missed| missed.since);
-            self.0.insert(id, Missed { since, grace: if is_member { GRACE } else { GRACE_OF_UNKNOWN } });
-        }
+        let since = |id: &NodeId| before.get(id).copied().unwrap_or(now);
+        self.0.extend(missed.into_iter().map(|id| (id.clone(), since(&id))));
     }
 
     /// There is a link to the node.
@@ -36,13 +28,12 @@ impl Completeness {
 
     /// Those that were missed for so long that it does not mend by itself.
     pub(crate) fn lasting(&self, now: Instant) -> impl Iterator<Item = &NodeId> {
-        let lasts = move |missed: &Missed| now >= missed.since + missed.grace;
-        self.0.iter().filter(move |(_, missed)| lasts(missed)).map(|(id, _)| id)
+        self.0.iter().filter(move |(_, since)| now >= **since + GRACE).map(|(id, _)| id)
     }
 
     /// Whether a node was missed for so long that this node, if it serves at all, does so without it.
     pub(crate) fn is_given_up(&self, id: &NodeId, now: Instant) -> bool {
-        self.0.get(id).is_some_and(|missed| now >= missed.since + PATIENCE)
+        self.0.get(id).is_some_and(|since| now >= *since + PATIENCE)
     }
 }
 
@@ -66,8 +57,6 @@ impl<'a> Links<'a> {
 
 /// How long a link may be away: longer than it takes to notice a death everywhere, and to link through another node.
 const GRACE: Duration = Duration::from_secs(6);
-/// How long others may tell of a node that this one has not heard of.
-const GRACE_OF_UNKNOWN: Duration = Duration::from_secs(20);
 /// How long a node that joins waits for a member to which there is no way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -85,15 +74,13 @@ mod tests {
     fn a_node_is_missed_only_when_it_was_away_all_the_time() {
         let (mut view, start, second) = (Completeness::default(), Instant::now(), Duration::from_secs(1));
         let lasting = |view: &Completeness, at| view.lasting(at).count();
-        view.update([(id("b"), true)], start);
-        view.update([(id("b"), true)], start + 4 * second);
+        view.update([id("b")], start);
+        view.update([id("b")], start + 4 * second);
         assert_eq!((lasting(&view, start + 5 * second), lasting(&view, start + GRACE)), (0, 1));
         view.update([], start + 4 * second);
-        view.update([(id("b"), true)], start + 5 * second);
+        view.update([id("b")], start + 5 * second);
         assert_eq!(lasting(&view, start + GRACE), 0, "it was back for a moment");
-        view.update([(id("b"), false)], start + 5 * second);
-        assert_eq!(lasting(&view, start + 5 * second + GRACE), 0, "others may tell of it before gossip does");
-        assert_eq!(lasting(&view, start + 5 * second + GRACE_OF_UNKNOWN), 1);
+        assert_eq!(lasting(&view, start + 5 * second + GRACE), 1);
     }
 
     #[test]

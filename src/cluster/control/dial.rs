@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::jitter::Jitter;
 use crate::cluster::wire::pb::refusal::Reason;
 use crate::id::NodeId;
 
@@ -69,12 +70,15 @@ pub(crate) struct DialSchedule {
     running: bool,
     /// When a relay may be asked next; `None` while one is asked.
     relay_due: Option<Instant>,
+    /// How many relays were asked in vain: each of them has its turn.
+    relay_failures: usize,
 }
 
 impl DialSchedule {
     /// The first dial is due now.
     pub(crate) fn at_once(now: Instant) -> Self {
-        Self { due: now, began: now, failures: 0, running: false, relay_due: Some(now) }
+        let (began, relay_due) = (now, Some(now));
+        Self { due: now, began, failures: 0, running: false, relay_due, relay_failures: 0 }
     }
 
     /// Of two nodes the one with the smaller id dials at once. The other one dials when nothing came of that.
@@ -91,6 +95,19 @@ impl DialSchedule {
         self.running
     }
 
+    /// Of the nodes that are due, those with the smaller rank come first: whoever was not dialled in vain, then who has waited
+    /// longest.
+    pub(crate) fn rank(&self) -> Option<Instant> {
+        (self.failures > 0).then_some(self.began)
+    }
+
+    /// Somebody says that the node is there, which was dialled in vain.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        if !self.running && self.failures > 0 {
+            (self.failures, self.due) = (0, self.due.min(now));
+        }
+    }
+
     pub(crate) fn begin(&mut self, now: Instant) {
         (self.running, self.began) = (true, now);
     }
@@ -102,9 +119,10 @@ impl DialSchedule {
     }
 
     /// The pause counts from the beginning of the dial: one that nobody answers takes longer than the pause.
-    pub(crate) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, jitter: &mut Jitter, now: Instant) {
         self.running = false;
-        self.due = now.max(self.began + (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF));
+        let pause = (BACKOFF * 2_u32.pow(self.failures.min(3))).min(MAX_BACKOFF);
+        self.due = now.max(self.began + pause - jitter.up_to(pause / JITTER));
         self.failures += 1;
     }
 
@@ -116,25 +134,33 @@ impl DialSchedule {
         self.relay_due = None;
     }
 
-    pub(crate) fn end_relay(&mut self, now: Instant) {
+    pub(crate) fn end_relay(&mut self, linked: bool, now: Instant) {
         self.relay_due = Some(now + BACKOFF);
+        self.relay_failures = if linked { 0 } else { self.relay_failures + 1 };
+    }
+
+    pub(crate) fn relay_failures(&self) -> usize {
+        self.relay_failures
     }
 }
 
 /// How long the node with the larger id lets the other one dial.
 const DIAL_DELAY: Duration = Duration::from_millis(300);
 const BACKOFF: Duration = Duration::from_millis(250);
-/// At most one dial per second and address. After a partition the mesh is whole again within three seconds.
+/// About one dial per second and address. After a partition the mesh is whole again within three seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// A pause is shorter by up to this part, so that nodes that failed together do not dial together for ever.
+const JITTER: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Incarnation;
 
     fn pause_after_failure(schedule: &mut DialSchedule, now: &mut Instant) -> Duration {
         schedule.begin(*now);
         assert!(!schedule.is_due(*now + Duration::from_secs(60)), "one dial at a time");
-        schedule.failed(*now);
+        schedule.failed(&mut Jitter::new(&"a".parse().unwrap(), Incarnation(1)), *now);
         let began = *now;
         while !schedule.is_due(*now) {
             *now += Duration::from_millis(10);
@@ -143,12 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_between_dials_grows_up_to_one_second() {
+    fn the_pause_between_dials_grows_up_to_one_second_and_is_never_the_same_for_all() {
         let mut now = Instant::now();
         let mut schedule = DialSchedule::at_once(now);
-        let pauses: Vec<_> =
-            (0..4).map(|_| pause_after_failure(&mut schedule, &mut now).as_millis()).collect();
-        assert_eq!(pauses, [250, 500, 1000, 1000]);
+        for longest in [250, 500, 1000, 1000] {
+            let pause = pause_after_failure(&mut schedule, &mut now).as_millis();
+            assert!((longest * 3 / 4..=longest).contains(&pause), "{pause} ms of {longest}");
+        }
+    }
+
+    #[test]
+    fn who_was_not_dialled_in_vain_comes_first_and_then_who_waited_longest() {
+        let (now, mut jitter) = (Instant::now(), Jitter::new(&"a".parse().unwrap(), Incarnation(1)));
+        let mut failed = [0, 1].map(|second| {
+            let mut schedule = DialSchedule::at_once(now);
+            schedule.begin(now + Duration::from_secs(second));
+            schedule.failed(&mut jitter, now + Duration::from_secs(second));
+            schedule
+        });
+        let fresh = DialSchedule::at_once(now + Duration::from_secs(9));
+        assert!(fresh.rank() < failed[0].rank() && failed[0].rank() < failed[1].rank());
+        failed[1].retry(now);
+        assert_eq!((failed[1].rank(), failed[1].is_due(now)), (None, true));
     }
 
     #[test]

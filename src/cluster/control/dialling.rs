@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::dial::{DialError, DialSchedule, DialTarget};
+use super::jitter::spread;
 use super::output::{Offer, Output};
 use super::remote_node::RemoteNode;
 use super::seeds::{Calls, Linked};
@@ -61,16 +62,30 @@ impl Control {
         if self.farewell != Farewell::Staying {
             return;
         }
-        let is_due = |(id, node): &(&NodeId, &mut RemoteNode)| {
+        let running = self.nodes.values().filter(|node| node.dial.is_running()).count();
+        let free = MAX_DIALS.saturating_sub(running);
+        let is_due = |(id, node): &(&NodeId, &RemoteNode)| {
             let wanted = self.liveness.incarnation(id).is_some() || node.is_sought(now);
             wanted && node.direct_link().is_none() && node.dial.is_due(now)
         };
-        for (id, node) in self.nodes.iter_mut().filter(is_due) {
-            // A seed that is dialled there is that node, or soon gives way.
-            let address = node.addresses.current().filter(|address| !self.dialling.contains(address));
-            if let Some(address) = address {
+        // A seed that is dialled there is that node, or soon gives way.
+        let free_address =
+            |node: &RemoteNode| node.addresses.current().filter(|address| !self.dialling.contains(address));
+        // Of the ids the next greater one first, and the smallest one after the greatest: so that one end of a pair has its turn
+        // long before the other one, when many nodes meet.
+        let mut due: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(is_due)
+            .filter_map(|(id, node)| Some((node.dial.rank(), *id < self.me.id, id, free_address(node)?)))
+            .collect();
+        due.sort_unstable();
+        let due: Vec<_> =
+            due.into_iter().take(free).map(|(_, _, id, address)| (id.clone(), address)).collect();
+        for (id, address) in due {
+            if let Some(node) = self.nodes.get_mut(&id) {
                 node.dial.begin(now);
-                self.outputs.push_back(Output::Dial(DialTarget::Node(id.clone(), address), address));
+                self.outputs.push_back(Output::Dial(DialTarget::Node(id, address), address));
             }
         }
     }
@@ -124,23 +139,37 @@ impl Control {
                 && node.dial.is_relay_due(now)
                 && now >= node.unlinked + RELAY_DELAY
         };
-        let cut_off: Vec<_> =
-            self.nodes.iter().filter(is_cut_off).map(|(id, _)| (id.clone(), self.relays(id))).collect();
-        for (to, relays) in cut_off {
-            if let (Some(node), Some(relay)) = (self.nodes.get_mut(&to), relays.first()) {
+        let relay = |(id, node): (&NodeId, &RemoteNode)| {
+            let relays = self.relays(id);
+            let turn = node.dial.relay_failures().checked_rem(relays.len())?;
+            Some((id.clone(), *relays.get(turn)?))
+        };
+        let cut_off: Vec<_> = self.nodes.iter().filter(is_cut_off).filter_map(relay).collect();
+        for (to, relay) in cut_off {
+            if let Some(node) = self.nodes.get_mut(&to) {
                 node.dial.begin_relay();
-                self.outputs.push_back(Output::DialThrough { to, relay: *relay });
+                self.outputs.push_back(Output::DialThrough { to, relay });
             }
         }
     }
 
-    /// Direct links to nodes that have a direct link to `to`; in a fixed order, so that they do not change without a reason.
+    /// Direct links to members that do not miss `to`. Their order stays as it is, and is another one for each pair of nodes, so
+    /// that no member relays for everybody.
     pub(super) fn relays(&self, to: &NodeId) -> Vec<LinkId> {
         // What is relayed passes through the application's runtime.
-        let runs = |node: &RemoteNode| node.state != NodeState::Hung;
-        let nodes =
-            self.nodes.iter().filter(|(id, node)| *id != to && runs(node) && node.neighbours.contains(to));
-        nodes.filter_map(|(_, node)| node.direct_link()).collect()
+        let reaches = |id: &NodeId, node: &RemoteNode| {
+            node.state != NodeState::Hung
+                && !node.misses.contains(to)
+                && self.liveness.incarnation(id).is_some()
+        };
+        let mut relays: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| *id != to && reaches(id, node))
+            .filter_map(|(id, node)| Some((preference([&self.me.id, to, id]), node.direct_link()?)))
+            .collect();
+        relays.sort_unstable();
+        relays.into_iter().map(|(_, link)| link).collect()
     }
 
     pub(super) fn end_dial(&mut self, target: &DialTarget, outcome: &Result<Offer, DialError>, now: Instant) {
@@ -161,7 +190,7 @@ impl Control {
                 }
                 match outcome {
                     Ok(offer) if offer.greeting.id == *id => node.dial.succeeded(now),
-                    Ok(_) | Err(_) => node.dial.failed(now),
+                    Ok(_) | Err(_) => node.dial.failed(&mut self.jitter, now),
                 }
                 if answering != Some(id) {
                     node.addresses.handle_dial_failed();
@@ -174,7 +203,7 @@ impl Control {
             }
             DialTarget::Relayed(id) => {
                 if let Some(node) = self.nodes.get_mut(id) {
-                    node.dial.end_relay(now);
+                    node.dial.end_relay(outcome.is_ok(), now);
                 }
             }
         }
@@ -259,6 +288,7 @@ impl Control {
                     known.handle_newer_life(incarnation, address, dial);
                     if known.incarnation == incarnation {
                         known.addresses.handle_named(address);
+                        known.dial.retry(now);
                     }
                 }
             }
@@ -276,6 +306,14 @@ fn who_answered<'a>(outcome: &'a Result<Offer, DialError>, me: &'a NodeId) -> Op
     }
 }
 
+/// A number that is the same in both orders of the first two, and another one for each relay.
+fn preference([one, other, relay]: [&NodeId; 3]) -> u64 {
+    let names = [one.min(other), one.max(other), relay].map(NodeId::as_str);
+    spread(names.iter().flat_map(|name| name.bytes().chain([0xff])))
+}
+
+/// How many nodes are dialled at once. When many nodes meet, each handshake would otherwise wait for all the others.
+const MAX_DIALS: usize = 8;
 /// How long a living member must be without a link before a relay is asked.
 const RELAY_DELAY: Duration = Duration::from_secs(1);
 /// How long a node that was only named is dialled, and waited for before this node is ready.

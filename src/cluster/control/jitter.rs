@@ -11,8 +11,7 @@ pub(crate) struct Jitter(u64);
 
 impl Jitter {
     pub(crate) fn new(id: &NodeId, incarnation: Incarnation) -> Self {
-        let seed = id.as_str().bytes().fold(incarnation.0, |seed, byte| mix(seed ^ u64::from(byte)));
-        Self(seed)
+        Self(spread(id.as_str().bytes().chain(incarnation.0.to_be_bytes())))
     }
 
     /// A time between none and this.
@@ -21,6 +20,11 @@ impl Jitter {
         let part = u32::try_from(mix(self.0) % 1001).unwrap_or_default();
         limit * part / 1000
     }
+}
+
+/// A number for these bytes; similar ones have numbers that are far apart.
+pub(crate) fn spread(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0, |number, byte| mix(number ^ u64::from(byte)))
 }
 
 fn mix(number: u64) -> u64 {

@@ -28,6 +28,8 @@ pub(crate) struct ActiveLink {
     pub(crate) since: Instant,
     /// When the other node answered last; for direct links only.
     pub(crate) answered: Instant,
+    /// When it was asked last.
+    pub(crate) pinged: Option<Instant>,
     /// Its connection is closed, and its loss is on the way.
     pub(crate) closed: bool,
 }
@@ -40,6 +42,16 @@ impl ActiveLink {
     /// Whether the other end answered a moment ago. Only a direct link is asked.
     pub(crate) fn is_healthy(&self, now: Instant) -> bool {
         self.is_direct() && !self.closed && now.saturating_duration_since(self.answered) < HEALTHY
+    }
+
+    /// Whether it was asked since it answered last.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.pinged.is_some_and(|pinged| self.answered < pinged)
+    }
+
+    /// Whether the last ping should have had an answer by now, and has none.
+    pub(crate) fn owes_an_answer(&self, now: Instant) -> bool {
+        self.is_asked() && self.pinged.is_some_and(|pinged| now >= pinged + ANSWER)
     }
 
     /// Whether this link gives way to a new one. `smaller`: this node has the smaller id of the two.
@@ -83,6 +95,8 @@ impl Candidate {
     }
 }
 
+/// Longer than an answer takes within a data centre.
+const ANSWER: Duration = Duration::from_millis(50);
 /// After this silence, three lost pings, a link is not a witness of life any more.
 const HEALTHY: Duration = Duration::from_millis(1700);
 /// Longer than a dial takes. After it a second connection does not come from crossing dials: it answers a loss.

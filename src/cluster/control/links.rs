@@ -9,7 +9,7 @@ use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
 use super::liveness::LinkHealth;
 use super::output::{Offer, Output};
-use super::{Control, Farewell};
+use super::{Control, Farewell, TICK};
 use crate::cluster::address::{gossip_address, may_be_told};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::wire::CloseCode;
@@ -67,8 +67,10 @@ impl Control {
         }
         // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
         (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
-        let replaced =
-            node.link.replace(ActiveLink { id, path, dialled, since: now, answered: now, closed: false });
+        node.refused = false;
+        node.refused_by.clear();
+        let link = ActiveLink { id, path, dialled, since: now, answered: now, pinged: None, closed: false };
+        let replaced = node.link.replace(link);
         self.completeness.handle_linked(&greeting.id);
         self.learn_address(source);
         // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
@@ -136,15 +138,21 @@ impl Control {
         self.outputs.extend(link.map(|link| Output::Close(link.id, code)));
     }
 
-    /// Pings every direct link, and gives up those that do not answer.
+    /// Pings direct links, and gives up those that do not answer. The smaller id pings, the other one only when it hears no
+    /// ping.
     pub(super) fn examine_links(&mut self, now: Instant) {
         let stalled = self.liveness.doubts(now);
         let ping = self.ticks.is_multiple_of(PING_TICKS);
         let mut silent = Vec::new();
-        for (id, node) in &self.nodes {
+        for (id, node) in &mut self.nodes {
             // Relayed links have no datagrams. Their relay notices when they break.
-            let Some(link) = node.link.filter(ActiveLink::is_direct) else { continue };
-            if ping {
+            let Some(link) = node.link.as_mut().filter(|link| link.is_direct()) else { continue };
+            if link.owes_an_answer(now) {
+                self.outputs.push_back(Output::Examine(link.id));
+            }
+            let is_late = now >= link.answered + PING + TICK;
+            if ping && self.me.id < *id || is_late && (ping || !link.is_asked()) {
+                link.pinged = Some(now);
                 self.outputs.push_back(Output::Ping(link.id));
             }
             let silence = now.saturating_duration_since(link.answered);
@@ -162,6 +170,7 @@ impl Control {
 
 /// Links are pinged every half second.
 const PING_TICKS: u64 = super::TICKS_PER_SECOND / 2;
+const PING: Duration = Duration::from_millis(500);
 /// After this silence, six lost pings, a link is given up. Both ends of a cut in one direction agree after 3.5 s.
 const SILENT: Duration = Duration::from_secs(3);
 /// How long a link that was replaced stays open.

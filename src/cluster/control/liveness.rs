@@ -1,6 +1,7 @@
-//! Who counts as alive (docs/protocol/mesh.md, "Death needs two witnesses").
+//! Who counts as alive (docs/protocol/mesh.md, "Death").
 //!
-//! Gossip (phi) and the link are the witnesses. Gossip alone only suspects; a link that provably answers outweighs it.
+//! Gossip (phi) and the link are the witnesses. Gossip alone only suspects; a link that provably answers outweighs it. The
+//! machine of a member outweighs gossip: it knows when the process has ended.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub(crate) struct Liveness {
     members: BTreeMap<NodeId, Evidence>,
     /// Lives that said goodbye, and when. Gossip may still tell of them for a while.
     departed: HashMap<NodeId, (Incarnation, Instant)>,
+    /// Lives that have ended as their machines say, and since when that is known. Gossip learns it later.
+    refused: HashMap<NodeId, (Incarnation, Instant)>,
     ticked: Option<Instant>,
     /// This node was stalled. Until then silence of others is no evidence.
     doubt: Option<Instant>,
@@ -32,6 +35,8 @@ pub(crate) enum Verdict {
 /// Why a member left the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Death {
+    /// Nobody listens at its port, as its machine says, and no other member reaches it.
+    Refused,
     /// Gossip and the link agree.
     GossipAndLink,
     /// Gossip says so for long, and no link contradicts it.
@@ -81,6 +86,7 @@ impl Liveness {
         if self.incarnation(id).is_some_and(|known| known > incarnation) {
             return None;
         }
+        self.refused.remove(id);
         // `departed` stays as it is: after a clock was set back, gossip may still tell of a larger incarnation than this one.
         let verdicts = self.admit(id, incarnation, GossipEvidence::Unheard(now));
         if let Some(known) = self.members.get_mut(id) {
@@ -120,6 +126,24 @@ impl Liveness {
             };
         }
         verdicts
+    }
+
+    /// The machine of a member says that this life has ended, and nobody says otherwise.
+    pub(crate) fn handle_refused(
+        &mut self,
+        now: Instant,
+        id: &NodeId,
+        incarnation: Incarnation,
+    ) -> Vec<Verdict> {
+        self.refused.retain(|_, (_, since)| now < *since + LAG);
+        self.refused.insert(id.clone(), (incarnation, now));
+        let gone = self.incarnation(id) == Some(incarnation);
+        if gone { self.declare_dead(id, Death::Refused) } else { Vec::new() }
+    }
+
+    /// Whether that life has ended so lately, as its machine says, that gossip may not know it.
+    pub(crate) fn is_refused(&self, id: &NodeId, incarnation: Incarnation, now: Instant) -> bool {
+        self.refused.get(id).is_some_and(|(life, since)| *life == incarnation && now < *since + LAG)
     }
 
     /// Gossip said earlier that this life is alive, and it counts only now.
@@ -212,10 +236,12 @@ impl Evidence {
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// A tick that is this late means that this node was stalled, not the others.
 const STALL: Duration = Duration::from_millis(500);
-/// Time for the others to be heard again: ten gossip intervals.
+/// Time for the others to be heard again: four gossip intervals.
 const DOUBT: Duration = Duration::from_secs(2);
 /// How long gossip must take a member for dead when the link is no evidence.
 const EVICTION: Duration = Duration::from_secs(5);
+/// How long gossip may tell of a life that was refused: twice as long as it takes to suspect one.
+const LAG: Duration = Duration::from_secs(10);
 /// How long gossip may tell of a life that said goodbye. This is longer than it remembers the dead.
 const ECHO: Duration = Duration::from_secs(300);
 

@@ -30,18 +30,19 @@ impl Control {
         (unknown && !offer.path.is_direct()).then_some("a member relays a life of the node that is no member")
     }
 
-    /// Whether gossip speaks of another life of a node than the one that answers on a link. Any member could say that.
-    pub(super) fn contradicts_link(&self, member: &GossipMember, now: Instant) -> bool {
+    /// Whether this node knows better than gossip: it speaks of another life of a node than the one that answers on a link,
+    /// which any member could say, or of one that has just ended.
+    pub(super) fn is_refuted(&self, member: &GossipMember, now: Instant) -> bool {
         let answers = |node: &RemoteNode| node.link.is_some_and(|link| link.is_healthy(now));
         let known = self.nodes.get(&member.id);
         known.is_some_and(|node| node.incarnation != member.incarnation && answers(node))
+            || self.liveness.is_refused(&member.id, member.incarnation, now)
     }
 
-    /// A link does not answer any more: another life of its node may have been right.
+    /// A link does not answer any more, so another life of its node may have been right; or gossip insists.
     pub(super) fn reconsider_gossip(&mut self, now: Instant) {
-        let (right, still) = std::mem::take(&mut self.refuted)
-            .into_iter()
-            .partition(|member| !self.contradicts_link(member, now));
+        let (right, still) =
+            std::mem::take(&mut self.refuted).into_iter().partition(|member| !self.is_refuted(member, now));
         self.refuted = still;
         let right: Vec<GossipMember> = right;
         for member in right {
@@ -53,12 +54,12 @@ impl Control {
 
     /// Takes what a node says about itself by gossip, if it is the life that is a member.
     pub(super) fn hear_of(&mut self, member: GossipMember, now: Instant) {
-        let GossipMember { id, incarnation, address, state, neighbours } = member;
+        let GossipMember { id, incarnation, address, state, misses } = member;
         if self.liveness.incarnation(&id) == Some(incarnation) {
             self.note_hanging(&id, state);
             let address = address.filter(|address| self.can_use(*address, None));
             let node = self.confirm(id, incarnation, address, now);
-            (node.state, node.neighbours) = (state, neighbours.into_iter().collect());
+            (node.state, node.misses) = (state, misses.into_iter().collect());
         }
     }
 
@@ -122,7 +123,7 @@ impl Control {
             // That life does not come back.
             Death::Left | Death::Restarted => self.forget(id),
             // This may be a partition. What is sent meanwhile is kept for a while, and the node is looked for.
-            Death::GossipAndLink | Death::GossipAlone => {
+            Death::Refused | Death::GossipAndLink | Death::GossipAlone => {
                 self.unlink(id, CloseCode::Silent);
                 if let Some(node) = self.nodes.get_mut(id) {
                     node.greeted = false;

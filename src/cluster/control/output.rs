@@ -33,6 +33,11 @@ pub(crate) enum Output {
     Close(LinkId, CloseCode),
     /// Ask the other end of a direct link for a sign of life.
     Ping(LinkId),
+    /// See whether nobody listens any more where a direct link leads, which does not answer. Then
+    /// [`super::Control::handle_refused`] hears of it.
+    Examine(LinkId),
+    /// Tell the nodes at the other ends of direct links that this node does not reach that life of a node any more.
+    TellRefused { links: Vec<LinkId>, id: NodeId, incarnation: Incarnation },
     /// Let the application's runtime run a task. [`super::Control::handle_application_runs`] hears when it has.
     AskApplication,
     /// Tell the other tasks of this node what changed.
@@ -73,8 +78,8 @@ pub(crate) struct Publication {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
     pub(crate) state: NodeState,
-    /// The nodes to which it has a direct link.
-    pub(crate) neighbours: Vec<NodeId>,
+    /// The members to which it has had no direct link for a while.
+    pub(crate) misses: Vec<NodeId>,
     /// Where everybody reaches it, if there is such an address.
     pub(crate) address: Option<SocketAddr>,
 }
@@ -104,6 +109,6 @@ pub(crate) struct GossipMember {
     pub(crate) incarnation: Incarnation,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) state: NodeState,
-    /// The nodes to which it has a direct link.
-    pub(crate) neighbours: Vec<NodeId>,
+    /// The members to which it has had no direct link for a while.
+    pub(crate) misses: Vec<NodeId>,
 }

@@ -46,14 +46,35 @@ impl Control {
     }
 
     pub(super) fn announce(&mut self) {
-        let linked = self.nodes.iter().filter(|(_, node)| node.direct_link().is_some());
-        let neighbours: Vec<_> = linked.map(|(id, _)| id.clone()).collect();
+        // Those that are missed and not those that are linked: in a cluster where all is well nothing is told, however large it is.
+        let misses = self.missing_links.iter().cloned().collect();
         // Who hears of a loopback address by gossip may be on any machine.
         let address = Some(self.address).filter(|address| may_be_told(*address, self.me.address.bound));
-        let news = Announcement { state: self.told_state(), neighbours, address };
-        if self.announced.as_ref() != Some(&news) {
-            self.outputs.push_back(Output::Announce(news.clone()));
-            self.announced = Some(news);
+        let news = Announcement { state: self.told_state(), misses, address };
+        if self.announced.as_ref() == Some(&news) {
+            return;
+        }
+        let is_urgent = self.announced.as_ref().is_none_or(|known| known.state != news.state);
+        self.outputs.push_back(Output::Announce(news.clone()));
+        self.announced = Some(news);
+        if is_urgent {
+            self.gossip_at_once();
         }
     }
+
+    /// Tells some members now, from which the others hear it. The first ids after this node's own, so that each node has others.
+    fn gossip_at_once(&mut self) {
+        let (before, after): (Vec<_>, Vec<_>) = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.direct_link().is_some())
+            .partition(|(id, _)| **id < self.me.id);
+        let told = after.into_iter().chain(before).take(TOLD_AT_ONCE);
+        let names = told.map(|(id, node)| Output::GossipWith(gossip_address(id, node.incarnation)));
+        let names: Vec<_> = names.collect();
+        self.outputs.extend(names);
+    }
 }
+
+/// To so many members a node gossips its state when that changes. In a larger cluster the others hear of it a little later.
+const TOLD_AT_ONCE: usize = 8;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::completeness::Links;
 use super::output::{Offer, Output};
 use super::pulse::Beat;
+use super::remote_node::RemoteNode;
 use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::view::NodeState;
 use crate::id::NodeId;
@@ -203,7 +204,7 @@ impl Control {
             self.nodes.get(id).is_some_and(|node| node.greeted || node.state == NodeState::Hung)
         };
         let members = self.liveness.members().map(|(id, _)| id).filter(|id| !is_greeted(id));
-        let is_unconfirmed = |node: &super::RemoteNode| !node.confirmed && node.is_sought(now);
+        let is_unconfirmed = |node: &RemoteNode| !node.confirmed && node.is_sought(now);
         let unconfirmed = self.nodes.iter().filter(|(_, node)| is_unconfirmed(node)).map(|(id, _)| id);
         let mut awaited: BTreeSet<_> =
             members.chain(unconfirmed).chain(self.completeness.lasting(now)).cloned().collect();
@@ -214,25 +215,33 @@ impl Control {
         awaited
     }
 
+    /// Notes to which members others should know that this node has no direct link.
+    pub(super) fn note_missing_links(&mut self, now: Instant) {
+        let members = self.running_members().filter(|(_, node)| node.is_missed(now));
+        let missing = members.map(|(id, _)| id.clone()).collect();
+        let known = std::mem::replace(&mut self.missing_links, missing);
+        self.changed |= known != self.missing_links;
+    }
+
+    /// The other members, without those whose application hangs.
+    fn running_members(&self) -> impl Iterator<Item = (&NodeId, &RemoteNode)> {
+        let members = self.liveness.members().filter_map(|(id, _)| Some((id, self.nodes.get(id)?)));
+        members.filter(|(_, node)| node.state != NodeState::Hung)
+    }
+
     /// Finds out whom this node misses.
     pub(super) fn examine_view(&mut self, now: Instant) {
-        let members: BTreeSet<&NodeId> = self.liveness.members().map(|(id, _)| id).collect();
-        let told =
-            self.nodes.iter().filter(|(id, node)| members.contains(id) && node.state != NodeState::Hung);
-        let linked_by_others: BTreeSet<&NodeId> = told.flat_map(|(_, node)| &node.neighbours).collect();
-        let is_missed = |id: &NodeId| match self.nodes.get(id) {
-            Some(node) if node.state == NodeState::Hung => false,
-            // A node that has never been ready, and that this node has not met, has no client that could miss anything.
-            Some(node) if members.contains(id) => {
-                node.link.is_none() && (node.greeted || node.state != NodeState::Joining)
-            }
-            Some(node) => node.link.is_none(),
-            None => *id != self.me.id,
+        // A node that has never been ready, and that this node has not met, has no client that could miss anything.
+        let is_missed =
+            |node: &RemoteNode| node.link.is_none() && (node.greeted || node.state != NodeState::Joining);
+        let is_linked_by_another = |id: &NodeId, node: &RemoteNode| {
+            self.running_members().any(|(other, its)| other != id && are_linked((id, node), (other, its)))
         };
-        let missed = linked_by_others.into_iter().filter(|id| is_missed(id));
-        let missed: Vec<_> = missed.map(|id| (id.clone(), members.contains(id))).collect();
+        let missed =
+            self.running_members().filter(|(id, node)| is_missed(node) && is_linked_by_another(id, node));
+        let missed: Vec<_> = missed.map(|(id, _)| id.clone()).collect();
         let is_unreached = |id: &&NodeId| self.nodes.get(*id).is_none_or(|node| node.is_cut_off(now));
-        let unreached = members.iter().copied().filter(is_unreached).cloned().collect();
+        let unreached = self.liveness.members().map(|(id, _)| id).filter(is_unreached).cloned().collect();
         let known = std::mem::replace(&mut self.unreached, unreached);
         // What keeps it from being ready is told in words that may be other ones now.
         self.changed |= known != self.unreached || self.state == NodeState::Joining;
@@ -240,15 +249,14 @@ impl Control {
     }
 
     fn is_on_the_serving_side(&self) -> bool {
-        let runs = |id: &NodeId| self.nodes.get(id).is_some_and(|node| node.state != NodeState::Hung);
-        let is_member =
-            |id: &NodeId| *id == self.me.id || self.liveness.incarnation(id).is_some() && runs(id);
         let mut links = Links::default();
-        for (id, node) in self.nodes.iter().filter(|(id, _)| is_member(id)) {
+        for (id, node) in self.running_members() {
             if node.direct_link().is_some() {
                 links.insert(&self.me.id, id);
             }
-            node.neighbours.iter().filter(|other| is_member(other)).for_each(|other| links.insert(id, other));
+            let greater = self.running_members().filter(|(other, _)| *other > id);
+            let linked = greater.filter(|(other, its)| are_linked((id, node), (*other, *its)));
+            linked.for_each(|(other, _)| links.insert(id, other));
         }
         links.is_on_the_serving_side(&self.me.id)
     }
@@ -309,6 +317,11 @@ impl Control {
         nodes.retain(|_, nodes| nodes.len() > 1);
         nodes
     }
+}
+
+/// Whether two members have a direct link, as they gossip: neither of them misses the other.
+fn are_linked((one, node): (&NodeId, &RemoteNode), (other, its): (&NodeId, &RemoteNode)) -> bool {
+    !node.misses.contains(other) && !its.misses.contains(one)
 }
 
 /// How long a node waits for members that knew it before, unless one that is ready has found it: they dial it every second, and

@@ -19,11 +19,15 @@ pub(crate) struct RemoteNode {
     pub(crate) incarnation: Incarnation,
     pub(crate) addresses: Addresses,
     pub(crate) state: NodeState,
-    /// The nodes to which it has a direct link, as it gossips.
-    pub(crate) neighbours: HashSet<NodeId>,
+    /// The members to which it has no direct link, as it gossips.
+    pub(crate) misses: HashSet<NodeId>,
     /// Whether its hello or gossip spoke for it. Until then another member only named it.
     pub(crate) confirmed: bool,
     pub(crate) link: Option<ActiveLink>,
+    /// Nobody listens at its port any more, as its machine says. No link is left.
+    pub(crate) refused: bool,
+    /// The members that do not reach this life any more.
+    pub(crate) refused_by: HashSet<NodeId>,
     /// Whether a hello was exchanged with this life of the node, so that both have each other in the ring.
     pub(crate) greeted: bool,
     /// When it was last without a link.
@@ -48,7 +52,9 @@ impl RemoteNode {
             incarnation,
             addresses,
             state: NodeState::Joining,
-            neighbours: HashSet::new(),
+            misses: HashSet::new(),
+            refused: false,
+            refused_by: HashSet::new(),
             confirmed: false,
             link: None,
             greeted: false,
@@ -97,6 +103,11 @@ impl RemoteNode {
         self.link.is_none() && now >= self.unlinked + CUT_OFF
     }
 
+    /// Whether it is worth telling others that it has no direct link.
+    pub(crate) fn is_missed(&self, now: Instant) -> bool {
+        self.direct_link().is_none() && now >= self.unlinked + MISSED
+    }
+
     /// Whether it has no direct link although there was time for one.
     pub(crate) fn is_hard_to_reach(&self, now: Instant) -> bool {
         self.direct_link().is_none() && now >= self.unlinked + HARD_TO_REACH
@@ -131,6 +142,8 @@ impl RemoteNode {
     }
 }
 
+/// Longer than it takes to link with a node that joins, or again with one whose link broke.
+const MISSED: Duration = Duration::from_secs(1);
 /// Longer than it takes until both ends of a link that was cut have given it up.
 const CUT_OFF: Duration = Duration::from_secs(4);
 const HARD_TO_REACH: Duration = Duration::from_secs(10);

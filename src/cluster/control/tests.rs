@@ -1,7 +1,9 @@
 //! Several nodes' values, wired by messages and a clock: hours of a cluster in milliseconds.
 
 mod completeness;
+mod formation;
 mod identity;
+mod refusals;
 mod world;
 
 use std::collections::BTreeSet;
@@ -307,9 +309,9 @@ fn a_node_alone_has_left_at_once() {
 fn a_drain_is_announced_and_published() {
     let mut world = cluster(&["a", "b"]);
     world.drain("a");
-    let (neighbours, address) = (vec![id("b")], Some(address("a")));
+    let (misses, address) = (Vec::new(), Some(address("a")));
     let state = NodeState::Draining;
-    assert!(world.did("a", &Output::Announce(Announcement { state, neighbours, address })));
+    assert!(world.did("a", &Output::Announce(Announcement { state, misses, address })));
     assert_eq!(world.state("a"), NodeState::Draining);
 }
 

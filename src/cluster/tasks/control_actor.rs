@@ -132,6 +132,9 @@ impl Actor for ControlActor {
             }
             ControlMessage::Started(id, link) => control.handle_started(&id, link, now),
             ControlMessage::Lost(id, link) => control.handle_lost(&id, link, now),
+            ControlMessage::ToldRefused { from, id, incarnation } => {
+                control.handle_told_refused(&from, &id, incarnation, now);
+            }
             ControlMessage::Goodbye(id, incarnation) => control.handle_goodbye(&id, incarnation, now),
             ControlMessage::Gossip(members) => control.handle_gossip(members, now),
             ControlMessage::GossipEnded(reason) => {
@@ -276,6 +279,17 @@ impl State {
                 if let Some(connection) = self.connection(link) {
                     connection.ping();
                 }
+            }
+            Output::Examine(link) => {
+                let peer = self.links.get(&link).map(|stream| stream.greeting.id.clone());
+                let is_refused = self.connection(link).is_some_and(|connection| connection.is_refused());
+                if let Some(peer) = peer.filter(|_| is_refused) {
+                    self.control.handle_refused(&peer, link, Instant::now());
+                }
+            }
+            Output::TellRefused { links, id, incarnation } => {
+                let connections = links.into_iter().filter_map(|link| self.connection(link));
+                connections.for_each(|connection| connection.tell_refused(&id, incarnation));
             }
             Output::AskApplication => {
                 let answer = Arc::clone(&ports);

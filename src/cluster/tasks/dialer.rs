@@ -26,7 +26,7 @@ pub(crate) async fn dial(
 ) -> Result<Box<GreetedStream>, DialError> {
     let attempt = async {
         let (quic, peer) = endpoint.dial(address).await?;
-        let connection = PeerConnection::new(quic, peer.clone());
+        let connection = endpoint.peer_connection(quic, peer.clone());
         let remote = Some(connection.remote_address());
         if ports.published.connection(&peer).is_some_and(|known| !known.is_closed()) {
             connection.close(CloseCode::Superseded);
@@ -54,7 +54,7 @@ pub(crate) async fn ask(
 ) -> Result<Greeting, DialError> {
     let attempt = async {
         let (quic, peer) = endpoint.dial_from_another_port(address).await?;
-        let connection = PeerConnection::new(quic, peer.clone());
+        let connection = endpoint.peer_connection(quic, peer.clone());
         if peer == ports.published.me.id {
             connection.close(CloseCode::Superseded);
             return Err(DialError::ThisNode { bound_here: false });

@@ -15,7 +15,7 @@ use crate::cluster::transport::bi_stream::{BiStream, Halves, StreamLoss, abort};
 use crate::cluster::transport::connection::{
     ADMISSION, Incoming, PRELUDE, PeerConnection, REACH, read_header, read_large_gossip,
 };
-use crate::cluster::transport::endpoint::{DIAL, Endpoint, MAX_HANDSHAKES, has_left, shake_hands};
+use crate::cluster::transport::endpoint::{DIAL, Endpoint, HANDSHAKE, MAX_HANDSHAKES, has_left, shake_hands};
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
 use pb::refusal::Reason;
 use pb::stream_header::Kind;
@@ -29,12 +29,12 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
             let _refused = if incoming.may_retry() { incoming.retry().is_ok() } else { false };
             continue;
         };
-        let (from, ports) = (incoming.remote_address(), Arc::clone(&ports));
+        let (from, ports, endpoint) = (incoming.remote_address(), Arc::clone(&ports), endpoint.clone());
         tokio::spawn(async move {
-            let outcome = timeout(DIAL, shake_hands(incoming)).await;
+            let outcome = timeout(HANDSHAKE, shake_hands(incoming)).await;
             drop(permit);
             match outcome {
-                Ok(Ok((quic, peer))) => serve(PeerConnection::new(quic, peer), ports).await,
+                Ok(Ok((quic, peer))) => serve(endpoint.peer_connection(quic, peer), ports).await,
                 Ok(Err(error)) => report_refused(&ports, from, &error),
                 Err(_) => {}
             }
@@ -103,6 +103,12 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
             }
             Ok(Incoming::Stream(halves)) => {
                 tokio::spawn(handle_stream(Arc::clone(&connection), halves, Arc::clone(&ports)));
+            }
+            Ok(Incoming::Refused(id, incarnation)) => {
+                if connection.incarnation().is_some() {
+                    let from = connection.peer.clone();
+                    ports.tell_control(ControlMessage::ToldRefused { from, id, incarnation });
+                }
             }
             Ok(Incoming::Nothing) => {}
             Err(error) => break error,

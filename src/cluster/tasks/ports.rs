@@ -30,6 +30,8 @@ pub(crate) enum ControlMessage {
     Started(NodeId, LinkId),
     /// A link ended.
     Lost(NodeId, LinkId),
+    /// The member does not reach that life of a node any more: nobody listens at its port.
+    ToldRefused { from: NodeId, id: NodeId, incarnation: Incarnation },
     /// A node left the cluster.
     Goodbye(NodeId, Incarnation),
     /// The living nodes, as gossip sees them.

@@ -2,17 +2,17 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, SetOnce};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bi_stream::{Halves, StreamError, read_prelude};
-use super::endpoint::code;
+use super::probe::{Probe, Probes, Refusals};
 use super::stream_limits::StreamLimits;
 use crate::cluster::address::canonical;
 use crate::cluster::hello::Greeting;
@@ -27,6 +27,10 @@ pub(crate) struct PeerConnection {
     /// Which life of the other node is at the other end, as its accepted hello said. Before that, nothing but a hello is accepted.
     admission: SetOnce<Incarnation>,
     answered: Mutex<Instant>,
+    probes: Arc<dyn Probes>,
+    /// Made with the first ping; `None` when there is none.
+    probe: OnceLock<Option<Box<dyn Probe>>>,
+    refusals: Refusals,
     large_gossip: Arc<Semaphore>,
     /// The streams that may last: requests, and what is relayed.
     pub(crate) limits: Arc<StreamLimits>,
@@ -37,16 +41,21 @@ pub(crate) enum Incoming {
     Gossip(Bytes),
     LargeGossip(RecvStream),
     Stream(Halves),
+    /// The other node does not reach that life of a node any more.
+    Refused(NodeId, Incarnation),
     /// A datagram that needs no further handling.
     Nothing,
 }
 
 impl PeerConnection {
-    pub(crate) fn new(quic: Connection, peer: NodeId) -> Arc<Self> {
+    pub(super) fn new(quic: Connection, peer: NodeId, probes: Arc<dyn Probes>) -> Arc<Self> {
         Arc::new(Self {
             peer,
             admission: SetOnce::new(),
             answered: Mutex::new(Instant::now()),
+            probes,
+            probe: OnceLock::new(),
+            refusals: Refusals::default(),
             large_gossip: Arc::new(Semaphore::new(MAX_LARGE_GOSSIP)),
             limits: StreamLimits::new(quic.clone()),
             quic,
@@ -87,7 +96,22 @@ impl PeerConnection {
 
     /// Asks the other end for a sign of life. QUIC alone notices a cut in one direction late.
     pub(crate) fn ping(&self) {
+        let now = Instant::now();
         self.send_datagram(PING, &[]);
+        if let Some(probe) = self.probe.get_or_init(|| self.probes.towards(self.remote_address())) {
+            self.refusals.ask(probe.as_ref(), self.answered(), now);
+        }
+    }
+
+    /// Whether the last ping has no answer, and the machine of the other node says that nobody listens at its port.
+    pub(crate) fn is_refused(&self) -> bool {
+        let probe = self.probe.get().and_then(Option::as_deref);
+        probe.is_some_and(|probe| self.refusals.is_refused(probe, self.answered()))
+    }
+
+    /// Tells the other end that this node does not reach that life of a node any more.
+    pub(crate) fn tell_refused(&self, id: &NodeId, incarnation: Incarnation) {
+        self.send_datagram(REFUSED, &[&incarnation.0.to_be_bytes(), id.as_str().as_bytes()].concat());
     }
 
     /// When the last sign of life came.
@@ -136,8 +160,15 @@ impl PeerConnection {
     fn handle_datagram(&self, datagram: &Bytes) -> Incoming {
         match datagram.split_first() {
             Some((&GOSSIP, _)) => return Incoming::Gossip(datagram.slice(1..)),
-            Some((&PING, body)) => drop(self.send_datagram(PONG, body)),
+            Some((&PING, body)) => {
+                *self.answered.lock() = Instant::now();
+                drop(self.send_datagram(PONG, body));
+            }
             Some((&PONG, _)) => *self.answered.lock() = Instant::now(),
+            Some((&REFUSED, body)) => {
+                return refused_life(body)
+                    .map_or(Incoming::Nothing, |(id, life)| Incoming::Refused(id, life));
+            }
             // A kind of a later version.
             _ => {}
         }
@@ -174,6 +205,16 @@ impl PeerConnection {
     }
 }
 
+/// The application code with which QUIC closes a connection.
+pub(super) fn code(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.into())
+}
+
+fn refused_life(body: &[u8]) -> Option<(NodeId, Incarnation)> {
+    let (incarnation, id) = body.split_first_chunk::<8>()?;
+    Some((str::from_utf8(id).ok()?.parse().ok()?, Incarnation(u64::from_be_bytes(*incarnation))))
+}
+
 /// Reads gossip that did not fit a datagram. `None` when it does not arrive whole or in time.
 pub(crate) async fn read_large_gossip(mut stream: RecvStream) -> Option<Bytes> {
     timeout(PRELUDE, stream.read_to_end(MAX_GOSSIP)).await.ok()?.ok().map(Bytes::from)
@@ -188,6 +229,7 @@ pub(crate) async fn read_header(stream: &mut RecvStream) -> Option<pb::StreamHea
 const GOSSIP: u8 = 1;
 const PING: u8 = 2;
 const PONG: u8 = 3;
+const REFUSED: u8 = 4;
 /// In how many parts a silence is measured; there are pings in the second half of it.
 const SILENCE_CHECKS: u32 = 8;
 /// Gossip of a thousand members; chitchat itself stays below 64 KiB.
@@ -200,4 +242,4 @@ pub(crate) const PRELUDE: Duration = Duration::from_secs(2);
 /// within which the request is answered.
 pub(crate) const REACH: Duration = Duration::from_millis(900);
 /// How long a connection may last without an accepted hello.
-pub(crate) const ADMISSION: Duration = Duration::from_secs(3);
+pub(crate) const ADMISSION: Duration = Duration::from_secs(5);

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
+use tokio::time::timeout;
 
+use super::connection::{PeerConnection, code};
 use super::network::BoundSocket;
+use super::probe::Probes;
 use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::control::DialError;
 use crate::cluster::error::StartError;
@@ -24,6 +27,7 @@ pub(crate) struct Endpoint {
     /// What it is bound to.
     pub(crate) bound: SocketAddr,
     has_other_ports: bool,
+    probes: Arc<dyn Probes>,
 }
 
 impl Endpoint {
@@ -36,7 +40,7 @@ impl Endpoint {
         let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
         client.transport_config(transport);
-        let BoundSocket { local: bound, rng_seed, open, has_other_ports } = socket;
+        let BoundSocket { local: bound, rng_seed, open, has_other_ports, probes } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
         let runtime = Arc::new(quinn::TokioRuntime);
@@ -46,7 +50,7 @@ impl Endpoint {
             })
             .map_err(|error| StartError::Mesh(error.to_string()))?;
         quic.set_default_client_config(client.clone());
-        Ok(Self { quic, client, bound, has_other_ports })
+        Ok(Self { quic, client, bound, has_other_ports, probes })
     }
 
     /// Connects to the node at an address. Returns which one it is, as its certificate says.
@@ -77,6 +81,11 @@ impl Endpoint {
         connect(&quic, address).await
     }
 
+    /// What a connection to a node is to the rest of the mesh.
+    pub(crate) fn peer_connection(&self, quic: Connection, peer: NodeId) -> Arc<PeerConnection> {
+        PeerConnection::new(quic, peer, Arc::clone(&self.probes))
+    }
+
     /// Waits for the next connection attempt. `None` when the endpoint is closed.
     pub(crate) async fn accept(&self) -> Option<Incoming> {
         self.quic.accept().await
@@ -92,15 +101,18 @@ impl Endpoint {
     pub(crate) async fn close(&self) {
         self.quic.close(code(CloseCode::Left), b"");
         // When it takes longer, the peers find out by themselves.
-        let _late = tokio::time::timeout(CLOSE, self.quic.wait_idle()).await;
+        let _late = timeout(CLOSE, self.quic.wait_idle()).await;
     }
 }
 
 async fn connect(endpoint: &quinn::Endpoint, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
-    let connecting = endpoint.connect(address, MESH_NAME).map_err(|error| match error {
+    let mut connecting = endpoint.connect(address, MESH_NAME).map_err(|error| match error {
         ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
         error => DialError::Address(error.to_string()),
     })?;
+    // Whoever answers at all has more time for the rest: what was begun on a busy machine is not thrown away.
+    let answered = timeout(FIRST_ANSWER, connecting.handshake_data()).await;
+    answered.map_err(|_silent| DialError::Timeout)?.map_err(dial_error)?;
     identified(connecting.await.map_err(dial_error)?)
 }
 
@@ -111,11 +123,6 @@ async fn connect(endpoint: &quinn::Endpoint, address: SocketAddr) -> Result<(Con
 pub(crate) async fn shake_hands(incoming: Incoming) -> Result<(Connection, NodeId), DialError> {
     let connecting = incoming.accept().map_err(dial_error)?;
     identified(connecting.await.map_err(dial_error)?)
-}
-
-/// The application code with which QUIC closes a connection.
-pub(crate) fn code(code: CloseCode) -> VarInt {
-    VarInt::from_u32(code.into())
 }
 
 /// Whether a connection ended because the other node left the cluster.
@@ -186,8 +193,12 @@ const SEND_WINDOW: u64 = 32 << 20;
 const DATAGRAM_BUFFER: usize = 1 << 20;
 /// Handshakes in progress. Beyond that a stranger has to prove its address first, and then is turned away.
 pub(crate) const MAX_HANDSHAKES: usize = 64;
-/// From the first packet to the answer to the hello. A node that needs longer is dialled again.
-pub(crate) const DIAL: Duration = Duration::from_millis(1500);
+/// How long a dial waits for the first packet of the other node.
+const FIRST_ANSWER: Duration = Duration::from_millis(1500);
+/// From the first packet to the answer to the hello, while there are answers. A node that needs longer is dialled again.
+pub(crate) const DIAL: Duration = Duration::from_secs(5);
+/// How long a handshake of a stranger may take, who has a place for that time.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
 const CLOSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
 
+use super::probe::{MachineProbes, Probes, unspecified_like};
 use crate::id::Incarnation;
 
 /// A network between nodes.
@@ -35,6 +36,7 @@ pub(crate) struct BoundSocket {
     pub(crate) open: OpenSocket,
     /// Whether this node can ask from other ports as well. A simulated one has a single port.
     pub(crate) has_other_ports: bool,
+    pub(crate) probes: Arc<dyn Probes>,
 }
 
 type OpenSocket = Box<dyn FnOnce() -> io::Result<Arc<dyn AsyncUdpSocket>> + Send>;
@@ -48,7 +50,8 @@ impl Network for MachineNetwork {
         let socket = UdpSocket::bind(address)?;
         let local = socket.local_addr()?;
         let open = Box::new(move || TokioRuntime.wrap_udp_socket(socket));
-        Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true })
+        let probes = Arc::new(MachineProbes { from: local.ip() });
+        Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true, probes })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
@@ -80,10 +83,6 @@ pub(crate) fn is_bound_here(bound: SocketAddr, address: SocketAddr) -> bool {
     let (own, ip) = (bound.ip().to_canonical(), address.ip().to_canonical());
     let is_of_this_machine = || UdpSocket::bind((ip, 0)).is_ok();
     bound.port() == address.port() && (own == ip || own.is_unspecified() && is_of_this_machine())
-}
-
-fn unspecified_like(peer: SocketAddr) -> IpAddr {
-    if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 #[cfg(test)]

@@ -359,7 +359,7 @@ const VERSION: u8 = 2;
 const SET: u8 = 0;
 /// What a block holds at most, decompressed.
 const MAX_BLOCK: usize = u16::MAX as usize;
-/// Four times what a message of 64 KiB decompresses to when it holds the links of three hundred nodes.
+/// Four times what a message of 64 KiB decompresses to when it holds what three hundred nodes miss.
 const MAX_DELTA: usize = 4 << 20;
 
 #[cfg(test)]

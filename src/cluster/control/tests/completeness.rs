@@ -115,7 +115,7 @@ fn a_restarted_node_waits_for_whom_it_cannot_reach_and_serves_after_a_bound_on_t
     let mut world = chain();
     world.run(10 * SECOND);
     world.kill("a");
-    world.run(4 * SECOND);
+    world.run(7 * SECOND);
     world.start("a", &["b"]);
     world.run(5 * SECOND);
     assert_eq!(world.state("a"), NodeState::Joining);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::cluster::address::OwnAddress;
+use crate::cluster::address::{OwnAddress, gossip_address};
 use crate::cluster::hello::Resume;
 use crate::cluster::view::LinkState;
 use crate::cluster::wire::pb::refusal::Reason;
@@ -30,6 +30,8 @@ pub(super) struct World {
     /// Nodes that hear no gossip.
     deaf: BTreeSet<Name>,
     cuts: BTreeSet<(Name, Name)>,
+    /// Machines that refuse what comes for a process that has ended.
+    refusing: BTreeSet<Name>,
     /// The nodes whose application runs nothing.
     hung: BTreeSet<Name>,
     streams: Vec<Stream>,
@@ -78,6 +80,7 @@ enum Message {
     Started,
     Closed,
     Goodbye(NodeId, Incarnation),
+    Refused(NodeId, Incarnation),
 }
 
 // The course of things.
@@ -96,6 +99,7 @@ impl World {
             names_fail: false,
             deaf: BTreeSet::new(),
             cuts: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             hung: BTreeSet::new(),
             streams: Vec::new(),
             in_flight: Vec::new(),
@@ -151,9 +155,15 @@ impl World {
         self.nodes.insert(name, node);
     }
 
-    /// Ends a node without a word to the others.
+    /// Ends a node, and its machine, without a word to the others.
     pub(super) fn kill(&mut self, name: Name) {
         self.nodes.remove(name);
+    }
+
+    /// Ends the process of a node. Its machine refuses what comes to its port.
+    pub(super) fn kill_process(&mut self, name: Name) {
+        self.refusing.insert(name);
+        self.kill(name);
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -198,7 +208,7 @@ impl World {
             let now = self.now;
             self.tell(name, |control| control.handle_tick(now));
         }
-        if self.ticks.is_multiple_of(2) {
+        if self.ticks.is_multiple_of(5) {
             let deaf = self.deaf.clone();
             names.iter().filter(|name| !deaf.contains(*name)).for_each(|name| self.gossip(name));
         }
@@ -265,6 +275,13 @@ impl World {
                 }
             }
             Output::Ping(link) => self.ping(name, *link),
+            Output::Examine(link) => self.examine(name, *link),
+            Output::TellRefused { links, id, incarnation } => {
+                for link in links {
+                    let stream = self.nodes[name].links[link];
+                    self.send(name, stream, Message::Refused(id.clone(), *incarnation));
+                }
+            }
             Output::SayGoodbye(to) => {
                 let node = &self.nodes[name];
                 let stream = node.links[&node.control.link_to(to).unwrap()];
@@ -285,7 +302,8 @@ impl World {
             Output::Announce(announcement) => {
                 self.nodes.get_mut(name).unwrap().announced = Some(announcement.clone());
             }
-            Output::ReportUnreachable { .. } | Output::GossipWith(_) | Output::Forget(_) | Output::Left => {}
+            Output::GossipWith(peer) => self.gossip_with(name, *peer),
+            Output::ReportUnreachable { .. } | Output::Forget(_) | Output::Left => {}
         }
     }
 
@@ -371,12 +389,24 @@ impl World {
         if self.is_cut(self.streams[stream]) || !self.nodes.contains_key(other) {
             return;
         }
-        if self.link_of(other, stream).is_some() {
+        if let Some(its_link) = self.link_of(other, stream) {
             let node = self.nodes.get_mut(name).unwrap();
             node.control.handle_sign_of_life(&super::id(other), link, now);
+            let node = self.nodes.get_mut(other).unwrap();
+            node.control.handle_sign_of_life(&super::id(name), its_link, now);
         } else {
             // As QUIC does with packets of a connection that it does not know.
             self.send(other, stream, Message::Closed);
+        }
+    }
+
+    /// Whether the machine of a node that is gone says so: if it runs, and is reached.
+    fn examine(&mut self, name: Name, link: LinkId) {
+        let (now, stream, other) = (self.now, self.nodes[name].links[&link], self.other_end(name, link));
+        let is_gone = !self.nodes.contains_key(other) && self.refusing.contains(other);
+        if is_gone && !self.is_cut(self.streams[stream]) {
+            let node = self.nodes.get_mut(name).unwrap();
+            node.control.handle_refused(&super::id(other), link, now);
         }
     }
 
@@ -452,6 +482,11 @@ impl World {
                     self.tell(to, |control| control.handle_lost(&peer, link, now));
                 }
             }
+            Message::Refused(id, incarnation) => {
+                let Stream { dialler, acceptor, .. } = stream;
+                let from = super::id(if to == dialler { acceptor } else { dialler });
+                self.tell(to, |control| control.handle_told_refused(&from, &id, incarnation, now));
+            }
             Message::Goodbye(id, incarnation) => {
                 self.tell(to, |control| control.handle_goodbye(&id, incarnation, now));
             }
@@ -512,10 +547,37 @@ impl World {
         }
     }
 
+    /// Both hear what the other one says about itself.
+    fn gossip_with(&mut self, name: Name, peer: SocketAddr) {
+        let now = self.now;
+        let is_peer = |node: &Simulated| gossip_address(&node.me.id, node.me.incarnation) == peer;
+        let Some(other) = self.nodes.iter().find(|(_, node)| is_peer(node)).map(|(other, _)| *other) else {
+            return;
+        };
+        for (hearing, told) in [(other, name), (name, other)] {
+            let news = self
+                .gossip_of(told)
+                .filter(|_| !self.deaf.contains(hearing) && !self.cuts.contains(&(name, other)));
+            let Some(member) = news else { continue };
+            let node = self.nodes.get_mut(hearing).unwrap();
+            node.heard.insert(member.id.clone(), (now, member));
+            let alive: Vec<_> = node.heard.values().map(|(_, member)| member.clone()).collect();
+            if alive != node.alive {
+                node.alive.clone_from(&alive);
+                if hearing == name {
+                    // Its outputs are being carried out.
+                    node.control.handle_gossip(alive, now);
+                } else {
+                    self.tell(hearing, |control| control.handle_gossip(alive, now));
+                }
+            }
+        }
+    }
+
     fn gossip_of(&self, name: Name) -> Option<GossipMember> {
         let Simulated { me, announced, .. } = &self.nodes[name];
-        let Announcement { state, neighbours, address } = announced.clone()?;
-        Some(GossipMember { id: me.id.clone(), incarnation: me.incarnation, address, state, neighbours })
+        let Announcement { state, misses, address } = announced.clone()?;
+        Some(GossipMember { id: me.id.clone(), incarnation: me.incarnation, address, state, misses })
     }
 
     /// The nodes to which gossip finds a way, without the node itself.
@@ -546,6 +608,18 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+    }
+
+    /// The machine of another node, or something on the way, refuses what comes on a link.
+    pub(super) fn refuse(&mut self, name: Name, by: Name, link: LinkId) {
+        let now = self.now;
+        self.tell(name, |control| control.handle_refused(&super::id(by), link, now));
+    }
+
+    /// A member says that it does not reach such a life of another one.
+    pub(super) fn tell_refused(&mut self, name: Name, by: Name, of: Name, life: Incarnation) {
+        let now = self.now;
+        self.tell(name, |control| control.handle_told_refused(&super::id(by), &super::id(of), life, now));
     }
 
     /// The application of a node runs nothing any more.
@@ -760,6 +834,30 @@ impl World {
         self.nodes[name].history.iter().any(is_dial)
     }
 
+    /// How many dials of a node have no outcome yet.
+    pub(super) fn open_dials(&self, name: Name) -> usize {
+        self.nodes[name].dials.len()
+    }
+
+    pub(super) fn dial_count(&self, name: Name) -> usize {
+        self.nodes[name].history.iter().filter(|output| matches!(output, Output::Dial(..))).count()
+    }
+
+    /// Whether a node gossiped something.
+    pub(super) fn announces(&self, name: Name) -> bool {
+        self.nodes[name].history.iter().any(|output| matches!(output, Output::Announce(_)))
+    }
+
+    /// The members that a node says it has no direct link to.
+    pub(super) fn misses(&self, name: Name) -> Vec<NodeId> {
+        self.nodes[name].announced.as_ref().map(|announced| announced.misses.clone()).unwrap_or_default()
+    }
+
+    /// Through whom two nodes are linked.
+    pub(super) fn relay(&self, name: Name, other: Name) -> Option<Name> {
+        self.streams[self.stream(name, other)?].relay
+    }
+
     /// How often a node told its tasks what it sees.
     pub(super) fn publications(&self, name: Name) -> usize {
         self.nodes[name].history.iter().filter(|output| matches!(output, Output::Publish(_))).count()
@@ -793,10 +891,13 @@ fn name_of(id: &NodeId) -> Name {
     NAMES.into_iter().find(|name| *name == id.as_str()).unwrap()
 }
 
-const NAMES: [Name; 6] = ["a", "b", "c", "d", "e", "f"];
+const NAMES: [Name; 26] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
+    "v", "w", "x", "y", "z",
+];
 /// How long a message takes.
 const DELAY: Duration = Duration::from_millis(1);
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_millis(1500);
 /// How long gossip holds a silent node for alive.
-const SUSPICION: Duration = Duration::from_millis(1500);
+const SUSPICION: Duration = Duration::from_millis(2500);

@@ -119,7 +119,7 @@ fn life(name: &str, number: u16) -> Life {
 }
 
 fn announcement(state: NodeState) -> Announcement {
-    Announcement { state, neighbours: vec![id("b")], address: Some(address(1)) }
+    Announcement { state, misses: vec![id("b")], address: Some(address(1)) }
 }
 
 fn entry(life: Life) -> DigestEntry {
@@ -173,9 +173,9 @@ async fn what_chitchat_writes_is_decoded_and_says_the_same_when_it_is_encoded_an
         let Life { node: id, incarnation, .. } = life(&format!("node-{number}"), number);
         let (address, cluster) = (OwnAddress::at(address(number)), "chat".to_owned());
         let me = LocalNode { id, incarnation, address, cluster, parser: String::new() };
-        let links =
-            (0..6000).map(|link| format!("{:x}", link * 7919 * u64::from(number))).collect::<Vec<_>>();
-        let keys = vec![(STATE.to_owned(), "ready".to_owned()), (LINKS.to_owned(), links.join(","))];
+        let misses =
+            (0..6000).map(|missed| format!("{:x}", missed * 7919 * u64::from(number))).collect::<Vec<_>>();
+        let keys = vec![(STATE.to_owned(), "ready".to_owned()), (MISSES.to_owned(), misses.join(","))];
         nodes.push(spawn_chitchat(config(&me), keys, &tap).await.unwrap());
     }
     nodes.iter().for_each(|node| node.gossip(life("node-1", 1).address).unwrap());
