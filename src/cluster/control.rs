@@ -21,6 +21,7 @@ mod pulse;
 mod readiness;
 mod refusals;
 mod remote_node;
+mod rhythm;
 mod seeds;
 #[cfg(test)]
 mod tests;
@@ -40,11 +41,11 @@ pub(crate) use dial::{DialError, DialTarget};
 use jitter::Jitter;
 pub(crate) use link_choice::Path;
 use liveness::Liveness;
-pub(crate) use liveness::TICK;
 pub(crate) use lookup::LookupError;
 pub(crate) use output::{Announcement, GossipMember, Offer, Output, Publication, Route};
 use pulse::Pulse;
 use remote_node::RemoteNode;
+use rhythm::Rhythm;
 use seeds::Seeds;
 
 /// The membership of one node.
@@ -78,7 +79,7 @@ pub(crate) struct Control {
     /// Members that were without a link for so long that they hold no end of one either.
     unreached: BTreeSet<NodeId>,
     farewell: Farewell,
-    ticks: u64,
+    rhythm: Rhythm,
     /// Whether something changed that the other tasks or the other nodes must know.
     changed: bool,
     announced: Option<Announcement>,
@@ -125,7 +126,7 @@ impl Control {
             missing_links: BTreeSet::new(),
             unreached: BTreeSet::new(),
             farewell: Farewell::Staying,
-            ticks: 0,
+            rhythm: Rhythm::new(now),
             changed: true,
             announced: None,
             warnings: LogLimits::default(),
@@ -137,6 +138,11 @@ impl Control {
     /// What to do next.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// When [`handle_tick`](Self::handle_tick) is due. What happens may bring it forward.
+    pub(crate) fn next_tick(&self) -> Instant {
+        self.rhythm.next_tick()
     }
 
     /// The link to a node, if it has one.
@@ -276,27 +282,28 @@ impl Control {
         self.settle(now);
     }
 
-    /// Time passes. To be called every [`TICK`].
+    /// Time passes. To be called at [`next_tick`](Self::next_tick), or earlier.
     pub(crate) fn handle_tick(&mut self, now: Instant) {
-        self.ticks += 1;
+        let beat = self.rhythm.handle_tick(now);
         // The first step, because it notices whether this node itself stood still.
-        let verdicts = self.liveness.handle_tick(now);
+        let verdicts = self.liveness.handle_tick(beat.late, now);
         self.apply(verdicts, now);
-        self.ask_application(now);
-        self.examine_links(now);
+        self.ask_application(beat.late, now);
+        self.examine_links(beat.ping, now);
         self.close_retired(now);
         self.forget_expired(now);
         self.note_missing_links(now);
-        if self.ticks % TICKS_PER_SECOND == 1 {
+        if beat.look {
             self.look_up_seeds(now);
             self.examine_view(now);
             self.reconsider_gossip(now);
         }
         self.dial_through_relays(now);
-        if self.ticks.is_multiple_of(WARNING_TICKS) {
+        if beat.warning {
             self.warn_of_trouble(now);
         }
         self.settle(now);
+        self.rhythm.plan(self.calm_until(now), now);
     }
 
     /// This node takes no new clients any more.
@@ -332,6 +339,17 @@ impl Control {
             self.announce();
         }
         self.finish_leaving(now);
+        self.rhythm.hurry(self.calm_until(now), now);
+    }
+
+    /// Until when nothing is under way in which time matters, if no news come.
+    fn calm_until(&self, now: Instant) -> Option<Instant> {
+        let is_staying = self.farewell == Farewell::Staying && self.state != NodeState::Joining;
+        let has_dials = !self.dialling.is_empty() || !self.retired.is_empty();
+        if !is_staying || has_dials || self.liveness.doubts(now) {
+            return None;
+        }
+        self.nodes.values().try_fold(now + CALM, |until, node| Some(until.min(node.calm_until()?)))
     }
 
     fn finish_leaving(&mut self, now: Instant) {
@@ -347,10 +365,8 @@ impl Control {
     }
 }
 
-/// A second is that many times [`TICK`].
-const TICKS_PER_SECOND: u64 = 10;
-/// A lasting condition is warned about every three seconds.
-const WARNING_TICKS: u64 = 3 * TICKS_PER_SECOND;
+/// Longer than anything that is done again and again.
+const CALM: Duration = Duration::from_secs(1);
 /// At most one warning about failed dials in this time.
 const WARNING_INTERVAL: Duration = Duration::from_secs(3);
 /// How long the goodbyes may take.

@@ -116,6 +116,11 @@ impl Addresses {
         Some(address)
     }
 
+    /// Whether the node is to be dialled back, now or in a while.
+    pub(crate) fn is_proof_due(&self) -> bool {
+        matches!(self.proof, Proof::Due { .. })
+    }
+
     /// What came of the dial at the told address: the node answered, somebody else did, or nobody (`None`). Returns whether
     /// it is certain now that the node is not reached there.
     pub(crate) fn handle_proved(&mut self, is_there: Option<bool>, now: Instant) -> bool {

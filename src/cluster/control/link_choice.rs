@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::rhythm::{PING, TICK};
 use crate::cluster::hello::LinkId;
 
 /// How a link reaches the other node.
@@ -42,6 +43,11 @@ impl ActiveLink {
     /// Whether the other end answered a moment ago. Only a direct link is asked.
     pub(crate) fn is_healthy(&self, now: Instant) -> bool {
         self.is_direct() && !self.closed && now.saturating_duration_since(self.answered) < HEALTHY
+    }
+
+    /// When the other end should have asked or answered again.
+    pub(crate) fn late_at(&self) -> Instant {
+        self.answered + PING + TICK
     }
 
     /// Whether it was asked since it answered last.

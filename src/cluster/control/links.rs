@@ -9,7 +9,7 @@ use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
 use super::liveness::LinkHealth;
 use super::output::{Offer, Output};
-use super::{Control, Farewell, TICK};
+use super::{Control, Farewell};
 use crate::cluster::address::{gossip_address, may_be_told};
 use crate::cluster::hello::{Greeting, LinkId};
 use crate::cluster::wire::CloseCode;
@@ -66,7 +66,11 @@ impl Control {
             node.trouble = None;
         }
         // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
-        (node.state, node.greeted) = (greeting.state, node.greeted || dialled);
+        if !node.heard {
+            // Later gossip knows better: a hello may have been on its way for long.
+            node.state = greeting.state;
+        }
+        node.greeted |= dialled;
         node.refused = false;
         node.refused_by.clear();
         let link = ActiveLink { id, path, dialled, since: now, answered: now, pinged: None, closed: false };
@@ -140,9 +144,8 @@ impl Control {
 
     /// Pings direct links, and gives up those that do not answer. The smaller id pings, the other one only when it hears no
     /// ping.
-    pub(super) fn examine_links(&mut self, now: Instant) {
+    pub(super) fn examine_links(&mut self, ping: bool, now: Instant) {
         let stalled = self.liveness.doubts(now);
-        let ping = self.ticks.is_multiple_of(PING_TICKS);
         let mut silent = Vec::new();
         for (id, node) in &mut self.nodes {
             // Relayed links have no datagrams. Their relay notices when they break.
@@ -150,7 +153,7 @@ impl Control {
             if link.owes_an_answer(now) {
                 self.outputs.push_back(Output::Examine(link.id));
             }
-            let is_late = now >= link.answered + PING + TICK;
+            let is_late = now >= link.late_at();
             if ping && self.me.id < *id || is_late && (ping || !link.is_asked()) {
                 link.pinged = Some(now);
                 self.outputs.push_back(Output::Ping(link.id));
@@ -168,9 +171,6 @@ impl Control {
     }
 }
 
-/// Links are pinged every half second.
-const PING_TICKS: u64 = super::TICKS_PER_SECOND / 2;
-const PING: Duration = Duration::from_millis(500);
 /// After this silence, six lost pings, a link is given up. Both ends of a cut in one direction agree after 3.5 s.
 const SILENT: Duration = Duration::from_secs(3);
 /// How long a link that was replaced stays open.

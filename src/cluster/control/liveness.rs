@@ -18,7 +18,6 @@ pub(crate) struct Liveness {
     departed: HashMap<NodeId, (Incarnation, Instant)>,
     /// Lives that have ended as their machines say, and since when that is known. Gossip learns it later.
     refused: HashMap<NodeId, (Incarnation, Instant)>,
-    ticked: Option<Instant>,
     /// This node was stalled. Until then silence of others is no evidence.
     doubt: Option<Instant>,
 }
@@ -167,11 +166,9 @@ impl Liveness {
         if gone { self.declare_dead(id, Death::Left) } else { Vec::new() }
     }
 
-    /// Time passes. To be called every [`TICK`]. Declares members dead.
-    pub(crate) fn handle_tick(&mut self, now: Instant) -> Vec<Verdict> {
-        let late = self.ticked.is_some_and(|ticked| now.duration_since(ticked) > TICK + STALL);
-        self.ticked = Some(now);
-        if late {
+    /// Time passes. Declares members dead. `late`: this node should have run so much earlier.
+    pub(crate) fn handle_tick(&mut self, late: Duration, now: Instant) -> Vec<Verdict> {
+        if late > STALL {
             self.doubt = Some(now + DOUBT);
         }
         if self.doubts(now) {
@@ -232,8 +229,6 @@ impl Evidence {
     }
 }
 
-/// How often [`Liveness::handle_tick`] is called.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// A tick that is this late means that this node was stalled, not the others.
 const STALL: Duration = Duration::from_millis(500);
 /// Time for the others to be heard again: four gossip intervals.
@@ -247,12 +242,15 @@ const ECHO: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
+    use super::super::rhythm::TICK;
     use super::*;
 
     /// A node that watches one other, `b`, with a clock that it moves itself.
     struct Watch {
         liveness: Liveness,
         now: Instant,
+        /// How late the next tick is.
+        late: Duration,
     }
 
     fn b() -> NodeId {
@@ -261,7 +259,7 @@ mod tests {
 
     impl Watch {
         fn new() -> Self {
-            Self { liveness: Liveness::default(), now: Instant::now() }
+            Self { liveness: Liveness::default(), now: Instant::now(), late: Duration::ZERO }
         }
 
         /// b is linked and gossip speaks of it.
@@ -292,10 +290,11 @@ mod tests {
         /// Ticks through this much time and collects the verdicts.
         fn after(&mut self, time: Duration) -> Vec<Verdict> {
             let end = self.now + time;
-            let mut verdicts = self.liveness.handle_tick(self.now);
+            let late = std::mem::take(&mut self.late);
+            let mut verdicts = self.liveness.handle_tick(late, self.now);
             while self.now < end {
                 self.now += TICK;
-                verdicts.extend(self.liveness.handle_tick(self.now));
+                verdicts.extend(self.liveness.handle_tick(Duration::ZERO, self.now));
             }
             verdicts
         }
@@ -412,7 +411,7 @@ mod tests {
     fn a_stalled_node_pronounces_nobody_dead_for_two_seconds() {
         let mut watch = Watch::linked();
         watch.after(SECOND);
-        watch.now += Duration::from_millis(700);
+        watch.late = Duration::from_millis(600);
         watch.link(LinkHealth::Lost);
         watch.gossip(None);
         assert_eq!(watch.after(2 * SECOND - TICK), []);
@@ -423,7 +422,7 @@ mod tests {
     fn a_tick_a_little_late_is_no_stall() {
         let mut watch = Watch::linked();
         watch.after(SECOND);
-        watch.now += Duration::from_millis(400);
+        watch.late = Duration::from_millis(400);
         watch.link(LinkHealth::Lost);
         watch.gossip(None);
         assert_eq!(watch.after(Duration::ZERO), dead(5, Death::GossipAndLink));

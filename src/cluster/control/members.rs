@@ -59,7 +59,7 @@ impl Control {
             self.note_hanging(&id, state);
             let address = address.filter(|address| self.can_use(*address, None));
             let node = self.confirm(id, incarnation, address, now);
-            (node.state, node.misses) = (state, misses.into_iter().collect());
+            (node.state, node.misses, node.heard) = (state, misses.into_iter().collect(), true);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::liveness::TICK;
+use super::rhythm::TICK;
 
 /// What is known of the application's runtime.
 #[derive(Debug, Default)]
@@ -32,12 +32,12 @@ pub(crate) enum Beat {
 }
 
 impl Pulse {
-    /// Time passes. To be called every [`TICK`].
-    pub(crate) fn handle_tick(&mut self, now: Instant) -> Beat {
+    /// Time passes. `late`: this node should have run so much earlier.
+    pub(crate) fn handle_tick(&mut self, late: Duration, now: Instant) -> Beat {
         // While the whole process stood still, its application could not run either: that is nobody's silence.
         let passed = self.ticked.map_or(Duration::ZERO, |ticked| now.duration_since(ticked));
         self.ticked = Some(now);
-        self.waited += passed.min(2 * TICK);
+        self.waited += passed.saturating_sub(late.saturating_sub(TICK));
         if !self.asked {
             let due = passed.is_zero() || self.waited >= INTERVAL;
             if due {
@@ -76,14 +76,14 @@ mod tests {
     impl Watch {
         fn new() -> Self {
             let mut watch = Self(Pulse::default(), Instant::now());
-            assert_eq!(watch.0.handle_tick(watch.1), Beat::Ask);
+            assert_eq!(watch.0.handle_tick(Duration::ZERO, watch.1), Beat::Ask);
             watch
         }
 
         fn beats(&mut self, ticks: u32) -> Vec<Beat> {
             let tick = |_| {
                 self.1 += TICK;
-                self.0.handle_tick(self.1)
+                self.0.handle_tick(Duration::ZERO, self.1)
             };
             (0..ticks).map(tick).filter(|beat| *beat != Beat::Wait).collect()
         }
@@ -114,8 +114,10 @@ mod tests {
         let mut watch = Watch::new();
         watch.beats(50);
         for pause in [2, 15, 3600] {
-            watch.1 += Duration::from_secs(pause);
-            assert_eq!(watch.beats(1), [], "the thread of the mesh stood still as well");
+            let pause = Duration::from_secs(pause);
+            watch.1 += pause;
+            let beat = watch.0.handle_tick(pause, watch.1);
+            assert_eq!(beat, Beat::Wait, "the thread of the mesh stood still as well");
         }
     }
 }

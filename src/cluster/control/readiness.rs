@@ -62,8 +62,8 @@ impl Control {
     }
 
     /// Asks the application's runtime whether it runs.
-    pub(super) fn ask_application(&mut self, now: Instant) {
-        match self.pulse.handle_tick(now) {
+    pub(super) fn ask_application(&mut self, late: Duration, now: Instant) {
+        match self.pulse.handle_tick(late, now) {
             Beat::Wait => {}
             Beat::Ask => self.outputs.push_back(Output::AskApplication),
             Beat::Hung => {

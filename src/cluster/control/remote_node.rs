@@ -23,6 +23,8 @@ pub(crate) struct RemoteNode {
     pub(crate) misses: HashSet<NodeId>,
     /// Whether its hello or gossip spoke for it. Until then another member only named it.
     pub(crate) confirmed: bool,
+    /// Whether gossip spoke for it.
+    pub(crate) heard: bool,
     pub(crate) link: Option<ActiveLink>,
     /// Nobody listens at its port any more, as its machine says. No link is left.
     pub(crate) refused: bool,
@@ -56,6 +58,7 @@ impl RemoteNode {
             refused: false,
             refused_by: HashSet::new(),
             confirmed: false,
+            heard: false,
             link: None,
             greeted: false,
             unlinked: now,
@@ -101,6 +104,12 @@ impl RemoteNode {
     /// Whether it has no link for so long that it holds no end of one either: both ends of a cut give up.
     pub(crate) fn is_cut_off(&self, now: Instant) -> bool {
         self.link.is_none() && now >= self.unlinked + CUT_OFF
+    }
+
+    /// Until when nothing about it is under way; `None` when something is.
+    pub(crate) fn calm_until(&self) -> Option<Instant> {
+        let link = self.link.filter(|link| link.is_direct() && !link.is_asked())?;
+        (!self.addresses.is_proof_due()).then(|| link.late_at())
     }
 
     /// Whether it is worth telling others that it has no direct link.

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use self::world::{World, address};
 use super::members::SEARCH;
 use super::readiness::{OUTDATED, WAIT_TO_BE_FOUND};
+use super::rhythm::TICK;
 use super::*;
 use crate::cluster::view::LinkState;
 
@@ -408,4 +409,15 @@ fn a_node_whose_application_hangs_does_not_become_ready_and_relays_nothing() {
     world.resume("b");
     world.run(4 * SECOND);
     assert!(world.state("b") == NodeState::Ready && world.route("a", "e").is_some());
+}
+
+#[test]
+fn a_hello_that_took_long_does_not_undo_what_gossip_has_told_since() {
+    let mut world = cluster(&["a", "b", "c", "d"]);
+    for name in ["b", "d"] {
+        world.kill(name);
+        world.start(name, &["a"]);
+    }
+    world.run(4 * SECOND);
+    world.assert_settled();
 }

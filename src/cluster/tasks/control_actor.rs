@@ -9,7 +9,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dialer::{ask, dial, dial_through, report_unreachable};
@@ -21,7 +21,7 @@ use super::ports::Part;
 use super::ports::{ControlMessage, GreetedStream, Ports, Upward};
 use super::resolver::look_up;
 use crate::catch_panic;
-use crate::cluster::control::{Control, DialError, DialTarget, Offer, Output, Path, TICK};
+use crate::cluster::control::{Control, DialError, DialTarget, Offer, Output, Path};
 use crate::cluster::hello::{Greeting, LinkId, refusal};
 use crate::cluster::published::Published;
 use crate::cluster::transport::bi_stream::Halves;
@@ -48,6 +48,7 @@ pub(crate) struct Start {
 /// What it holds. No other task sees it.
 pub(crate) struct State {
     control: Control,
+    timer: Timer,
     ports: Arc<Ports>,
     endpoint: Endpoint,
     accept: AbortOnDropHandle<()>,
@@ -101,9 +102,10 @@ impl Actor for ControlActor {
         let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
         let gossip = Gossip::start(&ports, inbox).await?;
         let accept = start_accepting(&endpoint, &ports);
-        me.cast(ControlMessage::Tick)?;
+        let timer = Timer::start(&me, control.next_tick());
         Ok(State {
             control,
+            timer,
             ports,
             endpoint,
             accept,
@@ -148,10 +150,9 @@ impl Actor for ControlActor {
             ControlMessage::ApplicationRuns => control.handle_application_runs(now),
             ControlMessage::Asked(seed, address, answer) => control.handle_asked(seed, address, *answer, now),
             ControlMessage::Tick => {
+                state.timer.fired = true;
                 state.supervise().await?;
                 state.handle_tick(now);
-                // Armed anew each time, so that a slow tick does not pile up others behind it.
-                drop(me.send_after(TICK, || ControlMessage::Tick));
             }
             ControlMessage::Drain => control.handle_drain(now),
             #[cfg(test)]
@@ -164,7 +165,35 @@ impl Actor for ControlActor {
         while let Some(output) = state.control.poll_output() {
             state.carry_out(output).await;
         }
+        state.timer.set(&me, state.control.next_tick());
         Ok(())
+    }
+}
+
+/// Sends the next tick when it is due.
+struct Timer {
+    due: Instant,
+    /// It has ended: the tick is here.
+    fired: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Timer {
+    fn start(actor: &ActorRef<ControlMessage>, due: Instant) -> Self {
+        let actor = actor.clone();
+        let task = tokio::spawn(async move {
+            sleep_until(due).await;
+            // Fails only while the mesh stops.
+            let _stopped = actor.cast(ControlMessage::Tick);
+        });
+        Self { due, fired: false, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// At most one tick is under way, so that slow ones do not pile up.
+    fn set(&mut self, actor: &ActorRef<ControlMessage>, due: Instant) {
+        if self.fired || due < self.due && Instant::now() < self.due {
+            *self = Self::start(actor, due);
+        }
     }
 }
 

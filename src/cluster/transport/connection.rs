@@ -162,7 +162,7 @@ impl PeerConnection {
             Some((&GOSSIP, _)) => return Incoming::Gossip(datagram.slice(1..)),
             Some((&PING, body)) => {
                 *self.answered.lock() = Instant::now();
-                drop(self.send_datagram(PONG, body));
+                self.send_datagram(PONG, body);
             }
             Some((&PONG, _)) => *self.answered.lock() = Instant::now(),
             Some((&REFUSED, body)) => {

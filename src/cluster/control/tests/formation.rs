@@ -1,5 +1,7 @@
 //! Many nodes that start at once.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 const NAMES: [&str; 26] = [
@@ -55,7 +57,7 @@ fn no_member_relays_for_everybody() {
         world.cut(a, b);
     }
     world.run(8 * SECOND);
-    let mut load = std::collections::BTreeMap::new();
+    let mut load = BTreeMap::new();
     for (a, b) in one.iter().flat_map(|a| rest[..8].iter().map(move |b| (*a, *b))) {
         assert_eq!(world.link(a, b), LinkState::Relayed, "{a} and {b}");
         *load.entry(world.relay(a, b)).or_insert(0) += 1;

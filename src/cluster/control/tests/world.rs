@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::rhythm::TICK;
 use super::super::*;
 use crate::cluster::address::{OwnAddress, gossip_address};
 use crate::cluster::hello::Resume;
@@ -206,7 +207,9 @@ impl World {
         for name in &names {
             self.time_out_dials(name);
             let now = self.now;
-            self.tell(name, |control| control.handle_tick(now));
+            if self.nodes[name].control.next_tick() <= now {
+                self.tell(name, |control| control.handle_tick(now));
+            }
         }
         if self.ticks.is_multiple_of(5) {
             let deaf = self.deaf.clone();
