@@ -1,17 +1,20 @@
 //! Puts load on running nodes from the outside, and measures what it costs them.
 //!
 //! ```text
-//!   idle  room  echo  kill  formation ──► client ──► wire        one thread; a client is one task and one TCP connection
+//!   idle  room  echo ──► client ──► wire        one thread; a client is one task and one TCP connection
+//!   kill  formation  pauses ──► cluster         nodes as processes, and what they say of each other
 //!            └──────────────► machine ──► report      processor time and memory of the nodes' processes
 //! ```
 
 mod client;
+mod cluster;
 mod echo;
 mod formation;
 mod idle;
 mod kill;
 mod machine;
 mod measure;
+mod pauses;
 mod report;
 mod room;
 mod wire;
@@ -22,6 +25,7 @@ pub use echo::Echo;
 pub use formation::Formation;
 pub use idle::Idle;
 pub use kill::Kill;
+pub use pauses::Pauses;
 pub use report::Report;
 pub use room::Room;
 
@@ -38,6 +42,8 @@ pub enum Load {
     Kill(Kill),
     /// Time and cost of clusters whose nodes start at once, and what it costs them to do nothing.
     Formation(Formation),
+    /// Deaths that nodes on a busy machine believe in although nobody died.
+    Pauses(Pauses),
 }
 
 impl Load {
@@ -52,6 +58,7 @@ impl Load {
             Self::Echo(echo) => echo.run().await,
             Self::Kill(kill) => kill.run().await,
             Self::Formation(formation) => formation.run().await,
+            Self::Pauses(pauses) => pauses.run().await,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The membership of one node as a state machine: who is dialled, which connection is the link to a node, who is alive, when
-//! this node is ready (docs/protocol/mesh.md, "Hello", "Links", "Death needs two witnesses", "Relay").
+//! this node is ready (docs/protocol/mesh.md, "Hello", "Links", "Death", "Relay").
 //!
 //! It has no task, no clock and no socket. The control actor says what happened and when, and carries out in order what
 //! [`Control::poll_output`] returns, until there is nothing more. Every [`LinkId`] that the actor offers is refused, or

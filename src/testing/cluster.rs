@@ -164,8 +164,9 @@ impl TestCluster {
         self.network.heal();
     }
 
-    /// Ends a node as `kill -9` does. Its clients see the end of their connections, the other nodes see nothing, and its
-    /// handlers stop at their next `await`. Tasks that the application spawned itself continue, because only the
+    /// Ends a node as `kill -9` does, on a machine that goes on. Its clients see the end of their connections, the other nodes
+    /// notice within a second, and its handlers stop at their next `await`. ([`partition`](Self::partition) the node from the
+    /// others before for a machine that is gone.) Tasks that the application spawned itself continue, because only the
     /// application can stop them.
     ///
     /// # Panics

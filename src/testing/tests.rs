@@ -174,12 +174,7 @@ async fn a_killed_node_leaves_every_view_and_its_clients_reconnect_to_another_no
     assert_eq!(ann.disconnected().await, "transport close");
     cluster.node(1).sees(&[1, 2]).await;
     cluster.node(2).sees(&[1, 2]).await;
-    assert!(before.elapsed() < Duration::from_secs(6), "declared dead after {:?}", before.elapsed());
-    assert!(
-        before.elapsed() > Duration::from_secs(1),
-        "declared dead too early, after {:?}",
-        before.elapsed()
-    );
+    assert!(before.elapsed() < Duration::from_secs(1), "declared dead after {:?}", before.elapsed());
     let old = ann.id().to_owned();
     ann.reconnect(cluster.node(2)).await.unwrap();
     assert_ne!(ann.id(), old);

@@ -38,7 +38,9 @@ impl Kill {
         let mut victim = launch(binary, "victim-1", &survivors);
         for time in 1..=self.times {
             let node = victim.start().await;
-            sleep(Duration::from_secs(self.calm)).await;
+            // Not always at the same time after its start, to which the heartbeats of all nodes are tied.
+            sleep(Duration::from_secs(self.calm) + PHASE * u32::try_from(time % 10).unwrap_or_default())
+                .await;
             let (again, noticed) = kill(node, time, &mut survivors).await;
             noticed.iter().for_each(|noticed| each.push(*noticed));
             noticed.iter().max().into_iter().for_each(|noticed| last.push(*noticed));
@@ -53,6 +55,9 @@ impl Kill {
         Ok(report)
     }
 }
+
+/// A tenth of the second in which everything happens again that a node does again and again, and a little more.
+const PHASE: Duration = Duration::from_millis(107);
 
 /// Kills a node. Returns how to start it again, and the time after which each survivor reported it as gone.
 async fn kill(node: Node, time: usize, survivors: &mut Vec<Node>) -> (Launch, Vec<Duration>) {

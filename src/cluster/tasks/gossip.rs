@@ -177,7 +177,8 @@ fn config(me: &LocalNode) -> ChitchatConfig {
             phi_threshold: PHI,
             sampling_window_size: 200,
             max_interval: Duration::from_secs(4),
-            initial_interval: INTERVAL,
+            // Either end of a pair begins an exchange in every interval.
+            initial_interval: INTERVAL / 2,
             dead_node_grace_period: GRACE,
         },
         marked_for_deletion_grace_period: GRACE,
@@ -323,12 +324,11 @@ fn chitchat_id(life: &Life) -> ChitchatId {
 const STATE: &str = "state";
 const MISSES: &str = "misses";
 const ADDRESS: &str = "address";
-/// What changes is told at once; this is how often the others are heard of. It costs 20 messages per second and node, which is
-/// most of what an idle node does.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// Suspects a node after about five intervals of silence, and not falsely under 20 % loss or on overloaded machines. A death
-/// needs the link as a second witness.
-const PHI: f64 = 10.0;
+/// What changes is told at once; this is how often the others are heard of.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Suspects a node after about three seconds of silence, in which two heartbeats may be lost, and not falsely under 20 % loss or on
+/// overloaded machines. A death needs the link as a second witness.
+const PHI: f64 = 6.0;
 /// How long the dead are remembered. Seeds and known addresses are dialled independently of that.
 const GRACE: Duration = Duration::from_secs(120);
 /// By then gossip that began again has heard of everybody, because it begins with all members at once.

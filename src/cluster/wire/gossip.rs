@@ -56,6 +56,16 @@ pub(crate) enum Change {
     Version(u64),
 }
 
+impl Change {
+    /// The version after it.
+    pub(crate) fn version(&self) -> u64 {
+        match self {
+            Self::Keys(keys) => keys.last().map_or(0, |key| key.version),
+            Self::Version(version) => *version,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyValue {
     pub(crate) key: String,

@@ -249,6 +249,8 @@ async fn what_this_node_says_of_itself_no_peer_changes() {
     let node = Node::start().await;
     let own = node.knows(&life("a", 1)).await;
     assert!(own.is_some());
+    node.hears(ack(life("a", 1), &[("state", "draining", 1)])).await;
+    assert_eq!((&node.knows(&life("a", 1)).await, node.refused()), (&own, 0), "an echo of its own words");
     node.hears(ack(life("a", 1), &[("state", "draining", u64::MAX)])).await;
     assert_eq!((node.knows(&life("a", 1)).await, node.refused()), (own, 1));
 }
