@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cluster_tests::chaos::scenarios::SCENARIOS;
 use cluster_tests::rules::Rules;
 use cluster_tests::sources::{Sources, root};
 use socketmesh::cluster::{Cluster, Secret};
@@ -25,6 +26,18 @@ fn every_rule_of_a_page_is_held_by_tests_that_exist_or_has_a_reason() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(tests > 500, "the pages have lost tests: {tests}");
+}
+
+#[test]
+fn every_situation_of_the_guarantees_is_a_scenario_and_every_scenario_is_in_the_table() {
+    let page = fs::read_to_string(root().join("docs/reference/guarantees.md")).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let name = |row: &str| row.rsplit('|').nth(1).map(|cell| cell.trim().trim_matches('`').to_owned());
+    let mut named: Vec<_> = rows.filter_map(name).collect();
+    let mut played: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name.to_owned()).collect();
+    named.sort();
+    played.sort();
+    assert_eq!(named, played);
 }
 
 /// Names that are sentences are those of tests.

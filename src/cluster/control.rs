@@ -40,7 +40,7 @@ use completeness::Completeness;
 pub(crate) use dial::{DialError, DialTarget};
 use jitter::Jitter;
 pub(crate) use link_choice::Path;
-use liveness::Liveness;
+use liveness::{Liveness, STALL};
 pub(crate) use lookup::LookupError;
 pub(crate) use output::{Announcement, GossipMember, Offer, Output, Publication, Route};
 use pulse::Pulse;
@@ -83,6 +83,10 @@ pub(crate) struct Control {
     /// Whether something changed that the other tasks or the other nodes must know.
     changed: bool,
     announced: Option<Announcement>,
+    /// Until then news are spread.
+    restless_until: Instant,
+    /// Which of the linked nodes hear them next.
+    spread: usize,
     warnings: LogLimits,
     outputs: VecDeque<Output>,
 }
@@ -129,6 +133,8 @@ impl Control {
             rhythm: Rhythm::new(now),
             changed: true,
             announced: None,
+            restless_until: now,
+            spread: 0,
             warnings: LogLimits::default(),
             outputs: VecDeque::new(),
             me,
@@ -299,6 +305,9 @@ impl Control {
             self.reconsider_gossip(now);
         }
         self.dial_through_relays(now);
+        if beat.gossip && now < self.restless_until {
+            self.spread_news();
+        }
         if beat.warning {
             self.warn_of_trouble(now);
         }
@@ -336,17 +345,22 @@ impl Control {
         self.decide_readiness(now);
         if std::mem::take(&mut self.changed) {
             self.publish(now);
-            self.announce();
+            self.announce(now);
         }
         self.finish_leaving(now);
         self.rhythm.hurry(self.calm_until(now), now);
+    }
+
+    /// Whether this node stood still a moment ago, or does until the tick that is late: what it knows of the others is old.
+    fn stands_still(&self, now: Instant) -> bool {
+        self.liveness.doubts(now) || now > self.rhythm.next_tick() + STALL
     }
 
     /// Until when nothing is under way in which time matters, if no news come.
     fn calm_until(&self, now: Instant) -> Option<Instant> {
         let is_staying = self.farewell == Farewell::Staying && self.state != NodeState::Joining;
         let has_dials = !self.dialling.is_empty() || !self.retired.is_empty();
-        if !is_staying || has_dials || self.liveness.doubts(now) {
+        if !is_staying || has_dials || now < self.restless_until || self.liveness.doubts(now) {
             return None;
         }
         self.nodes.values().try_fold(now + CALM, |until, node| Some(until.min(node.calm_until()?)))

@@ -192,7 +192,7 @@ impl Mesh {
     /// When the node is not reachable now.
     pub(crate) async fn open(&self, to: &NodeId) -> Result<(BiStream, Silence), OpenError> {
         match self.published.route(to).ok_or(OpenError::Unreachable)? {
-            Route::Direct(connection) if connection.answered().elapsed() < DOUBT => {
+            Route::Direct(connection) if connection.heard().elapsed() < DOUBT => {
                 open(connection, Kind::Http(pb::Http {})).await
             }
             Route::Direct(connection) => match self.open_around(to).await {
@@ -213,7 +213,7 @@ impl Mesh {
     /// When there is no other node.
     pub(crate) async fn open_around(&self, to: &NodeId) -> Result<(BiStream, Silence), OpenError> {
         let mut others = self.published.around(to);
-        others.retain(|other| other.answered().elapsed() < DOUBT);
+        others.retain(|other| other.heard().elapsed() < DOUBT);
         let random = usize::try_from(random::number().unwrap_or_default()).unwrap_or_default();
         let chosen = random.checked_rem(others.len()).ok_or(OpenError::Unreachable)?;
         open(others.swap_remove(chosen), to_http_of(to)).await

@@ -40,6 +40,8 @@ impl Pauses {
         let formed = cluster.complete(Duration::from_secs(60)).await;
         formed.ok_or_else(|| io::Error::other("the nodes did not become a cluster"))?;
         let (pids, seen) = (cluster.pids(), &cluster.seen);
+        sleep(Duration::from_secs(self.calm)).await;
+        seen.lost.store(0, Ordering::Relaxed);
         let measure = Measure::begin(&pids)?;
         let _busy = Busy::start(self.loops);
         let end = Instant::now() + Duration::from_secs(60 * self.minutes);

@@ -95,9 +95,12 @@ impl Addresses {
     /// Every address once, the best one first.
     pub(crate) fn all(&self) -> Vec<SocketAddr> {
         let mut order = [self.told, self.heard, self.named, self.seen];
-        if self.proof == Proof::Refuted {
+        match self.proof {
+            Proof::NotNeeded | Proof::Given => {}
+            // What it told is not certain yet: others are told where its packets come from, which is.
+            Proof::Due { .. } | Proof::Running { .. } => order.rotate_right(1),
             // The node is reached where its packets come from, if anywhere.
-            order.reverse();
+            Proof::Refuted => order.reverse(),
         }
         let mut all: Vec<SocketAddr> = Vec::new();
         for address in order.into_iter().flatten() {
@@ -186,7 +189,7 @@ mod tests {
                 current
             })
             .collect();
-        assert_eq!(dialled, [address(1), address(9), address(2), address(1)]);
+        assert_eq!(dialled, [address(2), address(1), address(9), address(2)], "what is certain comes first");
         assert_eq!(Addresses::default().current(), None);
     }
 }

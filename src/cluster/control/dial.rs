@@ -103,7 +103,8 @@ impl DialSchedule {
 
     /// Somebody says that the node is there, which was dialled in vain.
     pub(crate) fn retry(&mut self, now: Instant) {
-        if !self.running && self.failures > 0 {
+        // Whoever says so again and again does not hasten it.
+        if !self.running && self.failures > 0 && now >= self.began + MAX_BACKOFF {
             (self.failures, self.due) = (0, self.due.min(now));
         }
     }
@@ -147,7 +148,7 @@ impl DialSchedule {
 /// How long the node with the larger id lets the other one dial.
 const DIAL_DELAY: Duration = Duration::from_millis(300);
 const BACKOFF: Duration = Duration::from_millis(250);
-/// About one dial per second and address. After a partition the mesh is whole again within three seconds.
+/// About one dial per second and address, while few are dialled. After a partition the mesh is whole again within three seconds.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A pause is shorter by up to this part, so that nodes that failed together do not dial together for ever.
 const JITTER: u32 = 4;
@@ -189,8 +190,9 @@ mod tests {
         });
         let fresh = DialSchedule::at_once(now + Duration::from_secs(9));
         assert!(fresh.rank() < failed[0].rank() && failed[0].rank() < failed[1].rank());
-        failed[1].retry(now);
-        assert_eq!((failed[1].rank(), failed[1].is_due(now)), (None, true));
+        let later = now + Duration::from_secs(2);
+        failed[1].retry(later);
+        assert_eq!((failed[1].rank(), failed[1].is_due(later)), (None, true));
     }
 
     #[test]

@@ -62,10 +62,15 @@ impl Control {
         if self.farewell != Farewell::Staying {
             return;
         }
-        let running = self.nodes.values().filter(|node| node.dial.is_running()).count();
-        let free = MAX_DIALS.saturating_sub(running);
+        // What is no member, such as many dead nodes, takes no place from one.
+        let is_member = |id: &NodeId| self.liveness.incarnation(id).is_some();
+        let running = |members: bool| {
+            let dialled = self.nodes.iter().filter(|(_, node)| node.dial.is_running());
+            dialled.filter(|(id, _)| is_member(id) == members).count()
+        };
+        let mut free = [true, false].map(|members| MAX_DIALS.saturating_sub(running(members)));
         let is_due = |(id, node): &(&NodeId, &RemoteNode)| {
-            let wanted = self.liveness.incarnation(id).is_some() || node.is_sought(now);
+            let wanted = is_member(id) || node.is_sought(now);
             wanted && node.direct_link().is_none() && node.dial.is_due(now)
         };
         // A seed that is dialled there is that node, or soon gives way.
@@ -80,8 +85,18 @@ impl Control {
             .filter_map(|(id, node)| Some((node.dial.rank(), *id < self.me.id, id, free_address(node)?)))
             .collect();
         due.sort_unstable();
-        let due: Vec<_> =
-            due.into_iter().take(free).map(|(_, _, id, address)| (id.clone(), address)).collect();
+        let mut takes_place = |id: &NodeId| {
+            let [members, others] = &mut free;
+            let free = if is_member(id) { members } else { others };
+            let is_free = *free > 0;
+            *free = free.saturating_sub(1);
+            is_free
+        };
+        let due: Vec<_> = due
+            .into_iter()
+            .filter(|(_, _, id, _)| takes_place(id))
+            .map(|(_, _, id, address)| (id.clone(), address))
+            .collect();
         for (id, address) in due {
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.dial.begin(now);
@@ -312,7 +327,7 @@ fn preference([one, other, relay]: [&NodeId; 3]) -> u64 {
     spread(names.iter().flat_map(|name| name.bytes().chain([0xff])))
 }
 
-/// How many nodes are dialled at once. When many nodes meet, each handshake would otherwise wait for all the others.
+/// How many members are dialled at once, and as many nodes that are none. When many nodes meet, each handshake would otherwise wait for all the others.
 const MAX_DIALS: usize = 8;
 /// How long a living member must be without a link before a relay is asked.
 const RELAY_DELAY: Duration = Duration::from_secs(1);

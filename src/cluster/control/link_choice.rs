@@ -106,7 +106,7 @@ const ANSWER: Duration = Duration::from_millis(50);
 /// After this silence, three lost pings, a link is not a witness of life any more.
 const HEALTHY: Duration = Duration::from_millis(1700);
 /// Longer than a dial takes. After it a second connection does not come from crossing dials: it answers a loss.
-const SETTLED: Duration = Duration::from_secs(3);
+const SETTLED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

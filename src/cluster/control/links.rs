@@ -66,20 +66,20 @@ impl Control {
             node.trouble = None;
         }
         // A node that answered has this node in its ring. A node that asked has it once it got the answer, see `handle_started`.
-        if !node.heard {
+        if node.heard.is_none() {
             // Later gossip knows better: a hello may have been on its way for long.
             node.state = greeting.state;
         }
         node.greeted |= dialled;
-        node.refused = false;
-        node.refused_by.clear();
+        node.refusals.clear();
         let link = ActiveLink { id, path, dialled, since: now, answered: now, pinged: None, closed: false };
         let replaced = node.link.replace(link);
         self.completeness.handle_linked(&greeting.id);
         self.learn_address(source);
         // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
         self.publish(now);
-        self.announce();
+        self.announce(now);
+        self.has_news(now);
         self.changed = false;
         self.outputs.push_back(Output::Adopt(id));
         if let Some(replaced) = replaced {

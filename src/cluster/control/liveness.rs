@@ -230,12 +230,12 @@ impl Evidence {
 }
 
 /// A tick that is this late means that this node was stalled, not the others.
-const STALL: Duration = Duration::from_millis(500);
-/// Time for the others to be heard again: four gossip intervals.
+pub(crate) const STALL: Duration = Duration::from_millis(500);
+/// Time for the others to be heard again: four pings, and two gossip intervals.
 const DOUBT: Duration = Duration::from_secs(2);
 /// How long gossip must take a member for dead when the link is no evidence.
 const EVICTION: Duration = Duration::from_secs(5);
-/// How long gossip may tell of a life that was refused: twice as long as it takes to suspect one.
+/// How long gossip may tell of a life that was refused: longer than it takes to suspect one, in a large cluster as well.
 const LAG: Duration = Duration::from_secs(10);
 /// How long gossip may tell of a life that said goodbye. This is longer than it remembers the dead.
 const ECHO: Duration = Duration::from_secs(300);

@@ -59,7 +59,8 @@ impl Control {
             self.note_hanging(&id, state);
             let address = address.filter(|address| self.can_use(*address, None));
             let node = self.confirm(id, incarnation, address, now);
-            (node.state, node.misses, node.heard) = (state, misses.into_iter().collect(), true);
+            (node.state, node.misses) = (state, misses.into_iter().collect());
+            node.heard.get_or_insert(now);
         }
     }
 
@@ -103,11 +104,13 @@ impl Control {
     pub(super) fn apply(&mut self, verdicts: Vec<Verdict>, now: Instant) {
         for verdict in verdicts {
             self.changed = true;
+            self.has_news(now);
             match verdict {
                 Verdict::Alive(id, incarnation) => {
                     tracing::info!(node = %self.me.id, peer = %id, ?incarnation, "joined");
                     if let Some(node) = self.nodes.get_mut(&id) {
                         (node.kept_until, node.sought_until) = (None, None);
+                        node.refusals.clear();
                     }
                 }
                 Verdict::Dead(id, incarnation, death) => {
@@ -126,7 +129,7 @@ impl Control {
             Death::Refused | Death::GossipAndLink | Death::GossipAlone => {
                 self.unlink(id, CloseCode::Silent);
                 if let Some(node) = self.nodes.get_mut(id) {
-                    node.greeted = false;
+                    (node.greeted, node.heard) = (false, None);
                     (node.kept_until, node.sought_until) = (Some(now + MAX_AGE), Some(now + SEARCH));
                 }
             }

@@ -1,5 +1,7 @@
 //! What a node tells its own tasks and the other nodes.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Control;
@@ -45,7 +47,7 @@ impl Control {
         members
     }
 
-    pub(super) fn announce(&mut self) {
+    pub(super) fn announce(&mut self, now: Instant) {
         // Those that are missed and not those that are linked: in a cluster where all is well nothing is told, however large it is.
         let misses = self.missing_links.iter().cloned().collect();
         // Who hears of a loopback address by gossip may be on any machine.
@@ -54,27 +56,28 @@ impl Control {
         if self.announced.as_ref() == Some(&news) {
             return;
         }
-        let is_urgent = self.announced.as_ref().is_none_or(|known| known.state != news.state);
         self.outputs.push_back(Output::Announce(news.clone()));
         self.announced = Some(news);
-        if is_urgent {
-            self.gossip_at_once();
-        }
+        self.has_news(now);
     }
 
-    /// Tells some members now, from which the others hear it. The first ids after this node's own, so that each node has others.
-    fn gossip_at_once(&mut self) {
-        let (before, after): (Vec<_>, Vec<_>) = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.direct_link().is_some())
-            .partition(|(id, _)| **id < self.me.id);
-        let told = after.into_iter().chain(before).take(TOLD_AT_ONCE);
-        let names = told.map(|(id, node)| Output::GossipWith(gossip_address(id, node.incarnation)));
-        let names: Vec<_> = names.collect();
-        self.outputs.extend(names);
+    /// Something changed that others should hear of soon.
+    pub(super) fn has_news(&mut self, now: Instant) {
+        self.restless_until = now + RESTLESS;
+    }
+
+    /// Gossips with some of the linked nodes, each time with the next ones: while something changes it spreads faster so than by the
+    /// gossip of quiet times.
+    pub(super) fn spread_news(&mut self) {
+        let linked = self.nodes.iter().filter(|(_, node)| node.direct_link().is_some());
+        let names: Vec<_> = linked.map(|(id, node)| gossip_address(id, node.incarnation)).collect();
+        let told = names.iter().cycle().skip(self.spread).take(SPREAD.min(names.len())).copied();
+        self.outputs.extend(told.map(Output::GossipWith));
+        self.spread = (self.spread + SPREAD) % names.len().max(1);
     }
 }
 
-/// To so many members a node gossips its state when that changes. In a larger cluster the others hear of it a little later.
-const TOLD_AT_ONCE: usize = 8;
+/// How long news are spread.
+const RESTLESS: Duration = Duration::from_secs(2);
+/// To so many nodes at once.
+const SPREAD: usize = 3;

@@ -117,7 +117,8 @@ impl Control {
                 self.completeness.lasting(now).cloned().collect()
             }
         };
-        let excused = missing.is_empty() || self.state == NodeState::Ready && self.is_on_the_serving_side();
+        let excused =
+            missing.is_empty() || self.state == NodeState::Ready && self.is_on_the_serving_side(now);
         (!excused).then_some(Obstacle::Missing(missing))
     }
 
@@ -209,16 +210,20 @@ impl Control {
         let mut awaited: BTreeSet<_> =
             members.chain(unconfirmed).chain(self.completeness.lasting(now)).cloned().collect();
         let is_given_up = |id: &NodeId| self.completeness.is_given_up(id, now) && self.relays(id).is_empty();
-        if awaited.iter().any(is_given_up) && self.is_on_the_serving_side() {
+        if awaited.iter().any(is_given_up) && self.is_on_the_serving_side(now) {
             awaited.retain(|id| !is_given_up(id));
         }
         awaited
     }
 
-    /// Notes to which members others should know that this node has no direct link.
+    /// Notes of which nodes others should know that this one has no direct link to them: members, and those that it holds for dead,
+    /// which others may not do yet.
     pub(super) fn note_missing_links(&mut self, now: Instant) {
-        let members = self.running_members().filter(|(_, node)| node.is_missed(now));
-        let missing = members.map(|(id, _)| id.clone()).collect();
+        let is_known = |id: &NodeId, node: &RemoteNode| {
+            node.confirmed && (self.liveness.incarnation(id).is_some() || node.is_sought(now))
+        };
+        let missing = self.nodes.iter().filter(|(id, node)| is_known(id, node) && node.is_missed(now));
+        let missing = missing.map(|(id, _)| id.clone()).collect();
         let known = std::mem::replace(&mut self.missing_links, missing);
         self.changed |= known != self.missing_links;
     }
@@ -235,7 +240,8 @@ impl Control {
         let is_missed =
             |node: &RemoteNode| node.link.is_none() && (node.greeted || node.state != NodeState::Joining);
         let is_linked_by_another = |id: &NodeId, node: &RemoteNode| {
-            self.running_members().any(|(other, its)| other != id && are_linked((id, node), (other, its)))
+            self.running_members()
+                .any(|(other, its)| other != id && are_linked((id, node), (other, its), now))
         };
         let missed =
             self.running_members().filter(|(id, node)| is_missed(node) && is_linked_by_another(id, node));
@@ -248,14 +254,14 @@ impl Control {
         self.completeness.update(missed, now);
     }
 
-    fn is_on_the_serving_side(&self) -> bool {
+    fn is_on_the_serving_side(&self, now: Instant) -> bool {
         let mut links = Links::default();
         for (id, node) in self.running_members() {
             if node.direct_link().is_some() {
                 links.insert(&self.me.id, id);
             }
             let greater = self.running_members().filter(|(other, _)| *other > id);
-            let linked = greater.filter(|(other, its)| are_linked((id, node), (*other, *its)));
+            let linked = greater.filter(|(other, its)| are_linked((id, node), (*other, *its), now));
             linked.for_each(|(other, _)| links.insert(id, other));
         }
         links.is_on_the_serving_side(&self.me.id)
@@ -319,9 +325,14 @@ impl Control {
     }
 }
 
-/// Whether two members have a direct link, as they gossip: neither of them misses the other.
-fn are_linked((one, node): (&NodeId, &RemoteNode), (other, its): (&NodeId, &RemoteNode)) -> bool {
-    !node.misses.contains(other) && !its.misses.contains(one)
+/// Whether two members have a direct link, as they gossip: neither of them misses the other, and they had the time to say so.
+fn are_linked(
+    (one, node): (&NodeId, &RemoteNode),
+    (other, its): (&NodeId, &RemoteNode),
+    now: Instant,
+) -> bool {
+    let have_told = node.has_told(now) && its.has_told(now);
+    have_told && !node.misses.contains(other) && !its.misses.contains(one)
 }
 
 /// How long a node waits for members that knew it before, unless one that is ready has found it: they dial it every second, and

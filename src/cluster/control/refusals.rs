@@ -3,6 +3,9 @@
 //! When a process ends without a goodbye, its machine refuses what comes to its port. A node that learns that gives its link up
 //! and tells the others, who see for themselves. When no member reaches the node any more, it is dead.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::output::Output;
@@ -12,11 +15,39 @@ use crate::cluster::hello::LinkId;
 use crate::cluster::view::NodeState;
 use crate::id::{Incarnation, NodeId};
 
+/// Who found a moment ago that nobody listens where a node was. It counts for nothing later: the node may be there again.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    own: Option<Instant>,
+    others: BTreeMap<NodeId, Instant>,
+}
+
+impl Refusals {
+    /// Another node did. Returns whether that is news.
+    fn handle_told(&mut self, from: &NodeId, now: Instant) -> bool {
+        self.others.retain(|_, at| is_fresh(*at, now));
+        self.others.insert(from.clone(), now).is_none()
+    }
+
+    fn is_own(&self, now: Instant) -> bool {
+        self.own.is_some_and(|at| is_fresh(at, now))
+    }
+
+    fn is_told_by(&self, other: &NodeId, now: Instant) -> bool {
+        self.others.get(other).is_some_and(|at| is_fresh(*at, now))
+    }
+
+    /// The node is there.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl Control {
     /// Nobody listens any more where a link leads that does not answer.
     pub(crate) fn handle_refused(&mut self, id: &NodeId, link: LinkId, now: Instant) {
         let Some(node) = self.nodes.get_mut(id).filter(|node| node.has_link(link)) else { return };
-        node.refused = true;
+        node.refusals.own = Some(now);
         let incarnation = node.incarnation;
         self.lose(id, link, now);
         let links = self.nodes.values().filter_map(RemoteNode::direct_link).collect();
@@ -33,34 +64,34 @@ impl Control {
         now: Instant,
     ) {
         let asker = self.nodes.get(from).and_then(RemoteNode::direct_link);
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.incarnation == incarnation) else {
+        let node = self.nodes.get_mut(id).filter(|node| node.incarnation == incarnation);
+        let Some(node) = node.filter(|_| asker.is_some()) else { return };
+        if !node.refusals.handle_told(from, now) {
             return;
-        };
-        let is_news = node.refused_by.insert(from.clone());
+        }
         match node.link.as_mut().filter(|link| link.is_direct()) {
-            Some(link) if is_news && !link.is_asked() => {
+            Some(link) if link.is_asked() => {}
+            Some(link) => {
                 link.pinged = Some(now);
                 self.outputs.push_back(Output::Ping(link.id));
             }
-            Some(_) => {}
             // Who is told is a witness, too, that may have none to tell.
-            None if is_news => {
+            None => {
                 let links = asker.into_iter().collect();
                 self.outputs.push_back(Output::TellRefused { links, id: id.clone(), incarnation });
             }
-            None => {}
         }
         self.settle(now);
     }
 
     /// Declares dead what this node does not reach because nobody listens there, and what no other member reaches.
     pub(super) fn declare_refused(&mut self, now: Instant) {
-        if self.farewell != Farewell::Staying {
+        if self.farewell != Farewell::Staying || self.stands_still(now) {
             return;
         }
         let is_dead = |(id, node): &(&NodeId, &RemoteNode)| {
             let is_member = self.liveness.incarnation(id) == Some(node.incarnation);
-            node.refused && is_member && !self.is_reached_by_another(id, node, now)
+            node.refusals.is_own(now) && is_member && !self.is_reached_by_another(id, node, now)
         };
         let dead: Vec<_> =
             self.nodes.iter().filter(is_dead).map(|(id, node)| (id.clone(), node.incarnation)).collect();
@@ -73,12 +104,26 @@ impl Control {
     /// Whether a member may reach the node that this one does not reach, as far as it says.
     fn is_reached_by_another(&self, id: &NodeId, node: &RemoteNode, now: Instant) -> bool {
         let says_otherwise = |other: &NodeId, its: &RemoteNode| {
-            its.state == NodeState::Hung || its.misses.contains(id) || node.refused_by.contains(other)
+            its.misses.contains(id) || node.refusals.is_told_by(other, now)
+        };
+        // What seems to be gone itself is no witness.
+        let lives = |its: &RemoteNode| match its.link {
+            Some(link) => !link.is_direct() || link.is_healthy(now),
+            None => !its.refusals.is_own(now),
         };
         self.nodes.iter().any(|(other, its)| {
-            let is_heard = its.link.is_some_and(|link| link.is_healthy(now));
-            let is_witness = other != id && is_heard && self.liveness.incarnation(other).is_some();
+            let is_witness = other != id
+                && its.state != NodeState::Hung
+                && lives(its)
+                && self.liveness.incarnation(other).is_some();
             is_witness && !says_otherwise(other, its)
         })
     }
 }
+
+fn is_fresh(at: Instant, now: Instant) -> bool {
+    now < at + FRESH
+}
+
+/// Much longer than it takes until every member has seen for itself.
+const FRESH: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::addresses::Addresses;
 use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
+use super::refusals::Refusals;
 use crate::cluster::hello::LinkId;
 use crate::cluster::view::{LinkState, NodeState};
 use crate::id::{Incarnation, NodeId};
@@ -23,13 +24,10 @@ pub(crate) struct RemoteNode {
     pub(crate) misses: HashSet<NodeId>,
     /// Whether its hello or gossip spoke for it. Until then another member only named it.
     pub(crate) confirmed: bool,
-    /// Whether gossip spoke for it.
-    pub(crate) heard: bool,
+    /// Since when gossip speaks for it.
+    pub(crate) heard: Option<Instant>,
     pub(crate) link: Option<ActiveLink>,
-    /// Nobody listens at its port any more, as its machine says. No link is left.
-    pub(crate) refused: bool,
-    /// The members that do not reach this life any more.
-    pub(crate) refused_by: HashSet<NodeId>,
+    pub(crate) refusals: Refusals,
     /// Whether a hello was exchanged with this life of the node, so that both have each other in the ring.
     pub(crate) greeted: bool,
     /// When it was last without a link.
@@ -55,10 +53,9 @@ impl RemoteNode {
             addresses,
             state: NodeState::Joining,
             misses: HashSet::new(),
-            refused: false,
-            refused_by: HashSet::new(),
+            refusals: Refusals::default(),
             confirmed: false,
-            heard: false,
+            heard: None,
             link: None,
             greeted: false,
             unlinked: now,
@@ -94,6 +91,11 @@ impl RemoteNode {
     /// The address that is this node's own and leads to no other, if it has a direct link.
     pub(crate) fn home(&self) -> Option<SocketAddr> {
         self.direct_link().and_then(|_| self.addresses.all().first().copied())
+    }
+
+    /// Whether it had the time to say whom it misses.
+    pub(crate) fn has_told(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|since| now >= since + TELLING)
     }
 
     /// Whether it has clients, as far as it says.
@@ -151,6 +153,8 @@ impl RemoteNode {
     }
 }
 
+/// Longer than [`MISSED`], and until gossip has told of it.
+const TELLING: Duration = Duration::from_secs(3);
 /// Longer than it takes to link with a node that joins, or again with one whose link broke.
 const MISSED: Duration = Duration::from_secs(1);
 /// Longer than it takes until both ends of a link that was cut have given it up.

@@ -10,6 +10,7 @@ pub(crate) struct Rhythm {
     tick: Instant,
     ping: Instant,
     look: Instant,
+    gossip: Instant,
     warning: Instant,
 }
 
@@ -20,12 +21,13 @@ pub(crate) struct Beat {
     pub(crate) late: Duration,
     pub(crate) ping: bool,
     pub(crate) look: bool,
+    pub(crate) gossip: bool,
     pub(crate) warning: bool,
 }
 
 impl Rhythm {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { tick: now, ping: now, look: now, warning: now + WARNING }
+        Self { tick: now, ping: now, look: now, gossip: now, warning: now + WARNING }
     }
 
     /// When the next tick is due.
@@ -36,7 +38,9 @@ impl Rhythm {
     pub(crate) fn handle_tick(&mut self, now: Instant) -> Beat {
         let late = now.saturating_duration_since(self.tick);
         let (ping, look) = (is_due(&mut self.ping, PING, now), is_due(&mut self.look, LOOK, now));
-        Beat { late, ping, look, warning: is_due(&mut self.warning, WARNING, now) }
+        let (gossip, warning) =
+            (is_due(&mut self.gossip, GOSSIP, now), is_due(&mut self.warning, WARNING, now));
+        Beat { late, ping, look, gossip, warning }
     }
 
     /// A tick was handled. `calm_until`: nothing is under way, and by itself nothing will be before that time.
@@ -69,6 +73,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 pub(crate) const PING: Duration = Duration::from_millis(500);
 /// Seeds are looked up, and the view is examined, every second.
 const LOOK: Duration = Duration::from_secs(1);
+/// While there are news, they are spread so often.
+const GOSSIP: Duration = Duration::from_millis(200);
 /// A lasting condition is warned about every three seconds.
 const WARNING: Duration = Duration::from_secs(3);
 

@@ -134,7 +134,7 @@ impl Actor for ControlActor {
             }
             ControlMessage::Started(id, link) => control.handle_started(&id, link, now),
             ControlMessage::Lost(id, link) => control.handle_lost(&id, link, now),
-            ControlMessage::ToldRefused { from, id, incarnation } => {
+            ControlMessage::ToldRefused { from, id, incarnation, place: _place } => {
                 control.handle_told_refused(&from, &id, incarnation, now);
             }
             ControlMessage::Goodbye(id, incarnation) => control.handle_goodbye(&id, incarnation, now),
@@ -265,8 +265,8 @@ impl State {
     fn handle_tick(&mut self, now: Instant) {
         for (id, link) in &self.links {
             if let Some(connection) = &link.connection {
-                self.control.handle_sign_of_life(&link.greeting.id, *id, connection.answered());
-                link.heard(connection.answered());
+                self.control.handle_sign_of_life(&link.greeting.id, *id, connection.heard());
+                link.heard(connection.heard());
             }
         }
         self.ports.published.expire(now);

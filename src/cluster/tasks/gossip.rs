@@ -1,9 +1,10 @@
 //! Gossip: who exists and what they do. The only file that names chitchat (docs/protocol/mesh.md, "Gossip").
 
+mod living;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -15,8 +16,8 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable,
     FailureDetectorConfig, NodeState as State, Serializable, spawn_chitchat,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc, watch};
-use tokio::time::sleep;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{ControlMessage, PeerGossip, Ports};
@@ -27,6 +28,7 @@ use crate::cluster::hello::LocalNode;
 use crate::cluster::view::NodeState;
 use crate::cluster::wire::gossip::Life;
 use crate::id::{Incarnation, NodeId};
+use living::Heartbeats;
 
 /// The gossip of this node. It ends when this is dropped.
 pub(crate) struct Gossip {
@@ -90,12 +92,11 @@ impl Gossip {
         let chitchat = spawn_chitchat(config(&ports.published.me), keys, &transport).await?;
         // Set once, here.
         let _set_before = known.set(chitchat.chitchat());
-        let live = chitchat.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
-        let (ended, ports) = (chitchat.termination_watcher(), Arc::clone(ports));
+        let (ended, ports, known) = (chitchat.termination_watcher(), Arc::clone(ports), chitchat.chitchat());
         let watch = tokio::spawn(async move {
             let reason = tokio::select! {
                 ended = ended => ended.err().map_or_else(|| "it stopped".to_owned(), |error| error.to_string()),
-                () = report_living(&ports, live, silence) => "it reports no more".to_owned(),
+                () = report_living(&ports, &known, silence) => "it reports no more".to_owned(),
             };
             ports.tell_control(ControlMessage::GossipEnded(reason));
         });
@@ -136,16 +137,23 @@ impl Drop for Gossip {
     }
 }
 
-/// Tells the control actor who lives, whenever that changes. Returns when chitchat is gone.
-async fn report_living(
-    ports: &Ports,
-    mut live: watch::Receiver<BTreeMap<ChitchatId, State>>,
-    silence: Duration,
-) {
-    sleep(silence).await;
-    while live.changed().await.is_ok() {
-        let members = newest_lives(&ports.published.me.id, live.borrow_and_update().iter());
-        ports.tell_control(ControlMessage::Gossip(members));
+/// Tells the control actor who lives and what they say, whenever that changes.
+async fn report_living(ports: &Ports, chitchat: &AsyncMutex<Chitchat>, silence: Duration) {
+    let (mut heartbeats, mut told) = (Heartbeats::new(), Vec::new());
+    let begin = Instant::now() + silence;
+    loop {
+        sleep(LOOK).await;
+        let members = {
+            let chitchat = chitchat.lock().await;
+            let states = chitchat.node_states();
+            let known: Vec<_> = states.iter().map(|(id, state)| (id, state.heartbeat())).collect();
+            let living = heartbeats.living(&known, Instant::now());
+            newest_lives(&ports.published.me.id, living.into_iter().filter_map(|id| states.get_key_value(id)))
+        };
+        if told != members && Instant::now() >= begin {
+            told.clone_from(&members);
+            ports.tell_control(ControlMessage::Gossip(members));
+        }
     }
 }
 
@@ -177,8 +185,7 @@ fn config(me: &LocalNode) -> ChitchatConfig {
             phi_threshold: PHI,
             sampling_window_size: 200,
             max_interval: Duration::from_secs(4),
-            // Either end of a pair begins an exchange in every interval.
-            initial_interval: INTERVAL / 2,
+            initial_interval: INTERVAL,
             dead_node_grace_period: GRACE,
         },
         marked_for_deletion_grace_period: GRACE,
@@ -198,7 +205,9 @@ fn newest_lives<'a>(
             newest.insert(member.id.clone(), member);
         }
     }
-    newest.into_values().collect()
+    let mut members: Vec<_> = newest.into_values().collect();
+    members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    members
 }
 
 /// `None` for a node whose keys have not arrived yet, or whose id is not one of this mesh.
@@ -324,11 +333,14 @@ fn chitchat_id(life: &Life) -> ChitchatId {
 const STATE: &str = "state";
 const MISSES: &str = "misses";
 const ADDRESS: &str = "address";
-/// What changes is told at once; this is how often the others are heard of.
+/// How often the others are heard of in quiet times. What changes is spread faster, see [`Output::GossipWith`].
+///
+/// [`Output::GossipWith`]: crate::cluster::control::Output::GossipWith
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Suspects a node after about three seconds of silence, in which two heartbeats may be lost, and not falsely under 20 % loss or on
-/// overloaded machines. A death needs the link as a second witness.
-const PHI: f64 = 6.0;
+/// How often this node looks at what gossip has brought.
+const LOOK: Duration = Duration::from_millis(250);
+/// chitchat's own detector decides only when it forgets the dead.
+const PHI: f64 = 12.0;
 /// How long the dead are remembered. Seeds and known addresses are dialled independently of that.
 const GRACE: Duration = Duration::from_secs(120);
 /// By then gossip that began again has heard of everybody, because it begins with all members at once.

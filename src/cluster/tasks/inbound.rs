@@ -104,10 +104,10 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
             Ok(Incoming::Stream(halves)) => {
                 tokio::spawn(handle_stream(Arc::clone(&connection), halves, Arc::clone(&ports)));
             }
-            Ok(Incoming::Refused(id, incarnation)) => {
+            Ok(Incoming::Refused(id, incarnation, place)) => {
                 if connection.incarnation().is_some() {
                     let from = connection.peer.clone();
-                    ports.tell_control(ControlMessage::ToldRefused { from, id, incarnation });
+                    ports.tell_control(ControlMessage::ToldRefused { from, id, incarnation, place });
                 }
             }
             Ok(Incoming::Nothing) => {}

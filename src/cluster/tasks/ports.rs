@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ractor::ActorRef;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::cluster::control::{DialError, DialTarget, GossipMember, LookupError};
@@ -31,7 +31,7 @@ pub(crate) enum ControlMessage {
     /// A link ended.
     Lost(NodeId, LinkId),
     /// The member does not reach that life of a node any more: nobody listens at its port.
-    ToldRefused { from: NodeId, id: NodeId, incarnation: Incarnation },
+    ToldRefused { from: NodeId, id: NodeId, incarnation: Incarnation, place: OwnedSemaphorePermit },
     /// A node left the cluster.
     Goodbye(NodeId, Incarnation),
     /// The living nodes, as gossip sees them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, SetOnce};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bi_stream::{Halves, StreamError, read_prelude};
@@ -26,7 +26,11 @@ pub(crate) struct PeerConnection {
     pub(crate) peer: NodeId,
     /// Which life of the other node is at the other end, as its accepted hello said. Before that, nothing but a hello is accepted.
     admission: SetOnce<Incarnation>,
+    /// When the last answer to a ping came, and the last ping or answer.
     answered: Mutex<Instant>,
+    heard: Mutex<Instant>,
+    /// The words about lives that are not reached which wait to be handled.
+    refused: Arc<Semaphore>,
     probes: Arc<dyn Probes>,
     /// Made with the first ping; `None` when there is none.
     probe: OnceLock<Option<Box<dyn Probe>>>,
@@ -41,8 +45,8 @@ pub(crate) enum Incoming {
     Gossip(Bytes),
     LargeGossip(RecvStream),
     Stream(Halves),
-    /// The other node does not reach that life of a node any more.
-    Refused(NodeId, Incarnation),
+    /// The other node does not reach that life of a node any more. The place is free when that was handled.
+    Refused(NodeId, Incarnation, OwnedSemaphorePermit),
     /// A datagram that needs no further handling.
     Nothing,
 }
@@ -53,6 +57,8 @@ impl PeerConnection {
             peer,
             admission: SetOnce::new(),
             answered: Mutex::new(Instant::now()),
+            heard: Mutex::new(Instant::now()),
+            refused: Arc::new(Semaphore::new(MAX_REFUSED)),
             probes,
             probe: OnceLock::new(),
             refusals: Refusals::default(),
@@ -66,7 +72,7 @@ impl PeerConnection {
     pub(crate) fn admit(&self, greeting: &Greeting) {
         // A second hello on the same connection says the same.
         let _again = self.admission.set(greeting.incarnation);
-        *self.answered.lock() = Instant::now();
+        *self.heard.lock() = Instant::now();
     }
 
     /// Which life of the other node said hello, if that was accepted.
@@ -99,14 +105,14 @@ impl PeerConnection {
         let now = Instant::now();
         self.send_datagram(PING, &[]);
         if let Some(probe) = self.probe.get_or_init(|| self.probes.towards(self.remote_address())) {
-            self.refusals.ask(probe.as_ref(), self.answered(), now);
+            self.refusals.ask(probe.as_ref(), self.heard(), now);
         }
     }
 
     /// Whether the last ping has no answer, and the machine of the other node says that nobody listens at its port.
     pub(crate) fn is_refused(&self) -> bool {
         let probe = self.probe.get().and_then(Option::as_deref);
-        probe.is_some_and(|probe| self.refusals.is_refused(probe, self.answered()))
+        probe.is_some_and(|probe| self.refusals.is_refused(probe, self.heard()))
     }
 
     /// Tells the other end that this node does not reach that life of a node any more.
@@ -114,21 +120,21 @@ impl PeerConnection {
         self.send_datagram(REFUSED, &[&incarnation.0.to_be_bytes(), id.as_str().as_bytes()].concat());
     }
 
-    /// When the last sign of life came.
-    pub(crate) fn answered(&self) -> Instant {
-        *self.answered.lock()
+    /// When the last sign of life came. The way to the other node may be cut all the same.
+    pub(crate) fn heard(&self) -> Instant {
+        *self.heard.lock()
     }
 
-    /// Resolves when the other node gives no sign of life between `since` and `until`. After a sign it never resolves.
+    /// Resolves when the other node answers no ping between `since` and `until`. After an answer it never resolves.
     ///
-    /// The pings of the control actor give one in time; where none came, more pings go out, because datagrams get lost.
+    /// The control actor of one of the two pings anyway; where no answer came, more pings go out, because datagrams get lost.
     pub(crate) async fn falls_silent(&self, since: Instant, until: Instant) {
         // A sign that comes earlier was on its way at `since`.
         let sign = since + self.quic.rtt();
         let part = until.saturating_duration_since(since) / SILENCE_CHECKS;
         for check in SILENCE_CHECKS / 2..=SILENCE_CHECKS {
             sleep_until(since + part * check).await;
-            if self.answered() > sign {
+            if *self.answered.lock() > sign {
                 return pending().await;
             }
             self.ping();
@@ -161,18 +167,25 @@ impl PeerConnection {
         match datagram.split_first() {
             Some((&GOSSIP, _)) => return Incoming::Gossip(datagram.slice(1..)),
             Some((&PING, body)) => {
-                *self.answered.lock() = Instant::now();
+                *self.heard.lock() = Instant::now();
                 self.send_datagram(PONG, body);
             }
-            Some((&PONG, _)) => *self.answered.lock() = Instant::now(),
-            Some((&REFUSED, body)) => {
-                return refused_life(body)
-                    .map_or(Incoming::Nothing, |(id, life)| Incoming::Refused(id, life));
+            Some((&PONG, _)) => {
+                let now = Instant::now();
+                (*self.answered.lock(), *self.heard.lock()) = (now, now);
             }
+            Some((&REFUSED, body)) => return self.handle_refused(body).unwrap_or(Incoming::Nothing),
             // A kind of a later version.
             _ => {}
         }
         Incoming::Nothing
+    }
+
+    /// Some of them may wait to be handled. Whoever sends more says nothing new.
+    fn handle_refused(&self, body: &[u8]) -> Option<Incoming> {
+        let (id, incarnation) = refused_life(body)?;
+        let place = Arc::clone(&self.refused).try_acquire_owned().ok()?;
+        Some(Incoming::Refused(id, incarnation, place))
     }
 
     /// Sends a gossip message without waiting. Must be called on the mesh's runtime. Returns whether it was sent.
@@ -236,6 +249,8 @@ const SILENCE_CHECKS: u32 = 8;
 const MAX_GOSSIP: usize = 128 << 10;
 /// Large gossip messages on their way to one node. More of them would only repeat each other.
 const MAX_LARGE_GOSSIP: usize = 4;
+/// Words about lives that are not reached: more than that are dropped.
+const MAX_REFUSED: usize = 64;
 /// How long the first message of a stream may take.
 pub(crate) const PRELUDE: Duration = Duration::from_secs(2);
 /// How long a node waits for a sign that another one can be reached, for a request that is for that one. Below the second

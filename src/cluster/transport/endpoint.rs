@@ -9,6 +9,7 @@ use std::time::Duration;
 use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 use tokio::time::timeout;
 
+use super::congestion::WithFloor;
 use super::connection::{PeerConnection, code};
 use super::network::BoundSocket;
 use super::probe::Probes;
@@ -146,6 +147,7 @@ fn transport() -> TransportConfig {
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
+        .congestion_controller_factory(Arc::new(WithFloor::default()))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(window(FIRST))
         .send_window(SEND_WINDOW)
@@ -196,9 +198,9 @@ pub(crate) const MAX_HANDSHAKES: usize = 64;
 /// How long a dial waits for the first packet of the other node.
 const FIRST_ANSWER: Duration = Duration::from_millis(1500);
 /// From the first packet to the answer to the hello, while there are answers. A node that needs longer is dialled again.
-pub(crate) const DIAL: Duration = Duration::from_secs(5);
-/// How long a handshake of a stranger may take, who has a place for that time.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
+pub(crate) const DIAL: Duration = Duration::from_secs(4);
+/// How long a handshake of a stranger may take, who has a place for that time: as long as its dial.
+pub(crate) const HANDSHAKE: Duration = DIAL;
 const CLOSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -45,8 +45,14 @@ impl Refusals {
             return;
         }
         state.refused |= probe.send();
-        state.misleads = state.refused && state.sent.is_some_and(|sent| answered >= sent);
-        (state.sent, state.refused) = (Some(now), false);
+        match state.sent {
+            // It has not answered since: what was refused stays so.
+            Some(sent) if answered < sent => {}
+            before => {
+                state.misleads = state.refused && before.is_some();
+                (state.sent, state.refused) = (Some(now), false);
+            }
+        }
     }
 
     /// Whether nobody listens at the port of the other node, which has answered last at `answered`.
@@ -128,6 +134,10 @@ mod tests {
         refusals.ask(probe.as_ref(), start, later);
         assert!(refusals.is_refused(probe.as_ref(), start));
         assert!(refusals.is_refused(probe.as_ref(), start), "it is not forgotten by asking");
+        for _ in 0..5 {
+            refusals.ask(probe.as_ref(), start, later);
+        }
+        assert!(refusals.is_refused(probe.as_ref(), start), "nor by more pings");
         assert!(!refusals.is_refused(probe.as_ref(), later), "a node that answers is there");
     }
 

@@ -70,6 +70,35 @@ fn a_node_that_all_are_refused_by_and_that_lives_is_a_member_again_when_it_is_re
 }
 
 #[test]
+fn a_refusal_is_forgotten_and_a_node_that_others_reach_again_stays_a_member() {
+    let mut world = cluster(&["a", "c", "d"]);
+    for name in ["a", "c"] {
+        world.cut(name, "d");
+        let link = world.link_id(name, "d").unwrap();
+        world.refuse(name, "d", link);
+    }
+    world.run(SECOND);
+    assert_eq!((world.members("a").len(), world.members("c").len()), (2, 2), "nobody reaches d");
+    world.heal();
+    world.cut("a", "d");
+    world.run(20 * SECOND);
+    for _ in 0..60 {
+        world.run(SECOND);
+        assert_eq!((world.members("a").len(), world.members("c").len()), (3, 3), "c reaches d");
+    }
+    assert_eq!((world.link("a", "d"), world.state("a")), (LinkState::Relayed, NodeState::Ready));
+    // Long after, what c said once counts for nothing.
+    world.heal();
+    world.run(5 * SECOND);
+    world.assert_settled();
+    world.cut("a", "d");
+    let link = world.link_id("a", "d").unwrap();
+    world.refuse("a", "d", link);
+    world.run(SECOND);
+    assert_eq!(world.members("a").len(), 3);
+}
+
+#[test]
 fn what_a_member_says_about_a_node_that_answers_changes_nothing() {
     let mut world = cluster(&["a", "b", "c"]);
     let (link, life) = (world.stream("a", "c"), world.incarnation("c"));
@@ -83,8 +112,10 @@ fn what_a_member_says_about_a_node_that_answers_changes_nothing() {
 fn a_process_that_is_started_anew_at_once_is_a_member_with_its_new_life() {
     let mut world = cluster(&["a", "b", "c"]);
     world.kill_process("c");
-    world.run(SECOND);
     world.start("c", &["a"]);
+    let life = world.incarnation("c");
+    world.run(SECOND);
+    assert_eq!(world.incarnation_of("c", "b"), Some(life));
     world.run(4 * SECOND);
     world.assert_settled();
 }

@@ -211,7 +211,7 @@ impl World {
                 self.tell(name, |control| control.handle_tick(now));
             }
         }
-        if self.ticks.is_multiple_of(5) {
+        if self.ticks.is_multiple_of(10) {
             let deaf = self.deaf.clone();
             names.iter().filter(|name| !deaf.contains(*name)).for_each(|name| self.gossip(name));
         }
@@ -903,4 +903,4 @@ const DELAY: Duration = Duration::from_millis(1);
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_millis(1500);
 /// How long gossip holds a silent node for alive.
-const SUSPICION: Duration = Duration::from_millis(2500);
+const SUSPICION: Duration = Duration::from_secs(3);

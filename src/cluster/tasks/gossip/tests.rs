@@ -1,11 +1,14 @@
 //! chitchat with everything that peers may tell it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chitchat::transport::ChannelTransport;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
 
 use super::*;
 use crate::cluster::address::OwnAddress;
