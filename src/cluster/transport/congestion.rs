@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn losses_never_make_the_window_smaller_than_the_floor() {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now().into_std();
         let mut controller = Arc::new(WithFloor::default()).build(start, 1200);
         for second in 1..100 {
             let now = start + Duration::from_secs(second);
