@@ -20,6 +20,7 @@ mod publishing;
 mod pulse;
 mod readiness;
 mod refusals;
+mod refused;
 mod remote_node;
 mod rhythm;
 mod seeds;
