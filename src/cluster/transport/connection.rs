@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bi_stream::{Halves, StreamError, read_prelude};
-use super::probe::{Probe, Probes, Refusals};
+use super::probe::{Probe, ProbeRecord, Probes};
 use super::stream_limits::StreamLimits;
 use crate::cluster::address::canonical;
 use crate::cluster::hello::Greeting;
@@ -34,7 +34,7 @@ pub(crate) struct PeerConnection {
     probes: Arc<dyn Probes>,
     /// Made with the first ping; `None` when there is none.
     probe: OnceLock<Option<Box<dyn Probe>>>,
-    refusals: Refusals,
+    probed: ProbeRecord,
     large_gossip: Arc<Semaphore>,
     /// The streams that may last: requests, and what is relayed.
     pub(crate) limits: Arc<StreamLimits>,
@@ -61,7 +61,7 @@ impl PeerConnection {
             refused: Arc::new(Semaphore::new(MAX_REFUSED)),
             probes,
             probe: OnceLock::new(),
-            refusals: Refusals::default(),
+            probed: ProbeRecord::default(),
             large_gossip: Arc::new(Semaphore::new(MAX_LARGE_GOSSIP)),
             limits: StreamLimits::new(quic.clone()),
             quic,
@@ -105,14 +105,14 @@ impl PeerConnection {
         let now = Instant::now();
         self.send_datagram(PING, &[]);
         if let Some(probe) = self.probe.get_or_init(|| self.probes.towards(self.remote_address())) {
-            self.refusals.ask(probe.as_ref(), self.heard(), now);
+            self.probed.ask(probe.as_ref(), self.heard(), now);
         }
     }
 
     /// Whether the last ping has no answer, and the machine of the other node says that nobody listens at its port.
     pub(crate) fn is_refused(&self) -> bool {
         let probe = self.probe.get().and_then(Option::as_deref);
-        probe.is_some_and(|probe| self.refusals.is_refused(probe, self.heard()))
+        probe.is_some_and(|probe| self.probed.is_refused(probe, self.heard()))
     }
 
     /// Tells the other end that this node does not reach that life of a node any more.

@@ -27,7 +27,7 @@ pub(crate) trait Probes: fmt::Debug + Send + Sync {
 
 /// What is known from the probes of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<State>);
+pub(crate) struct ProbeRecord(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,7 +37,7 @@ struct State {
     misleads: bool,
 }
 
-impl Refusals {
+impl ProbeRecord {
     /// Sends a probe together with a ping. The other node has answered last at `answered`.
     pub(crate) fn ask(&self, probe: &dyn Probe, answered: Instant, now: Instant) {
         let mut state = self.0.lock();
@@ -55,11 +55,16 @@ impl Refusals {
         }
     }
 
-    /// Whether nobody listens at the port of the other node, which has answered last at `answered`.
+    /// Whether nobody listens at the port of the other node, which has answered last at `answered`. If that is not known it is asked
+    /// again: machines answer only a few packets at once and then one a second, which the other packets of the connection use up.
     pub(crate) fn is_refused(&self, probe: &dyn Probe, answered: Instant) -> bool {
         let mut state = self.0.lock();
         state.refused |= probe.take_refusal();
-        state.refused && !state.misleads && state.sent.is_some_and(|sent| answered < sent)
+        let is_silent = state.sent.is_some_and(|sent| answered < sent) && !state.misleads;
+        if is_silent && !state.refused {
+            state.refused |= probe.send();
+        }
+        is_silent && state.refused
     }
 }
 
@@ -80,7 +85,7 @@ impl Probes for MachineProbes {
     }
 }
 
-/// A socket that is connected to the port of another node, so that the system tells it of refusals.
+/// A socket that is connected to the port of another node, so that the system tells it of record.
 #[derive(Debug)]
 struct MachineProbe(UdpSocket);
 
@@ -126,28 +131,28 @@ mod tests {
     fn the_machine_of_a_process_that_ended_says_so() {
         let node = socket();
         let probe = probe(node.local_addr().unwrap());
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        refusals.ask(probe.as_ref(), start, start);
-        assert!(!refusals.is_refused(probe.as_ref(), start), "it is silent, and its port is taken");
+        let (record, start) = (ProbeRecord::default(), Instant::now());
+        record.ask(probe.as_ref(), start, start);
+        assert!(!record.is_refused(probe.as_ref(), start), "it is silent, and its port is taken");
         drop(node);
         let later = start + Duration::from_millis(500);
-        refusals.ask(probe.as_ref(), start, later);
-        assert!(refusals.is_refused(probe.as_ref(), start));
-        assert!(refusals.is_refused(probe.as_ref(), start), "it is not forgotten by asking");
+        record.ask(probe.as_ref(), start, later);
+        assert!(record.is_refused(probe.as_ref(), start));
+        assert!(record.is_refused(probe.as_ref(), start), "it is not forgotten by asking");
         for _ in 0..5 {
-            refusals.ask(probe.as_ref(), start, later);
+            record.ask(probe.as_ref(), start, later);
         }
-        assert!(refusals.is_refused(probe.as_ref(), start), "nor by more pings");
-        assert!(!refusals.is_refused(probe.as_ref(), later), "a node that answers is there");
+        assert!(record.is_refused(probe.as_ref(), start), "nor by more pings");
+        assert!(!record.is_refused(probe.as_ref(), later), "a node that answers is there");
     }
 
     #[test]
     fn a_probe_that_is_refused_while_the_node_answers_counts_never_again() {
         let probe = probe(socket().local_addr().unwrap());
-        let (refusals, start, second) = (Refusals::default(), Instant::now(), Duration::from_secs(1));
-        refusals.ask(probe.as_ref(), start, start);
-        refusals.ask(probe.as_ref(), start + second / 2, start + second);
-        refusals.ask(probe.as_ref(), start + second / 2, start + 2 * second);
-        assert!(!refusals.is_refused(probe.as_ref(), start + second / 2));
+        let (record, start, second) = (ProbeRecord::default(), Instant::now(), Duration::from_secs(1));
+        record.ask(probe.as_ref(), start, start);
+        record.ask(probe.as_ref(), start + second / 2, start + second);
+        record.ask(probe.as_ref(), start + second / 2, start + 2 * second);
+        assert!(!record.is_refused(probe.as_ref(), start + second / 2));
     }
 }
