@@ -36,7 +36,8 @@ try {
 
   // The node of the artist is stopped; everybody goes on.
   await viewer.page.click(`button[aria-label^="Stop ${victim} "]`);
-  await until(viewer, "the stop", (victim) => cardOf(victim).textContent.includes("stopped"), victim);
+  // The others may have noticed before this looks.
+  await until(viewer, "the stop", (victim) => /stopped|gone/.test(cardOf(victim).textContent), victim);
   await shoot(viewer, "one-stopped");
   await until(artist, "another owner", (victim) => {
     const owner = document.querySelector("#owner").textContent;
