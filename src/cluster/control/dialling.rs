@@ -327,7 +327,8 @@ fn preference([one, other, relay]: [&NodeId; 3]) -> u64 {
     spread(names.iter().flat_map(|name| name.bytes().chain([0xff])))
 }
 
-/// How many members are dialled at once, and as many nodes that are none. When many nodes meet, each handshake would otherwise wait for all the others.
+/// How many members are dialled at once, and as many nodes that are none. When many nodes meet, each handshake would otherwise
+/// wait for all the others.
 const MAX_DIALS: usize = 8;
 /// How long a living member must be without a link before a relay is asked.
 const RELAY_DELAY: Duration = Duration::from_secs(1);

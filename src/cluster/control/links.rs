@@ -79,7 +79,7 @@ impl Control {
         // Before the answer to the hello goes out: it promises a place in the ring and every broadcast from now on.
         self.publish(now);
         self.announce(now);
-        self.has_news(now);
+        self.note_news(now);
         self.changed = false;
         self.outputs.push_back(Output::Adopt(id));
         if let Some(replaced) = replaced {

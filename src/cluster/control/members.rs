@@ -104,7 +104,7 @@ impl Control {
     pub(super) fn apply(&mut self, verdicts: Vec<Verdict>, now: Instant) {
         for verdict in verdicts {
             self.changed = true;
-            self.has_news(now);
+            self.note_news(now);
             match verdict {
                 Verdict::Alive(id, incarnation) => {
                     tracing::info!(node = %self.me.id, peer = %id, ?incarnation, "joined");

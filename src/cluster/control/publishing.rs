@@ -58,11 +58,11 @@ impl Control {
         }
         self.outputs.push_back(Output::Announce(news.clone()));
         self.announced = Some(news);
-        self.has_news(now);
+        self.note_news(now);
     }
 
     /// Something changed that others should hear of soon.
-    pub(super) fn has_news(&mut self, now: Instant) {
+    pub(super) fn note_news(&mut self, now: Instant) {
         self.restless_until = now + RESTLESS;
     }
 

@@ -85,7 +85,7 @@ impl Probes for MachineProbes {
     }
 }
 
-/// A socket that is connected to the port of another node, so that the system tells it of record.
+/// A socket that is connected to the port of another node, so that the system tells it of refusals.
 #[derive(Debug)]
 struct MachineProbe(UdpSocket);
 
