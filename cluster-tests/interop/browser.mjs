@@ -90,14 +90,21 @@ async function open() {
   };
 }
 
-/** A page whose session belongs to a node of which this holds: nodes take turns, so a few pages are enough. */
+/**
+ * A page whose session belongs to a node of which this holds. Requests take turns at the nodes, so a few pages are enough;
+ * where a page takes as many requests as make whole rounds, it is always the same node's turn, and one request more moves on.
+ */
 async function openWhere(holds) {
-  for (let pages = 0; pages < 12; pages++) {
+  const owners = [];
+  while (owners.length < 12) {
     const one = await open();
-    if (holds(await one.owner())) return one;
+    const owner = await one.owner();
+    if (holds(owner)) return one;
     await one.page.close();
+    if (owner === owners.at(-1)) await fetch(url);
+    owners.push(owner);
   }
-  throw new Error("no session belongs to such a node");
+  throw new Error(`no session belongs to such a node, but to ${owners}`);
 }
 function openElsewhere(node) {
   return openWhere((owner) => owner !== node);
