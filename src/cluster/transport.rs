@@ -4,6 +4,7 @@ pub(crate) mod bi_stream;
 mod congestion;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
+mod machine_socket;
 pub(crate) mod network;
-pub(crate) mod probe;
+pub(crate) mod refused_packets;
 pub(crate) mod stream_limits;

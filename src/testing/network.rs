@@ -8,7 +8,6 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::random::Random;
 use crate::cluster::transport::network::{BoundSocket, Network};
-use crate::cluster::transport::probe::{Probe, Probes};
+use crate::cluster::transport::refused_packets::RefusedPackets;
 use crate::id::Incarnation;
 
 /// The network. Clones share their state.
@@ -103,9 +102,7 @@ impl SimulatedNetwork {
 
     /// Whether at least some datagrams arrive from one node at another.
     pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
-        let state = self.0.lock();
-        let rule = state.rule(from, to);
-        !rule.cut && rule.loss < 1.0
+        self.0.lock().lets_through(from, to)
     }
 
     /// Disconnects the present socket of a node: it neither sends nor receives any more.
@@ -116,7 +113,13 @@ impl SimulatedNetwork {
     fn send(&self, from: &NodeSocket, transmit: &Transmit<'_>) {
         let Some(to) = number(transmit.destination) else { return };
         let mut state = self.0.lock();
-        let Some(socket) = state.receiver(from, to) else { return };
+        let Some(socket) = state.receiver(from, to) else {
+            // A socket that is gone was that of a process that ended on a machine that runs.
+            if state.is_refused(from, to) {
+                from.refused.0.lock().insert(transmit.destination, Instant::now());
+            }
+            return;
+        };
         let Some(delay) = state.delay(from.number, to) else { return };
         let datagram = Datagram {
             due: Reverse((Instant::now() + delay, state.sent)),
@@ -137,12 +140,23 @@ impl NetworkState {
 
     /// The socket that receives a datagram; `None` when one of the two nodes is disconnected.
     fn receiver(&self, from: &NodeSocket, to: usize) -> Option<Arc<NodeSocket>> {
-        let sender = self.sockets.get(&from.number)?;
-        // A node that was restarted has another socket.
-        if !std::ptr::eq(sender.as_ptr(), from) {
-            return None;
-        }
-        self.sockets.get(&to)?.upgrade()
+        if self.is_connected(from) { self.sockets.get(&to)?.upgrade() } else { None }
+    }
+
+    /// A node that was restarted has another socket.
+    fn is_connected(&self, socket: &NodeSocket) -> bool {
+        self.sockets.get(&socket.number).is_some_and(|present| std::ptr::eq(present.as_ptr(), socket))
+    }
+
+    /// Whether the machine of a node without a socket answers that there is none.
+    fn is_refused(&self, from: &NodeSocket, to: usize) -> bool {
+        self.is_connected(from) && self.lets_through(from.number, to) && self.lets_through(to, from.number)
+    }
+
+    /// Whether at least some datagrams arrive.
+    fn lets_through(&self, from: usize, to: usize) -> bool {
+        let rule = self.rule(from, to);
+        !rule.cut && rule.loss < 1.0
     }
 
     /// Decides how long a datagram takes; `None` when it is lost.
@@ -161,46 +175,13 @@ impl NetworkState {
     }
 }
 
-/// The probes of a node: a socket that is gone was that of a process that ended on a machine that runs.
-#[derive(Debug)]
-struct SimulatedProbes {
-    network: SimulatedNetwork,
-    from: usize,
-}
-
-impl Probes for SimulatedProbes {
-    fn towards(&self, to: SocketAddr) -> Option<Box<dyn Probe>> {
-        let (network, from, to) = (self.network.clone(), self.from, number(to)?);
-        Some(Box::new(SimulatedProbe { network, from, to, refused: AtomicBool::new(false) }))
-    }
-}
-
-/// Asks for a socket of another node.
-#[derive(Debug)]
-struct SimulatedProbe {
-    network: SimulatedNetwork,
-    from: usize,
-    to: usize,
-    refused: AtomicBool,
-}
-
-impl Probe for SimulatedProbe {
-    fn send(&self) -> bool {
-        let Self { network, from, to, refused } = self;
-        let reaches = network.reaches(*from, *to) && network.reaches(*to, *from);
-        let is_gone = network.0.lock().sockets.get(to).is_none_or(|socket| socket.strong_count() == 0);
-        refused.swap(reaches && is_gone, Ordering::Relaxed)
-    }
-
-    fn take_refusal(&self) -> bool {
-        self.refused.swap(false, Ordering::Relaxed)
-    }
-}
-
 impl Network for SimulatedNetwork {
     fn bind(&self, address: SocketAddr) -> io::Result<BoundSocket> {
         let number = number(address).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = Arc::new(NodeSocket { number, network: self.clone(), arrivals: Mutex::default() });
+        let (network, refused) = (self.clone(), Arc::<Refused>::default());
+        let socket =
+            NodeSocket { number, network, arrivals: Mutex::default(), refused: Arc::clone(&refused) };
+        let socket = Arc::new(socket);
         let mut state = self.0.lock();
         // It replaces, and so disconnects, an earlier socket at this address.
         state.sockets.insert(number, Arc::downgrade(&socket));
@@ -208,9 +189,9 @@ impl Network for SimulatedNetwork {
         Ok(BoundSocket {
             local: Self::address(number),
             rng_seed,
-            open: Box::new(|| Ok(socket)),
             has_other_ports: false,
-            probes: Arc::new(SimulatedProbes { network: self.clone(), from: number }),
+            refused,
+            open: Box::new(|| Ok(socket)),
         })
     }
 
@@ -238,6 +219,17 @@ struct NodeSocket {
     number: usize,
     network: SimulatedNetwork,
     arrivals: Mutex<Arrivals>,
+    refused: Arc<Refused>,
+}
+
+/// When a datagram to another node was last refused. A socket that is gone is counted by its last owner, so this is apart.
+#[derive(Debug, Default)]
+struct Refused(Mutex<HashMap<SocketAddr, Instant>>);
+
+impl RefusedPackets for Refused {
+    fn last(&self, to: SocketAddr) -> Option<Instant> {
+        self.0.lock().get(&to).copied()
+    }
 }
 
 /// The datagrams on their way to a node.

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bi_stream::{Halves, StreamError, read_prelude};
-use super::probe::{Probe, ProbeRecord, Probes};
+use super::refused_packets::RefusedPackets;
 use super::stream_limits::StreamLimits;
 use crate::cluster::address::canonical;
 use crate::cluster::hello::Greeting;
@@ -29,12 +29,11 @@ pub(crate) struct PeerConnection {
     /// When the last answer to a ping came, and the last ping or answer.
     answered: Mutex<Instant>,
     heard: Mutex<Instant>,
+    /// Since when a ping waits for an answer, if it does.
+    asked: Mutex<Instant>,
+    refused_packets: Arc<dyn RefusedPackets>,
     /// The words about lives that are not reached which wait to be handled.
     refused: Arc<Semaphore>,
-    probes: Arc<dyn Probes>,
-    /// Made with the first ping; `None` when there is none.
-    probe: OnceLock<Option<Box<dyn Probe>>>,
-    probed: ProbeRecord,
     large_gossip: Arc<Semaphore>,
     /// The streams that may last: requests, and what is relayed.
     pub(crate) limits: Arc<StreamLimits>,
@@ -52,16 +51,16 @@ pub(crate) enum Incoming {
 }
 
 impl PeerConnection {
-    pub(super) fn new(quic: Connection, peer: NodeId, probes: Arc<dyn Probes>) -> Arc<Self> {
+    pub(super) fn new(quic: Connection, peer: NodeId, refused_packets: Arc<dyn RefusedPackets>) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
             peer,
             admission: SetOnce::new(),
-            answered: Mutex::new(Instant::now()),
-            heard: Mutex::new(Instant::now()),
+            answered: Mutex::new(now),
+            heard: Mutex::new(now),
+            asked: Mutex::new(now),
+            refused_packets,
             refused: Arc::new(Semaphore::new(MAX_REFUSED)),
-            probes,
-            probe: OnceLock::new(),
-            probed: ProbeRecord::default(),
             large_gossip: Arc::new(Semaphore::new(MAX_LARGE_GOSSIP)),
             limits: StreamLimits::new(quic.clone()),
             quic,
@@ -102,17 +101,21 @@ impl PeerConnection {
 
     /// Asks the other end for a sign of life. QUIC alone notices a cut in one direction late.
     pub(crate) fn ping(&self) {
-        let now = Instant::now();
         self.send_datagram(PING, &[]);
-        if let Some(probe) = self.probe.get_or_init(|| self.probes.towards(self.remote_address())) {
-            self.probed.ask(probe.as_ref(), self.heard(), now);
+        let (now, heard, mut asked) = (Instant::now(), self.heard(), self.asked.lock());
+        if *asked <= heard {
+            *asked = now;
         }
     }
 
-    /// Whether the last ping has no answer, and the machine of the other node says that nobody listens at its port.
+    /// Whether a ping has no answer although there was time for one, and the machine of the other node says that nobody
+    /// listens at its port.
     pub(crate) fn is_refused(&self) -> bool {
-        let probe = self.probe.get().and_then(Option::as_deref);
-        probe.is_some_and(|probe| self.probed.is_refused(probe, self.heard()))
+        let (asked, heard) = (*self.asked.lock(), self.heard());
+        let time = (self.quic.rtt() * 2).min(MAX_ANSWER_TIME);
+        let is_silent = asked > heard && Instant::now() >= asked + time;
+        // A sign of life outweighs what was said before it.
+        is_silent && self.refused_packets.last(self.remote_address()).is_some_and(|refused| refused > heard)
     }
 
     /// Tells the other end that this node does not reach that life of a node any more.
@@ -245,6 +248,8 @@ const PONG: u8 = 3;
 const REFUSED: u8 = 4;
 /// In how many parts a silence is measured; there are pings in the second half of it.
 const SILENCE_CHECKS: u32 = 8;
+/// How long an answer to a ping may take at most, where the other machine says that nobody will answer.
+const MAX_ANSWER_TIME: Duration = Duration::from_millis(500);
 /// Gossip of a thousand members; chitchat itself stays below 64 KiB.
 const MAX_GOSSIP: usize = 128 << 10;
 /// Large gossip messages on their way to one node. More of them would only repeat each other.

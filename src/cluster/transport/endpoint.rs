@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::congestion::WithFloor;
 use super::connection::{PeerConnection, code};
 use super::network::BoundSocket;
-use super::probe::Probes;
+use super::refused_packets::RefusedPackets;
 use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::control::DialError;
 use crate::cluster::error::StartError;
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
     /// What it is bound to.
     pub(crate) bound: SocketAddr,
     has_other_ports: bool,
-    probes: Arc<dyn Probes>,
+    refused: Arc<dyn RefusedPackets>,
 }
 
 impl Endpoint {
@@ -41,7 +41,7 @@ impl Endpoint {
         let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
         client.transport_config(transport);
-        let BoundSocket { local: bound, rng_seed, open, has_other_ports, probes } = socket;
+        let BoundSocket { local: bound, rng_seed, open, has_other_ports, refused } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
         let runtime = Arc::new(quinn::TokioRuntime);
@@ -51,7 +51,7 @@ impl Endpoint {
             })
             .map_err(|error| StartError::Mesh(error.to_string()))?;
         quic.set_default_client_config(client.clone());
-        Ok(Self { quic, client, bound, has_other_ports, probes })
+        Ok(Self { quic, client, bound, has_other_ports, refused })
     }
 
     /// Connects to the node at an address. Returns which one it is, as its certificate says.
@@ -84,7 +84,7 @@ impl Endpoint {
 
     /// What a connection to a node is to the rest of the mesh.
     pub(crate) fn peer_connection(&self, quic: Connection, peer: NodeId) -> Arc<PeerConnection> {
-        PeerConnection::new(quic, peer, Arc::clone(&self.probes))
+        PeerConnection::new(quic, peer, Arc::clone(&self.refused))
     }
 
     /// Waits for the next connection attempt. `None` when the endpoint is closed.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
+use quinn::AsyncUdpSocket;
 
-use super::probe::{MachineProbes, Probes, unspecified_like};
+use super::machine_socket::MachineSocket;
+use super::refused_packets::{ErrorQueue, RefusedPackets};
 use crate::id::Incarnation;
 
 /// A network between nodes.
@@ -36,7 +37,7 @@ pub(crate) struct BoundSocket {
     pub(crate) open: OpenSocket,
     /// Whether this node can ask from other ports as well. A simulated one has a single port.
     pub(crate) has_other_ports: bool,
-    pub(crate) probes: Arc<dyn Probes>,
+    pub(crate) refused: Arc<dyn RefusedPackets>,
 }
 
 type OpenSocket = Box<dyn FnOnce() -> io::Result<Arc<dyn AsyncUdpSocket>> + Send>;
@@ -49,9 +50,11 @@ impl Network for MachineNetwork {
     fn bind(&self, address: SocketAddr) -> io::Result<BoundSocket> {
         let socket = UdpSocket::bind(address)?;
         let local = socket.local_addr()?;
-        let open = Box::new(move || TokioRuntime.wrap_udp_socket(socket));
-        let probes = Arc::new(MachineProbes { from: local.ip() });
-        Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true, probes })
+        let errors = Arc::new(ErrorQueue::of(&socket)?);
+        let refused = Arc::clone(&errors);
+        let open =
+            Box::new(move || Ok(Arc::new(MachineSocket::new(socket, errors)?) as Arc<dyn AsyncUdpSocket>));
+        Ok(BoundSocket { local, rng_seed: None, open, has_other_ports: true, refused })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place of this layer that reads the wall clock")]
@@ -71,9 +74,11 @@ pub(crate) fn source_towards(bound: SocketAddr, peer: SocketAddr) -> Option<IpAd
         return Some(bound.ip());
     }
     // Connecting a UDP socket sends nothing: the system only looks up the route.
-    let probe = UdpSocket::bind((unspecified_like(peer), 0)).ok()?;
-    probe.connect(peer).ok()?;
-    let ip = probe.local_addr().ok()?.ip().to_canonical();
+    let any: IpAddr =
+        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(peer).ok()?;
+    let ip = socket.local_addr().ok()?.ip().to_canonical();
     (!ip.is_unspecified()).then_some(ip)
 }
 
