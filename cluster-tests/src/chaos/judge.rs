@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checker::{Fault, Verdict};
-use super::history::History;
+use super::history::{Ending, History, NodeLife};
 use super::process::{Counted, gone, name_of, number_of};
 use super::scenario::{Cast, Role, Scenario};
 use super::stage::Played;
@@ -34,6 +34,7 @@ impl Judgement {
         broken.extend(miscounted.into_iter().map(|what| (Duration::MAX, what)));
         broken.extend(lost_connections(scenario, &played.history));
         broken.extend(false_deaths(scenario, played));
+        broken.extend(unnoticed_deaths(scenario, played));
         broken.sort();
         Self { verdict, counted, broken }
     }
@@ -139,6 +140,33 @@ fn false_deaths(scenario: &Scenario, played: &Played) -> Vec<Fault> {
         }
     }
     deaths
+}
+
+/// Processes that were killed, and that somebody who lived did not miss in time.
+fn unnoticed_deaths(scenario: &Scenario, played: &Played) -> Vec<Fault> {
+    let Some(limit) = scenario.promise.noticed_within else { return Vec::new() };
+    let lives = &played.history.nodes;
+    let mut unnoticed = Vec::new();
+    for life in lives {
+        let Some((at, Ending::Killed)) = life.ended else { continue };
+        let (time, number) = (at..=at + limit, life.number);
+        if lives.iter().any(|next| next.number == number && time.contains(&next.started)) {
+            continue;
+        }
+        let lives_on =
+            |by: &&NodeLife| by.started < at && by.ended.is_none_or(|(ended, _)| ended > at + limit);
+        for by in lives.iter().filter(lives_on).map(|by| by.number) {
+            let misses = |(said, who, line): &(Duration, usize, String)| {
+                let gone = || gone(line).is_some_and(|names| names.contains(&name_of(number)));
+                *who == by && time.contains(said) && gone()
+            };
+            if !played.said.lines().iter().any(misses) {
+                let what = format!("unnoticed death: {} does not miss {}", name_of(by), name_of(number));
+                unnoticed.push((at + limit, what));
+            }
+        }
+    }
+    unnoticed
 }
 
 /// The names of the parts, for people.

@@ -100,6 +100,8 @@ pub struct Promise {
     pub may_disconnect: bool,
     /// The clients behind load balancers keep their connections, whatever happens.
     pub official_stay: bool,
+    /// How long it may take until everybody who lives misses a process that was killed and is not started again meanwhile.
+    pub noticed_within: Option<Duration>,
 }
 
 /// A scenario.

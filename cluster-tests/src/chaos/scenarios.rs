@@ -44,12 +44,14 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "A node is killed, and started again after 4 s: the others lose nothing of each other",
         in_ci: true,
         steps: &[(2.0, Kill(&[A])), (6.0, Start(&[A])), (6.0, Ready(&[A])), (9.0, Heal)],
+        promise: Promise { noticed_within: Some(BEFORE_SILENCE), ..USUAL.promise },
         ..USUAL
     },
     Scenario {
         name: "two-crashes",
         about: "Both seeds are killed at once, and started again: the others go on, and find them",
         steps: &[(2.0, Kill(&[A, B])), (6.0, Start(&[A, B])), (6.0, Ready(&[A, B])), (9.0, Heal)],
+        promise: Promise { noticed_within: Some(BEFORE_SILENCE), ..USUAL.promise },
         ..USUAL
     },
     Scenario {
@@ -226,14 +228,14 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "name-taken-twice",
         about: "A second process has the name of a node for 6 s: the nodes that are not concerned lose nothing",
         steps: &[(1.0, Impostor(A)), (7.0, NoImpostor), (12.0, Heal)],
-        promise: Promise { may_lose: &[A], may_be_gone: &[A], may_disconnect: true, official_stay: false },
+        promise: Promise { may_lose: &[A], may_be_gone: &[A], may_disconnect: true, ..USUAL.promise },
         ..USUAL
     },
     Scenario {
         name: "little-processor",
         about: "A node has 2 % of a core for 12 s: the others lose nothing of each other",
         steps: &[(1.0, Share(A, 2)), (13.0, AllShares), (14.0, Heal)],
-        promise: Promise { may_lose: &[A], may_be_gone: &[A], may_disconnect: true, official_stay: false },
+        promise: Promise { may_lose: &[A], may_be_gone: &[A], may_disconnect: true, ..USUAL.promise },
         ..USUAL
     },
     Scenario {
@@ -334,8 +336,17 @@ const USUAL: Scenario = Scenario {
         storm: false,
     },
     steps: &[],
-    promise: Promise { may_lose: &[], may_be_gone: &[], may_disconnect: false, official_stay: false },
+    promise: Promise {
+        may_lose: &[],
+        may_be_gone: &[],
+        may_disconnect: false,
+        official_stay: false,
+        noticed_within: None,
+    },
 };
+
+/// A second is promised. What has the processor to itself needs less, and nothing but the other machine's word explains this.
+const BEFORE_SILENCE: Duration = Duration::from_millis(2900);
 
 const OTHERS: &[Role] = &[B, C, D, E];
 

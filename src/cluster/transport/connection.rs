@@ -111,11 +111,10 @@ impl PeerConnection {
     /// Whether a ping has no answer although there was time for one, and the machine of the other node says that nobody
     /// listens at its port.
     pub(crate) fn is_refused(&self) -> bool {
-        let (asked, heard) = (*self.asked.lock(), self.heard());
-        let time = (self.quic.rtt() * 2).min(MAX_ANSWER_TIME);
-        let is_silent = asked > heard && Instant::now() >= asked + time;
-        // A sign of life outweighs what was said before it.
-        is_silent && self.refused_packets.last(self.remote_address()).is_some_and(|refused| refused > heard)
+        let refused = self.refused_packets.last(self.remote_address());
+        let waited = Instant::now().saturating_duration_since(*self.asked.lock());
+        let had_time = waited >= (self.quic.rtt() * 2).min(MAX_ANSWER_TIME);
+        had_time && is_gone(*self.asked.lock(), self.heard(), refused)
     }
 
     /// Tells the other end that this node does not reach that life of a node any more.
@@ -226,6 +225,11 @@ pub(super) fn code(code: CloseCode) -> VarInt {
     VarInt::from_u32(code.into())
 }
 
+/// A sign of life outweighs what was refused before it, and is waited for: anybody can say that a packet was refused.
+fn is_gone(asked: Instant, heard: Instant, refused: Option<Instant>) -> bool {
+    asked > heard && refused.is_some_and(|refused| refused > heard)
+}
+
 fn refused_life(body: &[u8]) -> Option<(NodeId, Incarnation)> {
     let (incarnation, id) = body.split_first_chunk::<8>()?;
     Some((str::from_utf8(id).ok()?.parse().ok()?, Incarnation(u64::from_be_bytes(*incarnation))))
@@ -263,3 +267,25 @@ pub(crate) const PRELUDE: Duration = Duration::from_secs(2);
 pub(crate) const REACH: Duration = Duration::from_millis(900);
 /// How long a connection may last without an accepted hello.
 pub(crate) const ADMISSION: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_counts_where_a_ping_has_no_answer_and_nothing_was_heard_since() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (asked, heard, refused, gone) in [
+            (2, 1, Some(2), true),
+            (2, 1, Some(3), true),
+            // Before the sign of life.
+            (4, 3, Some(2), false),
+            // Nobody was asked since.
+            (1, 2, Some(3), false),
+            (2, 1, None, false),
+        ] {
+            assert_eq!(is_gone(at(asked), at(heard), refused.map(at)), gone, "{asked} {heard} {refused:?}");
+        }
+    }
+}

@@ -114,7 +114,8 @@ const MAX_SEEN: usize = 4096;
 /// An older refusal makes way for a new one.
 const FRESH: Duration = Duration::from_secs(10);
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
@@ -144,7 +145,7 @@ mod tests {
     fn mapped(address: SocketAddr) -> SocketAddr {
         match address {
             SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-            v6 => v6,
+            SocketAddr::V6(_) => address,
         }
     }
 }
