@@ -7,6 +7,7 @@ use crate::sources::root;
 
 /// All of them.
 #[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mutants {
     /// In the order of the file.
     #[serde(rename = "mutant")]
@@ -15,6 +16,7 @@ pub struct Mutants {
 
 /// One place.
 #[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mutant {
     /// What the product does not do any more.
     pub name: String,

@@ -418,24 +418,25 @@ impl Session {
     fn handle_probe(&mut self, conn: ConnId, packet: Result<Packet, PacketError>, now: Instant) {
         match (packet, &mut self.probe) {
             (Ok(Packet::Ping(data)), Some(probe)) if data == "probe" && !probe.answered => {
-                probe.answer(self.poll.is_some(), now);
+                probe.answered = true;
                 self.order(conn, StreamOrder::AnswerProbe);
+                self.release_poll();
             }
             (Ok(Packet::Upgrade), Some(probe)) => {
-                let (over, late) = (probe.over, probe.late);
-                self.upgrade(conn, over, late, now);
+                let over = probe.over;
+                self.upgrade(conn, over, now);
             }
             _ => self.drop_probe(),
         }
     }
 
-    /// Moves the session to the WebSocket or WebTransport stream. `late` says that the pending GET arrived after the probe
-    /// was answered. Behind a stateless load balancer it may have been sent after the `5` and have overtaken it, so it is
-    /// answered like a GET after the upgrade.
-    fn upgrade(&mut self, conn: ConnId, over: Transport, late: bool, now: Instant) {
+    /// Moves the session to the WebSocket or WebTransport stream. A pending GET arrived after the probe was answered. Behind a
+    /// stateless load balancer it may have been sent after the `5` and have overtaken it, so it is answered like a GET after
+    /// the upgrade.
+    fn upgrade(&mut self, conn: ConnId, over: Transport, now: Instant) {
         self.probe = None;
         if let Some(poll) = self.poll.take() {
-            self.answer_poll(poll.conn, if late { PollReply::Mismatch } else { PollReply::Close });
+            self.answer_poll(poll.conn, PollReply::Mismatch);
         }
         self.finish_post(PostReply::Mismatch);
         self.transport = over;

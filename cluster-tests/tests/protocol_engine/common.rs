@@ -23,12 +23,11 @@ pub(crate) fn sid_of(open: &str) -> String {
     handshake(open).get("sid").and_then(Value::as_str).expect("a sid").to_owned()
 }
 
-/// Upgrades with a poll pending, before the noop releases it 100 ms after the probe; tries again when the machine was
-/// too slow for that.
+/// Upgrades with a poll pending, before a noop releases it 100 ms later; tries again when the machine was too slow for that.
 pub(crate) async fn upgrade_under_a_poll(
     prepare: impl AsyncFn() -> (WebSocket, InFlight),
 ) -> (WebSocket, Reply) {
-    within("an upgrade within 100 ms of its probe", async {
+    within("an upgrade within 100 ms of a poll", async {
         loop {
             let (mut ws, poll) = prepare().await;
             ws.send("5").await;

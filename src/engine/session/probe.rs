@@ -16,24 +16,20 @@ pub(super) struct Probe {
     pub(super) answered: bool,
     /// When the pending GET is answered, so that the client can go on.
     release: Option<Instant>,
-    /// Whether the latest GET arrived after the answer.
-    pub(super) late: bool,
+    /// How long the next GET that arrives waits for that.
+    patience: Duration,
 }
 
 impl Probe {
     pub(super) const fn new(conn: ConnId, over: Transport, until: Instant) -> Self {
-        Self { conn, over, until, answered: false, release: None, late: false }
+        Self { conn, over, until, answered: false, release: None, patience: SHORTEST }
     }
 
-    pub(super) fn answer(&mut self, poll_pending: bool, now: Instant) {
-        self.answered = true;
-        self.release = poll_pending.then(|| now + RELEASE_DELAY);
-    }
-
+    /// A GET arrived. The client may not have read the answer to its probe yet, and then waits for this GET, too.
     pub(super) fn poll_arrived(&mut self, now: Instant) {
         if self.answered {
-            self.late = true;
-            self.release = Some(now + RELEASE_DELAY);
+            self.release = Some(now + self.patience);
+            self.patience = (self.patience * 2).min(LONGEST);
         }
     }
 
@@ -46,6 +42,7 @@ impl Probe {
     }
 }
 
-/// The time from the answer to a probe to the release of a pending GET: Node's interval, in which a real packet may answer
-/// the GET instead.
-const RELEASE_DELAY: Duration = Duration::from_millis(100);
+/// How long the first GET after the answer to a probe waits for its release, and how long any may: that is Node's interval. A
+/// client that never gets the answer polls no more often than that.
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(100);

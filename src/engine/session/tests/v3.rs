@@ -76,7 +76,7 @@ fn an_upgrade_is_that_of_version_4_and_starts_the_time_of_the_client_anew() {
     bench.socket(WS);
     assert_eq!(bench.frame(WS, "2probe"), [ordered(WS, AnswerProbe)]);
     bench.get(GET);
-    assert_eq!(bench.wait(100), [polled(GET, PollReply::Noop)]);
+    assert_eq!(bench.wait(5), [polled(GET, PollReply::Noop)]);
     assert_eq!(bench.frame(WS, "5"), [ordered(WS, Live)]);
     assert_eq!(bench.wait(44_999), NOTHING);
     assert_eq!(bench.wait(1), [ordered(WS, StreamOrder::Close), closed(PingTimeout)]);
