@@ -3,8 +3,9 @@
 //! CONNECT_ERROR only.
 //!
 //! What Node's parser takes and refuses is followed, with these deviations: an ack id is `[0-9]+` up to 2^53 − 1 (Node
-//! also takes spaces), JSON nests at most 128 levels and has no lone surrogates or numbers beyond an `f64`, a packet
-//! that announces attachments has a payload, and one attachment is named at most four times.
+//! also takes spaces), a packet that announces attachments has a payload, and one attachment is named at most four times.
+//! Whatever JSON can say is data: half a surrogate pair becomes U+FFFD, and what nests too deep for a type, or has numbers
+//! beyond an `f64`, is an argument that does not decode.
 //!
 //! ```text
 //!   a client's messages ──► PacketDecoder ──► Packet ──► Event, RawArgs ──► FromArgs

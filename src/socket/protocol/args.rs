@@ -10,6 +10,7 @@ mod encode;
 mod events;
 mod raw;
 pub(super) mod scan;
+mod surrogates;
 mod tree;
 mod tuples;
 
@@ -19,6 +20,7 @@ pub use encode::{ArgsWriter, IntoArg, IntoArgs};
 pub(crate) use events::{decode_event, encode_event};
 pub use raw::{RawArg, RawArgs};
 pub(super) use scan::split_first;
+pub(super) use surrogates::replace_lone_surrogates;
 pub use tuples::Args;
 
 #[cfg(test)]

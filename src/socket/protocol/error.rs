@@ -113,8 +113,7 @@ pub enum PacketError {
     /// The ack id is larger than 2^53 − 1.
     #[error("illegal ack id")]
     IllegalId,
-    /// The payload is not JSON (or the message is not MessagePack), nests too deep, or is not what this type of packet
-    /// carries.
+    /// The payload is not JSON (or the message is not MessagePack), or is not what this type of packet carries.
     #[error("invalid payload")]
     InvalidPayload,
     /// The event has one of Socket.IO's own names.

@@ -7,7 +7,7 @@
 //! `JSON.stringify` would write it: a date is its ISO string; `undefined` is absent from objects and `null` in arrays, as
 //! are NaN and the infinities.
 //!
-//! Deviations from the parser: the limits of JSON packets hold here (depth, attachments, names of events, ids). A
+//! Deviations from the parser: the limits of JSON packets hold here (attachments, names of events, ids). A
 //! namespace begins with a slash and has no comma. `auth` has no bytes. Timestamps of the MessagePack specification are
 //! dates. What version 2 of the parser writes is accepted from every client: types 5 and 6, and text for packets that are
 //! not events.

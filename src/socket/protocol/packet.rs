@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::args::{RawArgs, check_args, check_object, split_first};
+use super::args::{RawArgs, check_args, check_object, replace_lone_surrogates, split_first};
 use super::error::{EncodeError, PacketError};
 
 /// A packet of a client. Its JSON is checked, but is still the client's text.
@@ -140,6 +140,7 @@ impl Kind {
         payload: Option<ByteString>,
         attachments: usize,
     ) -> Result<Packet, PacketError> {
+        let payload = payload.map(replace_lone_surrogates);
         match (self, payload) {
             (Self::Connect, auth) => {
                 auth.as_deref().map_or(Ok(()), check_object)?;

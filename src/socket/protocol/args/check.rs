@@ -1,9 +1,7 @@
 //! Checks the JSON of a client once, so that everything later can rely on it.
 
-use std::fmt;
-
 use bytestring::ByteString;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 
 use super::super::error::PacketError;
 use super::scan;
@@ -43,62 +41,11 @@ pub(crate) fn check_object(json: &str) -> Result<(), PacketError> {
     if json.starts_with('{') { check(json) } else { Err(PacketError::InvalidPayload) }
 }
 
-/// Checks that the text is one JSON value, nests at most 128 levels and has no lone surrogate: then everything later
-/// reads it without an error of syntax. (`IgnoredAny` and `RawValue` would accept both.)
+/// Checks that the text is one JSON value. It may nest as deep as it likes, and have numbers beyond an `f64`: that matters only
+/// to who decodes it into a type.
 fn check(json: &str) -> Result<(), PacketError> {
-    let valid = serde_json::from_str::<Valid>(json);
-    valid.map(|Valid| ()).map_err(|_invalid| PacketError::InvalidPayload)
-}
-
-/// Any JSON value, read in full and thrown away.
-struct Valid;
-
-impl<'de> Deserialize<'de> for Valid {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for Valid {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Self, Self>()?.is_some() {}
-        Ok(self)
-    }
+    let valid = serde_json::from_str::<IgnoredAny>(json);
+    valid.map(|_| ()).map_err(|_invalid| PacketError::InvalidPayload)
 }
 
 /// How often one attachment may be named. Encoders name each once; decoding copies the bytes for each, so without a

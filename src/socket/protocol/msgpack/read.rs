@@ -1,6 +1,6 @@
 //! From the message of a client to JSON and attachments, as notepack.io 2.2 reads it.
 //!
-//! Nothing is allocated for a length that was only announced, and nothing nests deeper than JSON may.
+//! Nothing is allocated for a length that was only announced, and nothing recurses.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -60,6 +60,22 @@ enum Read {
     Undefined,
 }
 
+/// A value that was written, or a part of one.
+enum Item {
+    Value,
+    Undefined,
+    Container(Container),
+}
+
+/// An array or map that is open.
+struct Container {
+    is_map: bool,
+    /// How many values are still to come; of a map, each with its key.
+    left: u32,
+    /// Where its first value is written.
+    first: usize,
+}
+
 impl<'a> Reader<'a> {
     fn map_length(&mut self) -> Result<u32, PacketError> {
         match self.marker()? {
@@ -72,7 +88,7 @@ impl<'a> Reader<'a> {
 
     /// A value as JSON of its own; none if it is `undefined`.
     fn field(&mut self) -> Result<Option<ByteString>, PacketError> {
-        let read = self.value(MAX_DEPTH)?;
+        let read = self.value()?;
         let json = std::mem::take(&mut self.json);
         match read {
             Read::Undefined => Ok(None),
@@ -80,18 +96,49 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Writes the next value as JSON, unless it is `undefined`.
-    fn value(&mut self, depth: usize) -> Result<Read, PacketError> {
+    /// Writes the next value as JSON, unless it is `undefined`. It may nest as deep as it likes: what is open is a list.
+    fn value(&mut self) -> Result<Read, PacketError> {
+        let mut open: Vec<Container> = Vec::new();
+        loop {
+            let start = self.json.len();
+            if let Some(container) = open.last_mut() {
+                container.left -= 1;
+                if start > container.first {
+                    self.raw(",");
+                }
+                if container.is_map {
+                    self.key()?;
+                    self.raw(":");
+                }
+            }
+            match (self.item()?, open.last()) {
+                (Item::Value, _) => {}
+                (Item::Undefined, None) => return Ok(Read::Undefined),
+                (Item::Undefined, Some(Container { is_map: true, .. })) => self.json.truncate(start),
+                (Item::Undefined, Some(_)) => self.raw("null"),
+                (Item::Container(container), _) => open.push(container),
+            }
+            while let Some(full) = open.pop_if(|container| container.left == 0) {
+                self.raw(if full.is_map { "}" } else { "]" });
+            }
+            if open.is_empty() {
+                return Ok(Read::Value);
+            }
+        }
+    }
+
+    /// Writes the next value, or the beginning of a container.
+    fn item(&mut self) -> Result<Item, PacketError> {
         match self.marker()? {
             Marker::Null => self.raw("null"),
             Marker::False => self.raw("false"),
             Marker::True => self.raw("true"),
-            Marker::FixArray(length) => self.array(length.into(), depth)?,
-            Marker::Array16 => self.u16().and_then(|length| self.array(length.into(), depth))?,
-            Marker::Array32 => self.u32().and_then(|length| self.array(length, depth))?,
-            Marker::FixMap(length) => self.map(length.into(), depth)?,
-            Marker::Map16 => self.u16().and_then(|length| self.map(length.into(), depth))?,
-            Marker::Map32 => self.u32().and_then(|length| self.map(length, depth))?,
+            Marker::FixArray(length) => return Ok(self.open(false, length.into())),
+            Marker::Array16 => return self.u16().map(|length| self.open(false, length.into())),
+            Marker::Array32 => return self.u32().map(|length| self.open(false, length)),
+            Marker::FixMap(length) => return Ok(self.open(true, length.into())),
+            Marker::Map16 => return self.u16().map(|length| self.open(true, length.into())),
+            Marker::Map32 => return self.u32().map(|length| self.open(true, length)),
             Marker::Bin8 => self.u8().and_then(|length| self.bytes(length.into()))?,
             Marker::Bin16 => self.u16().and_then(|length| self.bytes(length.into()))?,
             Marker::Bin32 => self.u32().and_then(|length| self.bytes(length))?,
@@ -108,7 +155,12 @@ impl<'a> Reader<'a> {
                 None => self.string(scalar)?,
             },
         }
-        Ok(Read::Value)
+        Ok(Item::Value)
+    }
+
+    fn open(&mut self, is_map: bool, left: u32) -> Item {
+        self.raw(if is_map { "{" } else { "[" });
+        Item::Container(Container { is_map, left, first: self.json.len() })
     }
 
     /// The text of a number, if that is what the marker stands for.
@@ -141,40 +193,6 @@ impl<'a> Reader<'a> {
         // What is no UTF-8 is replaced, as in Node: a lone surrogate is written like that.
         let text = String::from_utf8_lossy(self.take(length)?);
         serde_json::to_writer(&mut self.json, &text).map_err(|_never| MALFORMED)
-    }
-
-    fn array(&mut self, length: u32, depth: usize) -> Result<(), PacketError> {
-        let depth = depth.checked_sub(1).ok_or(MALFORMED)?;
-        self.raw("[");
-        for index in 0..length {
-            if index > 0 {
-                self.raw(",");
-            }
-            if self.value(depth)? == Read::Undefined {
-                self.raw("null");
-            }
-        }
-        self.raw("]");
-        Ok(())
-    }
-
-    fn map(&mut self, length: u32, depth: usize) -> Result<(), PacketError> {
-        let depth = depth.checked_sub(1).ok_or(MALFORMED)?;
-        self.raw("{");
-        let first = self.json.len();
-        for _ in 0..length {
-            let start = self.json.len();
-            if start > first {
-                self.raw(",");
-            }
-            self.key()?;
-            self.raw(":");
-            if self.value(depth)? == Read::Undefined {
-                self.json.truncate(start);
-            }
-        }
-        self.raw("}");
-        Ok(())
     }
 
     /// A string, or an integer as its text. Other keys would be what JavaScript makes of them, and no client has any.
@@ -212,13 +230,13 @@ impl<'a> Reader<'a> {
     }
 
     /// `undefined`, or an extension of one byte.
-    fn fixed_1(&mut self) -> Result<Read, PacketError> {
+    fn fixed_1(&mut self) -> Result<Item, PacketError> {
         let kind = self.rest.read_data_i8().map_err(short)?;
         let data = self.take(1)?;
         if kind == 0 {
-            return Ok(Read::Undefined);
+            return Ok(Item::Undefined);
         }
-        self.unknown(kind, data).map(|()| Read::Value)
+        self.unknown(kind, data).map(|()| Item::Value)
     }
 
     fn fixed(&mut self, length: u32) -> Result<(), PacketError> {
@@ -307,7 +325,5 @@ fn short<E>(_the_message_ends: E) -> PacketError {
 }
 
 const MALFORMED: PacketError = PacketError::InvalidPayload;
-/// How deep `data` may nest: as deep as JSON is read, by whoever reads it later.
-const MAX_DEPTH: usize = 127;
 /// The type of a timestamp in the MessagePack specification.
 const TIMESTAMP: i8 = -1;
