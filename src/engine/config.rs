@@ -61,6 +61,10 @@ pub struct Config {
     /// Which answers to polls are compressed for clients that support it. Default: those of 1024 bytes or more. `None`: no
     /// answers. Node: `httpCompression`.
     pub http_compression: Option<Compression>,
+    /// The subprotocols of WebSocket that this server speaks, best first (RFC 6455, section 1.9). Of those that a client offers
+    /// the best is chosen, and none if there is none: then browsers close. Default: `None`, the first one that is offered, as
+    /// Node. Node: `handleProtocols` of `wsEngine`.
+    pub subprotocols: Option<Vec<String>>,
 }
 
 setters! {
@@ -76,6 +80,7 @@ setters! {
         max_buffered: usize,
         per_message_deflate: into Option<Compression>,
         http_compression: into Option<Compression>,
+        subprotocols: into Option<Vec<String>>,
     }
 }
 
@@ -118,6 +123,16 @@ impl Config {
         self.validate_transports()
     }
 
+    /// Which of the subprotocols that a client offers is spoken.
+    pub(crate) fn choose_subprotocol<'a>(&self, offered: &'a [String]) -> Option<&'a str> {
+        let is_offered = |name: &String| offered.iter().find(|other| *other == name);
+        let chosen = match &self.subprotocols {
+            None => offered.first(),
+            Some(spoken) => spoken.iter().find_map(is_offered),
+        };
+        chosen.map(String::as_str)
+    }
+
     /// What clients are told, or notice, whichever node serves them: the nodes of a cluster should agree on it.
     pub(crate) fn shared(&self) -> Vec<(&'static str, String)> {
         let transports: Vec<_> = self.transports.iter().map(|transport| transport.as_str()).collect();
@@ -129,6 +144,7 @@ impl Config {
             ("transports", transports.join(",")),
             ("allow_upgrades", self.allow_upgrades.to_string()),
             ("allow_eio3", self.allow_eio3.to_string()),
+            ("subprotocols", format!("{:?}", self.subprotocols)),
         ]
     }
 
@@ -157,6 +173,7 @@ impl Default for Config {
             max_buffered: 4 << 20,
             per_message_deflate: None,
             http_compression: Some(Compression::default()),
+            subprotocols: None,
         }
     }
 }
@@ -214,6 +231,19 @@ const HOUR: (Duration, &str) = (Duration::from_secs(3600), "1 ms to 1 hour");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_subprotocol_that_both_speak_is_chosen_and_without_a_choice_the_first() {
+        let offered = ["b".to_owned(), "a".to_owned()];
+        let speaks = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            Config::default().subprotocols(names).choose_subprotocol(&offered).map(str::to_owned)
+        };
+        assert_eq!(Config::default().choose_subprotocol(&offered), Some("b"));
+        assert_eq!(Config::default().choose_subprotocol(&[]), None);
+        assert_eq!(speaks(&["c", "a", "b"]).as_deref(), Some("a"));
+        assert_eq!(speaks(&["c"]), None);
+    }
 
     #[test]
     fn the_defaults_are_valid() {

@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub(crate) use decoder::{Decoder, Incoming};
 pub(crate) use deflate::{Deflated, LEVEL, STEP, deflate};
 pub(crate) use extension::accept_deflate;
-pub(crate) use upgrade::check_upgrade;
+pub(crate) use upgrade::{Accepted, UpgradeError, asks_for_websocket, check_upgrade};
 
 /// The kind of a frame. A continuation has no value here, because it carries what its message began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,6 +99,7 @@ impl<A: Application> Edge<A> {
         if version == Version::HTTP_2 {
             request::normalize_http2(&mut request);
         }
+        request::settle_upgrade(&mut request);
         node_request::remove_tokens(request.headers_mut());
         let mut response = self.respond_with_cors(request).await;
         if self.is_draining()

@@ -4,13 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hyper::header::UPGRADE;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 
 use super::body::Body;
 use super::reply;
-use super::request::is_websocket_upgrade;
 use crate::catch_panic;
 use crate::engine::HandshakeError;
 
@@ -128,7 +128,7 @@ pub(crate) async fn run(
         match catch_panic::future(async { (middleware.0)(Arc::clone(request)).await }).await {
             Some(Ok(headers)) => added.extend(headers),
             Some(Err(rejection)) => {
-                return Some(rejection.into_response(is_websocket_upgrade(&request.headers)));
+                return Some(rejection.into_response(request.headers.contains_key(UPGRADE)));
             }
             None => {
                 tracing::error!("a middleware panicked");

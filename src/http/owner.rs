@@ -78,7 +78,7 @@ impl<A: Application> Owner<A> {
             Ok(Verified::Open(opening)) => self.open(opening, request).await,
             Ok(Verified::Resume(session)) if upgrade => upgrade::resume(&session, request),
             Ok(Verified::Resume(session)) => polling::respond(&session, request).await,
-            Ok(Verified::Misplaced) => upgrade::misplaced(request),
+            Ok(Verified::Misplaced) => upgrade::misplaced(request, self.engine.config()),
             Err(error) => reply::refusal(&error, upgrade),
         }
     }

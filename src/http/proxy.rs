@@ -48,6 +48,10 @@ where
     let mut response = sender.send_request(request).await?;
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     strip_hop_by_hop(response.headers_mut(), switches);
+    if upgrades && !switches {
+        // As at the owner: a refused WebSocket is the end of its connection.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     match client.filter(|_| switches) {
         Some(client) => {
             let splice = Splice { client, other: hyper::upgrade::on(&mut response), _connection: connection };
@@ -114,7 +118,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, upgrades: bool) {
         headers.remove(name);
     }
     if upgrades {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     } else {
         headers.remove(UPGRADE);
     }

@@ -9,6 +9,7 @@ use hyper::http::Extensions;
 use hyper::{HeaderMap, Request, Uri};
 
 use super::drain_body::DrainBody;
+use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Handshake, Query, Way};
 
 /// The address of a client. The server that takes the connection puts it into the extensions of each request.
@@ -47,7 +48,7 @@ impl ClientRequest {
 
     /// Whether the request asks to become a WebSocket.
     pub(crate) fn is_upgrade(&self) -> bool {
-        is_websocket_upgrade(self.http.headers())
+        asks_for_websocket(&self.http)
     }
 
     /// What the application may know of the request.
@@ -68,9 +69,12 @@ pub(crate) fn handshake(headers: &HeaderMap, uri: &Uri, extensions: &Extensions,
     Handshake::new(headers.clone(), url, query, address, secure, issued)
 }
 
-/// Whether a request asks to become a WebSocket.
-pub(crate) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// Decides where a request arrives whether it upgrades its connection, so that the answer is the same whichever node owns the
+/// session: what does not ask for a WebSocket is an ordinary request.
+pub(crate) fn settle_upgrade<B>(request: &mut Request<B>) {
+    if !asks_for_websocket(request) {
+        request.headers_mut().remove(UPGRADE);
+    }
 }
 
 /// Rewrites what HTTP/2 expresses in its own way to the form of HTTP/1.1 (RFC 9113, sections 8.3.1 and 8.2.3), so that

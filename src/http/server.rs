@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,9 +28,10 @@ use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::owner::Owner;
 use super::reply;
-use super::request::{RemoteAddr, Secure, is_websocket_upgrade};
+use super::request::{RemoteAddr, Secure};
 use super::service::Service;
 use crate::cluster::{BiStream, StreamLoss};
+use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Application, Way};
 use crate::log_limit::LogLimits;
 
@@ -217,7 +218,7 @@ impl Server {
         }
         let mut response = (self.fallback)(&request);
         // As Node's `destroyUpgrade`, which closes the connection of a WebSocket for another path.
-        if request.version() == Version::HTTP_11 && is_websocket_upgrade(request.headers()) {
+        if asks_for_websocket(&request) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
@@ -258,7 +259,10 @@ impl Way for StreamLoss {
 
 fn http1_builder(head_timeout: Duration) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(MAX_HEAD);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS);
     http
 }
 
@@ -279,6 +283,9 @@ const FORWARDED_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest head of a request, as Node's default: each session keeps the head that opened it.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// How many header fields the library makes place for: so many that the size of the head decides.
+const MAX_FIELDS: usize = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 
 /// How long a client may take for its TLS handshake, and how many handshakes may be in progress at once.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
@@ -14,7 +17,7 @@ use super::drain_body::DrainBody;
 use super::reply;
 use super::request::ClientRequest;
 use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
-use crate::engine::websocket;
+use crate::engine::websocket::{self, Accepted, UpgradeError};
 use crate::engine::{
     Application, Config, Engine, Handshake, HandshakeError, Protocol, SessionRef, Transport,
 };
@@ -25,7 +28,10 @@ pub(crate) async fn open<A: Application>(
     handshake: Arc<Handshake>,
     mut request: Request<DrainBody>,
 ) -> Response<Body> {
-    let Some((mut response, upgraded)) = accept(&mut request) else { return not_a_websocket() };
+    let (mut response, upgraded) = match accept(&mut request, engine.config()) {
+        Ok(accepted) => accepted,
+        Err(error) => return not_a_websocket(error),
+    };
     let deflate = extend(request.headers(), engine.config(), &mut response);
     let terms = WebSocketTerms { base64: handshake.base64(), deflate };
     let is_v3 = handshake.protocol() == Protocol::V3;
@@ -55,7 +61,10 @@ pub(crate) fn resume<K: Send + 'static>(
     session: &SessionRef<K>,
     mut request: ClientRequest,
 ) -> Response<Body> {
-    let Some((mut response, upgraded)) = accept(&mut request.http) else { return not_a_websocket() };
+    let (mut response, upgraded) = match accept(&mut request.http, session.config()) {
+        Ok(accepted) => accepted,
+        Err(error) => return not_a_websocket(error),
+    };
     let deflate = extend(request.http.headers(), session.config(), &mut response);
     let terms = WebSocketTerms { base64: request.query.base64(), deflate };
     let session = session.clone();
@@ -70,8 +79,11 @@ pub(crate) fn resume<K: Send + 'static>(
 }
 
 /// A WebSocket of a request that names the polling transport: opened and closed at once, without a code.
-pub(crate) fn misplaced(mut request: ClientRequest) -> Response<Body> {
-    let Some((response, upgraded)) = accept(&mut request.http) else { return not_a_websocket() };
+pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response<Body> {
+    let (response, upgraded) = match accept(&mut request.http, config) {
+        Ok(accepted) => accepted,
+        Err(error) => return not_a_websocket(error),
+    };
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             let mut stream = bare(upgraded);
@@ -83,15 +95,20 @@ pub(crate) fn misplaced(mut request: ClientRequest) -> Response<Body> {
 }
 
 /// The 101 of a valid WebSocket handshake, and what comes after it.
-fn accept(request: &mut Request<DrainBody>) -> Option<(Response<Body>, OnUpgrade)> {
-    let accept = websocket::check_upgrade(request).ok()?;
+fn accept(
+    request: &mut Request<DrainBody>,
+    config: &Config,
+) -> Result<(Response<Body>, OnUpgrade), UpgradeError> {
+    let Accepted { proof, offered } = websocket::check_upgrade(request)?;
     let upgraded = hyper::upgrade::on(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).ok()?);
-    Some((response, upgraded))
+    headers.extend(HeaderValue::from_str(&proof).map(|proof| (SEC_WEBSOCKET_ACCEPT, proof)));
+    let chosen = config.choose_subprotocol(&offered).and_then(|name| HeaderValue::from_str(name).ok());
+    headers.extend(chosen.map(|name| (SEC_WEBSOCKET_PROTOCOL, name)));
+    Ok((response, upgraded))
 }
 
 /// Accepts an offer of `permessage-deflate`, if that is on and there is one.
@@ -103,8 +120,12 @@ fn extend(request: &HeaderMap, config: &Config, response: &mut Response<Body>) -
     accepted.is_some()
 }
 
-fn not_a_websocket() -> Response<Body> {
-    reply::refusal(&HandshakeError::NotAnUpgrade, true)
+fn not_a_websocket(error: UpgradeError) -> Response<Body> {
+    let mut response = reply::refusal(&HandshakeError::NotAnUpgrade, true);
+    if error == UpgradeError::Version {
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+    }
+    response
 }
 
 /// The delay before the handshake of version 3. A client that listens for messages only after its WebSocket has opened,
