@@ -143,6 +143,8 @@ fn the_defaults_are_those_of_the_reference() {
         ("allow_eio3", engine.allow_eio3.to_string()),
         ("close_timeout", seconds(engine.close_timeout)),
         ("max_buffered", bytes(engine.max_buffered)),
+        ("max_burst", bytes(engine.max_burst)),
+        ("max_bursts", bytes(engine.max_bursts)),
         ("per_message_deflate", engine.per_message_deflate.map_or("off", |_| "on").to_owned()),
         ("http_compression", format!("from {compression} bytes on")),
         ("connect_timeout", seconds(socket.connect_timeout)),

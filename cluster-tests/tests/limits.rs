@@ -32,8 +32,9 @@ async fn app(count: usize, configured: impl Fn(NodeBuilder) -> NodeBuilder) -> A
     .await
 }
 
-fn buffering(max_buffered: usize) -> impl Fn(NodeBuilder) -> NodeBuilder {
-    move |node| node.engine(engine::Config::default().max_buffered(max_buffered))
+/// The same limit for ever and for a burst.
+fn buffering(bytes: usize) -> impl Fn(NodeBuilder) -> NodeBuilder {
+    move |node| node.engine(engine::Config::default().max_buffered(bytes).max_burst(bytes))
 }
 
 fn counter(node: &Node, name: &str) -> u64 {
@@ -106,6 +107,104 @@ async fn a_client_that_does_not_poll_is_closed() {
     assert_eq!(app.seen.reason(slow.id()).await.as_str(), "transport error");
     assert_eq!(counter(app.node(0), SLOW_CLIENTS), 1);
     polling.gone().await;
+}
+
+/// Sends bursts of 1, 10 and 50 MB to everybody in a room, among whom is somebody who reads nothing.
+async fn whoever_reads_gets_a_burst_whole(count: usize, polls: bool) {
+    let app = app(count, |node| node).await;
+    // On the node that has most for it.
+    let stuck = app.guest(0).await;
+    stuck.socket.join("room").await.expect("connected");
+    let load = "x".repeat(100_000);
+    for pieces in [10, 100, 500] {
+        // A node keeps 16 MiB for another one.
+        let from = if pieces > 100 { 0 } else { 2 };
+        let emit = || {
+            for number in 0..pieces {
+                app.of(from, "/").to("room").emit("load", &(number, &load)).expect("it encodes");
+            }
+        };
+        let start = |number: usize| format!(r#"42["load",[{number},"#);
+        if polls {
+            let (polling, socket) = app.polling_guest("/").await;
+            socket.join("room").await.expect("connected");
+            emit();
+            // Another node carries its requests.
+            let polling = polling.at(1);
+            for (number, packet) in polling.packets(pieces).await.iter().enumerate() {
+                assert!(packet.starts_with(&start(number)), "{pieces} {number}");
+            }
+            assert!(socket.is_connected());
+        } else {
+            let mut guest = app.guest(0).await;
+            guest.socket.join("room").await.expect("connected");
+            emit();
+            for number in 0..pieces {
+                assert!(
+                    guest.event().await.starts_with(start(number).trim_start_matches("42")),
+                    "{pieces} {number}"
+                );
+            }
+            assert!(guest.socket.is_connected());
+            guest.socket.room().await;
+            assert!(guest.socket.buffered() <= 4 << 20);
+        }
+    }
+    // It took nothing while more waited for it than may for long.
+    assert_eq!(app.seen.reason(stuck.socket.id()).await.as_str(), "transport error");
+    assert_eq!(counter(app.node(0), SLOW_CLIENTS), 1);
+}
+
+#[tokio::test]
+async fn whoever_reads_a_websocket_gets_a_burst_whole_on_one_node() {
+    whoever_reads_gets_a_burst_whole(1, false).await;
+}
+
+#[tokio::test]
+async fn whoever_reads_a_websocket_gets_a_burst_whole_on_three_nodes() {
+    whoever_reads_gets_a_burst_whole(3, false).await;
+}
+
+#[tokio::test]
+async fn whoever_polls_gets_a_burst_whole_on_one_node() {
+    whoever_reads_gets_a_burst_whole(1, true).await;
+}
+
+#[tokio::test]
+async fn whoever_polls_gets_a_burst_whole_on_three_nodes() {
+    whoever_reads_gets_a_burst_whole(3, true).await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_a_burst_is_closed_after_some_seconds_without_another_emit() {
+    let app = app(1, |node| node.engine(engine::Config::default().max_buffered(64 << 10))).await;
+    let slow = app.guest(0).await;
+    let load = "x".repeat(1 << 20);
+    for _ in 0..32 {
+        slow.socket.emit("load", &load).expect("it encodes");
+    }
+    assert!(slow.socket.is_connected(), "it may be about to read");
+    let room = slow.socket.room();
+    assert_eq!(app.seen.reason(slow.socket.id()).await.as_str(), "transport error");
+    within("the end of who waits for room", room).await;
+    assert_eq!(counter(app.node(0), SLOW_CLIENTS), 1);
+}
+
+#[tokio::test]
+async fn bursts_have_a_bound_for_all_clients_of_a_node_together() {
+    let config = engine::Config::default().max_buffered(1 << 20).max_bursts(4 << 20);
+    let app = app(1, |node| node.engine(config.clone())).await;
+    let [one, other] = [app.polling_guest("/").await, app.polling_guest("/").await];
+    let load = "x".repeat(1 << 20);
+    for _ in 0..4 {
+        one.1.emit("load", &load).expect("it encodes");
+    }
+    assert!(one.1.is_connected());
+    for _ in 0..3 {
+        other.1.emit("load", &load).expect("it encodes");
+    }
+    assert_eq!(app.seen.reason(other.1.id()).await.as_str(), "transport error");
+    assert_eq!(one.0.packets(4).await.len(), 4);
 }
 
 #[tokio::test]

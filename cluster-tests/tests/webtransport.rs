@@ -444,7 +444,7 @@ async fn opening_and_open_sessions_are_limited() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_does_not_affect_others() {
-    let config = all().max_buffered(1 << 20);
+    let config = all().max_buffered(1 << 20).max_burst(1 << 20);
     let served = Served::start(3, config, http::Config::default()).await;
     for (mut slow, socket) in served.of_each_kind().await {
         let load = "x".repeat(100_000);
@@ -457,6 +457,24 @@ async fn a_client_that_does_not_read_is_closed_and_does_not_affect_others() {
         within("the slow client to be closed", flood).await;
         assert_eq!(served.app.seen.reason(socket.id()).await, DisconnectReason::TransportError);
         slow.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn who_reads_gets_a_burst_whole() {
+    let served = Served::start(3, all(), http::Config::default()).await;
+    for (mut reader, socket) in served.of_each_kind().await {
+        let load = "x".repeat(100_000);
+        for pieces in [10, 100, 500] {
+            for number in 0..pieces {
+                socket.emit("load", &(number, &load)).expect("it encodes");
+            }
+            for number in 0..pieces {
+                let packet = reader.packet_text().await;
+                assert!(packet.starts_with(&format!(r#"42["load",[{number},"#)), "{pieces} {number}");
+            }
+        }
+        assert!(socket.is_connected());
     }
 }
 

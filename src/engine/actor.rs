@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -60,6 +61,8 @@ pub(crate) struct SessionState<A: Application> {
     flushed: Option<ConnId>,
     /// Its answer, while that may have been lost on its way through another node.
     kept: Option<PollAnswer>,
+    /// Until when a client that is behind may take nothing.
+    patient_until: Option<Instant>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     _registration: Registration<CommandOf<A>>,
@@ -104,6 +107,7 @@ impl<A: Application> Actor for SessionActor<A> {
             held: Vec::new(),
             flushed: None,
             kept: None,
+            patient_until: None,
             timer: None,
             _registration: registration,
         };
@@ -175,7 +179,13 @@ impl<A: Application> SessionState<A> {
                     self.session.handle_queued();
                 }
             }
-            SessionMessage::Overflow => self.overflow(),
+            SessionMessage::Behind => {
+                if !self.this.outbox().is_empty() {
+                    self.session.handle_queued();
+                }
+                self.watch(now);
+            }
+            SessionMessage::Overflow => self.overflow(now),
             SessionMessage::Close => {
                 // What was queued a moment ago may not have been reported yet.
                 if !self.this.outbox().is_empty() {
@@ -195,9 +205,25 @@ impl<A: Application> SessionState<A> {
         }
     }
 
-    fn overflow(&mut self) {
-        tracing::debug!(reason = "slow client", "session closed");
+    /// The client does not take what it is sent.
+    fn overflow(&mut self, now: Instant) {
+        let counters = self.this.counters();
+        counters.slow_clients.increment();
+        if counters.slow_client_log.allows(SLOW_CLIENT_PAUSE, now) {
+            let (address, closed) = (self.this.handshake().address(), counters.slow_clients.get());
+            tracing::warn!(?address, closed, "closed a client that does not take what it is sent");
+        }
         self.session.handle_shutdown(CloseReason::TransportError);
+    }
+
+    /// Looks whether the client takes some of what waits, while that is more than may wait for long.
+    fn watch(&mut self, now: Instant) {
+        let is_polling = self.session.transport() == Transport::Polling;
+        let patience = if is_polling { POLLING_PATIENCE } else { PATIENCE };
+        self.patient_until = self.this.outbox().behind_since().map(|since| since + patience);
+        if self.patient_until.is_some_and(|until| until <= now) {
+            self.overflow(now);
+        }
     }
 
     fn packets(&mut self, conn: ConnId, packets: Vec<Result<Packet, PacketError>>, now: Instant) {
@@ -218,6 +244,9 @@ impl<A: Application> SessionState<A> {
     fn timeout(&mut self, now: Instant) {
         // A timer that was replaced may have fired before it was aborted. The armed timer stays the only one.
         self.timer.take_if(|timer| timer.at <= now);
+        if self.patient_until.is_some_and(|at| at <= now) {
+            self.watch(now);
+        }
         if self.session.next_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
@@ -293,8 +322,7 @@ impl<A: Application> SessionState<A> {
             _ => self.this.outbox().push_control(&frame),
         };
         if pushed == PushResult::Overflow {
-            self.this.counters().slow_clients.increment();
-            self.overflow();
+            self.overflow(Instant::now());
         }
     }
 
@@ -319,6 +347,9 @@ impl<A: Application> SessionState<A> {
         }
         // If it ends just now, the message that says why is on its way.
         let _ended = sender.send(answer);
+        if reply == PollReply::Flush && !self.this.outbox().is_empty() {
+            self.session.handle_queued();
+        }
     }
 
     fn answer(&self, reply: PollReply) -> PollAnswer {
@@ -327,7 +358,7 @@ impl<A: Application> SessionState<A> {
             (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
                 return PollAnswer::Reply(reply);
             }
-            (PollReply::Flush, _) => self.this.outbox().take_all(),
+            (PollReply::Flush, _) => self.this.outbox().take_answer(),
             (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
             (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],
             (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
@@ -386,7 +417,8 @@ impl<A: Application> SessionState<A> {
     /// re-arm it.
     fn arm(&mut self) {
         let client = self.client.as_ref().and_then(Client::next_timeout);
-        let Some(at) = self.session.next_timeout().into_iter().chain(client).min() else { return };
+        let all = [self.session.next_timeout(), client, self.patient_until];
+        let Some(at) = all.into_iter().flatten().min() else { return };
         if let Some(timer) = &self.timer {
             if timer.at <= at {
                 return;
@@ -401,3 +433,10 @@ impl<A: Application> SessionState<A> {
         self.timer = Some(Timer { at, task: task.abort_handle() });
     }
 }
+
+/// How long a client may take nothing while more waits for it than may for long.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same on polling: it may take that long to read the last answer, see [`Listener::write_timeout`](crate::http::Listener).
+const POLLING_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two lines in the log about slow clients.
+const SLOW_CLIENT_PAUSE: Duration = Duration::from_secs(3);

@@ -51,9 +51,17 @@ pub struct Config {
     /// How long a session that is closed gracefully waits for its client to take what is queued. 1 ms to 1 hour, default
     /// 30 s. A longer time loses less to slow clients and holds their memory longer.
     pub close_timeout: Duration,
-    /// The most bytes that may wait for one client. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). A client that exceeds
-    /// it is closed with `transport error`. A smaller value protects memory; a larger one forgives pauses of slow clients.
+    /// How many bytes may wait for one client that takes none of them. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). While
+    /// more wait, a client that takes nothing for 5 s (30 s on polling) is closed with `transport error`; one that reads is not,
+    /// up to [`max_burst`](Self::max_burst). A smaller value protects memory; a larger one forgives pauses of slow clients.
     pub max_buffered: usize,
+    /// How many bytes may wait for one client, however fast it reads: beyond that it is closed with `transport error`. 4 096 to
+    /// 4 294 967 295, default 67 108 864 (64 MiB); at least `max_buffered` in any case. An application that sends more waits for
+    /// room: [`Socket::room`](crate::Socket::room).
+    pub max_burst: usize,
+    /// How many bytes may wait on this node beyond `max_buffered` for each client, for all clients together. Any number, default
+    /// 268 435 456 (256 MiB). When they are used up, clients are closed as if there was no `max_burst`.
+    pub max_bursts: usize,
     /// Which WebSocket messages are compressed for clients that support it. Default `None`: no messages. Compression saves
     /// traffic and costs time: about 20 µs for 2 KiB and 6 ms for 1 MiB, once for all receivers of a message. Node:
     /// `perMessageDeflate`.
@@ -78,6 +86,8 @@ setters! {
         allow_eio3: bool,
         close_timeout: Duration,
         max_buffered: usize,
+        max_burst: usize,
+        max_bursts: usize,
         per_message_deflate: into Option<Compression>,
         http_compression: into Option<Compression>,
         subprotocols: into Option<Vec<String>>,
@@ -120,6 +130,7 @@ impl Config {
         duration("close_timeout", self.close_timeout, HOUR)?;
         size("max_payload", self.max_payload, 1..=1 << 28, "1 to 268435456 bytes")?;
         size("max_buffered", self.max_buffered, 4096..=u32::MAX as usize, "4096 to 4294967295 bytes")?;
+        size("max_burst", self.max_burst, 4096..=u32::MAX as usize, "4096 to 4294967295 bytes")?;
         self.validate_transports()
     }
 
@@ -171,6 +182,8 @@ impl Default for Config {
             allow_eio3: false,
             close_timeout: Duration::from_secs(30),
             max_buffered: 4 << 20,
+            max_burst: 64 << 20,
+            max_bursts: 256 << 20,
             per_message_deflate: None,
             http_compression: Some(Compression::default()),
             subprotocols: None,
@@ -260,6 +273,7 @@ mod tests {
         assert_eq!(key(config().close_timeout(Duration::ZERO)), "close_timeout");
         assert_eq!(key(config().max_payload(0)), "max_payload");
         assert_eq!(key(config().max_buffered(4095)), "max_buffered");
+        assert_eq!(key(config().max_burst(4095)), "max_burst");
         assert_eq!(key(config().transports([])), "transports");
         assert_eq!(key(config().transports([Transport::Polling; 2])), "transports");
     }

@@ -1,6 +1,7 @@
 //! What happened to the sessions of a node.
 
 use crate::counter::Counter;
+use crate::log_limit::LogLimit;
 
 /// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub(crate) struct EngineCounters {
     pub(crate) volatile_dropped: Counter,
     /// Packets dropped because their session was over.
     pub(crate) late_dropped: Counter,
+    /// How often the log tells of slow clients.
+    pub(crate) slow_client_log: LogLimit,
 }
 
 impl EngineCounters {

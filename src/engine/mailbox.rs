@@ -32,6 +32,8 @@ pub(crate) enum SessionMessage<K> {
     StreamClosed { conn: ConnId, clean: bool },
     /// The outbox is no longer empty.
     Queued,
+    /// The outbox is not empty, and holds more than may wait for long.
+    Behind,
     /// The outbox was full, because the client does not take its packets.
     Overflow,
     /// Close the session once the client has what is queued.

@@ -5,17 +5,61 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::frame::Frame;
 use super::transport_stage::StageCell;
 
 /// Frames of one session in the order they were emitted, bounded in bytes.
+///
+/// More than [`lasting`](Limits::lasting) bytes may wait while the client takes some of them now and then: whoever reads is not
+/// slow, however large a burst is.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
-    limit: usize,
+    limits: Limits,
+    bursts: Arc<Bursts>,
+    /// Whether more than `lasting` waits.
+    is_behind: AtomicBool,
+}
+
+/// How many bytes may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For as long as the session lives.
+    pub(crate) lasting: usize,
+    /// Ever.
+    pub(crate) most: usize,
+}
+
+/// What waits in the outboxes of a node beyond their lasting limits.
+#[derive(Debug)]
+pub(crate) struct Bursts {
+    bytes: AtomicUsize,
+    most: usize,
+}
+
+impl Bursts {
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), most }
+    }
+
+    fn has_room(&self, more: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed).saturating_add(more) <= self.most
+    }
+
+    /// Two that ask at the same time may both get the last room: the bound may be exceeded by a packet of each.
+    fn change(&self, from: usize, to: usize) {
+        if to > from {
+            self.bytes.fetch_add(to - from, Ordering::Relaxed);
+        } else if from > to {
+            self.bytes.fetch_sub(from - to, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -30,6 +74,12 @@ struct Queue {
     pong: bool,
     /// The bytes of a packet beyond the limit that the empty queue accepted. They do not count against the packets behind it.
     oversized: usize,
+    /// The bytes beyond the lasting limit.
+    excess: usize,
+    /// Since when the client has taken nothing although there is an excess.
+    behind_since: Option<Instant>,
+    /// Who waits until there is none.
+    waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// What empties the outbox.
@@ -57,6 +107,8 @@ pub(crate) enum PushResult {
     Queued,
     /// Queued in an empty outbox of a polling session: its actor must be told.
     TellActor,
+    /// Queued, and more waits now than may for long: the actor must be told, and watch the client.
+    Behind,
     /// Dropped: the session is over, or a volatile packet met a busy transport.
     Dropped,
     /// The client does not take what it is sent. The outbox is closed; the session must be, too.
@@ -64,8 +116,8 @@ pub(crate) enum PushResult {
 }
 
 impl Outbox {
-    /// An empty outbox that closes its session when more than `limit` bytes wait for the client.
-    pub(crate) const fn new(limit: usize) -> Self {
+    /// An empty outbox.
+    pub(crate) const fn new(limits: Limits, bursts: Arc<Bursts>) -> Self {
         let queue = Queue {
             frames: VecDeque::new(),
             bytes: 0,
@@ -74,8 +126,11 @@ impl Outbox {
             writable: false,
             pong: false,
             oversized: 0,
+            excess: 0,
+            behind_since: None,
+            waiters: Vec::new(),
         };
-        Self { queue: Mutex::new(queue), limit }
+        Self { queue: Mutex::new(queue), limits, bursts, is_behind: AtomicBool::new(false) }
     }
 
     /// Appends the frames of one packet, all or none.
@@ -91,11 +146,71 @@ impl Outbox {
             return PushResult::Dropped;
         }
         let bytes = frames.iter().map(cost).sum::<usize>();
-        if !queue.has_room(bytes, self.limit) {
-            queue.close();
+        if !self.has_room(&mut queue, bytes) {
+            self.shut(&mut queue);
             return PushResult::Overflow;
         }
-        queue.append(frames, bytes)
+        let pushed = queue.append(frames, bytes);
+        let was_behind = queue.excess > 0;
+        self.weigh(&mut queue);
+        if queue.excess > 0 && !was_behind { PushResult::Behind } else { pushed }
+    }
+
+    fn has_room(&self, queue: &mut Queue, bytes: usize) -> bool {
+        let more = (queue.bytes + bytes).saturating_sub(self.limits.lasting.max(queue.bytes));
+        queue.has_room(bytes, self.limits.most)
+            && (more == 0 || queue.frames.is_empty() || self.bursts.has_room(more))
+    }
+
+    /// Notes how much waits. That it changed because the client took some starts its time anew.
+    fn weigh(&self, queue: &mut Queue) {
+        let excess = queue.bytes.saturating_sub(self.limits.lasting);
+        self.bursts.change(queue.excess, excess);
+        if excess == 0 {
+            queue.behind_since = None;
+            // They are told by this.
+            queue.waiters.clear();
+        } else if excess < queue.excess || queue.behind_since.is_none() {
+            queue.behind_since = Some(Instant::now());
+        }
+        if (queue.excess > 0) != (excess > 0) {
+            self.is_behind.store(excess > 0, Ordering::Relaxed);
+        }
+        queue.excess = excess;
+    }
+
+    /// The client took some of what is on its way to it.
+    pub(crate) fn note_progress(&self) {
+        if self.is_behind.load(Ordering::Relaxed) {
+            let mut queue = self.queue.lock();
+            queue.behind_since = queue.behind_since.map(|_| Instant::now());
+        }
+    }
+
+    /// Since when the client has taken nothing although more waits than may for long.
+    pub(crate) fn behind_since(&self) -> Option<Instant> {
+        self.queue.lock().behind_since
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// Waits until no more waits than may for long, or the session is over.
+    pub(crate) async fn room(&self) {
+        let room = {
+            let mut queue = self.queue.lock();
+            if queue.excess == 0 || queue.intake == Intake::Closed {
+                return;
+            }
+            let (waiter, room) = oneshot::channel();
+            queue.waiters.retain(|waiter| !waiter.is_closed());
+            queue.waiters.push(waiter);
+            room
+        };
+        // It is never sent, only dropped.
+        let _dropped = room.await;
     }
 
     /// Appends a packet of the session itself (open, ping), which no limit applies to.
@@ -114,19 +229,21 @@ impl Outbox {
         if queue.intake == Intake::Closed || queue.pong {
             return PushResult::Dropped;
         }
-        if !queue.has_room(cost(frame), self.limit) {
-            queue.close();
+        if !self.has_room(&mut queue, cost(frame)) {
+            self.shut(&mut queue);
             return PushResult::Overflow;
         }
         queue.pong = true;
         queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
-    /// Takes everything, for the answer of a GET.
-    pub(crate) fn take_all(&self) -> Vec<Frame> {
+    /// Takes as much as may wait for long, for the answer of a GET. The rest is for the next one.
+    pub(crate) fn take_answer(&self) -> Vec<Frame> {
         let mut queue = self.queue.lock();
         queue.writable = false;
-        queue.take().into()
+        let frames = if queue.excess == 0 { queue.take() } else { queue.take_some(self.limits.lasting) };
+        self.weigh(&mut queue);
+        frames.into()
     }
 
     /// Takes frames of about `budget` bytes (at least one), for one write to a WebSocket. Finding nothing makes the
@@ -135,6 +252,9 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let batch = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
         queue.writable = batch.is_empty();
+        if queue.excess > 0 {
+            self.weigh(&mut queue);
+        }
         batch
     }
 
@@ -164,7 +284,18 @@ impl Outbox {
 
     /// Drops what is queued and refuses everything from now on.
     pub(crate) fn close(&self) {
-        self.queue.lock().close();
+        self.shut(&mut self.queue.lock());
+    }
+
+    fn shut(&self, queue: &mut Queue) {
+        queue.close();
+        self.weigh(queue);
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -235,18 +366,27 @@ mod tests {
         Frame::message_text(text)
     }
 
+    /// One with the same limit for ever and for a burst.
+    fn outbox(limit: usize) -> Outbox {
+        bursting(limit, limit, usize::MAX)
+    }
+
+    fn bursting(lasting: usize, most: usize, node: usize) -> Outbox {
+        Outbox::new(Limits { lasting, most }, Arc::new(Bursts::new(node)))
+    }
+
     #[test]
     fn only_the_first_frame_of_a_burst_wakes_the_actor() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
-        assert_eq!(outbox.take_all().len(), 2);
+        assert_eq!(outbox.take_answer().len(), 2);
         assert_eq!(outbox.push(&[frame("c")], false), PushResult::TellActor);
     }
 
     #[test]
     fn a_client_that_does_not_take_its_packets_overflows_once_and_is_cut_off() {
-        let outbox = Outbox::new(2 * cost(&frame("a")));
+        let outbox = outbox(2 * cost(&frame("a")));
         assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.push(&[frame("c")], false), PushResult::Overflow);
@@ -256,11 +396,8 @@ mod tests {
 
     #[test]
     fn a_packet_beyond_the_limit_is_taken_alone_and_does_not_count_against_those_behind_it() {
-        let outbox = Outbox::new(cost(&frame("a")));
-        assert_eq!(
-            outbox.push(&[frame("a message"), frame("beyond the limit")], false),
-            PushResult::TellActor
-        );
+        let outbox = outbox(cost(&frame("a")));
+        assert_eq!(outbox.push(&[frame("a message"), frame("beyond the limit")], false), PushResult::Behind);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
         assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), PushResult::Overflow);
@@ -268,22 +405,22 @@ mod tests {
 
     #[test]
     fn a_volatile_packet_needs_a_writable_transport_and_an_empty_queue() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         assert_eq!(outbox.push(&[frame("no GET")], true), PushResult::Dropped);
         outbox.set_writable(true);
         assert_eq!(outbox.push(&[frame("a")], true), PushResult::TellActor);
         assert_eq!(outbox.push(&[frame("b")], true), PushResult::Dropped);
-        assert_eq!(outbox.take_all().len(), 1);
+        assert_eq!(outbox.take_answer().len(), 1);
         assert_eq!(outbox.push(&[frame("the GET was answered")], true), PushResult::Dropped);
     }
 
     #[test]
     fn one_pong_at_most_waits_for_a_client_that_only_pings() {
-        let outbox = Outbox::new(20);
+        let outbox = outbox(20);
         let pong = Frame::control(&crate::engine::packet::Packet::Pong("".into()));
         assert_eq!(outbox.push_pong(&pong), PushResult::TellActor);
         assert_eq!(outbox.push_pong(&pong), PushResult::Dropped);
-        assert_eq!(outbox.take_all().len(), 1);
+        assert_eq!(outbox.take_answer().len(), 1);
         let _ = outbox.push(&[frame("fills the outbox")], false);
         outbox.end();
         assert_eq!(outbox.push_pong(&pong), PushResult::Overflow);
@@ -291,20 +428,75 @@ mod tests {
 
     #[test]
     fn an_ended_outbox_keeps_what_it_has_and_takes_only_control_packets() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         let _ = outbox.push(&[frame("a")], false);
         outbox.end();
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Dropped);
         assert_eq!(outbox.push_control(&frame("2")), PushResult::Queued);
-        assert_eq!(outbox.take_all().len(), 2);
+        assert_eq!(outbox.take_answer().len(), 2);
     }
 
     #[test]
     fn a_batch_has_at_least_one_frame_and_stops_at_its_budget() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         let _ = outbox.push(&[frame("one"), frame("two"), frame("three")], false);
         assert_eq!(outbox.take_batch(1).len(), 1);
         assert_eq!(outbox.take_batch(1000).len(), 2);
         assert_eq!(outbox.take_batch(1000).len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_may_wait_than_for_long_while_the_client_takes_some() {
+        let one = cost(&frame("a"));
+        let outbox = bursting(one, 4 * one, usize::MAX);
+        let start = Instant::now();
+        let pushed = [(); 5].map(|()| {
+            let pushed = outbox.push(&[frame("a")], false);
+            (pushed, outbox.behind_since())
+        });
+        assert_eq!(pushed[0], (PushResult::TellActor, None));
+        assert_eq!(pushed[1], (PushResult::Behind, Some(start)));
+        assert_eq!(pushed[3], (PushResult::Queued, Some(start)));
+        assert_eq!(pushed[4], (PushResult::Overflow, None));
+
+        let outbox = bursting(one, 4 * one, usize::MAX);
+        for _ in 0..3 {
+            let _ = outbox.push(&[frame("a")], false);
+        }
+        for second in 1..3 {
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            if second == 1 {
+                outbox.note_progress()
+            } else {
+                drop(outbox.take_batch(1))
+            }
+            assert_eq!(outbox.behind_since(), Some(Instant::now()), "that is progress");
+        }
+        let mut room = std::pin::pin!(outbox.room());
+        assert!(futures_util::poll!(&mut room).is_pending());
+        drop(outbox.take_batch(1));
+        room.await;
+        assert_eq!((outbox.behind_since(), outbox.bytes()), (None, one));
+    }
+
+    #[test]
+    fn what_is_beyond_the_lasting_limits_is_bounded_for_the_node_and_given_back() {
+        let one = cost(&frame("a"));
+        let bursts = Arc::new(Bursts::new(2 * one));
+        let outbox = || Outbox::new(Limits { lasting: one, most: usize::MAX }, Arc::clone(&bursts));
+        let (first, second) = (outbox(), outbox());
+        for _ in 0..3 {
+            assert_ne!(first.push(&[frame("a")], false), PushResult::Overflow);
+        }
+        assert_eq!(second.push(&[frame("a")], false), PushResult::TellActor);
+        assert_eq!(second.push(&[frame("a")], false), PushResult::Overflow);
+        drop(first);
+        let third = outbox();
+        for _ in 0..3 {
+            assert_ne!(third.push(&[frame("a")], false), PushResult::Overflow);
+        }
+        assert_eq!(third.take_answer().len(), 1, "as much as may wait for long");
+        third.close();
+        assert_eq!(bursts.bytes.load(Ordering::Relaxed), 0);
     }
 }

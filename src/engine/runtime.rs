@@ -13,6 +13,7 @@ use super::counters::EngineCounters;
 use super::error::CloseReason;
 use super::handshake::Handshake;
 use super::mailbox::SessionMessage;
+use super::outbox::Bursts;
 use super::protocol::Transport;
 use super::registry::Registry;
 use super::session::ConnId;
@@ -27,6 +28,7 @@ pub(crate) struct Engine<A: Application> {
     app: Arc<A>,
     config: Arc<Config>,
     counters: Arc<EngineCounters>,
+    bursts: Arc<Bursts>,
     registry: Arc<Registry<CommandOf<A>>>,
     supervisors: Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
@@ -46,10 +48,12 @@ impl<A: Application> Engine<A> {
     ) -> Result<Self, RuntimeStopped> {
         let supervisors = Supervisors::start().await.map_err(|_stopped| RuntimeStopped)?;
         let counters = Arc::default();
+        let bursts = Arc::new(Bursts::new(config.max_bursts));
         Ok(Self {
             app,
             config,
             counters,
+            bursts,
             registry: Registry::new(),
             supervisors,
             mint,
@@ -89,7 +93,8 @@ impl<A: Application> Engine<A> {
             return Err(OpenSessionError::Closing);
         }
         let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
-        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters);
+        let bursts = Arc::clone(&self.bursts);
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters, bursts);
         let registration = self.registry.register(&session).ok_or(OpenSessionError::Taken)?;
         let stream = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(StageCell::new(Stage::Live))));

@@ -14,7 +14,7 @@ use super::counters::EngineCounters;
 use super::frame::{Dialect, Frame};
 use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
-use super::outbox::{Outbox, PushResult};
+use super::outbox::{Bursts, Limits, Outbox, PushResult};
 use super::protocol::Transport;
 use super::query::Stamp;
 use super::session::{ConnId, Get, PollReply, PostReply};
@@ -50,11 +50,13 @@ impl<K: Send + 'static> SessionRef<K> {
         transport: Transport,
         config: Arc<Config>,
         counters: Arc<EngineCounters>,
+        bursts: Arc<Bursts>,
     ) -> Self {
+        let limits = Limits { lasting: config.max_buffered, most: config.max_burst.max(config.max_buffered) };
         Self(Arc::new(SessionInner {
             id,
             handshake,
-            outbox: Outbox::new(config.max_buffered),
+            outbox: Outbox::new(limits, bursts),
             config,
             counters,
             transport: AtomicU8::new(transport as u8),
@@ -112,7 +114,7 @@ impl<K: Send + 'static> SessionRef<K> {
     }
 
     /// Sends a text message. Never blocks. The message is dropped if the session has ended; a client that does not take its
-    /// messages is closed beyond [`max_buffered`](super::Config::max_buffered).
+    /// messages is closed ([`max_buffered`](super::Config::max_buffered)).
     pub fn send_text(&self, text: &str) {
         self.send(&[Frame::message_text(text)], false);
     }
@@ -131,10 +133,8 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn send(&self, frames: &[Frame], volatile: bool) {
         match self.0.outbox.push(frames, volatile) {
             PushResult::TellActor => self.tell(SessionMessage::Queued),
-            PushResult::Overflow => {
-                self.0.counters.slow_clients.increment();
-                self.tell(SessionMessage::Overflow);
-            }
+            PushResult::Behind => self.tell(SessionMessage::Behind),
+            PushResult::Overflow => self.tell(SessionMessage::Overflow),
             PushResult::Dropped if volatile => self.0.counters.volatile_dropped.increment(),
             PushResult::Dropped => self.0.counters.late_dropped.increment(),
             PushResult::Queued => {}
@@ -157,6 +157,16 @@ impl<K: Send + 'static> SessionRef<K> {
     /// Lets the session read on from its client, after [`Client::is_busy`](super::Client::is_busy) returned true.
     pub fn resume(&self) {
         self.tell(SessionMessage::Resume);
+    }
+
+    /// How many bytes wait for the client.
+    pub fn buffered(&self) -> usize {
+        self.0.outbox.bytes()
+    }
+
+    /// Waits until no more than [`max_buffered`](super::Config::max_buffered) waits for the client, or the session is over.
+    pub async fn room(&self) {
+        self.0.outbox.room().await;
     }
 
     pub(crate) fn counters(&self) -> &EngineCounters {

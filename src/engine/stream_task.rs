@@ -143,7 +143,10 @@ impl<K: Send + 'static> StreamTask<K> {
                 Stage::Probed | Stage::Live => self.refill(stage, cx),
             }
             match self.outgoing.poll_write(&mut self.stream, cx) {
-                Poll::Ready(Ok(wrote)) if wrote => continue,
+                Poll::Ready(Ok(wrote)) if wrote => {
+                    self.session.outbox().note_progress();
+                    continue;
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(StreamEnd::Lost),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }

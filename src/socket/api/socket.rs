@@ -203,6 +203,27 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.broadcast().local()
     }
 
+    /// How many bytes wait for this client, in all its namespaces together. Node: `socket.conn.writeBuffer`.
+    pub fn buffered(&self) -> usize {
+        self.member.session.buffered()
+    }
+
+    /// Waits until no more than [`max_buffered`](crate::engine::Config::max_buffered) waits for this client, or it is
+    /// gone: for who sends more than [`max_burst`](crate::engine::Config::max_burst) at once. Node: the event `drain` of
+    /// `socket.conn`.
+    ///
+    /// ```
+    /// # async fn f(socket: socketmesh::Socket, pieces: Vec<bytes::Bytes>) -> socketmesh::Result<()> {
+    /// for piece in pieces {
+    ///     socket.emit("piece", &piece)?;
+    ///     socket.room().await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn room(&self) {
+        self.member.session.room().await;
+    }
+
     /// Disconnects the client from this namespace. What was emitted to it before still reaches it. Clients do not reconnect
     /// by themselves after that. Node: `socket.disconnect()`.
     pub fn disconnect(&self) {
