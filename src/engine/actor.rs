@@ -258,7 +258,7 @@ impl<A: Application> SessionState<A> {
     }
 
     fn is_busy(&self) -> bool {
-        self.client.as_ref().is_some_and(Client::is_busy)
+        self.client.as_ref().is_some_and(|client| client.is_busy(self.session.awaits_sign()))
     }
 
     /// The client of a GET went away. If packets were lost with its answer, the session ends.

@@ -76,8 +76,10 @@ pub trait Client: Send + 'static {
     fn handle_timeout(&mut self, _now: Instant) {}
 
     /// Whether to slow the client down. While this is true, nothing more is read from the client. Call
-    /// [`SessionRef::resume`] when it turns false.
-    fn is_busy(&self) -> bool {
+    /// [`SessionRef::resume`] when it turns false. `awaited`: the answer to a ping may come behind what is to be handled, so more
+    /// should be read if that is possible.
+    fn is_busy(&self, awaited: bool) -> bool {
+        let _ = awaited;
         false
     }
 

@@ -466,9 +466,9 @@ mod tests {
         for second in 1..3 {
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
             if second == 1 {
-                outbox.note_progress()
+                outbox.note_progress();
             } else {
-                drop(outbox.take_batch(1))
+                drop(outbox.take_batch(1));
             }
             assert_eq!(outbox.behind_since(), Some(Instant::now()), "that is progress");
         }

@@ -309,6 +309,11 @@ impl Session {
         phase.into_iter().chain(probe).min()
     }
 
+    /// Whether a sign of life of the client is due, which may come behind other packets.
+    pub(crate) const fn awaits_sign(&self) -> bool {
+        self.heartbeat.is_waiting()
+    }
+
     /// Whether the packets of a payload wait. The POST that brought them stays in progress meanwhile.
     pub(crate) const fn hold_payload(&mut self, held: bool) {
         self.held = held;

@@ -357,10 +357,11 @@ impl engine::Client for Connection {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    /// Acks and pongs are read past a backlog of events, up to its second limit.
+    fn is_busy(&self, awaited: bool) -> bool {
         let awaits_acks = |member: &Arc<Member>| member.awaits_acks();
         let mut members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
-        self.backlog.is_over_limit() || (self.backlog.is_full() && !members.any(awaits_acks))
+        self.backlog.is_over_limit() || (self.backlog.is_full() && !awaited && !members.any(awaits_acks))
     }
 
     fn handle_close(mut self, reason: CloseReason) {

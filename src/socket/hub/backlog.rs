@@ -22,7 +22,7 @@ impl Backlog {
         let mut waiting = self.0.lock();
         waiting.calls += 1;
         waiting.bytes += bytes;
-        waiting.full |= waiting.is_beyond(1);
+        waiting.full |= waiting.is_beyond(MAX_CALLS, MAX_BYTES);
     }
 
     /// These calls do not wait any more. Returns whether the client is to be read from again.
@@ -34,20 +34,20 @@ impl Backlog {
         has_room && std::mem::take(&mut waiting.full)
     }
 
-    /// Whether the client is not to be read from, unless one of its acks is awaited.
+    /// Whether the client is not to be read from, unless one of its acks or pongs is awaited.
     pub(crate) fn is_full(&self) -> bool {
         self.0.lock().full
     }
 
     /// Whether the client is not to be read from at all.
     pub(crate) fn is_over_limit(&self) -> bool {
-        self.0.lock().is_beyond(LIMIT_WITH_ACKS)
+        self.0.lock().is_beyond(MAX_CALLS_AWAITED, MAX_BYTES_AWAITED)
     }
 }
 
 impl Waiting {
-    const fn is_beyond(&self, times: usize) -> bool {
-        self.calls >= times * MAX_CALLS || self.bytes >= times * MAX_BYTES
+    const fn is_beyond(&self, calls: usize, bytes: usize) -> bool {
+        self.calls >= calls || self.bytes >= bytes
     }
 }
 
@@ -55,8 +55,9 @@ impl Waiting {
 const MAX_CALLS: usize = 256;
 /// Bytes of events that may wait for one client before it is not read from any more.
 const MAX_BYTES: usize = 1 << 20;
-/// So many times more may wait while an ack of the client is awaited.
-const LIMIT_WITH_ACKS: usize = 4;
+/// How many, and how much, may wait while an ack or a pong of the client is awaited, which may come behind them.
+const MAX_CALLS_AWAITED: usize = 16 * MAX_CALLS;
+const MAX_BYTES_AWAITED: usize = 4 * MAX_BYTES;
 
 #[cfg(test)]
 mod tests {
@@ -83,10 +84,10 @@ mod tests {
     #[test]
     fn a_multiple_of_the_limit_is_over_the_second_limit() {
         let backlog = Backlog::default();
-        (0..LIMIT_WITH_ACKS * MAX_CALLS - 1).for_each(|_| backlog.add(0));
+        (0..MAX_CALLS_AWAITED - 1).for_each(|_| backlog.add(0));
         assert!(backlog.is_full() && !backlog.is_over_limit());
         backlog.add(0);
         assert!(backlog.is_over_limit());
-        assert!(backlog.remove(LIMIT_WITH_ACKS * MAX_CALLS, 0) && !backlog.is_over_limit());
+        assert!(backlog.remove(MAX_CALLS_AWAITED, 0) && !backlog.is_over_limit());
     }
 }
