@@ -38,6 +38,7 @@ mod polling;
 pub(crate) mod proxy;
 mod reply;
 mod request;
+mod request_line;
 pub(crate) mod server;
 mod service;
 #[cfg(feature = "tls")]

@@ -348,7 +348,8 @@ async fn a_client_that_never_ends_its_head_is_cut_off() {
 
 #[tokio::test]
 async fn an_idle_http_2_connection_is_closed_but_not_one_with_a_waiting_poll() {
-    let front = Front::start(1, |tcp| Listener::new(tcp).head_timeout(Duration::from_millis(200))).await;
+    let front =
+        Front::start(1, |tcp| Listener::new(tcp).keep_alive_timeout(Duration::from_millis(200))).await;
     let (waiting, _) = multiplexed(front.tcp(0).await, WINDOW).await;
     let session = open(&waiting).await;
     let poll = tokio::spawn({

@@ -44,6 +44,8 @@ async fn what_asks_for_a_websocket_is_decided_by_the_letter() {
         ("a WebSocket without a key", "400 Bad request"),
         ("a WebSocket with a subprotocol twice", "400 Bad request"),
         ("a poll with 101 headers", poll),
+        ("a poll with quotes", poll),
+        ("a poll with letters", poll),
         ("a poll with 500 headers", poll),
         ("a post with 200 headers", "200 ok"),
     ] {
@@ -250,6 +252,7 @@ fn polls() -> Vec<Odd> {
         ("a poll with an empty host", http(&format!("GET {POLL} HTTP/1.1"), &["Host:"], "")),
         ("a poll of a whole address", get("http://x/engine.io/?EIO=4&transport=polling&sid=SID", &[])),
         ("a poll with odd characters", get(&format!("{POLL}&x=%00%ff%zz&y=a|b\\{{}}"), &[])),
+        ("a poll with letters", get(&format!("{POLL}&x=é"), &[])),
         ("a poll with quotes", get(&format!("{POLL}&x={{\"a\":<1>}}"), &[])),
         ("a poll with the sid twice", get(&format!("{POLL}&sid=SID"), &[])),
         ("a poll with an empty value", get(&format!("{POLL}&&=&x"), &[])),

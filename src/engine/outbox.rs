@@ -197,20 +197,16 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
-    /// Waits until no more waits than may for long, or the session is over.
-    pub(crate) async fn room(&self) {
-        let room = {
-            let mut queue = self.queue.lock();
-            if queue.excess == 0 || queue.intake == Intake::Closed {
-                return;
-            }
-            let (waiter, room) = oneshot::channel();
-            queue.waiters.retain(|waiter| !waiter.is_closed());
-            queue.waiters.push(waiter);
-            room
-        };
-        // It is never sent, only dropped.
-        let _dropped = room.await;
+    /// What ends (it is dropped) when no more waits than may for long, or the session is over. `None` if that is so already.
+    pub(crate) fn room(&self) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.queue.lock();
+        if queue.excess == 0 {
+            return None;
+        }
+        let (waiter, room) = oneshot::channel();
+        queue.waiters.retain(|waiter| !waiter.is_closed());
+        queue.waiters.push(waiter);
+        Some(room)
     }
 
     /// Appends a packet of the session itself (open, ping), which no limit applies to.
@@ -472,10 +468,11 @@ mod tests {
             }
             assert_eq!(outbox.behind_since(), Some(Instant::now()), "that is progress");
         }
-        let mut room = std::pin::pin!(outbox.room());
-        assert!(futures_util::poll!(&mut room).is_pending());
+        let mut room = outbox.room().unwrap();
+        assert_eq!(room.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         drop(outbox.take_batch(1));
-        room.await;
+        assert_eq!(room.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert!(outbox.room().is_none());
         assert_eq!((outbox.behind_since(), outbox.bytes()), (None, one));
     }
 

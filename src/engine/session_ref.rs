@@ -166,7 +166,10 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// Waits until no more than [`max_buffered`](super::Config::max_buffered) waits for the client, or the session is over.
     pub async fn room(&self) {
-        self.0.outbox.room().await;
+        if let Some(room) = self.0.outbox.room() {
+            // It is dropped, and nothing is sent.
+            let _ended = room.await;
+        }
     }
 
     pub(crate) fn counters(&self) -> &EngineCounters {

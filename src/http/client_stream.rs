@@ -1,9 +1,12 @@
 //! The connection of a client, with or without TLS, from its first byte to its last one or to an upgrade.
 //!
-//! A client that stops reading is given up, because its answer would stay in memory for ever.
+//! A client that stops reading is given up, because its answer would stay in memory for ever; so is one that does not finish
+//! the head of a request, or sends none for long.
 
 use std::io::{self, Cursor, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,19 +16,64 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::either::Either;
 
+use super::request_line;
 use crate::engine::stream_task::ByteStream;
 
 /// The stream that HTTP runs over. After an upgrade, [`bare`] unwraps it.
 pub(crate) struct ClientStream {
     transport: ClientTransport,
-    /// What was read to detect the version of HTTP.
+    /// What was read and not passed on yet: to detect the version of HTTP, or because it was escaped.
     seen: Bytes,
-    /// How long the client may take no byte of what is written.
-    patience: Duration,
+    /// The first line of the first request was read to its end.
+    lined: bool,
+    patience: Patience,
     stalled: Option<Pin<Box<Sleep>>>,
+    requests: Requests,
+    waiting: Option<Waiting>,
+}
+
+/// How long the client may take for what it sends next.
+struct Waiting {
+    timer: Pin<Box<Sleep>>,
+    /// Whether that is the rest of a head.
+    in_head: bool,
+    /// At which state of the [`Requests`] it began: at another one it is over.
+    state: usize,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the rest of a head.
+    pub(crate) head: Duration,
+    /// For the next request.
+    pub(crate) keep_alive: Duration,
+    /// Until it takes a byte of what is written.
+    pub(crate) write: Duration,
+}
+
+/// Whether a request of the connection is being answered. Then its client may be silent for as long as it likes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Requests(Arc<AtomicUsize>);
+
+impl Requests {
+    /// A head has arrived.
+    pub(crate) fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is an answer: what comes next is another head.
+    pub(crate) fn end(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It changes with each call of the others, and is odd while a request is being answered.
+    fn state(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// TCP, or what a [`Listener`](super::Listener) with encryption makes of it. That is boxed: its state is large, and most
@@ -43,7 +91,7 @@ impl ClientStream {
     /// Reads until the version of HTTP is clear: version 2 begins with a preface (RFC 9113, section 3.4).
     pub(crate) async fn open(
         mut transport: ClientTransport,
-        patience: Duration,
+        patience: Patience,
     ) -> io::Result<(Self, HttpVersion)> {
         let mut seen = Vec::with_capacity(PREFACE.len());
         let version = loop {
@@ -58,7 +106,72 @@ impl ClientStream {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        Ok((Self { transport, seen: seen.into(), patience, stalled: None }, version))
+        let requests = Requests::default();
+        let mut stream = Self {
+            transport,
+            seen: Bytes::new(),
+            lined: false,
+            patience,
+            stalled: None,
+            requests,
+            waiting: None,
+        };
+        stream.seen = match version {
+            HttpVersion::Http1 => stream.escape(&seen).unwrap_or_else(|| seen.into()),
+            HttpVersion::Http2 => {
+                stream.lined = true;
+                seen.into()
+            }
+        };
+        Ok((stream, version))
+    }
+
+    /// Escapes what was read of the first line of the connection, which is where a WebSocket begins. `None` if nothing is to be
+    /// changed. Where a later request begins, only who knows the length of the bodies before it can tell.
+    fn escape(&mut self, bytes: &[u8]) -> Option<Bytes> {
+        if self.lined {
+            return None;
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        self.lined = end.is_some();
+        let (line, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
+        let mut escaped = request_line::escape(line)?;
+        escaped.extend_from_slice(rest);
+        Some(escaped.into())
+    }
+
+    /// What is to be told of the requests of this connection, for HTTP/1.1.
+    pub(crate) fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
+    /// Fails a read that has been pending for too long.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.requests.state();
+        // An answer that is still being written is taken at the pace of the client.
+        if state % 2 == 1 || self.stalled.is_some() {
+            self.waiting = None;
+            return Poll::Pending;
+        }
+        let keep_alive = self.patience.keep_alive;
+        self.waiting.take_if(|waiting| waiting.state != state);
+        let idle = || Waiting { timer: Box::pin(sleep(keep_alive)), in_head: false, state };
+        let waiting = self.waiting.get_or_insert_with(idle);
+        waiting.timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Bytes arrived: the head that they begin has a time of its own.
+    fn begin_head(&mut self) {
+        let (head, state) = (self.patience.head, self.requests.state());
+        match self.waiting.as_mut().filter(|waiting| waiting.state == state) {
+            _ if state % 2 == 1 => self.waiting = None,
+            Some(waiting) if waiting.in_head => {}
+            Some(waiting) => {
+                waiting.timer.as_mut().reset(Instant::now() + head);
+                waiting.in_head = true;
+            }
+            None => self.waiting = Some(Waiting { timer: Box::pin(sleep(head)), in_head: true, state }),
+        }
     }
 
     /// Fails a write that has been pending for too long.
@@ -67,7 +180,7 @@ impl ClientStream {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
+        let patience = self.patience.write;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -80,8 +193,18 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.seen.is_empty() {
-            return Pin::new(&mut self.transport).poll_read(cx, buffer);
+            let before = buffer.filled().len();
+            let Poll::Ready(read) = Pin::new(&mut self.transport).poll_read(cx, buffer) else {
+                return self.wait(cx);
+            };
+            self.begin_head();
+            let Some(escaped) = buffer.filled().get(before..).and_then(|bytes| self.escape(bytes)) else {
+                return Poll::Ready(read);
+            };
+            buffer.set_filled(before);
+            self.seen = escaped;
         }
+        self.begin_head();
         let fits = self.seen.len().min(buffer.remaining());
         buffer.put_slice(&self.seen.split_to(fits));
         if self.seen.is_empty() {
@@ -160,12 +283,17 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use tokio::time::timeout;
 
     /// Both ends of a connection.
     async fn pair() -> (TcpStream, ClientTransport) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (client, ClientTransport::Left(listener.accept().await.unwrap().0))
+    }
+
+    fn patience(each: Duration) -> Patience {
+        Patience { head: each, keep_alive: each, write: each }
     }
 
     #[tokio::test]
@@ -187,7 +315,8 @@ mod tests {
                 }
                 client.shutdown().await.unwrap();
             };
-            let ((), opened) = tokio::join!(write, ClientStream::open(transport, Duration::from_secs(1)));
+            let ((), opened) =
+                tokio::join!(write, ClientStream::open(transport, patience(Duration::from_secs(1))));
             let (mut stream, detected) = opened.unwrap();
             assert_eq!(detected, version, "{sent}");
             let mut read = String::new();
@@ -200,19 +329,56 @@ mod tests {
     async fn a_connection_that_ends_before_its_first_request_is_an_error() {
         let (client, transport) = pair().await;
         drop(client);
-        assert!(ClientStream::open(transport, Duration::from_secs(1)).await.is_err());
+        assert!(ClientStream::open(transport, patience(Duration::from_secs(1))).await.is_err());
     }
 
     #[tokio::test]
     async fn a_write_that_the_client_does_not_take_in_time_is_an_error() {
         let (mut client, transport) = pair().await;
         client.write_all(b"GET").await.unwrap();
-        let (mut stream, _) = ClientStream::open(transport, Duration::from_millis(50)).await.unwrap();
+        let (mut stream, _) =
+            ClientStream::open(transport, patience(Duration::from_millis(50))).await.unwrap();
         let error = loop {
             if let Err(error) = stream.write_all(&[0; 65_536]).await {
                 break error;
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_has_its_own_time_and_a_head_its_own_from_its_first_byte_on() {
+        let (client, server) = tokio::io::duplex(64);
+        let (_answers, mut sent) = tokio::io::split(client);
+        let patience = Patience {
+            head: Duration::from_secs(3),
+            keep_alive: Duration::from_secs(10),
+            write: Duration::from_secs(1),
+        };
+        sent.write_all(b"GET /").await.unwrap();
+        let (mut stream, _) = ClientStream::open(Either::Right(Box::new(server)), patience).await.unwrap();
+        let requests = stream.requests();
+        let start = Instant::now();
+        let mut buffer = [0; 16];
+        // The head is complete after a while, and its answer takes long.
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 5);
+        requests.begin();
+        assert!(timeout(Duration::from_secs(100), stream.read(&mut buffer)).await.is_err(), "it is answered");
+        requests.end();
+        // Others are answered at once. The next one begins late, which is no fault, but then it is slow.
+        for _ in 0..5 {
+            sent.write_all(b"GET").await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 3);
+            requests.begin();
+            requests.end();
+        }
+        assert!(timeout(Duration::from_secs(9), stream.read(&mut buffer)).await.is_err(), "it may idle");
+        sent.write_all(b"GET").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 3);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        sent.write_all(b" /").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 2);
+        let slow = stream.read(&mut buffer).await.unwrap_err();
+        assert_eq!((slow.kind(), start.elapsed()), (io::ErrorKind::TimedOut, Duration::from_secs(112)));
     }
 }

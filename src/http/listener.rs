@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::client_stream::Patience;
 use crate::engine::stream_task::ByteStream;
 
 /// A TCP listener with the limits of its connections and, with the feature `tls`, TLS. Clients choose HTTP/1.1 or HTTP/2.
@@ -44,13 +45,25 @@ pub(crate) type EncryptionHandshake = Pin<Box<dyn Future<Output = io::Result<Box
 pub(crate) struct ConnectionLimits {
     pub(crate) connections: usize,
     pub(crate) head: Duration,
+    pub(crate) keep_alive: Duration,
     pub(crate) write: Duration,
+}
+
+impl ConnectionLimits {
+    pub(crate) const fn patience(&self) -> Patience {
+        Patience { head: self.head, keep_alive: self.keep_alive, write: self.write }
+    }
 }
 
 impl Listener {
     /// Listens at `tcp` without TLS.
     pub const fn new(tcp: TcpListener) -> Self {
-        let limits = ConnectionLimits { connections: CONNECTIONS, head: HEAD_TIMEOUT, write: WRITE_TIMEOUT };
+        let limits = ConnectionLimits {
+            connections: CONNECTIONS,
+            head: HEAD_TIMEOUT,
+            keep_alive: KEEP_ALIVE_TIMEOUT,
+            write: WRITE_TIMEOUT,
+        };
         Self { tcp, encryption: None, limits }
     }
 
@@ -61,10 +74,17 @@ impl Listener {
         self
     }
 
-    /// How long a client may take to send the head of a request, and how long its connection may idle between two
-    /// requests. Default 30 s. Node: `headersTimeout`, 60 s, and `keepAliveTimeout`, 5 s.
+    /// How long a client may take to send the head of a request, from its first byte on. Default 30 s. Node:
+    /// `headersTimeout`, 60 s.
     pub const fn head_timeout(mut self, most: Duration) -> Self {
         self.limits.head = most;
+        self
+    }
+
+    /// How long a connection may idle between two requests. Default 75 s: longer than load balancers keep theirs, which
+    /// would send a request just when it is closed. Node: `keepAliveTimeout`, 5 s.
+    pub const fn keep_alive_timeout(mut self, most: Duration) -> Self {
+        self.limits.keep_alive = most;
         self
     }
 
@@ -86,6 +106,9 @@ impl From<TcpListener> for Listener {
 const CONNECTIONS: usize = 100_000;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// As nginx for its clients; towards a node nginx keeps connections for 60 s, and so do others.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// nginx's `send_timeout` is 60 s. A client that takes nothing of a poll for longer than this has lost its session to the
 /// heartbeat.

@@ -148,15 +148,21 @@ impl Server {
                 Either::Right(timeout(handshake_timeout, encryption.handshake(stream)).await??)
             }
         };
-        timeout(self.limits.head, ClientStream::open(transport, self.limits.write)).await?
+        timeout(self.limits.head, ClientStream::open(transport, self.limits.patience())).await?
     }
 
     async fn http1(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
-        let http = http1_builder(self.limits.head);
-        let stopping = self.stopping.clone();
+        // The stream knows its limits of time: that of this library does not tell an idle connection from a slow head.
+        let http = http1_builder(None);
+        let (stopping, requests) = (self.stopping.clone(), stream.requests());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let server = Arc::clone(&self);
-            async move { server.answer(request, address).await }
+            let (server, requests) = (Arc::clone(&self), requests.clone());
+            requests.begin();
+            async move {
+                let answer = server.answer(request, address).await;
+                requests.end();
+                answer
+            }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
         tokio::select! {
@@ -169,8 +175,10 @@ impl Server {
     }
 
     async fn http2(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
-        let ConnectionLimits { head, write, .. } = self.limits;
+        let ConnectionLimits { keep_alive, write, .. } = self.limits;
         let stopping = self.stopping.clone();
+        // The requests of this version share the connection: the progress of each is known below.
+        stream.requests().begin();
         let progress = Http2Progress::new(Instant::now());
         let tracker = progress.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
@@ -181,7 +189,7 @@ impl Server {
             }
         });
         let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), answer));
-        let mut checks = interval((head.min(write) / CHECKS_PER_TIMEOUT).max(SHORTEST_CHECK));
+        let mut checks = interval((keep_alive.min(write) / CHECKS_PER_TIMEOUT).max(SHORTEST_CHECK));
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -194,7 +202,7 @@ impl Server {
                     if progress.is_stalled(now, write) {
                         return Err("the client does not take its answers".into());
                     }
-                    if progress.is_idle(now, head) {
+                    if progress.is_idle(now, keep_alive) {
                         if leaving {
                             return Err("the client stays, although it was told to leave".into());
                         }
@@ -244,7 +252,7 @@ pub(crate) async fn serve_forwarded<A: Application>(owner: Arc<Owner<A>>, stream
         let (owner, way) = (Arc::clone(&owner), Arc::clone(&way));
         async move { Ok::<_, Infallible>(owner.respond_to_forwarded(request.map(DrainBody::new), way).await) }
     });
-    let mut http = http1_builder(FORWARDED_HEAD_TIMEOUT);
+    let mut http = http1_builder(Some(FORWARDED_HEAD_TIMEOUT));
     let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
     if let Err(error) = connection.await {
         tracing::trace!(%error, "a forwarded request ended");
@@ -257,7 +265,7 @@ impl Way for StreamLoss {
     }
 }
 
-fn http1_builder(head_timeout: Duration) -> http1::Builder {
+fn http1_builder(head_timeout: Option<Duration>) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(head_timeout)

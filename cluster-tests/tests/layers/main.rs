@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("counter", &[]),
     ("log_limit", &[]),
     ("setters", &[]),
-    ("engine", &["counter", "id", "random", "setters"]),
+    ("engine", &["counter", "id", "log_limit", "random", "setters"]),
     ("socket", &["catch_panic", "setters", "id", "engine", "log_limit", "random"]),
     ("cluster", &["catch_panic", "counter", "id", "log_limit", "random", "socket"]),
     ("http", &["catch_panic", "setters", "id", "engine", "cluster", "log_limit"]),
