@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::frame::Frame;
@@ -23,6 +23,8 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     limits: Limits,
     bursts: Arc<Bursts>,
+    /// Asked only while more than `lasting` waits.
+    clock: fn() -> Instant,
     /// Whether more than `lasting` waits.
     is_behind: AtomicBool,
 }
@@ -79,7 +81,7 @@ struct Queue {
     /// Since when the client has taken nothing although there is an excess.
     behind_since: Option<Instant>,
     /// Who waits until there is none.
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waker>,
 }
 
 /// What empties the outbox.
@@ -117,7 +119,7 @@ pub(crate) enum PushResult {
 
 impl Outbox {
     /// An empty outbox.
-    pub(crate) const fn new(limits: Limits, bursts: Arc<Bursts>) -> Self {
+    pub(crate) const fn new(limits: Limits, bursts: Arc<Bursts>, clock: fn() -> Instant) -> Self {
         let queue = Queue {
             frames: VecDeque::new(),
             bytes: 0,
@@ -130,7 +132,7 @@ impl Outbox {
             behind_since: None,
             waiters: Vec::new(),
         };
-        Self { queue: Mutex::new(queue), limits, bursts, is_behind: AtomicBool::new(false) }
+        Self { queue: Mutex::new(queue), limits, bursts, clock, is_behind: AtomicBool::new(false) }
     }
 
     /// Appends the frames of one packet, all or none.
@@ -168,10 +170,9 @@ impl Outbox {
         self.bursts.change(queue.excess, excess);
         if excess == 0 {
             queue.behind_since = None;
-            // They are told by this.
-            queue.waiters.clear();
+            queue.waiters.drain(..).for_each(Waker::wake);
         } else if excess < queue.excess || queue.behind_since.is_none() {
-            queue.behind_since = Some(Instant::now());
+            queue.behind_since = Some((self.clock)());
         }
         if (queue.excess > 0) != (excess > 0) {
             self.is_behind.store(excess > 0, Ordering::Relaxed);
@@ -183,7 +184,7 @@ impl Outbox {
     pub(crate) fn note_progress(&self) {
         if self.is_behind.load(Ordering::Relaxed) {
             let mut queue = self.queue.lock();
-            queue.behind_since = queue.behind_since.map(|_| Instant::now());
+            queue.behind_since = queue.behind_since.map(|_| (self.clock)());
         }
     }
 
@@ -197,16 +198,16 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
-    /// What ends (it is dropped) when no more waits than may for long, or the session is over. `None` if that is so already.
-    pub(crate) fn room(&self) -> Option<oneshot::Receiver<()>> {
+    /// Waits until no more waits than may for long, or the session is over.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut queue = self.queue.lock();
         if queue.excess == 0 {
-            return None;
+            return Poll::Ready(());
         }
-        let (waiter, room) = oneshot::channel();
-        queue.waiters.retain(|waiter| !waiter.is_closed());
-        queue.waiters.push(waiter);
-        Some(room)
+        if !queue.waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
+            queue.waiters.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Appends a packet of the session itself (open, ping), which no limit applies to.
@@ -368,7 +369,7 @@ mod tests {
     }
 
     fn bursting(lasting: usize, most: usize, node: usize) -> Outbox {
-        Outbox::new(Limits { lasting, most }, Arc::new(Bursts::new(node)))
+        Outbox::new(Limits { lasting, most }, Arc::new(Bursts::new(node)), Instant::now)
     }
 
     #[test]
@@ -468,11 +469,10 @@ mod tests {
             }
             assert_eq!(outbox.behind_since(), Some(Instant::now()), "that is progress");
         }
-        let mut room = outbox.room().unwrap();
-        assert_eq!(room.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        let mut room = std::pin::pin!(std::future::poll_fn(|cx| outbox.poll_room(cx)));
+        assert!(futures_util::poll!(&mut room).is_pending());
         drop(outbox.take_batch(1));
-        assert_eq!(room.try_recv(), Err(oneshot::error::TryRecvError::Closed));
-        assert!(outbox.room().is_none());
+        room.await;
         assert_eq!((outbox.behind_since(), outbox.bytes()), (None, one));
     }
 
@@ -480,7 +480,8 @@ mod tests {
     fn what_is_beyond_the_lasting_limits_is_bounded_for_the_node_and_given_back() {
         let one = cost(&frame("a"));
         let bursts = Arc::new(Bursts::new(2 * one));
-        let outbox = || Outbox::new(Limits { lasting: one, most: usize::MAX }, Arc::clone(&bursts));
+        let outbox =
+            || Outbox::new(Limits { lasting: one, most: usize::MAX }, Arc::clone(&bursts), Instant::now);
         let (first, second) = (outbox(), outbox());
         for _ in 0..3 {
             assert_ne!(first.push(&[frame("a")], false), PushResult::Overflow);

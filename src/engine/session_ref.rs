@@ -1,6 +1,7 @@
 //! The address of a session, through which other tasks reach it.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use bytes::Bytes;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::config::Config;
 use super::counters::EngineCounters;
@@ -56,7 +58,7 @@ impl<K: Send + 'static> SessionRef<K> {
         Self(Arc::new(SessionInner {
             id,
             handshake,
-            outbox: Outbox::new(limits, bursts),
+            outbox: Outbox::new(limits, bursts, Instant::now),
             config,
             counters,
             transport: AtomicU8::new(transport as u8),
@@ -166,10 +168,7 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// Waits until no more than [`max_buffered`](super::Config::max_buffered) waits for the client, or the session is over.
     pub async fn room(&self) {
-        if let Some(room) = self.0.outbox.room() {
-            // It is dropped, and nothing is sent.
-            let _ended = room.await;
-        }
+        poll_fn(|cx| self.0.outbox.poll_room(cx)).await;
     }
 
     pub(crate) fn counters(&self) -> &EngineCounters {
