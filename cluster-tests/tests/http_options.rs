@@ -235,7 +235,7 @@ async fn the_origin_is_named_when_credentials_are_allowed() {
 
 #[tokio::test]
 async fn an_unlisted_origin_is_answered_but_not_allowed() {
-    let cors = Cors::origins(["http://one.example", "http://two.example"]);
+    let cors = Cors::origins(["http://one.example", "http://two.example"]).any_websocket();
     let nodes = nodes(3, Config::default().cors(cors)).await;
     for (what, status, reply) in answers(&nodes.target).await {
         assert_eq!(reply.status(), status, "{what}");
@@ -246,8 +246,46 @@ async fn an_unlisted_origin_is_answered_but_not_allowed() {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_than_those_that_are_named_open_no_websocket() {
+    let cors = Cors::origins(["http://one.example", "http://two.example"]);
+    let nodes = nodes(3, Config::default().cors(cors)).await;
+    let own = format!("http://{}", nodes.target.addr());
+    for (origin, may) in [
+        (Some("http://one.example"), true),
+        (Some("http://two.example"), true),
+        (Some(own.as_str()), true),
+        (None, true),
+        (Some("http://three.example"), false),
+        (Some("https://one.example"), false),
+        (Some("null"), false),
+        (Some(""), false),
+    ] {
+        let session = nodes.target.at(0).polling().await;
+        for (node, query) in
+            [(0, WEBSOCKET.to_owned()), (0, session.query("websocket")), (1, session.query("websocket"))]
+        {
+            let call = nodes.target.at(node).call(Method::GET, &query).upgrade();
+            // As a proxy passes it on.
+            let call = call.header("host", &nodes.target.addr().to_string());
+            let call = match origin {
+                Some(origin) => call.header("origin", origin),
+                None => call,
+            };
+            match WebSocket::from_call(call).await {
+                Ok(_) => assert!(may, "{origin:?} {query}"),
+                Err(reply) => {
+                    assert!(!may, "{origin:?} {query}");
+                    assert_eq!(reply.outcome(), (400, "Origin not allowed"));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_single_allowed_origin_is_named_for_every_request() {
-    let nodes = nodes(1, Config::default().cors(Cors::origin("http://one.example"))).await;
+    let cors = Cors::origin("http://one.example").any_websocket();
+    let nodes = nodes(1, Config::default().cors(cors)).await;
     let reply = from_page(&nodes.target, Method::GET, POLLING).send().await;
     assert_eq!(only(&reply, ALLOW_ORIGIN), Some("http://one.example"));
     assert_eq!(only(&reply, "vary"), Some("Origin"));

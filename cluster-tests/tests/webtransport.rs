@@ -503,6 +503,19 @@ async fn allow_request_receives_the_handshake_of_the_client() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_opens_no_session() {
+    for (cors, may) in [
+        (http::Cors::origin(ORIGIN), true),
+        (http::Cors::origin("https://other.example"), false),
+        (http::Cors::origin("https://other.example").any_websocket(), true),
+        (http::Cors::any(), true),
+    ] {
+        let served = Served::start(1, all(), http::Config::default().cors(cors.clone())).await;
+        assert_eq!(served.at(0).connect("/socket.io/").await.is_ok(), may, "{cors:?}");
+    }
+}
+
+#[tokio::test]
 async fn middleware_accepts_or_refuses_a_session_and_refusals_are_reported() {
     let keyed = Middleware::new(async |request: Arc<Parts>| {
         assert_eq!(request.method, Method::CONNECT);

@@ -61,6 +61,11 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// A page of another origin than those that were named.
+    pub(crate) fn other_origin() -> Self {
+        Self::Forbidden { message: "Origin not allowed".to_owned() }
+    }
+
     /// The number the client sees, 0 to 5.
     pub const fn code(&self) -> u8 {
         match self {

@@ -1,6 +1,7 @@
-//! Cross-origin requests, as the `cors` module of Node answers them.
+//! Cross-origin requests, as the `cors` module of Node answers them, and WebSockets, which browsers let any page open.
 //!
-//! CORS protects the users of browsers from other pages. It refuses no request; only `allow_request` does.
+//! CORS protects the users of browsers from other pages, and refuses no request over HTTP. What is no request over HTTP is refused
+//! here, where origins are named.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,16 +10,19 @@ use std::time::Duration;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
 
-/// Which pages of other origins may read the answers of this node. Node: option `cors`.
+/// Which pages of other origins may read the answers of this node, and open WebSockets and WebTransport sessions to it. Node:
+/// option `cors`, which is about answers only.
 ///
-/// CORS refuses no request, and browsers do not apply it to WebSockets. To refuse clients by origin, use
-/// [`AllowRequest`](super::AllowRequest).
+/// Browsers apply CORS to answers over HTTP, and let any page open a WebSocket with the cookies of its user. So where origins are
+/// named, a WebSocket or WebTransport session from a page of another one is refused; the node's own origin (that of the
+/// `Host` of the request) is always allowed, and so is a client without an `Origin`, which is no browser. With
+/// [`any_websocket`](Self::any_websocket) nothing is refused, as in Node.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,6 +40,7 @@ pub struct Cors {
     exposed_headers: Option<HeaderValue>,
     credentials: bool,
     max_age: Option<Duration>,
+    any_websocket: bool,
 }
 
 #[derive(Clone)]
@@ -114,6 +119,29 @@ impl Cors {
         self
     }
 
+    /// Lets pages of every origin open WebSockets and WebTransport sessions, as Node does. Then
+    /// [`AllowRequest`](super::AllowRequest) has to check the origin where cookies authenticate users.
+    #[must_use]
+    pub fn any_websocket(mut self) -> Self {
+        self.any_websocket = true;
+        self
+    }
+
+    /// Whether the page that a request comes from may open a WebSocket or a WebTransport session.
+    pub(crate) fn admits(&self, request: &HeaderMap) -> bool {
+        let Some(origin) = request.get(ORIGIN).filter(|_| !self.any_websocket) else { return true };
+        let is_own = || {
+            let page = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+            page.is_some() && page == request.get(HOST).and_then(|host| host.to_str().ok())
+        };
+        let is_named = match &self.origin {
+            Origin::Any => true,
+            Origin::Exactly(allowed) => origin == allowed,
+            Origin::Matching(allows) => origin.to_str().is_ok_and(|origin| allows(origin)),
+        };
+        is_named || is_own()
+    }
+
     fn new(origin: Origin) -> Self {
         Self {
             origin,
@@ -122,6 +150,7 @@ impl Cors {
             exposed_headers: None,
             credentials: false,
             max_age: None,
+            any_websocket: false,
         }
     }
 

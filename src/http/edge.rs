@@ -16,7 +16,7 @@ use super::owner::Owner;
 use super::request::{self, ClientRequest};
 use super::{client_files, middleware, node_request, reply};
 use crate::cluster::{Mesh, NodeState, SessionOwner};
-use crate::engine::Application;
+use crate::engine::{Application, HandshakeError};
 use crate::id::NodeId;
 
 /// Answers the requests of the clients that are connected to this node: CORS, client files and middleware here, and the
@@ -164,6 +164,9 @@ impl<A: Application> Edge<A> {
 
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
     async fn route(&self, request: ClientRequest) -> Response<Body> {
+        if request.is_upgrade() && !self.admits(request.http.headers()) {
+            return reply::refusal(&HandshakeError::other_origin(), true);
+        }
         match (request.query.sid(), &self.forwarder) {
             (Ok(Some(sid)), Some(forwarder)) => match forwarder.mesh().owner(sid.key()) {
                 SessionOwner::There(_) if self.is_too_large(&request) => {
@@ -178,6 +181,11 @@ impl<A: Application> Edge<A> {
             },
             _ => self.owner.respond(request).await,
         }
+    }
+
+    /// Whether the page that a request comes from may open more than requests over HTTP.
+    pub(crate) fn admits(&self, request: &HeaderMap) -> bool {
+        self.config.cors.as_ref().is_none_or(|cors| cors.admits(request))
     }
 
     /// Whether a request announces a body that the owner of the session would refuse. The edge refuses it, because an

@@ -14,7 +14,7 @@ mod session_stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -114,6 +114,11 @@ impl<A: Application> WebTransportServer<A> {
         if !self.edge.owner().engine().config().transports.contains(&Transport::WebTransport) {
             self.report(&request, &HandshakeError::UnknownTransport { given: "webtransport".to_owned() });
             session.not_found().await;
+            return None;
+        }
+        if !self.edge.admits(&request.0.headers) {
+            self.report(&request, &HandshakeError::other_origin());
+            refuse(session, StatusCode::FORBIDDEN).await;
             return None;
         }
         let config = self.edge.config();

@@ -55,7 +55,7 @@ struct Clients {
     /// Path of Socket.IO; requests for other paths get the demo's page.
     #[arg(long, env = "SOCKETMESH_PATH", default_value = "/socket.io/", value_parser = path)]
     path: String,
-    /// Origins whose pages may talk to this node, separated by commas; `*` for any [default: none but its own].
+    /// Origins whose pages may read answers and open WebSockets, beside this node's own; separated by commas, `*` for any [default: none may read answers, all may open WebSockets].
     #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',', value_parser = text)]
     cors_origin: Vec<String>,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
