@@ -358,7 +358,7 @@ impl<A: Application> SessionState<A> {
             (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
                 return PollAnswer::Reply(reply);
             }
-            (PollReply::Flush, _) => self.this.outbox().take_answer(),
+            (PollReply::Flush, _) => self.this.outbox().take_answer(ANSWER),
             (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
             (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],
             (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
@@ -435,8 +435,10 @@ impl<A: Application> SessionState<A> {
 }
 
 /// How long a client may take nothing while more waits for it than may for long.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The same on polling: it may take that long to read the last answer, see [`Listener::write_timeout`](crate::http::Listener).
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same on polling, from one GET to the next: the client reads the last answer meanwhile.
 const POLLING_PATIENCE: Duration = Duration::from_secs(30);
+/// About how much one answer to a GET holds: what a client reads within the patience, at 300 kbit/s.
+const ANSWER: usize = 1 << 20;
 /// Between two lines in the log about slow clients.
 const SLOW_CLIENT_PAUSE: Duration = Duration::from_secs(3);

@@ -52,15 +52,16 @@ pub struct Config {
     /// 30 s. A longer time loses less to slow clients and holds their memory longer.
     pub close_timeout: Duration,
     /// How many bytes may wait for one client that takes none of them. 4 096 to 4 294 967 295, default 4 194 304 (4 MiB). While
-    /// more wait, a client that takes nothing for 5 s (30 s on polling) is closed with `transport error`; one that reads is not,
+    /// more wait, a client that takes nothing for 10 s (on polling: sends no GET for 30 s) is closed with `transport error`; one that reads is not,
     /// up to [`max_burst`](Self::max_burst). A smaller value protects memory; a larger one forgives pauses of slow clients.
     pub max_buffered: usize,
     /// How many bytes may wait for one client, however fast it reads: beyond that it is closed with `transport error`. 4 096 to
     /// 4 294 967 295, default 67 108 864 (64 MiB); at least `max_buffered` in any case. An application that sends more waits for
     /// room: [`Socket::room`](crate::Socket::room).
     pub max_burst: usize,
-    /// How many bytes may wait on this node beyond `max_buffered` for each client, for all clients together. Any number, default
-    /// 268 435 456 (256 MiB). When they are used up, clients are closed as if there was no `max_burst`.
+    /// How many bytes may wait on this node beyond `max_buffered` for each client, for all clients together; a broadcast counts
+    /// for each, although it is in memory once. Any number, default 1 073 741 824 (1 GiB). When they are used up, clients are
+    /// closed as if there was no `max_burst`.
     pub max_bursts: usize,
     /// Which WebSocket messages are compressed for clients that support it. Default `None`: no messages. Compression saves
     /// traffic and costs time: about 20 µs for 2 KiB and 6 ms for 1 MiB, once for all receivers of a message. Node:
@@ -183,7 +184,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(30),
             max_buffered: 4 << 20,
             max_burst: 64 << 20,
-            max_bursts: 256 << 20,
+            max_bursts: 1 << 30,
             per_message_deflate: None,
             http_compression: Some(Compression::default()),
             subprotocols: None,

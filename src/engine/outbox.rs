@@ -4,6 +4,7 @@
 //! attachments adjacent. Bytes never travel in the actor's mailbox, which has no bound.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -74,14 +75,16 @@ struct Queue {
     writable: bool,
     /// Whether a pong may be among the frames.
     pong: bool,
-    /// The bytes of a packet beyond the limit that the empty queue accepted. They do not count against the packets behind it.
+    /// The bytes of a packet beyond the lasting limit that the empty queue accepted. They do not count against the packets
+    /// behind it.
     oversized: usize,
     /// The bytes beyond the lasting limit.
     excess: usize,
     /// Since when the client has taken nothing although there is an excess.
     behind_since: Option<Instant>,
     /// Who waits until there is none.
-    waiters: Vec<Waker>,
+    waiters: Vec<(u64, Waker)>,
+    next_waiter: u64,
 }
 
 /// What empties the outbox.
@@ -131,6 +134,7 @@ impl Outbox {
             excess: 0,
             behind_since: None,
             waiters: Vec::new(),
+            next_waiter: 0,
         };
         Self { queue: Mutex::new(queue), limits, bursts, clock, is_behind: AtomicBool::new(false) }
     }
@@ -159,18 +163,22 @@ impl Outbox {
     }
 
     fn has_room(&self, queue: &mut Queue, bytes: usize) -> bool {
-        let more = (queue.bytes + bytes).saturating_sub(self.limits.lasting.max(queue.bytes));
-        queue.has_room(bytes, self.limits.most)
-            && (more == 0 || queue.frames.is_empty() || self.bursts.has_room(more))
+        if queue.frames.is_empty() {
+            queue.oversized = if bytes > self.limits.lasting { bytes } else { 0 };
+            return true;
+        }
+        let lasting = self.limits.lasting + queue.oversized;
+        let all = queue.bytes + bytes;
+        all <= lasting || all <= self.limits.most && self.bursts.has_room(all - lasting.max(queue.bytes))
     }
 
     /// Notes how much waits. That it changed because the client took some starts its time anew.
     fn weigh(&self, queue: &mut Queue) {
-        let excess = queue.bytes.saturating_sub(self.limits.lasting);
+        let excess = queue.bytes.saturating_sub(self.limits.lasting + queue.oversized);
         self.bursts.change(queue.excess, excess);
         if excess == 0 {
             queue.behind_since = None;
-            queue.waiters.drain(..).for_each(Waker::wake);
+            queue.waiters.drain(..).for_each(|(_, waiter)| waiter.wake());
         } else if excess < queue.excess || queue.behind_since.is_none() {
             queue.behind_since = Some((self.clock)());
         }
@@ -198,25 +206,19 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
-    /// Waits until no more waits than may for long, or the session is over.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut queue = self.queue.lock();
-        if queue.excess == 0 {
-            return Poll::Ready(());
-        }
-        if !queue.waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-            queue.waiters.push(cx.waker().clone());
-        }
-        Poll::Pending
+    /// Resolves when no more waits than may for long, or the session is over.
+    pub(crate) const fn room(&self) -> Room<'_> {
+        Room { outbox: self, waiter: None }
     }
 
-    /// Appends a packet of the session itself (open, ping), which no limit applies to.
+    /// Queues a packet of the session itself (open, ping), before all others and without a limit: a client that reads has the time
+    /// of the heartbeat for the answer, however much waits for it.
     pub(crate) fn push_control(&self, frame: &Frame) -> PushResult {
         let mut queue = self.queue.lock();
         if queue.intake == Intake::Closed {
             return PushResult::Dropped;
         }
-        queue.append(std::slice::from_ref(frame), cost(frame))
+        queue.prepend(frame)
     }
 
     /// Appends the answer to a ping of the client, unless one waits already: a client that pings and does not read must
@@ -234,11 +236,11 @@ impl Outbox {
         queue.append(std::slice::from_ref(frame), cost(frame))
     }
 
-    /// Takes as much as may wait for long, for the answer of a GET. The rest is for the next one.
-    pub(crate) fn take_answer(&self) -> Vec<Frame> {
+    /// Takes frames of about `budget` bytes (at least one), for the answer of a GET. The rest is for the next one.
+    pub(crate) fn take_answer(&self, budget: usize) -> Vec<Frame> {
         let mut queue = self.queue.lock();
         queue.writable = false;
-        let frames = if queue.excess == 0 { queue.take() } else { queue.take_some(self.limits.lasting) };
+        let frames = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
         self.weigh(&mut queue);
         frames.into()
     }
@@ -296,18 +298,58 @@ impl Drop for Outbox {
     }
 }
 
-impl Queue {
-    fn has_room(&mut self, bytes: usize, limit: usize) -> bool {
-        if self.frames.is_empty() {
-            self.oversized = if bytes > limit { bytes } else { 0 };
-            return true;
-        }
-        self.bytes + bytes <= limit + self.oversized
-    }
+/// See [`Outbox::room`].
+pub(crate) struct Room<'a> {
+    outbox: &'a Outbox,
+    waiter: Option<u64>,
+}
 
+impl Room<'_> {
+    fn leave(&mut self, queue: &mut Queue) {
+        if let Some(waiter) = self.waiter.take() {
+            queue.waiters.retain(|(other, _)| *other != waiter);
+        }
+    }
+}
+
+impl Future for Room<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.outbox.queue.lock();
+        self.leave(&mut queue);
+        if queue.excess == 0 {
+            return Poll::Ready(());
+        }
+        let waiter = queue.next_waiter;
+        queue.next_waiter += 1;
+        queue.waiters.push((waiter, cx.waker().clone()));
+        self.waiter = Some(waiter);
+        Poll::Pending
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.outbox.queue.lock();
+        self.leave(&mut queue);
+    }
+}
+
+impl Queue {
     fn append(&mut self, frames: &[Frame], bytes: usize) -> PushResult {
         let was_empty = self.frames.is_empty();
         self.frames.extend(frames.iter().cloned());
+        self.added(bytes, was_empty)
+    }
+
+    fn prepend(&mut self, frame: &Frame) -> PushResult {
+        let was_empty = self.frames.is_empty();
+        self.frames.push_front(frame.clone());
+        self.added(cost(frame), was_empty)
+    }
+
+    fn added(&mut self, bytes: usize, was_empty: bool) -> PushResult {
         self.bytes += bytes;
         match &self.flow {
             _ if !was_empty => PushResult::Queued,
@@ -377,7 +419,7 @@ mod tests {
         let outbox = outbox(1000);
         assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
-        assert_eq!(outbox.take_answer().len(), 2);
+        assert_eq!(outbox.take_answer(usize::MAX).len(), 2);
         assert_eq!(outbox.push(&[frame("c")], false), PushResult::TellActor);
     }
 
@@ -394,7 +436,10 @@ mod tests {
     #[test]
     fn a_packet_beyond_the_limit_is_taken_alone_and_does_not_count_against_those_behind_it() {
         let outbox = outbox(cost(&frame("a")));
-        assert_eq!(outbox.push(&[frame("a message"), frame("beyond the limit")], false), PushResult::Behind);
+        assert_eq!(
+            outbox.push(&[frame("a message"), frame("beyond the limit")], false),
+            PushResult::TellActor
+        );
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
         assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), PushResult::Overflow);
@@ -407,7 +452,7 @@ mod tests {
         outbox.set_writable(true);
         assert_eq!(outbox.push(&[frame("a")], true), PushResult::TellActor);
         assert_eq!(outbox.push(&[frame("b")], true), PushResult::Dropped);
-        assert_eq!(outbox.take_answer().len(), 1);
+        assert_eq!(outbox.take_answer(usize::MAX).len(), 1);
         assert_eq!(outbox.push(&[frame("the GET was answered")], true), PushResult::Dropped);
     }
 
@@ -417,10 +462,20 @@ mod tests {
         let pong = Frame::control(&crate::engine::packet::Packet::Pong("".into()));
         assert_eq!(outbox.push_pong(&pong), PushResult::TellActor);
         assert_eq!(outbox.push_pong(&pong), PushResult::Dropped);
-        assert_eq!(outbox.take_answer().len(), 1);
+        assert_eq!(outbox.take_answer(usize::MAX).len(), 1);
         let _ = outbox.push(&[frame("fills the outbox")], false);
         outbox.end();
         assert_eq!(outbox.push_pong(&pong), PushResult::Overflow);
+    }
+
+    #[test]
+    fn a_ping_goes_before_what_waits() {
+        let outbox = outbox(1000);
+        let _ = outbox.push(&[frame("a"), frame("b")], false);
+        let _ = outbox.push_control(&frame("a ping"));
+        let taken = outbox.take_answer(usize::MAX).into_iter().map(|frame| frame.len()).collect::<Vec<_>>();
+        assert_eq!(taken, [frame("a ping"), frame("a"), frame("b")].map(|frame| frame.len()));
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]
@@ -430,7 +485,7 @@ mod tests {
         outbox.end();
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Dropped);
         assert_eq!(outbox.push_control(&frame("2")), PushResult::Queued);
-        assert_eq!(outbox.take_answer().len(), 2);
+        assert_eq!(outbox.take_answer(usize::MAX).len(), 2);
     }
 
     #[test]
@@ -469,7 +524,9 @@ mod tests {
             }
             assert_eq!(outbox.behind_since(), Some(Instant::now()), "that is progress");
         }
-        let mut room = std::pin::pin!(std::future::poll_fn(|cx| outbox.poll_room(cx)));
+        assert!(futures_util::poll!(std::pin::pin!(outbox.room())).is_pending());
+        assert!(outbox.queue.lock().waiters.is_empty(), "who does not wait any more is forgotten");
+        let mut room = std::pin::pin!(outbox.room());
         assert!(futures_util::poll!(&mut room).is_pending());
         drop(outbox.take_batch(1));
         room.await;
@@ -493,8 +550,12 @@ mod tests {
         for _ in 0..3 {
             assert_ne!(third.push(&[frame("a")], false), PushResult::Overflow);
         }
-        assert_eq!(third.take_answer().len(), 1, "as much as may wait for long");
+        assert_eq!(third.take_answer(one).len(), 1, "the rest is for the next one");
         third.close();
+        let large = outbox();
+        assert_eq!(large.push(&[frame("a packet beyond the lasting limit")], false), PushResult::TellActor);
+        assert_eq!(bursts.bytes.load(Ordering::Relaxed), 0, "a single packet is no burst");
+        assert_eq!(large.push(&[frame("a")], false), PushResult::Queued);
         assert_eq!(bursts.bytes.load(Ordering::Relaxed), 0);
     }
 }

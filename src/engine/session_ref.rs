@@ -1,7 +1,6 @@
 //! The address of a session, through which other tasks reach it.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -168,7 +167,7 @@ impl<K: Send + 'static> SessionRef<K> {
 
     /// Waits until no more than [`max_buffered`](super::Config::max_buffered) waits for the client, or the session is over.
     pub async fn room(&self) {
-        poll_fn(|cx| self.0.outbox.poll_room(cx)).await;
+        self.0.outbox.room().await;
     }
 
     pub(crate) fn counters(&self) -> &EngineCounters {

@@ -128,11 +128,16 @@ impl Cors {
     }
 
     /// Whether the page that a request comes from may open a WebSocket or a WebTransport session.
-    pub(crate) fn admits(&self, request: &HeaderMap) -> bool {
+    /// `secure`: it came over TLS, and not only to a proxy.
+    pub(crate) fn admits(&self, request: &HeaderMap, secure: bool) -> bool {
         let Some(origin) = request.get(ORIGIN).filter(|_| !self.any_websocket) else { return true };
         let is_own = || {
-            let page = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
-            page.is_some() && page == request.get(HOST).and_then(|host| host.to_str().ok())
+            let host = request.get(HOST).and_then(|host| host.to_str().ok());
+            let page = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            page.zip(host).is_some_and(|((scheme, page), host)| {
+                let port = if scheme == "https" { ":443" } else { ":80" };
+                (scheme == "https" || !secure) && host.strip_suffix(port).unwrap_or(host) == page
+            })
         };
         let is_named = match &self.origin {
             Origin::Any => true,

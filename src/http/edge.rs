@@ -164,7 +164,7 @@ impl<A: Application> Edge<A> {
 
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
     async fn route(&self, request: ClientRequest) -> Response<Body> {
-        if request.is_upgrade() && !self.admits(request.http.headers()) {
+        if request.is_upgrade() && !self.admits(request.http.headers(), request.is_secure()) {
             return reply::refusal(&HandshakeError::other_origin(), true);
         }
         match (request.query.sid(), &self.forwarder) {
@@ -184,8 +184,8 @@ impl<A: Application> Edge<A> {
     }
 
     /// Whether the page that a request comes from may open more than requests over HTTP.
-    pub(crate) fn admits(&self, request: &HeaderMap) -> bool {
-        self.config.cors.as_ref().is_none_or(|cors| cors.admits(request))
+    pub(crate) fn admits(&self, request: &HeaderMap, secure: bool) -> bool {
+        self.config.cors.as_ref().is_none_or(|cors| cors.admits(request, secure))
     }
 
     /// Whether a request announces a body that the owner of the session would refuse. The edge refuses it, because an

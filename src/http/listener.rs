@@ -74,8 +74,8 @@ impl Listener {
         self
     }
 
-    /// How long a client may take to send the head of a request, from its first byte on. Default 30 s. Node:
-    /// `headersTimeout`, 60 s.
+    /// How long a client may take to send the head of a request, from its first byte on, or if that came while the request before
+    /// it was answered, from the next one after the answer. Default 30 s. Node: `headersTimeout`, 60 s.
     pub const fn head_timeout(mut self, most: Duration) -> Self {
         self.limits.head = most;
         self

@@ -51,6 +51,11 @@ impl ClientRequest {
         asks_for_websocket(&self.http)
     }
 
+    /// Whether the client came over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        is_secure(self.http.uri(), self.http.extensions())
+    }
+
     /// What the application may know of the request.
     pub(crate) fn handshake(&self) -> Handshake {
         let http = &self.http;
@@ -61,12 +66,15 @@ impl ClientRequest {
 /// What the application may know of a request that opens a session.
 pub(crate) fn handshake(headers: &HeaderMap, uri: &Uri, extensions: &Extensions, query: &Query) -> Handshake {
     let address = extensions.get::<RemoteAddr>().map(|address| address.0);
-    let secure = extensions.get::<Secure>();
-    let secure = secure.map_or_else(|| uri.scheme_str() == Some("https"), |secure| secure.0);
+    let secure = is_secure(uri, extensions);
     let url = uri.path_and_query().map_or("", |url| url.as_str());
     #[expect(clippy::disallowed_methods, reason = "the one place that dates a handshake")]
     let issued = SystemTime::now();
     Handshake::new(headers.clone(), url, query, address, secure, issued)
+}
+
+fn is_secure(uri: &Uri, extensions: &Extensions) -> bool {
+    extensions.get::<Secure>().map_or_else(|| uri.scheme_str() == Some("https"), |secure| secure.0)
 }
 
 /// Decides where a request arrives whether it upgrades its connection, so that the answer is the same whichever node owns the

@@ -116,7 +116,7 @@ impl<A: Application> WebTransportServer<A> {
             session.not_found().await;
             return None;
         }
-        if !self.edge.admits(&request.0.headers) {
+        if !self.edge.admits(&request.0.headers, true) {
             self.report(&request, &HandshakeError::other_origin());
             refuse(session, StatusCode::FORBIDDEN).await;
             return None;

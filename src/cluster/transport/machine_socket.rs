@@ -7,7 +7,9 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -21,6 +23,8 @@ pub(super) struct MachineSocket {
     io: UdpSocket,
     state: UdpSocketState,
     errors: Arc<ErrorQueue>,
+    /// It has reported an error. tokio counts such a socket as writable for ever.
+    has_erred: AtomicBool,
 }
 
 impl MachineSocket {
@@ -28,7 +32,21 @@ impl MachineSocket {
     pub(super) fn new(socket: std::net::UdpSocket, errors: Arc<ErrorQueue>) -> io::Result<Self> {
         // Makes it non-blocking, among other things.
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { io: UdpSocket::from_std(socket)?, state, errors })
+        Ok(Self { io: UdpSocket::from_std(socket)?, state, errors, has_erred: AtomicBool::new(false) })
+    }
+
+    /// Takes note of an error that the system has reported. It may be about any packet, also one of the past to another node.
+    fn handle_error(&self) {
+        self.has_erred.store(true, Ordering::Relaxed);
+        self.errors.read();
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        if self.has_erred.load(Ordering::Relaxed) {
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        }
+        self.io.writable().await
     }
 }
 
@@ -38,19 +56,22 @@ impl AsyncUdpSocket for MachineSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        loop {
-            let send = || self.state.try_send((&self.io).into(), transmit);
-            match self.io.try_io(Interest::WRITABLE, send) {
-                // An error of the past, which is over once it is reported.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.errors.read(),
-                Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                    // What the system does not take is lost like any other packet. QUIC tries how large they may be.
-                    tracing::debug!(to = %transmit.destination, %error, "a packet was not sent");
-                    return Ok(());
-                }
-                sent => return sent,
-            }
+        let send = || self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), transmit));
+        let is_error =
+            |sent: &io::Result<()>| sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
+        let mut sent = send();
+        if is_error(&sent) {
+            // It may be an error of the past, which is over once it is reported.
+            self.handle_error();
+            sent = send();
         }
+        if is_error(&sent) {
+            // What the system does not take is lost like any other packet. QUIC tries how large they may be.
+            self.handle_error();
+            tracing::debug!(to = %transmit.destination, error = ?sent, "a packet was not sent");
+            return Ok(());
+        }
+        sent
     }
 
     fn poll_recv(
@@ -64,9 +85,8 @@ impl AsyncUdpSocket for MachineSocket {
             let receive = || self.state.recv((&self.io).into(), buffers, metas);
             match self.io.try_io(Interest::READABLE, receive) {
                 Ok(received) => return Poll::Ready(Ok(received)),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.errors.read(),
-                // There is nothing, or an error that is over once it is reported.
-                Err(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => self.handle_error(),
             }
         }
     }
@@ -101,7 +121,7 @@ impl UdpPoller for Writable {
         let Self { socket, wait } = self.get_mut();
         let writable = || -> Wait {
             let socket = Arc::clone(socket);
-            Box::pin(async move { socket.io.writable().await })
+            Box::pin(async move { socket.writable().await })
         };
         let result = ready!(wait.get_or_insert_with(writable).as_mut().poll(cx));
         *wait = None;
@@ -114,6 +134,9 @@ impl fmt::Debug for Writable {
         f.debug_struct("Writable").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
+
+/// From one attempt to send to the next where nothing tells when the socket takes packets again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -154,5 +177,32 @@ mod tests {
             node.send_to(&[round, round], own_address).unwrap();
             assert_eq!(receive(&socket).await, [round, round]);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_does_not_take_is_dropped_and_leaves_no_error_behind() {
+        let own = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let node = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let errors = Arc::new(ErrorQueue::of(&own).unwrap());
+        let socket = Arc::new(MachineSocket::new(own, Arc::clone(&errors)).unwrap());
+        socket.io.writable().await.unwrap();
+        let (to, mut bytes) = (node.local_addr().unwrap(), [0; 8]);
+        // More than a packet may have, which the system also puts into the queue.
+        let too_large = vec![0; 70_000];
+        for round in 0..1000_u16 {
+            for contents in [too_large.as_slice(), &round.to_be_bytes()] {
+                let transmit =
+                    Transmit { destination: to, ecn: None, contents, segment_size: None, src_ip: None };
+                socket.try_send(&transmit).unwrap();
+            }
+            let (length, _) = node.recv_from(&mut bytes).unwrap();
+            assert_eq!(bytes.get(..length), Some(&round.to_be_bytes()[..]));
+        }
+        assert!(errors.is_empty());
+        // Who waits for the socket from now on does not spin.
+        let mut writable = Arc::clone(&socket).create_io_poller();
+        let start = tokio::time::Instant::now();
+        poll_fn(|cx| writable.as_mut().poll_writable(cx)).await.unwrap();
+        assert_eq!(start.elapsed(), PAUSE);
     }
 }

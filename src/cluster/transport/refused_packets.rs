@@ -35,6 +35,12 @@ impl ErrorQueue {
         Ok(Self { socket, seen: Mutex::default() })
     }
 
+    /// Whether nothing waits to be read.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        system::next(&self.socket).is_none()
+    }
+
     /// Empties the queue, which takes its memory from that of the packets received.
     pub(super) fn read(&self) {
         let now = Instant::now();
@@ -107,8 +113,8 @@ mod system {
     }
 }
 
-/// Errors that are read at once.
-const MAX_READ: usize = 64;
+/// Errors that are read at once: more than the system keeps for a socket.
+const MAX_READ: usize = 4096;
 /// Addresses of which a refusal is known: more than a cluster has nodes.
 const MAX_SEEN: usize = 4096;
 /// An older refusal makes way for a new one.
