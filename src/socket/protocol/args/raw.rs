@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use super::super::error::PacketError;
 use super::check::check_args;
 use super::scan;
+use super::surrogates::replace_lone_surrogates;
 
 /// The arguments of an event or ack as they are on the wire, undecoded.
 ///
@@ -57,7 +58,8 @@ impl RawArgs {
 
     /// Checks the text of a JSON array, and that its placeholders name attachments.
     pub(crate) fn from_array(array: &ByteString, attachments: Vec<Bytes>) -> Result<Self, PacketError> {
-        Ok(Self::new(check_args(array, attachments.len())?, attachments))
+        let array = replace_lone_surrogates(array.clone());
+        Ok(Self::new(check_args(&array, attachments.len())?, attachments))
     }
 
     /// The arguments as the text of a JSON array, for [`from_array`](Self::from_array) on another node.
