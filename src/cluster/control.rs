@@ -305,6 +305,7 @@ impl Control {
             self.examine_view(now);
             self.reconsider_gossip(now);
         }
+        self.ask_seeds_again(now);
         self.dial_through_relays(now);
         if beat.gossip && now < self.restless_until {
             self.spread_news();

@@ -48,6 +48,13 @@ impl Control {
         }
     }
 
+    /// Asks who else is at the addresses that lead to several nodes.
+    pub(super) fn ask_seeds_again(&mut self, now: Instant) {
+        for (seed, address) in self.seeds.due_at_once(now) {
+            self.call_seed(seed, Calls { ask: vec![address], ..Calls::default() });
+        }
+    }
+
     pub(super) fn look_up_seeds(&mut self, now: Instant) {
         if self.farewell == Farewell::Staying {
             // A node on its own goes on looking.

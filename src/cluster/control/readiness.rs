@@ -185,12 +185,13 @@ impl Control {
 
     /// Whether this node is linked with a member that is ready, or there is none: its seeds are as new as this node, or there
     /// are no others. Then the members of its earlier life, if there are any, had the time to find it. Every seed gets that
-    /// time to answer: when a partition has just healed, one side does not know of the other yet.
+    /// time to answer: when a partition has just healed, one side does not know of the other yet. A seed that leads to several
+    /// nodes is asked several times before, because nodes that start together meet some of the others there and not all.
     pub(super) fn has_found_cluster(&self, now: Instant) -> bool {
         let knows_seeds = self.seeds.is_only_this_node() || self.seeds.is_found(self.serve_alone);
         let had_time = now >= self.started + WAIT_TO_BE_FOUND;
         self.is_linked_with_a_ready_member() && (had_time || self.seeds.are_tried())
-            || knows_seeds && had_time
+            || knows_seeds && had_time && self.seeds.are_explored()
     }
 
     fn is_linked_with_a_ready_member(&self) -> bool {

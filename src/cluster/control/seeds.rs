@@ -47,6 +47,8 @@ struct Shared {
     due: Instant,
     /// This node itself answered there last.
     led_back: bool,
+    /// How often somebody, or nobody, has answered there.
+    asks: u32,
 }
 
 /// What this node is linked with.
@@ -170,12 +172,32 @@ impl Seeds {
     }
 
     /// This address is not that of the node which answered there. Another one may answer the next time, so it is asked
-    /// again: soon while the cluster is not found, and then seldom. Not at regular intervals: what takes turns between two nodes
+    /// again: at once for some times, soon while the cluster is not found, and then seldom. Not at regular intervals: what takes turns between two nodes
     /// that ask in turns would lead each of them back to itself for ever.
     pub(crate) fn handle_shared(&mut self, address: SocketAddr, led_back: bool, found: bool, now: Instant) {
-        let pause = if found { ASKED } else { self.jitter.up_to(ASKED_AT_FIRST) };
-        let due = now + pause;
-        self.shared.insert(address, Shared { due, led_back });
+        let asks = self.shared.get(&address).map_or(0, |shared| shared.asks).saturating_add(1);
+        let pause = match found {
+            _ if asks < ENOUGH => self.jitter.up_to(ASKED_AT_ONCE),
+            true => ASKED,
+            false => self.jitter.up_to(ASKED_AT_FIRST),
+        };
+        self.shared.insert(address, Shared { due: now + pause, led_back, asks });
+    }
+
+    /// The addresses that are due before the next look-up, each with the number of its seed.
+    pub(crate) fn due_at_once(&self, now: Instant) -> Vec<(usize, SocketAddr)> {
+        let due = self.shared.iter().filter(|(_, shared)| shared.asks < ENOUGH && now >= shared.due);
+        let with_seed = due.filter_map(|(address, _)| {
+            let seed = self.seeds.iter().position(|seed| seed.addresses.contains(address))?;
+            Some((seed, *address))
+        });
+        with_seed.collect()
+    }
+
+    /// Whether every address that leads to several nodes was asked so often that two groups of nodes which started together have met
+    /// there.
+    pub(crate) fn are_explored(&self) -> bool {
+        self.shared.values().all(|shared| shared.asks >= ENOUGH)
     }
 
     /// This node itself answered at this address, to which it is bound.
@@ -239,6 +261,10 @@ fn can_reach(bound: SocketAddr, address: SocketAddr) -> bool {
 const ASKED: Duration = Duration::from_secs(30);
 /// The same, at most, while this node has not found its cluster. Seeds are looked up once a second.
 const ASKED_AT_FIRST: Duration = Duration::from_secs(2);
+/// The same, at most, until it was asked often [`ENOUGH`].
+const ASKED_AT_ONCE: Duration = Duration::from_millis(400);
+/// Of five nodes that form a group of two and one of three, none meets the other with a probability of 10^-5.
+const ENOUGH: u32 = 5;
 /// More nodes than that need not be remembered for one seed: a link to any of them is enough.
 const MAX_NAMED: usize = 64;
 
@@ -278,7 +304,13 @@ mod tests {
         let (mut seeds, now) = (seeds(), Instant::now());
         let calls = |seeds: &mut Seeds, at| seeds.handle_resolved(0, vec![address(3)], &linked(&[]), at);
         assert_eq!(calls(&mut seeds, now).dial, [address(3)]);
+        for ask in 1..ENOUGH {
+            seeds.handle_shared(address(3), false, true, now);
+            assert_eq!(seeds.due_at_once(now + ASKED_AT_ONCE), [(0, address(3))], "{ask}");
+            assert!(!seeds.are_explored());
+        }
         seeds.handle_shared(address(3), true, false, now);
+        assert!(seeds.are_explored() && seeds.due_at_once(now + ASKED).is_empty());
         assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST).ask, [address(3)]);
         seeds.handle_shared(address(3), false, true, now);
         assert_eq!(calls(&mut seeds, now + ASKED_AT_FIRST), Calls::default(), "the cluster is found");
