@@ -76,10 +76,9 @@ pub trait Client: Send + 'static {
     fn handle_timeout(&mut self, _now: Instant) {}
 
     /// Whether to slow the client down. While this is true, nothing more is read from the client. Call
-    /// [`SessionRef::resume`] when it turns false. `awaited`: the answer to a ping may come behind what is to be handled, so more
+    /// [`SessionRef::resume`] when it turns false. `_awaited`: the answer to a ping may come behind what is to be handled, so more
     /// should be read if that is possible.
-    fn is_busy(&self, awaited: bool) -> bool {
-        let _ = awaited;
+    fn is_busy(&self, _awaited: bool) -> bool {
         false
     }
 
