@@ -12,7 +12,9 @@
 //! [`Application`] and [`Client`].
 
 mod actor;
+mod admission;
 mod application;
+mod budget;
 mod config;
 mod counters;
 mod error;
@@ -46,6 +48,9 @@ pub use packet::Message;
 pub use protocol::{Protocol, Transport};
 pub use session_ref::SessionRef;
 
+pub(crate) use admission::{NotAdmitted, Place};
+#[cfg(feature = "fuzzing")]
+pub(crate) use budget::Budget;
 #[cfg(feature = "webtransport")]
 pub(crate) use first_packet::FirstPacket;
 pub(crate) use frame::{Frame, frames};

@@ -7,7 +7,7 @@ use crate::cluster::wire::{Frame, Message};
 use crate::engine::packet::Packet;
 use crate::engine::payload;
 use crate::engine::websocket::{Decoder, Incoming, Violation};
-use crate::engine::{self, Payload, Protocol, Query, webtransport};
+use crate::engine::{self, Budget, Payload, Protocol, Query, webtransport};
 use crate::socket;
 
 /// Client frames: read in one piece and in portions, both have to tell the same. The first byte is the portions' size.
@@ -31,16 +31,20 @@ pub fn websocket_deflate(data: &[u8]) {
 fn frames(data: &[u8], deflate: bool) {
     const MAX_MESSAGE: usize = 4096;
     let Some((&portion, bytes)) = data.split_first() else { return };
-    let mut decoder = Decoder::new(MAX_MESSAGE).with_deflate(deflate);
-    let whole: Vec<Result<Incoming, Violation>> = decoder.feed(&mut bytes.to_vec()).collect();
+    let decoder = || {
+        let decoder = Decoder::new(MAX_MESSAGE);
+        if deflate { decoder.with_deflate(Budget::new(usize::MAX)) } else { decoder }
+    };
+    let mut reading = decoder();
+    let whole: Vec<Result<Incoming, Violation>> = reading.feed(&mut bytes.to_vec()).collect();
     for message in &whole {
         assert!(size(message) <= MAX_MESSAGE, "a message above the limit");
     }
 
-    let mut decoder = Decoder::new(MAX_MESSAGE).with_deflate(deflate);
+    let mut reading = decoder();
     let mut split = Vec::new();
     for portion in bytes.chunks(usize::from(portion).max(1)) {
-        split.extend(decoder.feed(&mut portion.to_vec()));
+        split.extend(reading.feed(&mut portion.to_vec()));
     }
     assert_eq!(whole, split, "a split changed what was read");
 }

@@ -83,6 +83,7 @@ pub mod http;
 pub mod id;
 mod log_limit;
 mod node;
+mod per_address;
 mod random;
 mod setters;
 pub mod socket;

@@ -99,7 +99,8 @@ impl<A: Application> Node<A> {
     /// Everything that this node has counted since its start, with the names of the metrics. A counter never decreases.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters());
-        self.0.engine.counters().named().into_iter().chain(cluster).collect()
+        let (sessions, connections) = (self.0.engine.counters().named(), self.0.edge.counters().named());
+        sessions.into_iter().chain(connections).chain(cluster).collect()
     }
 
     /// What this node has counted about its messages to and from each other node: one entry per life of a node that it knows,
@@ -172,7 +173,8 @@ impl<A: Application> Node<A> {
         fallback: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
         let stop = self.0.stopping.cancelled();
-        Server::serve(self.service(), path, Arc::new(fallback), listener.into(), stop).await;
+        let (fallback, counters) = (Arc::new(fallback), Arc::clone(self.0.edge.counters()));
+        Server::serve(self.service(), path, fallback, counters, listener.into(), stop).await;
     }
 
     /// Ends the node in order:

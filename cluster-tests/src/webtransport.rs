@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use socketmesh::Node;
 use socketmesh::http::{Certificate, WebTransportListener};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 use wtransport::endpoint::endpoint_side::Client;
 use wtransport::error::{ConnectingError, ConnectionError};
 use wtransport::tls::Sha256Digest;
@@ -114,6 +116,21 @@ impl WebTransportTarget {
         assert_eq!(stream.recv_text().await, "3probe");
         stream
     }
+}
+
+/// The first packet of a client that connects, which nobody answers.
+///
+/// # Panics
+/// None comes.
+pub async fn first_packet() -> Vec<u8> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let addr = socket.local_addr().expect("an address");
+    let mut connecting = JoinSet::new();
+    connecting.spawn(async move { WebTransportTarget { addr, sha256: [0; 32] }.connect("/").await.is_ok() });
+    let mut packet = vec![0; 2000];
+    let length = within("the first packet", socket.recv(&mut packet)).await.expect("a packet");
+    packet.truncate(length);
+    packet
 }
 
 /// A WebTransport session.

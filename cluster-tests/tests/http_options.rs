@@ -385,6 +385,8 @@ async fn the_client_files_come_from_a_folder_with_their_version_as_etag() {
         }
         let head = Call::new(target.addr(), Method::HEAD, "/socket.io/socket.io.min.js").send().await;
         assert_eq!((head.outcome(), head.header("content-length")), ((200, ""), Some("4")));
+        let post = Call::new(target.addr(), Method::POST, "/socket.io/socket.io.min.js").send().await;
+        assert_eq!(post.outcome(), (200, "io()"), "the method does not matter");
         for path in ["socket.io.js", "other.js", "package.json", "../package.json", "%2e%2e/package.json"] {
             let reply = target.get_path(&format!("/socket.io/{path}")).await;
             assert_eq!(reply.outcome(), (400, TRANSPORT_UNKNOWN), "{path}");

@@ -192,20 +192,21 @@ async fn who_takes_nothing_of_a_burst_is_closed_after_some_seconds_without_anoth
 }
 
 #[tokio::test]
-async fn bursts_have_a_bound_for_all_clients_of_a_node_together() {
-    let config = engine::Config::default().max_buffered(2 << 20).max_bursts(5 << 20);
+async fn where_too_much_waits_for_all_clients_together_the_slowest_one_is_closed() {
+    let config = engine::Config::default().max_buffered(4 << 20).max_buffered_total(5 << 20);
     let app = app(1, |node| node.engine(config.clone())).await;
-    let [one, other] = [app.polling_guest("/").await, app.polling_guest("/").await];
-    let load = "x".repeat(1 << 20);
-    for _ in 0..6 {
-        one.1.emit("load", &load).expect("it encodes");
+    let [slow, other] = [app.polling_guest("/").await, app.polling_guest("/").await];
+    let load = |from: &str| from.repeat(1 << 20);
+    for from in ["a", "b", "c"] {
+        slow.1.emit("load", &load(from)).expect("it encodes");
     }
-    assert!(one.1.is_connected());
-    for _ in 0..4 {
-        other.1.emit("load", &load).expect("it encodes");
+    assert!(slow.1.is_connected());
+    for from in ["d", "e", "f"] {
+        other.1.emit("load", &load(from)).expect("it encodes");
     }
-    assert_eq!(app.seen.reason(other.1.id()).await.as_str(), "transport error");
-    assert_eq!(one.0.packets(6).await.len(), 6);
+    assert_eq!(app.seen.reason(slow.1.id()).await.as_str(), "transport error");
+    assert_eq!(other.0.packets(3).await.len(), 3);
+    assert_eq!(counter(app.node(0), SLOW_CLIENTS), 1);
 }
 
 #[tokio::test]

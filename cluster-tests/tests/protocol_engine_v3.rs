@@ -493,8 +493,8 @@ mod under_socket_io {
         let mut ws = joined(&target).await;
         ws.recv_text().await;
         for (connect, refusal) in [
-            ("40/random", r#"44/random,"Invalid namespace""#),
-            ("40/random?a=b,", r#"44/random,"Invalid namespace""#),
+            ("40/random", r#"44/random,{"message":"Invalid namespace"}"#),
+            ("40/random?a=b,", r#"44/random,{"message":"Invalid namespace"}"#),
             ("40/guarded,", r#"44/guarded,"invalid auth""#),
             ("40/guarded?word=sesame,", "44/guarded,6"),
             ("40/guarded?word=please,", "40/guarded,"),

@@ -373,12 +373,28 @@ async fn ten_attachments_are_allowed(target: Target) {
 
 async fn attachments_need_not_be_used_once_each(target: Target) {
     let mut ws = connected(&target).await;
-    for arguments in ["", r#",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#] {
-        ws.send(&format!(r#"452-["nobody"{arguments}]"#)).await;
-        ws.send_binary(&[1]).await;
-        ws.send_binary(&[2]).await;
-        assert_answers(&mut ws, arguments).await;
+    let placeholder = r#"{"_placeholder":true,"num":0}"#;
+    ws.send(&format!(r#"451-["message",{placeholder},{placeholder}]"#)).await;
+    ws.send_binary(&[1]).await;
+    let header = ws.packet_text().await;
+    let (count, arguments) =
+        header.strip_prefix("45").and_then(|rest| rest.split_once('-')).expect("a binary event");
+    let mut attachments = Vec::new();
+    for _ in 0..count.parse().expect("a number") {
+        attachments.push(ws.packet().await);
     }
+    let arguments: Value = serde_json::from_str(arguments).expect("JSON");
+    let attachment = |argument: usize| {
+        let num = arguments[argument]["num"].as_u64().expect("a placeholder");
+        &attachments[usize::try_from(num).expect("a small number")]
+    };
+    assert_eq!([attachment(1), attachment(2)], [&Received::Binary(vec![1]); 2], "both are the same bytes");
+
+    ws.send(r#"452-["message",1]"#).await;
+    ws.send_binary(&[1]).await;
+    ws.send_binary(&[2]).await;
+    let header = ws.packet_text().await;
+    assert!(header.ends_with(r#"["message-back",1]"#), "{header}");
 }
 
 async fn heartbeats_may_come_between_attachments(target: Target) {

@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     fn secret() -> Secret {
-        Secret::new([7; 32]).unwrap()
+        Secret::random().unwrap()
     }
 
     #[test]

@@ -225,8 +225,12 @@ fn sign(secret: &Secret, id: &NodeId) -> Result<Certificates, Source> {
     let mut leaf = params(id.as_str(), vec![MESH_NAME.to_owned(), format!("{id}{NODE_SUFFIX}")])?;
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let leaf = leaf.signed_by(&key, &ca)?;
+    let mut accepted = vec![ca.der().clone()];
+    for other in secret.others() {
+        accepted.push(cluster_ca(&other)?.der().clone());
+    }
     Ok(Certificates {
-        ca: vec![ca.der().clone()],
+        ca: accepted,
         chain: vec![leaf.der().clone()],
         key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
     })
@@ -270,7 +274,7 @@ mod tests {
     use super::*;
 
     fn secret(text: &str) -> Secret {
-        text.repeat(32).parse().unwrap()
+        format!("{text}, a secret of the tests, long enough").parse().unwrap()
     }
 
     fn id(text: &str) -> NodeId {

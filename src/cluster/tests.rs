@@ -142,10 +142,14 @@ fn id(name: &str) -> NodeId {
     name.parse().unwrap()
 }
 
+fn secret(name: &str) -> Secret {
+    format!("{name}, a secret of the tests, long enough").parse().unwrap()
+}
+
 fn config(name: &str, seeds: &[SocketAddr]) -> Cluster {
     Cluster::bind("127.0.0.1:0")
         .node_id(id(name))
-        .secret(Secret::new([7; 32]).unwrap())
+        .secret(secret("ours"))
         .seeds(seeds.iter().map(SocketAddr::to_string))
 }
 
@@ -186,7 +190,7 @@ impl Simulation {
     fn config(&self, number: usize, seeds: &[usize]) -> Cluster {
         Cluster::bind_on(Arc::new(self.0.clone()), SimulatedNetwork::address(number).to_string())
             .node_id(id(NAMES[number]))
-            .secret(Secret::new([7; 32]).unwrap())
+            .secret(secret("ours"))
             .seeds(seeds.iter().map(|seed| SimulatedNetwork::address(*seed).to_string()))
     }
 
@@ -322,13 +326,30 @@ async fn broadcasts_of_one_node_arrive_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_secret_is_refused() {
     let [a] = cluster::<1>().await;
-    let stranger = config("x", &[a.address()]).secret(Secret::new([8; 32]).unwrap());
+    let stranger = config("x", &[a.address()]).secret(secret("theirs"));
     let stranger = Node::start(stranger).await;
     let compatible = Node::start(config("b", &[a.address()])).await;
     a.sees("b", |view| settled(view, 2)).await;
     compatible.sees("a", |view| settled(view, 2)).await;
     assert!(!stranger.mesh.is_ready());
     assert_eq!(stranger.mesh.view().borrow().members.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_changed_while_nodes_run() {
+    let [old, new] = ["ours", "theirs"].map(secret);
+    // What each node of the pair has, as one after another is started anew.
+    for pair in [
+        [old.clone(), old.clone().accepting(new.clone())],
+        [old.clone().accepting(new.clone()), new.clone().accepting(old.clone())],
+        [new.clone().accepting(old.clone()), new.clone()],
+    ] {
+        let [has_a, has_b] = pair;
+        let a = Node::start(config("a", &[]).secret(has_a)).await;
+        let b = Node::start(config("b", &[a.address()]).secret(has_b)).await;
+        a.sees("b", |view| settled(view, 2)).await;
+        b.sees("a", |view| settled(view, 2)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

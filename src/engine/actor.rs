@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::admission::Place;
 use super::application::{Application, Client, CommandOf};
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
@@ -42,6 +43,7 @@ pub(crate) struct SessionStart<A: Application> {
     pub(crate) app: Arc<A>,
     pub(crate) config: Arc<Config>,
     pub(crate) registration: Registration<CommandOf<A>>,
+    pub(crate) place: Place,
     /// The WebSocket or WebTransport stream that opened the session, if one did.
     pub(crate) stream: Option<(ConnId, Arc<StageCell>)>,
 }
@@ -65,7 +67,8 @@ pub(crate) struct SessionState<A: Application> {
     patient_until: Option<Instant>,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
-    _registration: Registration<CommandOf<A>>,
+    registration: Registration<CommandOf<A>>,
+    _place: Place,
 }
 
 /// A request to be answered, or a stream to be directed.
@@ -90,7 +93,7 @@ impl<A: Application> Actor for SessionActor<A> {
         myself: ActorRef<Self::Msg>,
         start: SessionStart<A>,
     ) -> Result<SessionState<A>, ActorProcessingErr> {
-        let SessionStart { session: this, app, config, registration, stream } = start;
+        let SessionStart { session: this, app, config, registration, place, stream } = start;
         this.bind(myself.clone());
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
@@ -109,7 +112,8 @@ impl<A: Application> Actor for SessionActor<A> {
             kept: None,
             patient_until: None,
             timer: None,
-            _registration: registration,
+            registration,
+            _place: place,
         };
         state.settle();
         state.client = Some(app.accept(state.this.clone()));
@@ -153,7 +157,7 @@ impl<A: Application> SessionState<A> {
             SessionMessage::Release => self.session.handle_release(),
             SessionMessage::Post(conn, reply) => {
                 self.connections.push((conn, ClientConnection::Post(reply)));
-                self.session.handle_post(conn);
+                self.session.handle_post(conn, now);
             }
             SessionMessage::PostBody(conn, PostBody::Whole(payload)) => {
                 self.session.handle_payload(conn, payload, now);
@@ -184,6 +188,10 @@ impl<A: Application> SessionState<A> {
                     self.session.handle_queued();
                 }
                 self.watch(now);
+                let budget = self.this.outbox().budget();
+                if budget.is_exceeded() {
+                    self.registration.make_room(budget);
+                }
             }
             SessionMessage::Overflow => self.overflow(now),
             SessionMessage::Close => {
@@ -340,14 +348,15 @@ impl<A: Application> SessionState<A> {
             self.flushed = Some(conn);
             return;
         }
-        self.flushed = matches!(reply, PollReply::Flush | PollReply::Again).then_some(conn);
+        let takes = matches!(reply, PollReply::Open | PollReply::Flush);
+        self.flushed = (takes || reply == PollReply::Again).then_some(conn);
         let answer = self.answer(reply);
-        if reply == PollReply::Flush && self.session.keeps_answer() {
+        if takes && self.session.keeps_answer() {
             self.kept = Some(answer.clone());
         }
         // If it ends just now, the message that says why is on its way.
         let _ended = sender.send(answer);
-        if reply == PollReply::Flush && !self.this.outbox().is_empty() {
+        if takes && !self.this.outbox().is_empty() {
             self.session.handle_queued();
         }
     }
@@ -358,6 +367,7 @@ impl<A: Application> SessionState<A> {
             (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
                 return PollAnswer::Reply(reply);
             }
+            (PollReply::Open, _) => self.this.outbox().take_answer(1),
             (PollReply::Flush, _) => self.this.outbox().take_answer(ANSWER),
             (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
             (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],

@@ -59,10 +59,22 @@ pub struct Config {
     /// 4 294 967 295, default 67 108 864 (64 MiB); at least `max_buffered` in any case. An application that sends more waits for
     /// room: [`Socket::room`](crate::Socket::room).
     pub max_burst: usize,
-    /// How many bytes may wait on this node beyond `max_buffered` for each client, for all clients together; a broadcast counts
-    /// for each, although it is in memory once. Any number, default 1 073 741 824 (1 GiB). When they are used up, clients are
-    /// closed as if there was no `max_burst`.
-    pub max_bursts: usize,
+    /// How many bytes may wait for all clients of this node together, and be held of deflated messages that clients did not finish.
+    /// What is sent to many counts once. Any number, default 1 073 741 824 (1 GiB). When they are used up, the clients that have
+    /// taken nothing for longest are closed with `transport error`, as many as necessary; so is any beyond `max_buffered` that is
+    /// sent more, and a deflated message is refused with code 1009.
+    pub max_buffered_total: usize,
+    /// How many sessions this node may have; further ones are refused with 503 and counted
+    /// (`socketmesh_engine_handshakes_refused_node_full_total`). Any number, default 1 000 000. A small polling session takes about
+    /// 60 KiB, one on a WebSocket 10 KiB.
+    pub max_sessions: usize,
+    /// How many sessions one client address may have; further ones are refused with 429 and counted
+    /// (`socketmesh_engine_handshakes_refused_address_full_total`). A network of 64 bits counts as one address of IPv6. Default
+    /// `None`: no limit, because behind a proxy all clients have its address.
+    pub max_sessions_per_address: Option<usize>,
+    /// How many sessions one client address may open in a second, also all at once; further ones are refused with 429 and counted
+    /// (`socketmesh_engine_handshakes_refused_too_often_total`). Default `None`: no limit.
+    pub max_handshakes_per_address: Option<u32>,
     /// Which WebSocket messages are compressed for clients that support it. Default `None`: no messages. Compression saves
     /// traffic and costs time: about 20 µs for 2 KiB and 6 ms for 1 MiB, once for all receivers of a message. Node:
     /// `perMessageDeflate`.
@@ -88,7 +100,10 @@ setters! {
         close_timeout: Duration,
         max_buffered: usize,
         max_burst: usize,
-        max_bursts: usize,
+        max_buffered_total: usize,
+        max_sessions: usize,
+        max_sessions_per_address: into Option<usize>,
+        max_handshakes_per_address: into Option<u32>,
         per_message_deflate: into Option<Compression>,
         http_compression: into Option<Compression>,
         subprotocols: into Option<Vec<String>>,
@@ -184,7 +199,10 @@ impl Default for Config {
             close_timeout: Duration::from_secs(30),
             max_buffered: 4 << 20,
             max_burst: 64 << 20,
-            max_bursts: 1 << 30,
+            max_buffered_total: 1 << 30,
+            max_sessions: 1_000_000,
+            max_sessions_per_address: None,
+            max_handshakes_per_address: None,
             per_message_deflate: None,
             http_compression: Some(Compression::default()),
             subprotocols: None,

@@ -31,9 +31,6 @@ pub enum HandshakeError {
         /// The method of the request, shortened.
         given: String,
     },
-    /// The `Origin` header has invalid characters. Code 3.
-    #[error("the Origin header holds invalid characters")]
-    InvalidOrigin,
     /// A poll for a session that uses a WebSocket or WebTransport. Code 3. The session is not affected.
     #[error("the session uses another transport")]
     TransportMismatch,
@@ -72,8 +69,7 @@ impl HandshakeError {
             Self::UnknownTransport { .. } => 0,
             Self::UnknownSession => 1,
             Self::BadMethod { .. } => 2,
-            Self::InvalidOrigin
-            | Self::TransportMismatch
+            Self::TransportMismatch
             | Self::ProtocolMismatch
             | Self::NotAnUpgrade
             | Self::Middleware { .. } => 3,
@@ -88,8 +84,7 @@ impl HandshakeError {
             Self::UnknownTransport { .. } => "Transport unknown",
             Self::UnknownSession => "Session ID unknown",
             Self::BadMethod { .. } => "Bad handshake method",
-            Self::InvalidOrigin
-            | Self::TransportMismatch
+            Self::TransportMismatch
             | Self::ProtocolMismatch
             | Self::NotAnUpgrade
             | Self::Middleware { .. } => "Bad request",
@@ -198,7 +193,6 @@ mod tests {
                 400,
                 r#"{"code":2,"message":"Bad handshake method"}"#,
             ),
-            (HandshakeError::InvalidOrigin, 400, r#"{"code":3,"message":"Bad request"}"#),
             (HandshakeError::TransportMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
             (HandshakeError::ProtocolMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
             (HandshakeError::NotAnUpgrade, 400, r#"{"code":3,"message":"Bad request"}"#),

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine as _;
 use bytes::Bytes;
 
+use super::budget::{Budget, Charge};
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
 use super::protocol::Protocol;
 use super::websocket::{Deflated, Opcode, header};
@@ -25,10 +26,17 @@ enum Encoding {
     Text {
         frame: Bytes,
         header: u8,
-        /// `None` if the packet is too short to be deflated.
-        deflated: Option<Arc<Deflated>>,
+        /// `None` if the packet is too short to be deflated, or to count.
+        shared: Option<Arc<SharedText>>,
     },
     Binary(Arc<BinaryFrame>),
+}
+
+/// What the clones of a text share beside its bytes.
+#[derive(Debug, Default)]
+struct SharedText {
+    deflated: Deflated,
+    charge: OnceLock<Charge>,
 }
 
 #[derive(Debug)]
@@ -41,6 +49,7 @@ struct BinaryFrame {
     base64: OnceLock<Bytes>,
     deflated: Deflated,
     deflated_v3: Deflated,
+    charge: OnceLock<Charge>,
 }
 
 /// The frames of a text message and of the binary messages that must follow it at once, as in a Socket.IO packet.
@@ -79,6 +88,7 @@ impl Frame {
             base64: OnceLock::new(),
             deflated: Deflated::default(),
             deflated_v3: Deflated::default(),
+            charge: OnceLock::new(),
         };
         Self::of(Encoding::Binary(Arc::new(binary)))
     }
@@ -107,6 +117,20 @@ impl Frame {
         }
     }
 
+    /// Counts the bytes as held for clients, from the first call until the last clone is dropped.
+    pub(crate) fn charge(&self, budget: &Arc<Budget>) {
+        let charge = match &self.encoding {
+            Encoding::Text { shared: Some(shared), .. } => &shared.charge,
+            Encoding::Text { shared: None, .. } => return,
+            Encoding::Binary(binary) => &binary.charge,
+        };
+        charge.get_or_init(|| {
+            let mut charge = Arc::clone(budget).charge();
+            charge.set(self.len());
+            charge
+        });
+    }
+
     /// Whether the packet may be compressed.
     pub(crate) const fn compress(&self) -> bool {
         self.compress
@@ -132,8 +156,9 @@ impl Frame {
     fn deflated(&self, dialect: Dialect) -> Option<&Deflated> {
         let threshold = dialect.deflate.filter(|_| self.compress)?;
         match &self.encoding {
-            Encoding::Text { frame, header, deflated } => {
-                deflated.as_deref().filter(|_| frame.len() - usize::from(*header) >= threshold)
+            Encoding::Text { frame, header, shared } => {
+                let shared = shared.as_deref().filter(|_| frame.len() - usize::from(*header) >= threshold);
+                shared.map(|shared| &shared.deflated)
             }
             Encoding::Binary(binary)
                 if dialect.base64 || binary.payload.len() < threshold.max(WORTHWHILE) =>
@@ -221,13 +246,13 @@ impl Frame {
         parts.for_each(|part| frame.extend_from_slice(part.as_bytes()));
         // A header has ten bytes at most.
         let header = u8::try_from(header.len()).unwrap_or_default();
-        let deflated = (length >= WORTHWHILE).then(Arc::default);
-        Self::of(Encoding::Text { frame: frame.into(), header, deflated })
+        let shared = (length >= WORTHWHILE).then(Arc::default);
+        Self::of(Encoding::Text { frame: frame.into(), header, shared })
     }
 
     /// A text packet of one character, with its frame header of two bytes.
     const fn fixed(frame: &'static [u8; 3]) -> Self {
-        Self::of(Encoding::Text { frame: Bytes::from_static(frame), header: 2, deflated: None })
+        Self::of(Encoding::Text { frame: Bytes::from_static(frame), header: 2, shared: None })
     }
 }
 
@@ -247,7 +272,7 @@ impl BinaryFrame {
     }
 }
 
-/// The smallest packet that is deflated. Without context, deflating shorter ones gains nothing.
+/// The smallest packet that is deflated, or counts on its own. Without context, deflating shorter ones gains nothing.
 const WORTHWHILE: usize = 64;
 
 fn encode_base64(payload: &[u8]) -> Bytes {

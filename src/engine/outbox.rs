@@ -3,15 +3,17 @@
 //! One outbox per session gives program order over every way to emit, and keeps a text packet and its binary
 //! attachments adjacent. Bytes never travel in the actor's mailbox, which has no bound.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::budget::{Budget, Charge, LITTLE};
 use super::frame::Frame;
 use super::transport_stage::StageCell;
 
@@ -23,11 +25,11 @@ use super::transport_stage::StageCell;
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     limits: Limits,
-    bursts: Arc<Bursts>,
-    /// Asked only while more than `lasting` waits.
+    budget: Arc<Budget>,
+    /// Asked only while more than a little waits.
     clock: fn() -> Instant,
-    /// Whether more than `lasting` waits.
-    is_behind: AtomicBool,
+    /// Whether more than a little waits.
+    is_watched: AtomicBool,
 }
 
 /// How many bytes may wait.
@@ -37,32 +39,6 @@ pub(crate) struct Limits {
     pub(crate) lasting: usize,
     /// Ever.
     pub(crate) most: usize,
-}
-
-/// What waits in the outboxes of a node beyond their lasting limits.
-#[derive(Debug)]
-pub(crate) struct Bursts {
-    bytes: AtomicUsize,
-    most: usize,
-}
-
-impl Bursts {
-    pub(crate) const fn new(most: usize) -> Self {
-        Self { bytes: AtomicUsize::new(0), most }
-    }
-
-    fn has_room(&self, more: usize) -> bool {
-        self.bytes.load(Ordering::Relaxed).saturating_add(more) <= self.most
-    }
-
-    /// Two that ask at the same time may both get the last room: the bound may be exceeded by a packet of each.
-    fn change(&self, from: usize, to: usize) {
-        if to > from {
-            self.bytes.fetch_add(to - from, Ordering::Relaxed);
-        } else if from > to {
-            self.bytes.fetch_sub(from - to, Ordering::Relaxed);
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -80,8 +56,12 @@ struct Queue {
     oversized: usize,
     /// The bytes beyond the lasting limit.
     excess: usize,
-    /// Since when the client has taken nothing although there is an excess.
-    behind_since: Option<Instant>,
+    /// How many bytes waited when it was weighed.
+    weighed: usize,
+    /// Since when the client has taken nothing although more than a little waits, or there is an excess.
+    slow_since: Option<Instant>,
+    /// What the places in this queue take, while more than a little waits.
+    places: Charge,
     /// Who waits until there is none.
     waiters: Vec<(u64, Waker)>,
     next_waiter: u64,
@@ -112,7 +92,7 @@ pub(crate) enum PushResult {
     Queued,
     /// Queued in an empty outbox of a polling session: its actor must be told.
     TellActor,
-    /// Queued, and more waits now than may for long: the actor must be told, and watch the client.
+    /// Queued, and more waits now than may for long, or for all clients together: the actor must be told, and watch the client.
     Behind,
     /// Dropped: the session is over, or a volatile packet met a busy transport.
     Dropped,
@@ -122,7 +102,7 @@ pub(crate) enum PushResult {
 
 impl Outbox {
     /// An empty outbox.
-    pub(crate) const fn new(limits: Limits, bursts: Arc<Bursts>, clock: fn() -> Instant) -> Self {
+    pub(crate) fn new(limits: Limits, budget: Arc<Budget>, clock: fn() -> Instant) -> Self {
         let queue = Queue {
             frames: VecDeque::new(),
             bytes: 0,
@@ -132,11 +112,13 @@ impl Outbox {
             pong: false,
             oversized: 0,
             excess: 0,
-            behind_since: None,
+            weighed: 0,
+            slow_since: None,
+            places: Arc::clone(&budget).charge(),
             waiters: Vec::new(),
             next_waiter: 0,
         };
-        Self { queue: Mutex::new(queue), limits, bursts, clock, is_behind: AtomicBool::new(false) }
+        Self { queue: Mutex::new(queue), limits, budget, clock, is_watched: AtomicBool::new(false) }
     }
 
     /// Appends the frames of one packet, all or none.
@@ -156,10 +138,13 @@ impl Outbox {
             self.shut(&mut queue);
             return PushResult::Overflow;
         }
+        let was_exceeded = self.budget.is_exceeded();
+        frames.iter().for_each(|frame| frame.charge(&self.budget));
         let pushed = queue.append(frames, bytes);
         let was_behind = queue.excess > 0;
         self.weigh(&mut queue);
-        if queue.excess > 0 && !was_behind { PushResult::Behind } else { pushed }
+        let is_behind = queue.excess > 0 && !was_behind || !was_exceeded && self.budget.is_exceeded();
+        if is_behind { PushResult::Behind } else { pushed }
     }
 
     fn has_room(&self, queue: &mut Queue, bytes: usize) -> bool {
@@ -167,38 +152,55 @@ impl Outbox {
             queue.oversized = if bytes > self.limits.lasting { bytes } else { 0 };
             return true;
         }
-        let lasting = self.limits.lasting + queue.oversized;
         let all = queue.bytes + bytes;
-        all <= lasting || all <= self.limits.most && self.bursts.has_room(all - lasting.max(queue.bytes))
+        all <= self.limits.lasting + queue.oversized || all <= self.limits.most && self.budget.has_room(bytes)
     }
 
     /// Notes how much waits. That it changed because the client took some starts its time anew.
     fn weigh(&self, queue: &mut Queue) {
+        let waits = queue.bytes > LITTLE.min(self.limits.lasting);
+        if !waits && queue.slow_since.is_none() {
+            return;
+        }
+        queue.places.set(if waits { queue.frames.len() * FRAME } else { 0 });
         let excess = queue.bytes.saturating_sub(self.limits.lasting + queue.oversized);
-        self.bursts.change(queue.excess, excess);
+        let is_news = queue.slow_since.is_none() || excess > 0 && queue.excess == 0;
+        if !waits {
+            queue.slow_since = None;
+        } else if is_news || queue.bytes < queue.weighed {
+            queue.slow_since = Some((self.clock)());
+        }
         if excess == 0 {
-            queue.behind_since = None;
             queue.waiters.drain(..).for_each(|(_, waiter)| waiter.wake());
-        } else if excess < queue.excess || queue.behind_since.is_none() {
-            queue.behind_since = Some((self.clock)());
         }
-        if (queue.excess > 0) != (excess > 0) {
-            self.is_behind.store(excess > 0, Ordering::Relaxed);
-        }
+        self.is_watched.store(waits, Ordering::Relaxed);
         queue.excess = excess;
+        queue.weighed = queue.bytes;
     }
 
     /// The client took some of what is on its way to it.
     pub(crate) fn note_progress(&self) {
-        if self.is_behind.load(Ordering::Relaxed) {
+        if self.is_watched.load(Ordering::Relaxed) {
             let mut queue = self.queue.lock();
-            queue.behind_since = queue.behind_since.map(|_| (self.clock)());
+            queue.slow_since = queue.slow_since.map(|_| (self.clock)());
         }
     }
 
     /// Since when the client has taken nothing although more waits than may for long.
     pub(crate) fn behind_since(&self) -> Option<Instant> {
-        self.queue.lock().behind_since
+        let queue = self.queue.lock();
+        queue.slow_since.filter(|_| queue.excess > 0)
+    }
+
+    /// How much a client is to blame for what waits, the more the greater: since when it has taken nothing, and the bytes.
+    pub(crate) fn blame(&self) -> (Option<Reverse<Instant>>, usize) {
+        let queue = self.queue.lock();
+        (queue.slow_since.map(Reverse), queue.bytes)
+    }
+
+    /// What waits for all clients.
+    pub(crate) const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// How many bytes wait.
@@ -251,9 +253,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let batch = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
         queue.writable = batch.is_empty();
-        if queue.excess > 0 {
-            self.weigh(&mut queue);
-        }
+        self.weigh(&mut queue);
         batch
     }
 
@@ -411,7 +411,7 @@ mod tests {
     }
 
     fn bursting(lasting: usize, most: usize, node: usize) -> Outbox {
-        Outbox::new(Limits { lasting, most }, Arc::new(Bursts::new(node)), Instant::now)
+        Outbox::new(Limits { lasting, most }, Budget::new(node), Instant::now)
     }
 
     #[test]
@@ -534,28 +534,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_lasting_limits_is_bounded_for_the_node_and_given_back() {
-        let one = cost(&frame("a"));
-        let bursts = Arc::new(Bursts::new(2 * one));
+    fn what_waits_for_all_clients_is_counted_once_and_no_burst_goes_beyond_it() {
+        let long = frame(&"x".repeat(1000));
+        let budget = Budget::new(2500);
         let outbox =
-            || Outbox::new(Limits { lasting: one, most: usize::MAX }, Arc::clone(&bursts), Instant::now);
+            || Outbox::new(Limits { lasting: 1500, most: 1 << 20 }, Arc::clone(&budget), Instant::now);
         let (first, second) = (outbox(), outbox());
-        for _ in 0..3 {
-            assert_ne!(first.push(&[frame("a")], false), PushResult::Overflow);
+        for outbox in [&first, &second] {
+            assert_eq!(outbox.push(std::slice::from_ref(&long), false), PushResult::TellActor);
         }
-        assert_eq!(second.push(&[frame("a")], false), PushResult::TellActor);
-        assert_eq!(second.push(&[frame("a")], false), PushResult::Overflow);
-        drop(first);
-        let third = outbox();
-        for _ in 0..3 {
-            assert_ne!(third.push(&[frame("a")], false), PushResult::Overflow);
-        }
-        assert_eq!(third.take_answer(one).len(), 1, "the rest is for the next one");
-        third.close();
-        let large = outbox();
-        assert_eq!(large.push(&[frame("a packet beyond the lasting limit")], false), PushResult::TellActor);
-        assert_eq!(bursts.bytes.load(Ordering::Relaxed), 0, "a single packet is no burst");
-        assert_eq!(large.push(&[frame("a")], false), PushResult::Queued);
-        assert_eq!(bursts.bytes.load(Ordering::Relaxed), 0);
+        drop(long);
+        assert!(budget.has_room(1200), "one message to two clients");
+        assert_eq!(second.push(&[frame(&"y".repeat(1000))], false), PushResult::Behind, "it may burst");
+        assert!(!budget.is_exceeded());
+        assert_eq!(
+            first.push(&[frame(&"z".repeat(1000))], false),
+            PushResult::Overflow,
+            "the room is used up"
+        );
+        assert!(second.blame() > first.blame());
+        assert_eq!(second.take_answer(1).len(), 1);
+        assert!(budget.has_room(1300), "nobody holds the first message any more");
+        drop((first, second));
+        assert!(budget.has_room(2500));
+    }
+
+    #[test]
+    fn a_push_that_exceeds_the_budget_of_the_node_tells_the_actor_once() {
+        let budget = Budget::new(2500);
+        let outbox =
+            || Outbox::new(Limits { lasting: 1 << 20, most: 1 << 20 }, Arc::clone(&budget), Instant::now);
+        let outboxes = [(); 4].map(|()| outbox());
+        let pushed = outboxes.each_ref().map(|outbox| outbox.push(&[frame(&"x".repeat(1000))], false));
+        use PushResult::{Behind, TellActor};
+        assert_eq!(pushed, [TellActor, TellActor, Behind, TellActor]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_took_nothing_for_longest_is_to_blame_and_then_who_has_most() {
+        let outboxes = [(); 4].map(|()| outbox(1 << 20));
+        let [early, late, much, little] = &outboxes;
+        let large = frame(&"x".repeat(LITTLE));
+        let _ = early.push(std::slice::from_ref(&large), false);
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        let _ = late.push(std::slice::from_ref(&large), false);
+        let _ = much.push(&[frame("a"), frame("b")], false);
+        let _ = little.push(&[frame("a")], false);
+        assert!(early.blame() > late.blame() && late.blame() > much.blame() && much.blame() > little.blame());
+        early.note_progress();
+        assert_eq!(early.blame(), late.blame());
     }
 }

@@ -1,5 +1,6 @@
 //! The live sessions of this node.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+use super::budget::Budget;
 use super::session_ref::SessionRef;
 use crate::id::SessionId;
 
@@ -44,6 +46,19 @@ impl<K: Send + 'static> Registry<K> {
         self.sessions.read().values().cloned().collect()
     }
 
+    /// Closes the sessions of clients that do not take what waits for them, the worst first, until no more waits for all than may.
+    pub(crate) fn make_room(&self, budget: &Budget) {
+        let mut sessions: Vec<_> =
+            self.all().into_iter().map(|session| (session.outbox().blame(), session)).collect();
+        sessions.sort_unstable_by_key(|(blame, _)| Reverse(*blame));
+        for (_, session) in sessions {
+            if !budget.is_exceeded() {
+                break;
+            }
+            session.give_up();
+        }
+    }
+
     /// Resolves when no session is left.
     pub(crate) async fn emptied(&self) {
         loop {
@@ -60,6 +75,13 @@ impl<K: Send + 'static> Registry<K> {
 pub(crate) struct Registration<K: Send + 'static> {
     registry: Arc<Registry<K>>,
     id: SessionId,
+}
+
+impl<K: Send + 'static> Registration<K> {
+    /// See [`Registry::make_room`].
+    pub(crate) fn make_room(&self, budget: &Budget) {
+        self.registry.make_room(budget);
+    }
 }
 
 impl<K: Send + 'static> Drop for Registration<K> {

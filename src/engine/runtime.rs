@@ -1,19 +1,23 @@
 //! The sessions of one node: opens them, finds them and closes them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ractor::Actor;
+use tokio::time::Instant;
 
 use super::actor::{SessionActor, SessionStart};
+use super::admission::{Admission, NotAdmitted, Place};
 use super::application::{Application, CommandOf};
+use super::budget::Budget;
 use super::config::Config;
 use super::counters::EngineCounters;
 use super::error::CloseReason;
 use super::handshake::Handshake;
 use super::mailbox::SessionMessage;
-use super::outbox::Bursts;
 use super::protocol::Transport;
 use super::registry::Registry;
 use super::session::ConnId;
@@ -28,7 +32,8 @@ pub(crate) struct Engine<A: Application> {
     app: Arc<A>,
     config: Arc<Config>,
     counters: Arc<EngineCounters>,
-    bursts: Arc<Bursts>,
+    admission: Arc<Admission>,
+    budget: Arc<Budget>,
     registry: Arc<Registry<CommandOf<A>>>,
     supervisors: Supervisors,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
@@ -48,12 +53,13 @@ impl<A: Application> Engine<A> {
     ) -> Result<Self, RuntimeStopped> {
         let supervisors = Supervisors::start().await.map_err(|_stopped| RuntimeStopped)?;
         let counters = Arc::default();
-        let bursts = Arc::new(Bursts::new(config.max_bursts));
+        let budget = Budget::new(config.max_buffered_total);
         Ok(Self {
             app,
+            admission: Admission::new(&config),
             config,
             counters,
-            bursts,
+            budget,
             registry: Registry::new(),
             supervisors,
             mint,
@@ -78,7 +84,25 @@ impl<A: Application> Engine<A> {
         self.registry.len()
     }
 
-    /// Opens a session. If it opens over a WebSocket or WebTransport, its I/O task gets the number and the stage of the
+    /// Takes the place of a session for a client. Whoever is refused is counted.
+    pub(crate) fn admit(&self, address: Option<SocketAddr>) -> Result<Place, NotAdmitted> {
+        let (address, now) = (address.map(|address| address.ip()), Instant::now());
+        self.admission.admit(address, now).inspect_err(|why| {
+            let (counter, target) = match why {
+                NotAdmitted::NodeIsFull => (&self.counters.node_full, None),
+                NotAdmitted::AddressIsFull => (&self.counters.address_full, address),
+                NotAdmitted::TooOften => (&self.counters.too_often, address),
+            };
+            counter.increment();
+            let target = target.map(|address| address.to_string()).unwrap_or_default();
+            if self.counters.refused_log.allows(why.as_str(), &target, REFUSED_LOG_PAUSE, now) {
+                let refused = counter.get();
+                tracing::warn!(why = why.as_str(), address = target, refused, "handshakes are refused");
+            }
+        })
+    }
+
+    /// Opens a session in its place. If it opens over a WebSocket or WebTransport, its I/O task gets the number and the stage of the
     /// stream.
     ///
     /// # Errors
@@ -86,6 +110,7 @@ impl<A: Application> Engine<A> {
     /// If the operating system's random generator fails, or the node is shutting down.
     pub(crate) async fn open(
         &self,
+        place: Place,
         handshake: Arc<Handshake>,
         transport: Transport,
     ) -> Result<Opened<A>, OpenSessionError> {
@@ -93,8 +118,8 @@ impl<A: Application> Engine<A> {
             return Err(OpenSessionError::Closing);
         }
         let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
-        let bursts = Arc::clone(&self.bursts);
-        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters, bursts);
+        let budget = Arc::clone(&self.budget);
+        let session = SessionRef::new(self.mint_id()?, handshake, transport, config, counters, budget);
         let registration = self.registry.register(&session).ok_or(OpenSessionError::Taken)?;
         let stream = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(StageCell::new(Stage::Live))));
@@ -103,6 +128,7 @@ impl<A: Application> Engine<A> {
             app: Arc::clone(&self.app),
             config: Arc::clone(&self.config),
             registration,
+            place,
             stream: stream.clone(),
         };
         let _actor = match self.supervisors.next() {
@@ -171,6 +197,9 @@ pub(crate) enum OpenSessionError {
     #[error(transparent)]
     Runtime(#[from] RuntimeStopped),
 }
+
+/// From the first line about refused handshakes of a kind to the second.
+const REFUSED_LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// The tokio runtime is shutting down, so no actor can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,7 @@ mod probe;
 mod repeat;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(crate) struct Session {
     held: bool,
     /// On polling, whether the outbox holds something that no GET has taken.
     queued: bool,
+    /// Whether the packet that opens the session is on its way to the client.
+    opened: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -79,9 +82,13 @@ impl Session {
             repeats: Repeats::default(),
             post: None,
             probe: None,
-            heartbeat: Heartbeat::start(&config, protocol, now),
+            heartbeat: match conn {
+                Some(_) => Heartbeat::start(&config, protocol, now),
+                None => Heartbeat::await_first_request(&config, now),
+            },
             held: false,
             queued: false,
+            opened: conn.is_some(),
             outputs: VecDeque::new(),
             config,
         };
@@ -101,6 +108,9 @@ impl Session {
         }
         if self.transport != Transport::Polling {
             return self.answer_poll(conn, PollReply::Mismatch);
+        }
+        if self.opened {
+            self.note_request(now);
         }
         if let Some(waiting) = self.poll {
             if self.repeats.is_again(&waiting, &get) {
@@ -152,7 +162,8 @@ impl Session {
     }
 
     /// The head of a POST arrived. One of the four following inputs comes next, unless the POST was answered already.
-    pub(crate) fn handle_post(&mut self, conn: ConnId) {
+    pub(crate) fn handle_post(&mut self, conn: ConnId, now: Instant) {
+        self.note_request(now);
         if let Phase::Closed { .. } = self.phase {
             self.answer_post(conn, PostReply::Unknown);
         } else if self.transport != Transport::Polling {
@@ -209,6 +220,7 @@ impl Session {
     /// A WebSocket or WebTransport stream for this session opened. It may probe for an upgrade if the session is on polling
     /// and no other stream probes.
     pub(crate) fn handle_stream(&mut self, conn: ConnId, over: Transport, now: Instant) {
+        self.note_request(now);
         let polling = self.phase == Phase::Open && self.transport == Transport::Polling;
         if polling && self.probe.is_none() {
             self.probe = Some(Box::new(Probe::new(conn, over, now + self.config.upgrade_timeout)));
@@ -268,7 +280,11 @@ impl Session {
         if self.poll.is_some() {
             return self.close(CloseReason::ForcedClose);
         }
-        self.phase = Phase::Closing { until: now + self.config.close_timeout };
+        let mut until = now + self.config.close_timeout;
+        if self.heartbeat.awaits_first_request() {
+            until = until.min(self.heartbeat.at);
+        }
+        self.phase = Phase::Closing { until };
         if let Some(stream) = self.stream {
             self.order(stream, StreamOrder::FlushThenClose);
         }
@@ -455,6 +471,13 @@ impl Session {
         }
     }
 
+    /// A request arrived, other than the one that opened the session.
+    fn note_request(&mut self, now: Instant) {
+        if self.heartbeat.awaits_first_request() {
+            self.restart_heartbeat(now);
+        }
+    }
+
     fn restart_heartbeat(&mut self, now: Instant) {
         self.heartbeat = Heartbeat::start(&self.config, self.protocol, now);
     }
@@ -513,7 +536,8 @@ impl Session {
 
     fn flush(&mut self, get: Get) {
         self.repeats.answered(&get);
-        self.answer_poll(get.conn, PollReply::Flush);
+        let opened = mem::replace(&mut self.opened, true);
+        self.answer_poll(get.conn, if opened { PollReply::Flush } else { PollReply::Open });
     }
 
     fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {

@@ -10,12 +10,13 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::config::Config;
 use super::counters::EngineCounters;
 use super::frame::{Dialect, Frame};
 use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
-use super::outbox::{Bursts, Limits, Outbox, PushResult};
+use super::outbox::{Limits, Outbox, PushResult};
 use super::protocol::Transport;
 use super::query::Stamp;
 use super::session::{ConnId, Get, PollReply, PostReply};
@@ -51,13 +52,13 @@ impl<K: Send + 'static> SessionRef<K> {
         transport: Transport,
         config: Arc<Config>,
         counters: Arc<EngineCounters>,
-        bursts: Arc<Bursts>,
+        budget: Arc<Budget>,
     ) -> Self {
         let limits = Limits { lasting: config.max_buffered, most: config.max_burst.max(config.max_buffered) };
         Self(Arc::new(SessionInner {
             id,
             handshake,
-            outbox: Outbox::new(limits, bursts, Instant::now),
+            outbox: Outbox::new(limits, budget, Instant::now),
             config,
             counters,
             transport: AtomicU8::new(transport as u8),
@@ -140,6 +141,12 @@ impl<K: Send + 'static> SessionRef<K> {
             PushResult::Dropped => self.0.counters.late_dropped.increment(),
             PushResult::Queued => {}
         }
+    }
+
+    /// Drops what waits for the client, which does not take it, and closes the session.
+    pub(crate) fn give_up(&self) {
+        self.0.outbox.close();
+        self.tell(SessionMessage::Overflow);
     }
 
     /// Closes the session once its client has what is queued, or after [`close_timeout`](super::Config::close_timeout).

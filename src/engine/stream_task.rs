@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::budget::LITTLE;
 use super::error::PacketError;
 use super::frame::{Dialect, Frame};
 use super::mailbox::SessionMessage;
@@ -51,7 +52,10 @@ pub(crate) fn serve_websocket<K: Send + 'static>(
     let config = session.config();
     let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
     let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
-    let decoder = websocket::Decoder::new(config.max_payload).with_deflate(terms.deflate);
+    let mut decoder = websocket::Decoder::new(config.max_payload);
+    if terms.deflate {
+        decoder = decoder.with_deflate(Arc::clone(session.outbox().budget()));
+    }
     serve(stream, session, conn, stage, (Framing::WebSocket(decoder), dialect))
 }
 
@@ -193,6 +197,9 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     fn push(&mut self, frame: Frame) {
+        if frame.len() > LITTLE {
+            self.outgoing.large.push(frame.clone());
+        }
         let parts = match self.framing {
             Framing::WebSocket(_) => frame.websocket(self.dialect),
             Framing::WebTransport(_) => frame.webtransport(),
@@ -259,7 +266,12 @@ impl<K: Send + 'static> StreamTask<K> {
     async fn end(mut self, end: StreamEnd) {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.finish(&end)).await;
         let clean = match end {
-            StreamEnd::Violation(_) => false,
+            StreamEnd::Violation(violation) => {
+                if violation == Violation::NoRoom {
+                    self.session.counters().inflated_refused.increment();
+                }
+                false
+            }
             // As in Node, a WebSocket whose connection is lost counts as closed by its client.
             StreamEnd::Lost => matches!(self.framing, Framing::WebSocket(_)),
             StreamEnd::Flush | StreamEnd::Close | StreamEnd::Closed(_) => true,
@@ -332,6 +344,8 @@ impl<K: Send + 'static> Drop for StreamTask<K> {
 #[derive(Default)]
 struct Outgoing {
     chunks: VecDeque<Bytes>,
+    /// The large frames of the batch, which count until it is written.
+    large: Vec<Frame>,
     /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
     pong: Option<Bytes>,
 }
@@ -393,6 +407,7 @@ impl Outgoing {
     fn release_memory(&mut self) {
         if self.chunks.capacity() > 0 {
             self.chunks = VecDeque::new();
+            self.large = Vec::new();
         }
     }
 }

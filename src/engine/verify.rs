@@ -1,8 +1,7 @@
 //! Who may open a session or continue one: a request checked in Node's order (engine.io protocol v4, "Handshake" and
 //! "HTTP errors"; Node: `engine.io/lib/server.ts verify()`).
 
-use hyper::header::ORIGIN;
-use hyper::{HeaderMap, Method};
+use hyper::Method;
 
 use super::config::Config;
 use super::error::HandshakeError;
@@ -15,7 +14,6 @@ use crate::id::SessionId;
 pub(crate) struct RequestHead<'a> {
     pub(crate) query: &'a Query,
     pub(crate) method: &'a Method,
-    pub(crate) headers: &'a HeaderMap,
     /// Whether the request asks to become a WebSocket.
     pub(crate) upgrade: bool,
 }
@@ -69,7 +67,6 @@ pub(crate) fn verify<S>(
     find: impl FnOnce(SessionId) -> Option<(S, LiveSession)>,
 ) -> Result<Verified<S>, HandshakeError> {
     let transport = request.query.transport(config)?;
-    check_origin(request.headers)?;
     let verified = match request.query.sid()? {
         Some(sid) => {
             let (session, live) = find(sid).ok_or(HandshakeError::UnknownSession)?;
@@ -110,16 +107,6 @@ fn verify_new(request: &RequestHead<'_>, transport: Transport) -> Result<(), Han
     Ok(())
 }
 
-fn check_origin(headers: &HeaderMap) -> Result<(), HandshakeError> {
-    let valid = headers.get(ORIGIN).is_none_or(|origin| is_header_text(origin.as_bytes()));
-    if valid { Ok(()) } else { Err(HandshakeError::InvalidOrigin) }
-}
-
-/// The characters of a header value, as Node's `checkInvalidHeaderChar` defines them.
-fn is_header_text(value: &[u8]) -> bool {
-    value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +128,7 @@ mod tests {
         live: LiveSession,
     ) -> Result<Verified<SessionId>, HandshakeError> {
         let query = Query::parse(&query.replace("SID", &sid().to_string()));
-        let headers = HeaderMap::new();
-        let request = RequestHead { query: &query, method, headers: &headers, upgrade };
+        let request = RequestHead { query: &query, method, upgrade };
         verify(&request, &Config::default(), |id| (id == sid()).then_some((id, live)))
     }
 
@@ -295,18 +281,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_origin_holds_the_characters_of_a_header() {
-        assert!(is_header_text(b"https://example.org\t\xff"));
-        assert!(!is_header_text(b"https://example.org\x01"));
-        assert!(!is_header_text(b"\x7f"));
-    }
-
     proptest! {
         #[test]
         fn any_query_is_verified_or_refused(raw: String, upgrade: bool) {
             let query = Query::parse(&raw);
-            let request = RequestHead { query: &query, method: &Method::GET, headers: &HeaderMap::new(), upgrade };
+            let request = RequestHead { query: &query, method: &Method::GET, upgrade };
             let verified = verify(&request, &Config::default(), |id| Some((id, POLLING)));
             prop_assert!(verified.is_ok() || verified.is_err_and(|error| error.code() <= 5));
         }

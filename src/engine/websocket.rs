@@ -58,6 +58,9 @@ pub(crate) enum Violation {
     /// A message, over all its fragments, is longer than allowed. Known from a header, before its payload arrives.
     #[error("the message is too big")]
     TooBig,
+    /// A message that became long before it was complete, while the node holds as much for its clients as it may.
+    #[error("there is no room for the message")]
+    NoRoom,
     /// A text message or the reason of a close is not UTF-8 (§8.1).
     #[error("text that is not UTF-8")]
     InvalidUtf8,
@@ -73,7 +76,7 @@ impl Violation {
     /// The code to close with (§7.4.1).
     pub(crate) const fn close_code(self) -> u16 {
         match self {
-            Self::TooBig => 1009,
+            Self::TooBig | Self::NoRoom => 1009,
             // As Node's `ws` for both.
             Self::InvalidUtf8 | Self::Corrupt => 1007,
             Self::Protocol(_) => 1002,

@@ -6,7 +6,7 @@ use hyper::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
     LOCATION, VARY,
 };
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
 use super::compression::Coding;
@@ -16,18 +16,10 @@ use super::reply;
 /// The version of the browser client that this node is tested with, and that [`ClientFiles::Cdn`] redirects to.
 pub const CLIENT_VERSION: &str = "4.8.4";
 
-/// Answers a request for a file of the browser client; `None` for any other request.
-pub(crate) async fn serve(
-    from: &ClientFiles,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<Response<Body>> {
+/// Answers a request for a file of the browser client; `None` for any other request. As in Node, the method does not matter.
+pub(crate) async fn serve(from: &ClientFiles, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let name = path.rsplit('/').next()?;
     let name = FILES.iter().copied().find(|file| *file == name)?;
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return None;
-    }
     match from {
         ClientFiles::Off => None,
         ClientFiles::Cdn => redirect(name),
@@ -116,7 +108,7 @@ mod tests {
         headers: &[(HeaderName, &'static str)],
     ) -> Option<Response<Body>> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        serve(from, &Method::GET, path, &headers.collect()).await
+        serve(from, path, &headers.collect()).await
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::either::Either;
 
-use super::request_line;
+use super::{request_line, response_head};
 use crate::engine::stream_task::ByteStream;
 
 /// The stream that HTTP runs over. After an upgrade, [`bare`] unwraps it.
@@ -216,7 +216,8 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.transport).poll_write(cx, bytes);
+        let respelled = response_head::respell(bytes);
+        let written = Pin::new(&mut self.transport).poll_write(cx, respelled.as_deref().unwrap_or(bytes));
         self.with_timeout(cx, written)
     }
 
@@ -225,7 +226,12 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
+        let respelled = slices.first().and_then(|head| response_head::respell(head));
+        let written = match respelled {
+            // It has no body.
+            Some(head) => Pin::new(&mut self.transport).poll_write(cx, &head),
+            None => Pin::new(&mut self.transport).poll_write_vectored(cx, slices),
+        };
         self.with_timeout(cx, written)
     }
 

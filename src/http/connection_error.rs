@@ -80,7 +80,6 @@ impl<'a> ConnectionError<'a> {
             HandshakeError::UnknownTransport { given } => ("transport", given.clone()),
             HandshakeError::UnknownSession => ("sid", self.query_value("sid")),
             HandshakeError::BadMethod { given } => ("method", given.clone()),
-            HandshakeError::InvalidOrigin => name("INVALID_ORIGIN"),
             HandshakeError::TransportMismatch => name("TRANSPORT_MISMATCH"),
             HandshakeError::ProtocolMismatch => name("PROTOCOL_MISMATCH"),
             HandshakeError::NotAnUpgrade => name("TRANSPORT_HANDSHAKE_ERROR"),

@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::config::Config;
+use super::counters::HttpCounters;
 use super::drain_body::DrainBody;
 use super::forward::Forwarder;
 use super::owner::Owner;
@@ -26,6 +27,7 @@ pub(crate) struct Edge<A: Application> {
     forwarder: Option<Forwarder>,
     owner: Arc<Owner<A>>,
     config: Arc<Config>,
+    counters: Arc<HttpCounters>,
     /// Whether this node is stopping.
     draining: AtomicBool,
 }
@@ -37,7 +39,8 @@ impl<A: Application> Edge<A> {
         owner: Arc<Owner<A>>,
         config: Arc<Config>,
     ) -> Self {
-        Self { node, forwarder: cluster.map(Forwarder::new), owner, config, draining: AtomicBool::new(false) }
+        let forwarder = cluster.map(Forwarder::new);
+        Self { node, forwarder, owner, config, counters: Arc::default(), draining: AtomicBool::new(false) }
     }
 
     pub(crate) const fn node(&self) -> &NodeId {
@@ -52,6 +55,10 @@ impl<A: Application> Edge<A> {
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) const fn owner(&self) -> &Arc<Owner<A>> {
         &self.owner
+    }
+
+    pub(crate) const fn counters(&self) -> &Arc<HttpCounters> {
+        &self.counters
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -123,8 +130,7 @@ impl<A: Application> Edge<A> {
     }
 
     async fn respond_to_any_origin(&self, request: Request<DrainBody>) -> Response<Body> {
-        let (method, path) = (request.method(), request.uri().path());
-        let file = client_files::serve(&self.config.client, method, path, request.headers()).await;
+        let file = client_files::serve(&self.config.client, request.uri().path(), request.headers()).await;
         let mut response = match file {
             Some(file) => file,
             None if self.config.observes_requests() => self.observe(ClientRequest::new(request)).await,

@@ -44,6 +44,8 @@ pub(crate) type EncryptionHandshake = Pin<Box<dyn Future<Output = io::Result<Box
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
     pub(crate) connections: usize,
+    pub(crate) opening: usize,
+    pub(crate) per_address: Option<usize>,
     pub(crate) head: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) write: Duration,
@@ -60,6 +62,8 @@ impl Listener {
     pub const fn new(tcp: TcpListener) -> Self {
         let limits = ConnectionLimits {
             connections: CONNECTIONS,
+            opening: OPENING,
+            per_address: None,
             head: HEAD_TIMEOUT,
             keep_alive: KEEP_ALIVE_TIMEOUT,
             write: WRITE_TIMEOUT,
@@ -71,6 +75,22 @@ impl Listener {
     /// 100 000.
     pub const fn max_connections(mut self, most: usize) -> Self {
         self.limits.connections = most;
+        self
+    }
+
+    /// How many connections may be open at once that have not brought their first request, TLS handshakes included. Beyond that,
+    /// and where file descriptors run out, the oldest one of the client address that has most of them is closed for the next
+    /// one, and counted (`socketmesh_http_connections_given_up_total`). Default 4096.
+    pub const fn max_opening(mut self, most: usize) -> Self {
+        self.limits.opening = most;
+        self
+    }
+
+    /// How many connections one client address may have at once; further ones are closed and counted
+    /// (`socketmesh_http_connections_refused_total`). WebSockets do not count. A network of 64 bits counts as one address of IPv6.
+    /// Default: no limit, because behind a proxy all clients have its address.
+    pub const fn max_connections_per_address(mut self, most: usize) -> Self {
+        self.limits.per_address = Some(most);
         self
     }
 
@@ -104,6 +124,8 @@ impl From<TcpListener> for Listener {
 
 /// WebSockets do not count; file descriptors bound them.
 const CONNECTIONS: usize = 100_000;
+
+const OPENING: usize = 4096;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -12,7 +12,8 @@ use super::node_request::NodeRequest;
 use super::request::ClientRequest;
 use super::{forwarded_stream, middleware, polling, reply, upgrade};
 use crate::engine::{
-    Application, Engine, Handshake, HandshakeError, Opening, RequestHead, Transport, Verified, Way, verify,
+    Application, Engine, Handshake, HandshakeError, NotAdmitted, Opening, Place, RequestHead, Transport,
+    Verified, Way, verify,
 };
 
 /// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
@@ -22,8 +23,10 @@ pub(crate) struct Owner<A: Application> {
     config: Arc<Config>,
 }
 
-/// Why the application does not let a client open a session.
+/// Why a client may not open a session.
 pub(crate) enum Denied {
+    /// There is no place for it.
+    NotAdmitted(NotAdmitted),
     /// `allow_request` refused with this message.
     Refused(HandshakeError),
     /// `allow_request` panicked.
@@ -72,7 +75,7 @@ impl<A: Application> Owner<A> {
     /// Answers a request for a session of this node, or for a new one.
     pub(crate) async fn respond(&self, request: ClientRequest) -> Response<Body> {
         let (http, query, upgrade) = (&request.http, &request.query, request.is_upgrade());
-        let head = RequestHead { query, method: http.method(), headers: http.headers(), upgrade };
+        let head = RequestHead { query, method: http.method(), upgrade };
         let find = |sid| self.engine.find(sid).map(|session| (session.clone(), session.live()));
         match verify(&head, self.engine.config(), find) {
             Ok(Verified::Open(opening)) => self.open(opening, request).await,
@@ -83,11 +86,12 @@ impl<A: Application> Owner<A> {
         }
     }
 
-    /// Asks the application whether a client may open a session.
-    pub(crate) async fn allow(&self, handshake: &Arc<Handshake>) -> Result<(), Denied> {
-        let Some(allow) = &self.config.allow_request else { return Ok(()) };
+    /// Takes a place for a session, then asks the application whether the client may open it.
+    pub(crate) async fn admit(&self, handshake: &Arc<Handshake>) -> Result<Place, Denied> {
+        let place = self.engine.admit(handshake.address()).map_err(Denied::NotAdmitted)?;
+        let Some(allow) = &self.config.allow_request else { return Ok(place) };
         match allow.ask(Arc::clone(handshake)).await {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => Ok(place),
             Some(Err(message)) => {
                 let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
                 Err(Denied::Refused(HandshakeError::Forbidden { message }))
@@ -99,20 +103,26 @@ impl<A: Application> Owner<A> {
     async fn open(&self, opening: Opening, request: ClientRequest) -> Response<Body> {
         let upgrade = opening.transport() == Transport::WebSocket;
         let handshake = Arc::new(request.handshake());
-        match self.allow(&handshake).await {
-            Ok(()) => {}
+        let place = match self.admit(&handshake).await {
+            Ok(place) => place,
+            Err(Denied::NotAdmitted(why)) => return reply::not_admitted(why),
             Err(Denied::Refused(error)) => return reply::refusal(&error, upgrade),
             Err(Denied::Panicked) => return reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
-        }
+        };
         match opening.admit(self.engine.config()) {
-            Ok(Transport::Polling) => self.open_polling(handshake, request).await,
-            Ok(_) => upgrade::open(&self.engine, handshake, request.http).await,
+            Ok(Transport::Polling) => self.open_polling(place, handshake, request).await,
+            Ok(_) => upgrade::open(&self.engine, place, handshake, request.http).await,
             Err(error) => reply::refusal(&error, upgrade),
         }
     }
 
-    async fn open_polling(&self, handshake: Arc<Handshake>, request: ClientRequest) -> Response<Body> {
-        let opened = match self.engine.open(handshake, Transport::Polling).await {
+    async fn open_polling(
+        &self,
+        place: Place,
+        handshake: Arc<Handshake>,
+        request: ClientRequest,
+    ) -> Response<Body> {
+        let opened = match self.engine.open(place, handshake, Transport::Polling).await {
             Ok(opened) => opened,
             Err(error) => return reply::not_opened(&error),
         };

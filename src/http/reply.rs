@@ -4,7 +4,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
-use crate::engine::{HandshakeError, OpenSessionError};
+use crate::engine::{HandshakeError, NotAdmitted, OpenSessionError};
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -55,6 +55,17 @@ fn try_again(status: StatusCode, why: &'static str) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// A client that may not open a session now. Another node may have a place, where this one is full; of the limits of an address
+/// a load balancer is not to think that they are about this node.
+pub(crate) fn not_admitted(why: NotAdmitted) -> Response<Body> {
+    match why {
+        NotAdmitted::NodeIsFull => unavailable(why.as_str()),
+        NotAdmitted::AddressIsFull | NotAdmitted::TooOften => {
+            try_again(StatusCode::TOO_MANY_REQUESTS, why.as_str())
+        }
+    }
 }
 
 /// No session could be opened, which is no fault of the client.

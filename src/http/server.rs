@@ -23,9 +23,11 @@ use tower_service::Service as _;
 
 use super::body::Body;
 use super::client_stream::{ClientStream, HttpVersion};
+use super::counters::HttpCounters;
 use super::drain_body::{BoxError, DrainBody};
 use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
+use super::opening::{OpeningConnections, OpeningPlace};
 use super::owner::Owner;
 use super::reply;
 use super::request::{RemoteAddr, Secure};
@@ -34,6 +36,7 @@ use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Application, Way};
 use crate::log_limit::LogLimits;
+use crate::per_address::{PerAddress, Share};
 
 /// Answers the requests outside the path of the service.
 pub(crate) type Fallback = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
@@ -46,8 +49,9 @@ pub(crate) struct Server {
     fallback: Fallback,
     encryption: Option<Arc<dyn Encryption>>,
     limits: ConnectionLimits,
-    /// One permit per handshake of the encryption in progress.
-    handshakes: Semaphore,
+    opening: Arc<OpeningConnections>,
+    per_address: Option<Arc<PerAddress>>,
+    counters: Arc<HttpCounters>,
     warnings: LogLimits,
     stopping: CancellationToken,
 }
@@ -58,6 +62,7 @@ impl Server {
         service: Service,
         path: &str,
         fallback: Fallback,
+        counters: Arc<HttpCounters>,
         listener: Listener,
         stop: impl Future<Output = ()>,
     ) {
@@ -69,7 +74,9 @@ impl Server {
             fallback,
             encryption,
             limits,
-            handshakes: Semaphore::new(HANDSHAKES),
+            opening: OpeningConnections::new(limits.opening, Arc::clone(&counters.given_up)),
+            per_address: limits.per_address.map(PerAddress::new),
+            counters,
             warnings: LogLimits::default(),
             stopping: stopping.clone(),
         });
@@ -92,48 +99,74 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { continue };
             match listener.accept().await {
                 Ok((stream, address)) if stream.set_nodelay(true).is_ok() => {
+                    let Some(share) = self.share(address) else { continue };
                     let connection = Arc::clone(&self).connection(stream, address);
                     connections.spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop((permit, share));
                     });
                 }
                 // The client has gone away already.
                 Ok(_) => {}
-                Err(error) => self.pause_after(&error).await,
+                Err(error) => self.make_room_after(&error).await,
             }
         }
     }
 
-    /// Waits after an accept that failed, because one that fails for lack of file descriptors would fail at once again.
-    async fn pause_after(&self, error: &io::Error) {
+    /// The share of a connection in what its address may have, if there is a limit. `None` if it has that already.
+    #[expect(clippy::option_option, reason = "whether it may, and what it holds")]
+    fn share(&self, address: SocketAddr) -> Option<Option<Share>> {
+        let Some(limit) = &self.per_address else { return Some(None) };
+        let share = limit.take(address.ip());
+        if share.is_none() {
+            self.counters.refused.increment();
+        }
+        share.map(Some)
+    }
+
+    /// Waits after an accept that failed, because one that fails for lack of file descriptors would fail at once again. A
+    /// connection that brought nothing yet gives way.
+    async fn make_room_after(&self, error: &io::Error) {
+        let lacks_descriptors = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+        let pause = if lacks_descriptors && self.opening.give_up() { CLOSE_PAUSE } else { ACCEPT_PAUSE };
         if self.warnings.allows("accept", error.kind(), WARNING_PAUSE, Instant::now()) {
-            let remedy = match error.raw_os_error() {
-                Some(EMFILE | ENFILE) => {
-                    "no file descriptors are left, so clients wait: raise the limit (`ulimit -n`, LimitNOFILE of systemd) or \
-                        lower max_connections"
-                }
-                _ => "the client is gone, or the system has no room",
+            let remedy = if lacks_descriptors {
+                "no file descriptors are left, so clients wait: raise the limit (`ulimit -n`, LimitNOFILE of systemd) or \
+                    lower max_connections"
+            } else {
+                "the client is gone, or the system has no room"
             };
             tracing::warn!(%error, remedy, "a connection could not be accepted");
         }
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 
     /// Serves one client. A failure ends its connection and nothing else.
     async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        let opened = tokio::select! {
-            opened = Box::pin(self.open(stream)) => opened,
-            () = self.stopping.cancelled() => return,
-        };
-        let ended: Result<(), BoxError> = match opened {
-            // Each in a box of its own, so that neither has room for the other.
-            Ok((stream, HttpVersion::Http1)) => Box::pin(self.http1(stream, address)).await,
-            Ok((stream, HttpVersion::Http2)) => Box::pin(self.http2(stream, address)).await,
-            Err(error) => Err(error.into()),
+        let place = Arc::new(self.opening.enter(address.ip()));
+        let ended = tokio::select! {
+            ended = self.serve_connection(stream, address, Arc::clone(&place)) => ended,
+            () = place.given_up() => Err("its place was needed".into()),
         };
         if let Err(error) = ended {
             tracing::trace!(%error, "a connection ended");
+        }
+    }
+
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: Arc<OpeningPlace>,
+    ) -> Result<(), BoxError> {
+        let opened = tokio::select! {
+            opened = Box::pin(self.open(stream)) => opened?,
+            () = self.stopping.cancelled() => return Ok(()),
+        };
+        // Each in a box of its own, so that neither has room for the other.
+        match opened {
+            (stream, HttpVersion::Http1) => Box::pin(self.http1(stream, address, place)).await,
+            (stream, HttpVersion::Http2) => Box::pin(self.http2(stream, address, place)).await,
         }
     }
 
@@ -142,8 +175,6 @@ impl Server {
         let transport = match &self.encryption {
             None => Either::Left(stream),
             Some(encryption) => {
-                // Handshakes beyond the limit are refused instead of queued.
-                let _permit = self.handshakes.try_acquire().map_err(io::Error::other)?;
                 let handshake_timeout = self.limits.head.min(HANDSHAKE_TIMEOUT);
                 Either::Right(timeout(handshake_timeout, encryption.handshake(stream)).await??)
             }
@@ -151,13 +182,21 @@ impl Server {
         timeout(self.limits.head, ClientStream::open(transport, self.limits.patience())).await?
     }
 
-    async fn http1(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
+    async fn http1(
+        self: Arc<Self>,
+        stream: ClientStream,
+        address: SocketAddr,
+        place: Arc<OpeningPlace>,
+    ) -> Result<(), BoxError> {
         // The stream knows its limits of time: that of this library does not tell an idle connection from a slow head.
-        let http = http1_builder(None);
+        let mut http = http1_builder(None);
+        // As Node spells them: some devices compare them letter by letter.
+        http.title_case_headers(true);
         let (stopping, requests) = (self.stopping.clone(), stream.requests());
         let answer = service_fn(move |request: Request<Incoming>| {
             let (server, requests) = (Arc::clone(&self), requests.clone());
             requests.begin();
+            place.leave();
             async move {
                 let answer = server.answer(request, address).await;
                 requests.end();
@@ -174,7 +213,12 @@ impl Server {
         }
     }
 
-    async fn http2(self: Arc<Self>, stream: ClientStream, address: SocketAddr) -> Result<(), BoxError> {
+    async fn http2(
+        self: Arc<Self>,
+        stream: ClientStream,
+        address: SocketAddr,
+        place: Arc<OpeningPlace>,
+    ) -> Result<(), BoxError> {
         let ConnectionLimits { keep_alive, write, .. } = self.limits;
         let stopping = self.stopping.clone();
         // The requests of this version share the connection: the progress of each is known below.
@@ -183,6 +227,7 @@ impl Server {
         let tracker = progress.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
             let (server, in_flight) = (Arc::clone(&self), tracker.begin());
+            place.leave();
             async move {
                 let response = server.answer(request, address).await?;
                 Ok::<_, Infallible>(response.map(|body| in_flight.track(body)))
@@ -296,9 +341,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How long a client may take for its TLS handshake, and how many handshakes may be in progress at once.
+/// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HANDSHAKES: usize = 4096;
 
 /// Requests in flight on one HTTP/2 connection: RFC 9113 recommends no fewer than 100.
 const STREAMS: u32 = 100;
@@ -326,5 +370,6 @@ const WARNING_PAUSE: Duration = Duration::from_secs(30);
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// How long to wait after a failed accept.
+/// How long to wait after a failed accept, and until a connection that was given up is closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);

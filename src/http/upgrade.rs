@@ -19,12 +19,13 @@ use super::request::ClientRequest;
 use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
 use crate::engine::websocket::{self, Accepted, UpgradeError};
 use crate::engine::{
-    Application, Config, Engine, Handshake, HandshakeError, Protocol, SessionRef, Transport,
+    Application, Config, Engine, Handshake, HandshakeError, Place, Protocol, SessionRef, Transport,
 };
 
 /// Opens a session over a WebSocket.
 pub(crate) async fn open<A: Application>(
     engine: &Engine<A>,
+    place: Place,
     handshake: Arc<Handshake>,
     mut request: Request<DrainBody>,
 ) -> Response<Body> {
@@ -35,7 +36,7 @@ pub(crate) async fn open<A: Application>(
     let deflate = extend(request.headers(), engine.config(), &mut response);
     let terms = WebSocketTerms { base64: handshake.base64(), deflate };
     let is_v3 = handshake.protocol() == Protocol::V3;
-    let opened = match engine.open(handshake, Transport::WebSocket).await {
+    let opened = match engine.open(place, handshake, Transport::WebSocket).await {
         Ok(opened) => opened,
         Err(error) => return reply::not_opened(&error),
     };

@@ -16,19 +16,21 @@ use std::time::Duration;
 
 use hyper::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use wtransport::endpoint::IncomingSession;
 
 use self::connect_request::{ConnectRequest, refuse};
 use self::session_stream::{NORMAL_END, SessionStream};
 use super::edge::Edge;
+use super::opening::{OpeningConnections, OpeningPlace};
 use super::owner::Denied;
 use super::{forwarded_stream, middleware};
 use crate::cluster::SessionOwner;
 use crate::engine::stream_task::serve_webtransport;
-use crate::engine::{Application, FirstPacket, HandshakeError, Transport};
+use crate::engine::{Application, FirstPacket, Handshake, HandshakeError, Place, Transport};
 use crate::id::SessionId;
+use crate::log_limit::LogLimit;
 
 pub use listener::WebTransportListener;
 
@@ -38,8 +40,36 @@ pub(crate) struct WebTransportServer<A: Application> {
     path: String,
     /// One permit per session.
     sessions: Arc<Semaphore>,
-    /// One permit per session whose first packet has not arrived.
-    opening: Arc<Semaphore>,
+    /// One permit per session whose first packet has not arrived and whose client did not prove its address. That may be forged:
+    /// while none is left, others prove theirs first.
+    unproved: Arc<Semaphore>,
+    /// A place per session whose first packet has not arrived and whose client did.
+    opening: Arc<OpeningConnections>,
+    log: LogLimit,
+}
+
+/// What the first packet of a session asks for.
+enum Asked {
+    /// A session, for which there is a place.
+    Open(Place, Arc<Handshake>),
+    /// The upgrade of one.
+    Upgrade(SessionId),
+}
+
+/// What a session holds until its first packet.
+enum Opening {
+    Unproved { _permit: OwnedSemaphorePermit },
+    Proved(OpeningPlace),
+}
+
+impl Opening {
+    /// Resolves when another client needs the place.
+    async fn given_up(&self) {
+        match self {
+            Self::Unproved { .. } => std::future::pending().await,
+            Self::Proved(place) => place.given_up().await,
+        }
+    }
 }
 
 impl<A: Application> WebTransportServer<A> {
@@ -50,11 +80,14 @@ impl<A: Application> WebTransportServer<A> {
         listener: WebTransportListener,
         stop: impl Future<Output = ()>,
     ) {
+        let given_up = Arc::clone(&edge.counters().given_up);
         let server = Arc::new(Self {
             edge,
             path: path.to_owned(),
             sessions: Arc::new(Semaphore::new(listener.max_sessions)),
-            opening: Arc::new(Semaphore::new(listener.max_opening)),
+            unproved: Arc::new(Semaphore::new(listener.max_opening)),
+            opening: OpeningConnections::new(listener.max_opening, given_up),
+            log: LogLimit::default(),
         });
         let tasks = TaskTracker::new();
         let accepting = async {
@@ -74,10 +107,25 @@ impl<A: Application> WebTransportServer<A> {
 
     /// Serves a session in a task of its own, if there is room.
     fn accept(self: &Arc<Self>, incoming: IncomingSession, tasks: &TaskTracker) {
+        let counters = self.edge.counters();
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
-        let (Some(session), Some(opening)) = (permit(&self.sessions), permit(&self.opening)) else {
-            tracing::warn!("a WebTransport session was refused: there are too many");
+        let Some(session) = permit(&self.sessions) else {
+            counters.webtransport_refused.increment();
+            if self.log.allows(LOG_PAUSE, Instant::now()) {
+                let refused = counters.webtransport_refused.get();
+                tracing::warn!(refused, "WebTransport sessions are refused: there are too many");
+            }
             return incoming.refuse();
+        };
+        let opening = match permit(&self.unproved) {
+            _ if incoming.remote_address_validated() => {
+                Opening::Proved(self.opening.enter(incoming.remote_address().ip()))
+            }
+            Some(permit) => Opening::Unproved { _permit: permit },
+            None => {
+                counters.webtransport_retries.increment();
+                return incoming.retry();
+            }
         };
         let server = Arc::clone(self);
         tasks.spawn(async move {
@@ -87,15 +135,17 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Serves one WebTransport session, from its QUIC handshake to its end.
-    async fn session(&self, incoming: IncomingSession, opening: OwnedSemaphorePermit) {
+    async fn session(&self, incoming: IncomingSession, opening: Opening) {
         let time_limit = self.edge.owner().engine().config().upgrade_timeout;
-        let Ok(Some((request, first_packet, stream))) = timeout(time_limit, self.open(incoming)).await else {
-            return;
+        let opened = tokio::select! {
+            opened = timeout(time_limit, self.open(incoming)) => opened,
+            () = opening.given_up() => return,
         };
         drop(opening);
-        let refused = match first_packet {
-            FirstPacket::Open => self.open_session(&request, stream).await,
-            FirstPacket::Upgrade(sid) => self.upgrade(sid, stream).await,
+        let Ok(Some((asked, stream))) = opened else { return };
+        let refused = match asked {
+            Asked::Open(place, handshake) => self.open_session(place, handshake, stream).await,
+            Asked::Upgrade(sid) => self.upgrade(sid, stream).await,
         };
         if let Err((stream, reason)) = refused {
             stream.refuse(reason);
@@ -103,7 +153,7 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Does everything up to the first packet of the stream. Dropping the future ends the WebTransport session.
-    async fn open(&self, incoming: IncomingSession) -> Option<(ConnectRequest, FirstPacket, SessionStream)> {
+    async fn open(&self, incoming: IncomingSession) -> Option<(Asked, SessionStream)> {
         let session = incoming.await.ok()?;
         let Some(request) =
             ConnectRequest::new(&session).filter(|request| request.path().starts_with(&self.path))
@@ -134,12 +184,12 @@ impl<A: Application> WebTransportServer<A> {
         let connection = session.accept_with_headers(added).await.ok()?;
         let mut stream = SessionStream::new(connection.accept_bi().await.ok()?, connection);
         let allowed = match FirstPacket::read(&mut stream).await {
-            Some(FirstPacket::Open) => self.allow(&request).await.map(|()| FirstPacket::Open),
-            Some(upgrade) => Ok(upgrade),
+            Some(FirstPacket::Open) => self.admit(&request).await,
+            Some(FirstPacket::Upgrade(sid)) => Ok(Asked::Upgrade(sid)),
             None => Err("no first packet"),
         };
         match allowed {
-            Ok(first_packet) => Some((request, first_packet, stream)),
+            Ok(asked) => Some((asked, stream)),
             Err(reason) => {
                 stream.refuse(reason);
                 None
@@ -148,12 +198,14 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Whether the client may open a session here. An error is the reason.
-    async fn allow(&self, request: &ConnectRequest) -> Result<(), &'static str> {
+    async fn admit(&self, request: &ConnectRequest) -> Result<Asked, &'static str> {
         if let Some(why) = self.edge.refuses_clients() {
             return Err(why);
         }
-        match self.edge.owner().allow(&request.handshake()).await {
-            Ok(()) => Ok(()),
+        let handshake = request.handshake();
+        match self.edge.owner().admit(&handshake).await {
+            Ok(place) => Ok(Asked::Open(place, handshake)),
+            Err(Denied::NotAdmitted(why)) => Err(why.as_str()),
             Err(Denied::Refused(error)) => {
                 self.report(request, &error);
                 Err("forbidden")
@@ -172,10 +224,11 @@ impl<A: Application> WebTransportServer<A> {
     /// Opens a session of this node. Returns when the session has left the stream.
     async fn open_session(
         &self,
-        request: &ConnectRequest,
+        place: Place,
+        handshake: Arc<Handshake>,
         stream: SessionStream,
     ) -> Result<(), RefusedStream> {
-        match self.edge.owner().engine().open(request.handshake(), Transport::WebTransport).await {
+        match self.edge.owner().engine().open(place, handshake, Transport::WebTransport).await {
             Ok(opened) => {
                 if let Some((conn, stage)) = opened.stream {
                     serve_webtransport(Box::new(stream), opened.session, conn, stage).await;
@@ -216,3 +269,6 @@ type RefusedStream = (SessionStream, &'static str);
 
 /// How long sessions, and then their connections, may take to end when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// From one line about refused sessions to the next.
+const LOG_PAUSE: Duration = Duration::from_secs(10);

@@ -172,7 +172,7 @@ impl Connection {
             return self.refuse(&ns, &Refusal::new("too many namespaces"));
         }
         let Some(namespace) = self.clients.registry.enter(&ns) else {
-            return self.refuse(&ns, &Refusal::new("Invalid namespace"));
+            return self.refuse(&ns, &Refusal::invalid_namespace(self.session.handshake().protocol()));
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));

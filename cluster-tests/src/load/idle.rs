@@ -32,6 +32,9 @@ pub struct Idle {
     /// How long they are kept, to see what idling costs.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// How long to wait after all of them are gone, to see how much memory comes back.
+    #[arg(long)]
+    rest: Option<u64>,
 }
 
 impl Idle {
@@ -48,6 +51,7 @@ impl Idle {
         sleep(Duration::from_secs(self.seconds)).await;
         let idle = idling.end()?;
         let full = self.resident()?;
+        drop(clients);
 
         let mut report = Report::default();
         report.row("connections", to_f64(connected), "");
@@ -57,6 +61,11 @@ impl Idle {
         report.row("memory", per(full - empty, connected) / 1024., "KiB/connection");
         report.row("memory_with_process", per(full, connected) / 1024., "KiB/connection");
         report.row("memory_empty_process", empty / 1024. / 1024., "MiB");
+        if let Some(rest) = self.rest {
+            sleep(Duration::from_secs(rest)).await;
+            report.row("memory_with_clients", full / 1024. / 1024., "MiB");
+            report.row("memory_after_clients", self.resident()? / 1024. / 1024., "MiB");
+        }
         idle.report(&mut report);
         Ok(report)
     }

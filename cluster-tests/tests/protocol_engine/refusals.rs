@@ -62,7 +62,7 @@ async fn another_version_than_the_sessions_is_code_3(target: Target) {
     session.settled().await;
 }
 
-async fn an_origin_with_a_control_character_is_refused(target: Target) {
+async fn a_header_with_a_control_character_is_refused(target: Target) {
     let uri = target.uri("EIO=4&transport=polling");
     let request = format!("GET {uri} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: a\u{1}b\r\n\r\n");
     let answer = target.raw(&request, "\r\n\r\n").await;
@@ -132,7 +132,7 @@ on_every_target! {
     a_websocket_without_an_upgrade_is_code_3,
     another_transport_than_the_sessions_is_code_3,
     another_version_than_the_sessions_is_code_3,
-    an_origin_with_a_control_character_is_refused,
+    a_header_with_a_control_character_is_refused,
     the_first_failed_check_decides_the_refusal,
     a_refusal_is_json_without_cache_headers,
     a_refused_websocket_gets_the_plain_message_before_any_101,

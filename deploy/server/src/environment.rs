@@ -70,7 +70,8 @@ const PREFIX: &str = "SOCKETMESH_";
 /// Variables of the test kit: who tests an application may run the program beside it.
 const OF_TESTS: &str = "SOCKETMESH_TEST_";
 /// The variables that are no flags.
-const SECRETS: [&str; 2] = ["SOCKETMESH_SECRET", "SOCKETMESH_SECRET_FILE"];
+const SECRETS: [&str; 4] =
+    ["SOCKETMESH_SECRET", "SOCKETMESH_SECRET_FILE", "SOCKETMESH_SECRET_ALSO", "SOCKETMESH_SECRET_ALSO_FILE"];
 
 #[cfg(test)]
 mod tests {

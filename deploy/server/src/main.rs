@@ -16,6 +16,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Gives memory back when clients are gone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A clustered Socket.IO server: no Redis, no sticky load balancer.
 ///
 /// Log output goes to standard error; RUST_LOG filters it (default: warn for the demo, else info,ractor=warn).

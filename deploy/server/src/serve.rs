@@ -7,7 +7,6 @@ use std::convert::Infallible;
 
 use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Page};
@@ -30,12 +29,15 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     let webtransport = options.webtransport.listener(tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
     let hangups = Hangups::new()?;
-    let renewing = tls.clone();
     let listener = bind(options.http, "--http or SOCKETMESH_HTTP").await?;
     let http = listener.local_addr()?;
+    let mut listener = options.limit(listener.into());
+    if let Some(tls) = &tls {
+        listener = listener.tls(tls.clone());
+    }
     let node = builder.start().await?;
     let mut served = JoinSet::new();
-    served.spawn(serve(node.clone(), options.path().to_owned(), listener, tls));
+    served.spawn(serve(node.clone(), options.path().to_owned(), listener));
     if let Some(listener) = webtransport {
         let (serving, path) = (node.clone(), options.path().to_owned());
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
@@ -48,7 +50,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
         failure = node.failed() => Err(failure.into()),
         result = until_stopped(&node) => result,
         ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
-        never = renew(renewing, hangups, options) => match never {},
+        never = renew(tls, hangups, options) => match never {},
     };
     if tokio::time::timeout(options.patience(), node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
@@ -58,11 +60,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     ended
 }
 
-async fn serve(node: Node, path: String, listener: TcpListener, tls: Option<Tls>) {
-    let mut listener = Listener::new(listener);
-    if let Some(tls) = tls {
-        listener = listener.tls(tls);
-    }
+async fn serve(node: Node, path: String, listener: Listener) {
     let page = Page::new(&path);
     node.serve_at(&path, listener, move |request| page.answer(request)).await;
 }

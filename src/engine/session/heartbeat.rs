@@ -1,5 +1,7 @@
 //! The heartbeat (engine.io protocol v4, "Heartbeat"; v3, "Timeouts").
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::engine::config::Config;
@@ -15,6 +17,8 @@ pub(super) struct Heartbeat {
 
 #[derive(Debug, Clone, Copy)]
 enum Awaiting {
+    /// On polling, the first request after the one that opened the session: whoever sends none has not read the answer.
+    FirstRequest,
     Pong,
     /// A pong, after another packet extended the deadline. The next packet will not extend it again.
     PongAfterTraffic,
@@ -30,8 +34,19 @@ impl Heartbeat {
         }
     }
 
+    /// The heartbeat of a session that opens over polling.
+    pub(super) fn await_first_request(config: &Config, now: Instant) -> Self {
+        let most = config.ping_interval + config.ping_timeout;
+        let at = now + config.ping_timeout.max(FIRST_REQUEST).min(most);
+        Self { at, awaiting: Some(Awaiting::FirstRequest) }
+    }
+
     fn await_ping(config: &Config, now: Instant) -> Self {
         Self { at: now + config.ping_interval + config.ping_timeout, awaiting: Some(Awaiting::Ping) }
+    }
+
+    pub(super) const fn awaits_first_request(&self) -> bool {
+        matches!(self.awaiting, Some(Awaiting::FirstRequest))
     }
 
     pub(super) const fn is_waiting(&self) -> bool {
@@ -48,7 +63,10 @@ impl Heartbeat {
                 *self = Self { at: now + config.ping_timeout, awaiting: Some(Awaiting::PongAfterTraffic) };
             }
             Some(Awaiting::Ping) => *self = Self::await_ping(config, now),
-            Some(Awaiting::PongAfterTraffic) | None => {}
+            Some(Awaiting::FirstRequest | Awaiting::PongAfterTraffic) | None => {}
         }
     }
 }
+
+/// A lost packet is sent again after seconds on bad networks, however short the timeout for pongs is.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);

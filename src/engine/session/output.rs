@@ -27,6 +27,8 @@ pub(crate) enum Output {
 /// The answer to a GET. Each gets exactly one, unless its client aborts it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollReply {
+    /// 200 with the packet that opens the session, which is the first in the outbox, and nothing else: libraries read no further.
+    Open,
     /// 200 with everything in the outbox, which is not empty.
     Flush,
     /// 200 with what the last `Flush` had, which may have been lost on its way.

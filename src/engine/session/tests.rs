@@ -35,20 +35,29 @@ impl Bench {
         Self { session: Session::open(sid, protocol, socket, Arc::new(config), now), now }
     }
 
-    /// A session of version 3 on polling whose handshake is answered.
+    /// A session of version 3 on polling whose handshake is answered, and whose client sent a request since.
     fn polling_v3() -> Self {
-        let mut bench = Self::of(Protocol::V3, None, Config::default());
+        Self::greeted(Protocol::V3).followed()
+    }
+
+    /// A session on polling whose handshake is answered, and whose client sent a request since.
+    fn polling() -> Self {
+        Self::greeted(Protocol::V4).followed()
+    }
+
+    /// A session on polling whose handshake is answered.
+    fn greeted(protocol: Protocol) -> Self {
+        let mut bench = Self::of(protocol, None, Config::default());
         bench.session.handle_poll(plain(ConnId(0)), bench.now);
         bench.outputs();
         bench
     }
 
-    /// A session on polling whose handshake is answered.
-    fn polling() -> Self {
-        let mut bench = Self::open(Transport::Polling, None, Config::default());
-        bench.session.handle_poll(plain(ConnId(0)), bench.now);
-        bench.outputs();
-        bench
+    /// After a request that left no trace.
+    fn followed(mut self) -> Self {
+        self.session.handle_post(ConnId(1000), self.now);
+        self.session.handle_post_lost(ConnId(1000));
+        self
     }
 
     /// A session that began as a WebSocket.
@@ -76,7 +85,7 @@ impl Bench {
     }
 
     fn post(&mut self, conn: ConnId, body: &'static str) -> Vec<Output> {
-        self.session.handle_post(conn);
+        self.session.handle_post(conn, self.now);
         self.session.handle_payload(conn, Payload::text(body.into()), self.now);
         self.outputs()
     }
@@ -158,11 +167,62 @@ const NOTHING: [Output; 0] = [];
 // Opening (behaviour 1.3, trap 12).
 
 #[test]
+fn the_answer_to_the_handshake_over_polling_holds_nothing_else() {
+    let mut bench = Bench::of(Protocol::V4, None, Config::default());
+    bench.outputs();
+    bench.queue();
+    assert_eq!(bench.get(GET), [polled(GET, PollReply::Open)]);
+    bench.queue();
+    assert_eq!(bench.get(GET_2), [polled(GET_2, PollReply::Flush)]);
+}
+
+#[test]
+fn a_polling_session_without_a_second_request_ends_after_the_ping_timeout() {
+    for protocol in [Protocol::V4, Protocol::V3] {
+        let mut bench = Bench::greeted(protocol);
+        assert_eq!(bench.wait(19_999), NOTHING);
+        assert_eq!(bench.wait(1), [closed(PingTimeout)]);
+        assert!(bench.session.is_finished());
+
+        let mut bench = Bench::greeted(protocol);
+        assert_eq!(bench.close(), NOTHING);
+        assert_eq!(bench.wait(20_000), [closed(ForcedClose)], "nobody is awaited for longer");
+
+        let requests: [fn(&mut Bench); 3] = [
+            |bench| drop(bench.get(GET)),
+            |bench| bench.session.handle_post(POST, bench.now),
+            |bench| drop(bench.socket(WS)),
+        ];
+        for request in requests {
+            let mut bench = Bench::greeted(protocol);
+            bench.wait(19_999);
+            request(&mut bench);
+            assert!(!bench.wait(20_000).contains(&closed(PingTimeout)));
+        }
+    }
+}
+
+#[test]
+fn a_short_ping_timeout_leaves_a_client_time_for_its_second_request() {
+    let [second, minute] = [1, 60].map(Duration::from_secs);
+    for (interval, timeout, ends) in
+        [(second, second, 2000), (minute, second, 5000), (second, minute, 60_000)]
+    {
+        let mut bench =
+            Bench::of(Protocol::V4, None, Config::default().ping_interval(interval).ping_timeout(timeout));
+        bench.session.handle_poll(plain(GET), bench.now);
+        bench.outputs();
+        assert_eq!(bench.wait(ends - 1), NOTHING);
+        assert_eq!(bench.wait(1), [closed(PingTimeout)]);
+    }
+}
+
+#[test]
 fn the_handshake_of_polling_has_exactly_five_keys_and_offers_the_upgrade() {
     let mut bench = Bench::open(Transport::Polling, None, Config::default());
     let json = r#"{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
     assert_eq!(bench.outputs(), [Output::Send(Packet::Open(json.into()))]);
-    assert_eq!(bench.get(GET), [polled(GET, PollReply::Flush)]);
+    assert_eq!(bench.get(GET), [polled(GET, PollReply::Open)]);
 }
 
 #[test]
@@ -229,8 +289,8 @@ fn a_second_concurrent_poll_closes_the_session() {
 #[test]
 fn a_second_concurrent_post_closes_the_session_and_both_are_refused() {
     let mut bench = Bench::polling();
-    bench.session.handle_post(POST);
-    bench.session.handle_post(POST_2);
+    bench.session.handle_post(POST, bench.now);
+    bench.session.handle_post(POST_2, bench.now);
     assert_eq!(
         bench.outputs(),
         [posted(POST_2, PostReply::Refused), posted(POST, PostReply::Refused), closed(TransportError)]
@@ -261,7 +321,7 @@ fn the_end_of_an_answered_poll_is_no_abort() {
 fn an_aborted_post_closes_the_session() {
     let mut bench = Bench::polling();
     bench.get(GET);
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     bench.session.handle_post_aborted(POST);
     assert_eq!(bench.outputs(), [polled(GET, PollReply::Close), closed(TransportError)]);
 }
@@ -284,7 +344,7 @@ fn a_post_is_answered_after_its_packets() {
 #[test]
 fn a_post_that_is_too_large_leaves_the_session_alive() {
     let mut bench = Bench::polling();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     bench.session.handle_post_too_large(POST);
     assert_eq!(bench.outputs(), [posted(POST, PostReply::TooLarge)]);
     assert_eq!(bench.post(POST_2, "4a"), [message("a"), posted(POST_2, PostReply::Ok)]);
@@ -293,7 +353,7 @@ fn a_post_that_is_too_large_leaves_the_session_alive() {
 #[test]
 fn a_post_of_bytes_is_refused_and_closes_the_session() {
     let mut bench = Bench::polling();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     bench.session.handle_post_invalid(POST);
     assert_eq!(bench.outputs(), [posted(POST, PostReply::Refused), closed(TransportError)]);
 }
@@ -521,7 +581,7 @@ fn a_poll_that_overtook_the_upgrade_is_a_mismatch() {
 #[test]
 fn a_post_in_progress_does_not_survive_the_upgrade() {
     let mut bench = Bench::probed();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     assert_eq!(bench.frame(WS, "5"), [posted(POST, PostReply::Mismatch), ordered(WS, Live)]);
     bench.session.handle_payload(POST, Payload::text("4late".into()), bench.now);
     assert_eq!(bench.outputs(), NOTHING);
@@ -645,7 +705,7 @@ fn a_graceful_close_during_an_upgrade_follows_its_flush() {
 fn a_shutdown_ends_everything_at_once() {
     let mut bench = Bench::probed();
     bench.get(GET);
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     assert_eq!(
         bench.shut_down(CloseReason::ServerShuttingDown),
         [
@@ -665,7 +725,7 @@ fn a_shutdown_ends_everything_at_once() {
 #[test]
 fn an_application_that_closes_amid_a_payload_receives_no_more_of_it() {
     let mut bench = Bench::polling();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     bench.session.handle_payload(POST, Payload::text("4a\x1e4b".into()), bench.now);
     assert_eq!(bench.session.poll_output(), Some(message("a")));
     assert_eq!(bench.shut_down(ForcedClose), [posted(POST, PostReply::Ok), closed(ForcedClose)]);

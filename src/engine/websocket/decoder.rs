@@ -2,6 +2,7 @@
 //! way.
 
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -9,6 +10,7 @@ use bytestring::ByteString;
 use super::client_header::{ClientHeader, MAX_CONTROL, MAX_HEADER};
 use super::deflate::Inflater;
 use super::{Opcode, Violation};
+use crate::engine::budget::Budget;
 
 /// Reads what one client sends.
 ///
@@ -19,8 +21,8 @@ use super::{Opcode, Violation};
 #[derive(Debug)]
 pub(crate) struct Decoder {
     max_message: usize,
-    /// Messages may be deflated.
-    deflate: bool,
+    /// Messages may be deflated; what they become counts here.
+    deflate: Option<Arc<Budget>>,
     /// The start of a header that is not complete: the first `held` bytes count.
     head: [u8; MAX_HEADER],
     held: usize,
@@ -66,7 +68,7 @@ impl Decoder {
     pub(crate) const fn new(max_message: usize) -> Self {
         Self {
             max_message,
-            deflate: false,
+            deflate: None,
             head: [0; MAX_HEADER],
             held: 0,
             frame: None,
@@ -78,9 +80,9 @@ impl Decoder {
         }
     }
 
-    /// Sets whether `permessage-deflate` was negotiated with the client.
-    pub(crate) fn with_deflate(self, deflate: bool) -> Self {
-        Self { deflate, ..self }
+    /// `permessage-deflate` was negotiated with the client. Of a message that is not complete the bytes count that it became.
+    pub(crate) fn with_deflate(self, budget: Arc<Budget>) -> Self {
+        Self { deflate: Some(budget), ..self }
     }
 
     /// Takes what was read, in any portions, and unmasks it in place. Messages are copies: `bytes` is free for the next
@@ -118,7 +120,7 @@ impl Decoder {
             *slot = *byte;
         }
         let held = MAX_HEADER.min(self.held + bytes.len());
-        let parsed = ClientHeader::parse(self.head.get(..held).unwrap_or_default(), self.deflate)?;
+        let parsed = ClientHeader::parse(self.head.get(..held).unwrap_or_default(), self.deflate.is_some())?;
         let used = parsed.as_ref().map_or(held, |(_, size)| *size).saturating_sub(self.held);
         *bytes = mem::take(bytes).get_mut(used..).unwrap_or_default();
         match parsed {
@@ -141,8 +143,8 @@ impl Decoder {
             (Some(_), Some(_)) => return Err(Violation::Protocol("a new message inside a fragmented one")),
             (None, None) => return Err(Violation::Protocol("a continuation of no message")),
         };
-        if header.deflated {
-            self.inflater = Some(Box::new(Inflater::new()));
+        if let Some(budget) = self.deflate.as_ref().filter(|_| header.deflated) {
+            self.inflater = Some(Box::new(Inflater::new(Arc::clone(budget))));
         }
         let remaining = match &mut self.inflater {
             _ if opcode.is_control() => fitting(header.length, MAX_CONTROL),
@@ -431,7 +433,7 @@ mod tests {
         assert_eq!((decoder.body.capacity(), decoder.control.capacity()), (0, 0));
         assert!(decoder.frame.is_none());
 
-        let mut decoder = Decoder::new(LIMIT).with_deflate(true);
+        let mut decoder = Decoder::new(LIMIT).with_deflate(Budget::new(usize::MAX));
         let mut hello = client_frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
         assert_eq!(decoder.feed(&mut hello).next(), Some(Ok(text("Hello"))));
         assert_eq!((decoder.body.capacity(), decoder.inflater.is_none()), (0, true));

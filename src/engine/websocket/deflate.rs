@@ -5,12 +5,14 @@
 
 use std::cell::Cell;
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use parking_lot::Mutex;
 
 use super::{Opcode, Violation, deflated_header};
+use crate::engine::budget::{Budget, Charge, LITTLE};
 
 /// The deflated frame of one message, made at the first client that wants it and shared by all.
 ///
@@ -159,11 +161,12 @@ pub(super) struct Inflater {
     announced: usize,
     /// A block said that it is the last one.
     ended: bool,
+    held: Charge,
 }
 
 impl Inflater {
-    pub(super) fn new() -> Self {
-        Self { decompress: Decompress::new(false), announced: 0, ended: false }
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { decompress: Decompress::new(false), announced: 0, ended: false, held: budget.charge() }
     }
 
     /// The message goes on with a frame of `length` bytes, if that many are allowed: deflating may make a message a
@@ -193,6 +196,9 @@ impl Inflater {
             let moved = |before: u64, now: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
             let written = moved(written, self.decompress.total_out());
             append(body, chunk.get(..written).unwrap_or_default(), most)?;
+            if body.len() > LITTLE && !self.held.try_set(body.capacity()) {
+                return Err(Violation::NoRoom);
+            }
             let status = status.map_err(|_corrupt| Violation::Corrupt)?;
             bytes = bytes.get(moved(taken, self.decompress.total_in())..).unwrap_or_default();
             self.ended = status == flate2::Status::StreamEnd;

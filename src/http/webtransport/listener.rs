@@ -81,7 +81,9 @@ impl WebTransportListener {
         self
     }
 
-    /// The most sessions at once that have not sent their first packet; further ones are refused. Default 256.
+    /// The most sessions at once that have not sent their first packet. Beyond that clients have to prove their address first
+    /// (a Retry of QUIC). As many that did may open at once; then the oldest of the address that has most of them is given up,
+    /// as in [`Listener::max_opening`](crate::http::Listener::max_opening). Default 256.
     pub const fn max_opening(mut self, most: usize) -> Self {
         self.max_opening = most;
         self

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::engine::CloseReason;
+use crate::engine::{CloseReason, Protocol};
 use crate::socket::protocol::{ArgsError, EncodeError, RawArgs};
 
 /// What a handler returns. The value is sent as the client's ack; of an error the client gets code and message
@@ -168,6 +168,17 @@ impl Refusal {
     #[must_use]
     pub fn with_data(self, data: impl Serialize) -> Self {
         Self { data: serde_json::to_value(data).ok(), ..self }
+    }
+
+    /// Nothing describes the namespace that the client asks for. As in Node, clients of Engine.IO 3 get an object for this, and
+    /// for other refusals the bare message.
+    pub(crate) fn invalid_namespace(protocol: Protocol) -> Self {
+        const MESSAGE: &str = "Invalid namespace";
+        let refusal = Self::new(MESSAGE);
+        match protocol {
+            Protocol::V3 => refusal.with_data(json!({ "message": MESSAGE })),
+            Protocol::V4 => refusal,
+        }
     }
 
     /// The client's `auth` is not of the type that was asked for.

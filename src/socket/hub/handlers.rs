@@ -29,8 +29,9 @@ pub(crate) struct Description {
 /// application did not give.
 pub(crate) trait ErasedHandlers: Send + Sync {
     /// Starts to decide whether a client may enter, and what the data of its socket is.
-    fn admit(&self, _: Handshake) -> Admission {
-        Admission::Deciding(Box::pin(future::ready(Err(Refusal::new("Invalid namespace")))))
+    fn admit(&self, client: Handshake) -> Admission {
+        let refusal = Refusal::invalid_namespace(client.request().protocol());
+        Admission::Deciding(Box::pin(future::ready(Err(refusal))))
     }
 
     fn on_connect(&self, _: Arc<Member>) -> HandlerOutcome {

@@ -32,7 +32,8 @@ impl ParentNamespaces {
         namespace: &LocalNamespace,
         handshake: Handshake,
     ) -> Result<Data, Refusal> {
-        let invalid = || Refusal::new("Invalid namespace");
+        let protocol = handshake.request().protocol();
+        let invalid = || Refusal::invalid_namespace(protocol);
         let description = match namespace.description() {
             Some(description) => description,
             None => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use socketmesh::cluster::{Certificates, Cluster, Secret};
 use socketmesh::engine::{self, Compression, Transport};
-use socketmesh::http::{self, Certificate, Cors};
+use socketmesh::http::{self, Certificate, Cors, Listener};
 use socketmesh::id::NodeId;
 use socketmesh::socket::{self, Parser};
 
@@ -21,6 +21,8 @@ use crate::process::BoxError;
 The secret that the nodes of a cluster share, at least 32 bytes, is never a flag:
   SOCKETMESH_SECRET        the secret itself
   SOCKETMESH_SECRET_FILE   a file that holds it
+  SOCKETMESH_SECRET_ALSO, SOCKETMESH_SECRET_ALSO_FILE
+                           another one that is accepted, while the secret is changed
 
 Examples:
   socketmesh serve                                        one node on its own
@@ -58,6 +60,9 @@ struct Clients {
     /// Origins whose pages may read answers and open WebSockets, beside this node's own; separated by commas, `*` for any [default: none may read answers, all may open WebSockets].
     #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',', value_parser = text)]
     cors_origin: Vec<String>,
+    /// Most HTTP connections of one client address, WebSockets aside, not for nodes behind a proxy [default: no limit].
+    #[arg(long, env = "SOCKETMESH_MAX_CONNECTIONS_PER_ADDRESS", value_parser = trimmed::<usize>)]
+    max_connections_per_address: Option<usize>,
     /// Folder of an installed socket.io-client package; without it, browsers get it from the official CDN.
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR", value_parser = trimmed::<PathBuf>)]
     client_dir: Option<PathBuf>,
@@ -85,6 +90,18 @@ struct Sessions {
     /// Largest message of a client, in bytes.
     #[arg(long, env = "SOCKETMESH_MAX_PAYLOAD", default_value_t = 1_000_000, value_parser = trimmed::<usize>)]
     max_payload: usize,
+    /// Most sessions of this node; further clients get 503.
+    #[arg(long, env = "SOCKETMESH_MAX_SESSIONS", default_value_t = 1_000_000, value_parser = trimmed::<usize>)]
+    max_sessions: usize,
+    /// Most sessions of one client address, not for nodes behind a proxy [default: no limit].
+    #[arg(long, env = "SOCKETMESH_MAX_SESSIONS_PER_ADDRESS", value_parser = trimmed::<usize>)]
+    max_sessions_per_address: Option<usize>,
+    /// Most handshakes of one client address in a second, not for nodes behind a proxy [default: no limit].
+    #[arg(long, env = "SOCKETMESH_MAX_HANDSHAKES_PER_ADDRESS", value_parser = trimmed::<u32>)]
+    max_handshakes_per_address: Option<u32>,
+    /// Most bytes that may wait for all clients of this node; beyond that the slowest ones are closed.
+    #[arg(long, env = "SOCKETMESH_MAX_BUFFERED_TOTAL", default_value_t = 1 << 30, value_parser = trimmed::<usize>)]
+    max_buffered_total: usize,
     /// Compresses WebSocket messages of 1024 bytes or more for clients that offer it; answers to polls always are.
     #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE", value_parser = switch)]
     per_message_deflate: bool,
@@ -151,6 +168,14 @@ impl Options {
         &self.clients.path
     }
 
+    /// The limits of the listener for clients.
+    pub(super) fn limit(&self, listener: Listener) -> Listener {
+        match self.clients.max_connections_per_address {
+            Some(most) => listener.max_connections_per_address(most),
+            None => listener,
+        }
+    }
+
     /// The certificate that clients see, as its files say now; `None` without TLS.
     pub(super) fn certificate(&self) -> Result<Option<Certificate>, BoxError> {
         match (&self.clients.tls_cert, &self.clients.tls_key) {
@@ -181,6 +206,10 @@ impl Options {
             ping_interval,
             ping_timeout,
             max_payload,
+            max_sessions,
+            max_sessions_per_address,
+            max_handshakes_per_address,
+            max_buffered_total,
             per_message_deflate,
             parser: _,
         } = &self.sessions;
@@ -190,6 +219,10 @@ impl Options {
             .ping_interval(*ping_interval)
             .ping_timeout(*ping_timeout)
             .max_payload(*max_payload)
+            .max_sessions(*max_sessions)
+            .max_sessions_per_address(*max_sessions_per_address)
+            .max_handshakes_per_address(*max_handshakes_per_address)
+            .max_buffered_total(*max_buffered_total)
             .per_message_deflate(per_message_deflate.then(Compression::default))
     }
 
@@ -301,6 +334,10 @@ mod tests {
             "--ping-interval=500ms",
             "--ping-timeout=2m",
             "--max-payload=5000",
+            "--max-sessions=7",
+            "--max-sessions-per-address=6",
+            "--max-handshakes-per-address=5",
+            "--max-buffered-total=4",
             "--per-message-deflate",
             "--webtransport=127.0.0.1:0",
         ]);
@@ -310,6 +347,9 @@ mod tests {
         assert_eq!(config.ping_interval, Duration::from_millis(500));
         assert_eq!(config.ping_timeout, Duration::from_secs(120));
         assert_eq!(config.max_payload, 5000);
+        assert_eq!((config.max_sessions, config.max_buffered_total), (7, 4));
+        assert_eq!(config.max_sessions_per_address, Some(6));
+        assert_eq!(config.max_handshakes_per_address, Some(5));
         assert_eq!(config.per_message_deflate, Some(Compression::default()));
     }
 

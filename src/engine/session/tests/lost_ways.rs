@@ -133,7 +133,7 @@ fn an_upgrade_and_an_end_keep_no_answer() {
 #[test]
 fn a_post_whose_way_is_lost_halfway_is_as_if_it_had_not_been_sent() {
     let mut bench = Bench::polling();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     bench.session.handle_post_lost(POST);
     assert_eq!(bench.outputs(), NOTHING);
     assert_eq!(bench.post(POST_2, "4again"), [message("again"), posted(POST_2, PostReply::Ok)]);

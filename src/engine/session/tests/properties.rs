@@ -131,9 +131,9 @@ impl Caller {
             }
             Output::Poll(conn, reply) => {
                 assert_eq!(self.polls.insert(conn, Request::Done), Some(Request::Waiting), "{conn:?}");
-                if reply == PollReply::Flush {
+                if matches!(reply, PollReply::Open | PollReply::Flush) {
                     assert!(self.outbox > 0 && self.over == Transport::Polling);
-                    self.outbox = 0;
+                    self.outbox = if reply == PollReply::Open { self.outbox - 1 } else { 0 };
                     self.kept = true;
                 }
                 assert!(reply != PollReply::Again || self.kept, "there was no answer");
@@ -143,7 +143,7 @@ impl Caller {
             }
             Output::Stream(conn, order) => self.check_order(conn, order),
             Output::Message(_) => assert!(!self.closed),
-            Output::Closed(_) => assert!(!std::mem::replace(&mut self.closed, true)),
+            Output::Closed(_) => assert!(!mem::replace(&mut self.closed, true)),
         }
     }
 
@@ -167,7 +167,11 @@ impl Caller {
 
     fn settle(&mut self, bench: &mut Bench) {
         for output in bench.outputs() {
+            let takes_one = matches!(output, Output::Poll(_, PollReply::Open));
             self.check(output);
+            if takes_one && self.outbox > 0 {
+                bench.session.handle_queued();
+            }
         }
         if self.over == Transport::WebSocket {
             self.outbox = 0;
@@ -215,7 +219,7 @@ impl Caller {
             Input::Post => {
                 let conn = self.connect();
                 self.posts.insert(conn, Request::Waiting);
-                session.handle_post(conn);
+                session.handle_post(conn, now);
             }
             Input::Payload(which, body, binary) => {
                 if let Some(conn) = pick(&self.posts, which) {
@@ -334,7 +338,7 @@ proptest! {
                 Input::Poll => drop(bench.get(ConnId(latest))),
                 Input::Carried(stamp) => bench.session.handle_poll(carried(ConnId(latest), stamp), bench.now),
                 Input::PollLost(_) => bench.session.handle_poll_lost(ConnId(latest - 1)),
-                Input::Post => bench.session.handle_post(ConnId(latest)),
+                Input::Post => bench.session.handle_post(ConnId(latest), bench.now),
                 Input::Socket => drop(bench.socket(ConnId(latest))),
                 Input::Queued => drop(bench.queue()),
                 Input::Close => drop(bench.close()),

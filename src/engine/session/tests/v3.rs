@@ -56,7 +56,7 @@ fn a_payload_of_version_4_is_invalid_in_version_3() {
 #[test]
 fn a_payload_of_bytes_is_taken() {
     let mut bench = Bench::polling_v3();
-    bench.session.handle_post(POST);
+    bench.session.handle_post(POST, bench.now);
     let bytes = Bytes::from_static(&[0, 2, 255, b'4', b'a', 1, 2, 255, 4, 7]);
     bench.session.handle_payload(POST, Payload { bytes, binary: true }, bench.now);
     assert_eq!(

@@ -1,0 +1,88 @@
+//! The memory of a node for what its clients make it hold: what waits for them, and what they sent deflated and did not finish.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of all clients together, and how many there may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    most: usize,
+}
+
+/// Bytes that count, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), most })
+    }
+
+    /// Whether more bytes are held than may be.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.most
+    }
+
+    /// Whether so many more may be held. Two that ask at the same time may both get the last room.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.used.load(Ordering::Relaxed).saturating_add(more) <= self.most
+    }
+
+    /// Nothing yet.
+    pub(crate) const fn charge(self: Arc<Self>) -> Charge {
+        Charge { budget: self, bytes: 0 }
+    }
+}
+
+impl Charge {
+    /// Changes how many bytes count.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.budget.used.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else if bytes < self.bytes {
+            self.budget.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Changes how many bytes count, if there is room for them.
+    pub(crate) fn try_set(&mut self, bytes: usize) -> bool {
+        let has_room = self.budget.has_room(bytes.saturating_sub(self.bytes));
+        if has_room {
+            self.set(bytes);
+        }
+        has_room
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// So much may be held for a client, or of its message, without anybody looking.
+pub(crate) const LITTLE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_charged_comes_back() {
+        let budget = Budget::new(10);
+        let (mut a, mut b) = (Arc::clone(&budget).charge(), Arc::clone(&budget).charge());
+        a.set(8);
+        assert!(!b.try_set(3) && b.try_set(2) && !budget.is_exceeded());
+        b.set(5);
+        assert!(budget.is_exceeded() && !budget.has_room(0));
+        a.set(1);
+        assert!(a.try_set(5) && !budget.has_room(1));
+        drop((a, b));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}
