@@ -1,5 +1,4 @@
 //! Who opens more than others and says less: healthy clients do not notice, and what is refused is counted.
-#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +6,6 @@ use std::time::Duration;
 use cluster_tests::app::{App, plain};
 use cluster_tests::deadline::within;
 use cluster_tests::frames::{Frames, deflated};
-use cluster_tests::http::Call;
 use cluster_tests::secure::{Trust, multiplexed};
 use cluster_tests::target::Target;
 use cluster_tests::webtransport::{WebTransportTarget, first_packet};

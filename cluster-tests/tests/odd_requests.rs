@@ -29,6 +29,35 @@ async fn every_node_gives_the_same_answer_to_an_odd_request() {
 }
 
 #[tokio::test]
+async fn the_names_of_headers_are_spelled_as_node_spells_them() {
+    let target = Target::three_nodes(Suite::EngineV3Patient);
+    for node in [0, 1] {
+        let session = Polling::open(&target.at(0)).await;
+        session.send("4hello").await;
+        let head = async |query: &str, more: &str| {
+            let uri = target.uri(&format!("{query}&sid={}", session.sid()));
+            let request = format!("GET {uri} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+            target.at(node).raw(&request, "\r\n\r\n").await
+        };
+        let poll = head("EIO=4&transport=polling", "Connection: close\r\n").await;
+        for name in ["Content-Type: text/plain", "Content-Length: 6", "Cache-Control: no-store"] {
+            assert!(poll.contains(&format!("\r\n{name}")), "{name} at node {node}: {poll}");
+        }
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: chat\r\n";
+        let accepted = head("EIO=4&transport=websocket", upgrade).await;
+        for name in [
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+            "Sec-WebSocket-Protocol: chat",
+        ] {
+            assert!(accepted.contains(&format!("\r\n{name}\r\n")), "{name} at node {node}: {accepted}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_asks_for_a_websocket_is_decided_by_the_letter() {
     let target = Target::three_nodes(Suite::EngineV3Patient);
     let poll = "200 4hello";
@@ -70,7 +99,7 @@ async fn the_first_subprotocol_that_is_offered_is_spoken_on_every_node() {
         for node in [0, 1] {
             let session = Polling::open(&target.at(0)).await;
             let answer = answer(target.at(node).addr(), &request.replace("SID", session.sid())).await;
-            assert_eq!(answer.headers.get("sec-websocket-protocol").map(String::as_str), spoken, "{name}");
+            assert_eq!(answer.headers.get("Sec-WebSocket-Protocol").map(String::as_str), spoken, "{name}");
         }
     }
 }
@@ -95,10 +124,10 @@ impl Answer {
         };
         let mut lines = head.lines();
         let status = lines.next().unwrap_or_default().to_owned();
-        let headers = lines.filter_map(|line| line.split_once(": ")).filter(|(name, _)| *name != "date");
+        let headers = lines.filter_map(|line| line.split_once(": ")).filter(|(name, _)| *name != "Date");
         let headers: BTreeMap<_, _> =
             headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let length = match headers.get("content-length") {
+        let length = match headers.get("Content-Length") {
             _ if has_head_only || status.contains(" 101 ") || status.contains(" 204 ") => Some(0),
             length => length.and_then(|length| length.parse().ok()),
         };
