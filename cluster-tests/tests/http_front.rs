@@ -184,6 +184,7 @@ async fn a_request_over_http_2_reads_like_one_over_http_1() {
     for crumb in ["a=1", "b=2"] {
         asked.headers_mut().append("cookie", crumb.parse().expect("a cookie"));
     }
+    asked.headers_mut().append("host", "forged.example".parse().expect("a host"));
     assert_eq!(ask(&over, asked).await.0, 200);
     let handshake = front.last_handshake();
     assert_eq!(handshake.headers()["host"], "chat.example");

@@ -77,6 +77,7 @@ async fn what_asks_for_a_websocket_is_decided_by_the_letter() {
         ("a poll with letters", poll),
         ("a poll with 500 headers", poll),
         ("a post with 200 headers", "200 ok"),
+        ("a poll without a host", "400 "),
     ] {
         let requests = requests();
         let request = requests.iter().find(|(other, _)| *other == name).map(|(_, request)| request);

@@ -91,7 +91,7 @@ pub(crate) fn normalize_http2<B>(request: &mut Request<B>) {
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     let headers = request.headers_mut();
     if let Some(host) = host {
-        headers.entry(HOST).or_insert(host);
+        headers.insert(HOST, host);
     }
     let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -264,6 +264,12 @@ impl Server {
         mut request: Request<Incoming>,
         address: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
+        // As Node (RFC 9112, section 3.2): nobody can tell whom it is for.
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            let mut response = reply::empty(StatusCode::BAD_REQUEST);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
         request.extensions_mut().insert(RemoteAddr(address));
         request.extensions_mut().insert(Secure(self.encryption.is_some()));
         if request.uri().path().starts_with(&self.path) {

@@ -73,9 +73,9 @@ impl EventError {
         Self { data: serde_json::to_value(data).ok(), ..self }
     }
 
-    /// The arguments did not decode: the client is told where, and what was expected there.
+    /// The arguments did not decode: the client is told where, and what was expected there, without names of the application.
     pub(crate) fn invalid_arguments(error: ArgsError) -> Self {
-        Self::new("invalid_arguments", error.to_string()).caused_by(error)
+        Self::new("invalid_arguments", without_type_names(&error.to_string())).caused_by(error)
     }
 
     /// The kind of error, for programs.
@@ -355,6 +355,26 @@ impl fmt::Display for DisconnectReason {
 #[error("the socket is disconnected")]
 pub struct Disconnected;
 
+/// What serde says of a value, with `an object` or `a choice` for the types of the application.
+fn without_type_names(message: &str) -> String {
+    let mut told: Vec<&str> = Vec::new();
+    let mut words = message.split(' ');
+    while let Some(word) = words.next() {
+        let stands_for = match word {
+            "struct" => "an object",
+            "enum" => "a choice",
+            _ => {
+                told.push(word);
+                continue;
+            }
+        };
+        let _name = words.next();
+        told.pop_if(|kind| matches!(*kind, "tuple" | "unit" | "newtype"));
+        told.push(stands_for);
+    }
+    told.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,6 +428,35 @@ mod tests {
         let error = EventError::invalid_arguments(error);
         assert_eq!(error.code(), "invalid_arguments");
         assert!(error.message().starts_with("argument 1: invalid type: string"), "{}", error.message());
+    }
+
+    #[test]
+    fn a_client_is_not_told_the_names_of_types() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Secret {
+            #[expect(dead_code, reason = "nothing decodes into it")]
+            a: Choice,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        enum Choice {
+            #[expect(dead_code, reason = "nothing decodes into it")]
+            One(u8),
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Pair(#[expect(dead_code, reason = "nothing decodes into it")] u8, u8);
+        fn told<T: serde::de::DeserializeOwned>(value: Value) -> String {
+            let error = RawArgs::encode(&value).unwrap().decode::<T>().map(drop).unwrap_err();
+            EventError::invalid_arguments(error).message().to_owned()
+        }
+        for message in [
+            told::<Secret>(json!("x")),
+            told::<Secret>(json!({ "a": 1 })),
+            told::<Pair>(json!("x")),
+            told::<Pair>(json!([1])),
+        ] {
+            assert!(message.starts_with("argument 1: ") && message.contains("expected "), "{message}");
+            assert!(["Secret", "Choice", "Pair"].iter().all(|name| !message.contains(name)), "{message}");
+        }
     }
 
     #[test]
