@@ -433,7 +433,7 @@ async fn a_websocket_for_another_path_is_answered_and_closed() {
         // It reads to the end of the connection, which only the server ends.
         let answer = cluster_tests::http::raw(addr, request.as_bytes(), "\0").await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
-        assert!(answer.contains("connection: close"), "{path}: {answer}");
+        assert!(answer.contains("Connection: close"), "{path}: {answer}");
     }
 }
 

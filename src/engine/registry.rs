@@ -86,7 +86,17 @@ impl<K: Send + 'static> Registration<K> {
 
 impl<K: Send + 'static> Drop for Registration<K> {
     fn drop(&mut self) {
-        self.registry.sessions.write().remove(&self.id);
+        let mut sessions = self.registry.sessions.write();
+        sessions.remove(&self.id);
+        // After a burst of clients.
+        if sessions.capacity() > MANY.max(8 * sessions.len()) {
+            let most = 2 * sessions.len();
+            sessions.shrink_to(most);
+        }
+        drop(sessions);
         self.registry.left.notify_waiters();
     }
 }
+
+/// Places for so many sessions are kept.
+const MANY: usize = 1024;

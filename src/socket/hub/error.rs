@@ -443,7 +443,10 @@ mod tests {
             One(u8),
         }
         #[derive(Debug, serde::Deserialize)]
-        struct Pair(#[expect(dead_code, reason = "nothing decodes into it")] u8, u8);
+        struct Pair(
+            #[expect(dead_code, reason = "nothing decodes into it")] u8,
+            #[expect(dead_code, reason = "nothing decodes into it")] u8,
+        );
         fn told<T: serde::de::DeserializeOwned>(value: Value) -> String {
             let error = RawArgs::encode(&value).unwrap().decode::<T>().map(drop).unwrap_err();
             EventError::invalid_arguments(error).message().to_owned()
