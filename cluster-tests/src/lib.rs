@@ -1,6 +1,7 @@
 //! Harness of the cluster tests: nodes, a stateless load balancer, and clients that speak the protocols by hand.
 #![expect(clippy::panic, reason = "a harness fails a test by panicking, with what it waited for")]
 
+pub mod answer;
 pub mod app;
 pub mod background;
 pub mod browser;
@@ -15,6 +16,7 @@ pub mod frames;
 pub mod http;
 pub mod interop;
 pub mod journal;
+pub mod judge;
 pub mod load;
 pub mod member;
 pub mod messages;
@@ -22,6 +24,7 @@ pub mod mutants;
 #[cfg(feature = "balancers")]
 pub mod nginx;
 pub mod nodes;
+pub mod oracle;
 pub mod polling;
 pub mod process;
 pub mod python;

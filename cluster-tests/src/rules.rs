@@ -25,6 +25,8 @@ struct Statement {
     /// Cells are parted by ` | `.
     text: String,
     needs_proof: bool,
+    /// A row that begins with what Node does.
+    is_difference: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +81,16 @@ impl Rules {
     pub fn tests(&self) -> usize {
         let tests = |proof: &Proof| if let Proof::Tests(tests) = proof { tests.len() } else { 0 };
         self.entries().map(|(_, _, proof)| tests(proof)).sum()
+    }
+
+    /// What Node does otherwise, each with a test that holds what is done here.
+    pub fn differences(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries().flat_map(|(section, key, proof)| {
+            let found = self.find(section, key).into_iter().filter_map(|place| self.statements.get(place));
+            let rows = found.filter(|it| it.is_difference);
+            let tests = if let Proof::Tests(tests) = proof { tests.as_slice() } else { &[] };
+            rows.flat_map(move |row| tests.iter().map(|test| (row.text.as_str(), test.as_str())))
+        })
     }
 
     /// The rows that need an entry, as cells.
@@ -149,15 +161,23 @@ fn statements(page: &str) -> Vec<Statement> {
         } else if let Some(row) = line.strip_prefix("| ") {
             let text = row.trim_end_matches(" |").to_owned();
             match table {
-                None => {
-                    table = Some(["What |", "Node |", "Gossip |"].iter().any(|head| row.starts_with(head)));
-                }
+                None => table = row.split(" |").next(),
                 Some(_) if row.starts_with("---") => {}
-                Some(needs_proof) => found.push(Statement { section: section.clone(), text, needs_proof }),
+                Some(head) => found.push(Statement {
+                    section: section.clone(),
+                    text,
+                    needs_proof: ["What", "Node", "Gossip"].contains(&head),
+                    is_difference: head == "Node",
+                }),
             }
             continue;
         } else if let Some(item) = line.strip_prefix("- ") {
-            found.push(Statement { section: section.clone(), text: item.to_owned(), needs_proof: true });
+            found.push(Statement {
+                section: section.clone(),
+                text: item.to_owned(),
+                needs_proof: true,
+                is_difference: false,
+            });
             is_open = true;
             continue;
         } else if line.is_empty() || line.starts_with('#') {
@@ -168,6 +188,7 @@ fn statements(page: &str) -> Vec<Statement> {
                     section: section.clone(),
                     text: line.to_owned(),
                     needs_proof: false,
+                    is_difference: false,
                 }),
             }
             is_open = true;
@@ -202,6 +223,13 @@ mod tests {
         assert_eq!(faults(&proofs), Vec::<String>::new());
         let rules = Rules::of(PAGE, &proofs);
         assert_eq!((rules.len(), rules.tests()), (4, 1));
+    }
+
+    #[test]
+    fn differences_are_the_rows_that_begin_with_what_node_does() {
+        let page = "## Section\n\n| Node | Here |\n| --- | --- |\n| a | one |\n\n| What | Node |\n| --- | --- |\n| b | two |\n";
+        let rules = Rules::of(page, "['Section']\na = ['x::y', 'x::z']\nb = ['x::w']\n");
+        assert_eq!(rules.differences().collect::<Vec<_>>(), [("a | one", "x::y"), ("a | one", "x::z")]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     fixture::{self, Suite},
     http::{self, Call, Reply},
     messages::Messages,
+    oracle::Oracle,
     websocket::WebSocket,
 };
 
@@ -30,14 +31,21 @@ impl Target {
     #[must_use]
     pub fn one_node(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
-        TARGETS.of(suite, 1)
+        TARGETS.of(suite, Server::Nodes(1))
     }
 
     /// Three nodes behind the load balancer: no two requests in a row reach the same node.
     #[must_use]
     pub fn three_nodes(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
-        TARGETS.of(suite, 3)
+        TARGETS.of(suite, Server::Nodes(3))
+    }
+
+    /// Node's own server, with the same application.
+    #[must_use]
+    pub fn node_js(suite: Suite) -> Self {
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite, Server::NodeJs)
     }
 
     /// A server that the test started itself, at `addr`, with these nodes behind it.
@@ -144,7 +152,7 @@ impl PerSuite {
         }
     }
 
-    fn of(&self, suite: Suite, nodes: usize) -> Target {
+    fn of(&self, suite: Suite, server: Server) -> Target {
         let running = match suite {
             Suite::Engine => &self.engine,
             Suite::EngineV3 => &self.engine_v3,
@@ -153,9 +161,16 @@ impl PerSuite {
             Suite::SocketV3 => &self.socket_v3,
             Suite::Bench => &self.bench,
         };
-        let name = format!("{nodes} node(s) of suite {suite:?}");
-        running.get_or_init(|| background::run(&name, move || Running::start(suite, nodes))).target.clone()
+        let name = format!("{server:?} of suite {suite:?}");
+        running.get_or_init(|| background::run(&name, move || Running::start(suite, server))).target.clone()
     }
+}
+
+/// What serves a suite.
+#[derive(Debug, Clone, Copy)]
+enum Server {
+    Nodes(usize),
+    NodeJs,
 }
 
 /// The address of another server to check by the same rules, such as the Node implementation with the same fixture.
@@ -178,10 +193,19 @@ struct Running {
     target: Target,
     _fixture: Option<fixture::Nodes>,
     _balancer: Option<Balancer>,
+    _node_js: Option<Oracle>,
 }
 
 impl Running {
-    async fn start(suite: Suite, count: usize) -> Self {
+    async fn start(suite: Suite, server: Server) -> Self {
+        let count = match server {
+            Server::Nodes(count) => count,
+            Server::NodeJs => {
+                let oracle = Oracle::start(suite).await;
+                let target = Target::of(suite, oracle.addr, &[oracle.addr]);
+                return Self { target, _fixture: None, _balancer: None, _node_js: Some(oracle) };
+            }
+        };
         let (nodes, fixture) = if let Some(addr) = external_server(suite) {
             (vec![addr; count], None)
         } else {
@@ -189,22 +213,24 @@ impl Running {
             (fixture.http.clone(), Some(fixture))
         };
         if let [only] = *nodes {
-            return Self { target: Target::of(suite, only, &nodes), _fixture: fixture, _balancer: None };
+            let target = Target::of(suite, only, &nodes);
+            return Self { target, _fixture: fixture, _balancer: None, _node_js: None };
         }
         let balancer = Balancer::start((Ipv4Addr::LOCALHOST, 0).into(), nodes.clone()).await;
         let balancer = balancer.expect("a free port on loopback");
         let target = Target::of(suite, balancer.addr(), &nodes);
-        Self { target, _fixture: fixture, _balancer: Some(balancer) }
+        Self { target, _fixture: fixture, _balancer: Some(balancer), _node_js: None }
     }
 }
 
-/// Makes two tests of every rule, an `async fn(Target)`: `rule::on_one_node` and
-/// `rule::on_three_nodes_behind_the_balancer`.
+/// Makes three tests of every rule, an `async fn(Target)`: `rule::on_one_node`,
+/// `rule::on_three_nodes_behind_the_balancer`, and `rule::on_node_js`, which Node's own server passes unless the documents
+/// say otherwise.
 #[macro_export]
 macro_rules! on_every_target {
     ($suite:ident: $($rule:ident),+ $(,)?) => {$(
         mod $rule {
-            use $crate::{fixture::Suite, target::Target};
+            use $crate::{fixture::Suite, judge, target::Target};
 
             #[tokio::test]
             async fn on_one_node() {
@@ -214,6 +240,11 @@ macro_rules! on_every_target {
             #[tokio::test]
             async fn on_three_nodes_behind_the_balancer() {
                 super::$rule(Target::three_nodes(Suite::$suite)).await;
+            }
+
+            #[tokio::test]
+            async fn on_node_js() {
+                judge::on_node_js(module_path!(), Suite::$suite, super::$rule).await;
             }
         }
     )+};

@@ -73,6 +73,22 @@ impl WebSocket {
         self.send_message(Message::text(text)).await;
     }
 
+    /// Sends text messages at once, so that the server reads them at once.
+    ///
+    /// # Panics
+    /// The connection is closed.
+    pub async fn send_together(&mut self, texts: &[&str]) {
+        let sending = async {
+            for text in texts {
+                self.stream.feed(Message::text(*text)).await?;
+            }
+            self.stream.flush().await
+        };
+        within("room to send", sending)
+            .await
+            .unwrap_or_else(|error| panic!("sending on a WebSocket: {error}"));
+    }
+
     /// Sends a binary message.
     ///
     /// # Panics

@@ -1,15 +1,10 @@
 //! What a request is, is decided once, where it arrives: its answer is the same whichever node owns the session.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
-use cluster_tests::deadline::within;
+use cluster_tests::answer::answer;
 use cluster_tests::fixture::Suite;
 use cluster_tests::polling::Polling;
 use cluster_tests::target::Target;
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn every_node_gives_the_same_answer_to_an_odd_request() {
@@ -19,7 +14,7 @@ async fn every_node_gives_the_same_answer_to_an_odd_request() {
             let session = Polling::open(&target.at(0)).await;
             session.send("4hello").await;
             let request = request.replace("SID", session.sid());
-            answer(target.at(node).addr(), &request).await
+            answer(target.at(node).addr(), request.as_bytes()).await
         };
         let (own, other) = tokio::join!(ask(0), ask(1));
         (own != other).then(|| format!("{name}:\n  at the owner:    {own}\n  at another node: {other}"))
@@ -85,7 +80,7 @@ async fn what_asks_for_a_websocket_is_decided_by_the_letter() {
             let session = Polling::open(&target.at(0)).await;
             session.send("4hello").await;
             let request = request.expect(name).replace("SID", session.sid());
-            let answer = answer(target.at(node).addr(), &request).await;
+            let answer = answer(target.at(node).addr(), request.as_bytes()).await;
             assert_eq!(answer.essence(), expected, "{name} at node {node}");
         }
     }
@@ -99,74 +94,11 @@ async fn the_first_subprotocol_that_is_offered_is_spoken_on_every_node() {
         let (_, request) = requests.iter().find(|(other, _)| *other == name).expect(name);
         for node in [0, 1] {
             let session = Polling::open(&target.at(0)).await;
-            let answer = answer(target.at(node).addr(), &request.replace("SID", session.sid())).await;
-            assert_eq!(answer.headers.get("Sec-WebSocket-Protocol").map(String::as_str), spoken, "{name}");
+            let answer =
+                answer(target.at(node).addr(), request.replace("SID", session.sid()).as_bytes()).await;
+            assert_eq!(answer.header("Sec-WebSocket-Protocol"), spoken, "{name}");
         }
     }
-}
-
-/// What a client reads, without what differs from one answer to the next.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: String,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Answer {
-    /// `None` while there is more to come.
-    fn read(bytes: &[u8], has_head_only: bool, is_end: bool) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
-        let (head, body) = match text.split_once("\r\n\r\n") {
-            Some(parts) => parts,
-            None if is_end => (text, ""),
-            None => return None,
-        };
-        let mut lines = head.lines();
-        let status = lines.next().unwrap_or_default().to_owned();
-        let headers = lines.filter_map(|line| line.split_once(": ")).filter(|(name, _)| *name != "Date");
-        let headers: BTreeMap<_, _> =
-            headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let length = match headers.get("Content-Length") {
-            _ if has_head_only || status.contains(" 101 ") || status.contains(" 204 ") => Some(0),
-            length => length.and_then(|length| length.parse().ok()),
-        };
-        let body = match length {
-            Some(length) => body.get(..length)?,
-            None if is_end => body,
-            None => return None,
-        };
-        Some(Self { status, headers, body: body.to_owned() })
-    }
-
-    /// The number of the status, and the body.
-    fn essence(&self) -> String {
-        format!("{} {}", self.status.split(' ').nth(1).unwrap_or_default(), self.body)
-    }
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} {:?}", self.status, self.headers, self.body)
-    }
-}
-
-/// Sends a request as it is, and reads the answer.
-async fn answer(addr: SocketAddr, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(addr).await.expect("a connection");
-    stream.write_all(request.as_bytes()).await.expect("the request is sent");
-    let mut bytes = Vec::new();
-    within("an answer", async {
-        loop {
-            let read = stream.read_buf(&mut bytes).await;
-            if let Some(answer) = Answer::read(&bytes, request.starts_with("HEAD"), !matches!(read, Ok(1..)))
-            {
-                return answer;
-            }
-        }
-    })
-    .await
 }
 
 /// Requests with a name each, in which `SID` is the id of a session on polling that has a message to send.

@@ -11,6 +11,7 @@ use cluster_tests::{
     deadline::within,
     http::Reply,
     messages::{Messages, Received},
+    nodes::Nodes,
     on_every_target,
     polling::{Polling, handshake},
     target::Target,
@@ -18,6 +19,7 @@ use cluster_tests::{
 };
 use hyper::Method;
 use serde_json::{Value, json};
+use socketmesh::{Node, engine, namespace};
 use tokio::time::{Instant, sleep};
 
 // --- handshake ---
@@ -203,9 +205,9 @@ async fn an_invalid_packet_over_websocket_closes(target: Target) {
 
 async fn a_ping_over_polling_is_answered(target: Target) {
     let session = polling(&target).await;
-    for (ping, pong) in [("1:2", "1:3"), ("1:2", "1:3"), ("4:2abc", "4:3abc")] {
-        session.send(ping).await;
-        assert_eq!(session.poll().await.outcome(), (200, pong));
+    for _ in 0..2 {
+        session.send("1:2").await;
+        assert_eq!(session.poll().await.outcome(), (200, "1:3"));
     }
     let poll = session.pending_poll().await;
     session.send("1:2").await;
@@ -213,6 +215,13 @@ async fn a_ping_over_polling_is_answered(target: Target) {
 }
 
 /// Deviation: Node forgets the data.
+async fn a_ping_over_polling_is_answered_with_its_data(target: Target) {
+    let session = polling(&target).await;
+    session.send("4:2abc").await;
+    assert_eq!(session.poll().await.outcome(), (200, "4:3abc"));
+}
+
+/// Deviation, as above.
 async fn a_ping_over_websocket_is_answered_with_its_data(target: Target) {
     let mut ws = websocket(&target).await;
     for (ping, pong) in [("2", "3"), ("2abc", "3abc"), ("2probe", "3probe")] {
@@ -431,6 +440,7 @@ on_every_target! {
     b64_asks_for_base64_even_over_websocket,
     an_invalid_packet_over_websocket_closes,
     a_ping_over_polling_is_answered,
+    a_ping_over_polling_is_answered_with_its_data,
     a_ping_over_websocket_is_answered_with_its_data,
     a_pong_of_the_client_closes_the_session,
     one_pong_waits_however_often_a_client_pings,
@@ -486,6 +496,8 @@ mod under_socket_io {
             assert_eq!(ws.recv_text().await, "40/custom,", "{connect}: no payload in the answer");
             assert_eq!(ws.recv_text().await, format!(r#"42/custom,["auth",{auth}]"#), "{connect}");
             ws.send("41/custom?token=a,").await;
+            ws.send(r#"420["message-with-ack"]"#).await;
+            assert_eq!(ws.recv_text().await, "430[]");
         }
     }
 
@@ -643,18 +655,38 @@ mod under_socket_io {
         clients_of_every_version_meet_in_a_room,
     }
 
-    /// If no `auth` has to decide.
-    async fn the_first_payload_holds_the_handshake_and_the_main_namespace(target: Target) {
-        let reply = target.get("EIO=3&transport=polling").await;
-        assert!(reply.text().ends_with("}2:40"), "{}", reply.text());
-        let reply = target.get("EIO=4&transport=polling").await;
-        assert!(reply.text().ends_with('}'), "{}", reply.text());
+    /// Not even if no `auth` has to decide.
+    async fn the_answer_to_a_polling_handshake_holds_nothing_else(target: Target) {
+        for version in [3, 4] {
+            let reply = target.get(&format!("EIO={version}&transport=polling")).await;
+            assert!(reply.text().ends_with('}'), "{}", reply.text());
+        }
+        let session = polling(&target).await;
+        assert_eq!(session.poll().await.outcome(), (200, "2:40"));
+    }
+
+    #[tokio::test]
+    async fn where_the_main_namespace_is_not_served_the_others_can_be_joined() {
+        let only = |_| {
+            let config = engine::Config::default().allow_eio3(true);
+            Node::builder().engine(config).namespace(namespace("/only"))
+        };
+        for count in [1, 3] {
+            let nodes = Nodes::start(count, only).await;
+            let query = "EIO=3&transport=websocket";
+            let mut ws = nodes.target.upgrade(query).await.expect("accepted");
+            ws.recv_text().await;
+            ws.send("40/only,").await;
+            assert_eq!(ws.recv_text().await, "40/only,");
+            ws.send(r#"42["message"]"#).await;
+            assert_eq!(ws.recv().await, Received::Closed(None));
+        }
     }
 
     mod without_auth {
         use super::*;
 
-        on_every_target! { Bench: the_first_payload_holds_the_handshake_and_the_main_namespace }
+        on_every_target! { Bench: the_answer_to_a_polling_handshake_holds_nothing_else }
     }
 }
 

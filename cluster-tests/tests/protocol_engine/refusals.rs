@@ -91,6 +91,12 @@ async fn a_refusal_is_json_without_cache_headers(target: Target) {
     assert_eq!(reply.header("cache-control"), None);
 }
 
+/// Deviation: Node sends it in chunks.
+async fn a_refusal_says_how_long_it_is(target: Target) {
+    let reply = target.get("EIO=4&transport=polling&sid=unknown").await;
+    assert_eq!(reply.header("content-length"), Some(SESSION_UNKNOWN.len().to_string().as_str()));
+}
+
 pub(crate) async fn a_refused_websocket_gets_the_plain_message_before_any_101(target: Target) {
     // EIO=3 is a deviation: Node answers 101 first and then breaks the WebSocket.
     let refused = [
@@ -135,6 +141,7 @@ on_every_target! {
     a_header_with_a_control_character_is_refused,
     the_first_failed_check_decides_the_refusal,
     a_refusal_is_json_without_cache_headers,
+    a_refusal_says_how_long_it_is,
     a_refused_websocket_gets_the_plain_message_before_any_101,
     a_websocket_that_says_polling_is_closed,
     an_unknown_method_of_a_session_is_500_and_harmless,

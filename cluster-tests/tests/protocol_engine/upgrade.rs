@@ -233,7 +233,6 @@ on_every_target! {
     heartbeats_follow_the_session_to_websocket,
     the_upgrade_cancels_a_pong_that_is_due,
     packets_queued_at_the_upgrade_follow_on_the_websocket_in_order,
-    a_poll_from_after_the_probe_is_refused_by_the_upgrade,
     a_poll_that_races_the_upgrade_is_refused,
     http_after_the_upgrade_is_code_3_and_harmless,
     a_second_websocket_during_the_upgrade_is_closed,
@@ -247,3 +246,6 @@ on_every_target! {
     three_nodes_take_part_in_one_upgrade,
     a_websocket_that_breaks_off_ends_its_session,
 }
+
+// Its polls take longer than a heartbeat of the suite.
+on_every_target! { EngineV3Patient: a_poll_from_after_the_probe_is_refused_by_the_upgrade }
