@@ -114,8 +114,8 @@ pub(crate) enum PacketError {
     /// The first character names no packet type.
     #[error("unknown packet type {0:?}")]
     UnknownType(char),
-    /// A binary packet that is not base64.
-    #[error("a binary packet that is not base64")]
+    /// Version 3: base64 without the type of a message.
+    #[error("base64 without the type of a message")]
     InvalidBase64,
     /// Version 3: a packet of bytes that is not a message.
     #[error("a binary packet of type {0}")]

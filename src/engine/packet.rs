@@ -54,7 +54,7 @@ impl Packet {
             '4' => Self::Message(Message::Text(text.slice_ref(data))),
             '5' => Self::Upgrade,
             '6' => Self::Noop,
-            'b' => Self::Message(Message::Binary(decode_base64(base64_of(data, protocol)?)?)),
+            'b' => Self::Message(Message::Binary(decode_base64(base64_of(data, protocol)?))),
             other => return Err(PacketError::UnknownType(other)),
         })
     }
@@ -78,11 +78,22 @@ fn base64_of(data: &str, protocol: Protocol) -> Result<&str, PacketError> {
     }
 }
 
-fn decode_base64(text: &str) -> Result<Bytes, PacketError> {
-    match BASE64.decode(text) {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(_) => Err(PacketError::InvalidBase64),
+/// Reads base64 as Node's `Buffer.from` does, which takes anything: both alphabets, and what belongs to neither is skipped.
+fn decode_base64(text: &str) -> Bytes {
+    if let Ok(bytes) = BASE64.decode(text) {
+        return bytes.into();
     }
+    let digit = |byte: u8| match byte {
+        b'-' => Some(b'+'),
+        b'_' => Some(b'/'),
+        byte => (byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).then_some(byte),
+    };
+    let mut digits: Vec<u8> = text.bytes().filter_map(digit).collect();
+    if digits.len() % 4 == 1 {
+        // Six bits are no byte.
+        digits.pop();
+    }
+    BASE64.decode(digits).unwrap_or_default().into()
 }
 
 /// The type of a message before bytes, in version 3.
@@ -125,7 +136,9 @@ mod tests {
             ("bAQIDBA==", Ok(binary(&[1, 2, 3, 4]))),
             ("bAQIDBA", Ok(binary(&[1, 2, 3, 4]))),
             ("b", Ok(binary(&[]))),
-            ("b?", Err(PacketError::InvalidBase64)),
+            ("b?", Ok(binary(&[]))),
+            ("bA QID!B-_=", Ok(binary(&[1, 2, 3, 7, 239]))),
+            ("bAQIDB", Ok(binary(&[1, 2, 3]))),
             ("", Err(PacketError::Empty)),
             ("abc", Err(PacketError::UnknownType('a'))),
             ("7", Err(PacketError::UnknownType('7'))),
@@ -143,7 +156,7 @@ mod tests {
             ("b4", Ok(binary(&[]))),
             ("b", Err(PacketError::InvalidBase64)),
             ("bAQID", Err(PacketError::InvalidBase64)),
-            ("b4?", Err(PacketError::InvalidBase64)),
+            ("b4?", Ok(binary(&[]))),
         ] {
             assert_eq!(Packet::decode_text(wire.into(), Protocol::V3), packet, "{wire}");
         }

@@ -360,7 +360,7 @@ fn a_post_of_bytes_is_refused_and_closes_the_session() {
 
 #[test]
 fn an_invalid_packet_in_a_post_is_refused_and_closes_the_session() {
-    for body in ["", "abc", "b?"] {
+    for body in ["", "abc", "x"] {
         let mut bench = Bench::polling();
         assert_eq!(bench.post(POST, body), [posted(POST, PostReply::Refused), closed(ParseError)], "{body}");
     }

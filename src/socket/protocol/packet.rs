@@ -24,14 +24,17 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
-    /// Moves the query of the namespace into `auth`: clients of v4 of the protocol send `auth` as `/admin?token=x`.
+    /// Makes the query of the namespace the `auth`: clients of v4 of the protocol send `/admin?token=x`. As in Node, nothing else
+    /// that they send counts.
     pub(crate) fn split_query(&mut self) {
         let ns = self.ns_mut();
-        let Some((path, query)) = ns.split_once('?') else { return };
-        let auth = query_as_json(query);
-        *ns = ns.slice_ref(path);
+        let auth = ns.split_once('?').map(|(path, query)| (ns.slice_ref(path), query_as_json(query)));
+        let auth = auth.map(|(path, auth)| {
+            *ns = path;
+            auth
+        });
         if let Self::Connect { auth: slot, .. } = self {
-            *slot = Some(auth);
+            *slot = auth;
         }
     }
 

@@ -290,6 +290,7 @@ fn the_query_of_a_namespace_is_its_auth_payload_for_clients_of_engine_io_3() {
         ("0/foo?a=1&a=2&a=\"", connect("/foo", Some(r#"{"a":"\""}"#))),
         ("0/foo?", connect("/foo", Some("{}"))),
         ("0/foo?a=b,{\"c\":1}", connect("/foo", Some(r#"{"a":"b"}"#))),
+        ("0/foo,{\"c\":1}", connect("/foo", None)),
         ("1/foo?a=b,", Packet::Disconnect { ns: text("/foo") }),
         (r#"2/foo?a=b,1["e"]"#, an_event("/foo", Some(1), "e", "")),
     ] {
