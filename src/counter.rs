@@ -21,4 +21,17 @@ impl Counter {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// The same, with what a metric needs.
+    pub(crate) fn as_count(&self, name: &'static str, help: &'static str) -> Count {
+        Count { name, help, value: self.get() }
+    }
+}
+
+/// A count, with the name of its metric and what it means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Count {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) value: u64,
 }

@@ -57,6 +57,7 @@ pub(crate) use frame::{Frame, frames};
 pub(crate) use mailbox::{PollAnswer, PostBody};
 pub(crate) use payload::Payload;
 pub(crate) use query::Query;
+pub(crate) use registry::Census;
 pub(crate) use runtime::{Engine, OpenSessionError};
 pub(crate) use session::{PollReply, PostReply};
 pub(crate) use verify::{Opening, RequestHead, Verified, verify};

@@ -72,6 +72,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admin;
 mod catch_panic;
 pub mod cluster;
 mod counter;
@@ -90,6 +91,7 @@ pub mod socket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use admin::Admin;
 pub use node::{Failure, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{

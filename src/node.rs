@@ -16,14 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
-use crate::engine::{self, Application, Engine};
+use crate::counter::Count;
+use crate::engine::{self, Application, Census, Engine};
 use crate::http::server::{self, Server};
 use crate::http::{self, Body, Edge, Listener, Owner, Service};
 use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::Inbound;
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Description, Namespace, NamespaceRef, SocketIo};
+use crate::socket::{self, Description, Namespace, NamespaceRef, NamespaceSize, SocketIo};
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -48,19 +49,20 @@ pub(crate) struct Parts<A: Application> {
     pub(crate) cluster: Option<Arc<Mesh>>,
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
-    handlers: Handlers<A>,
+    hooks: Hooks<A>,
     /// Ends the node when its mesh fails.
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
 }
 
 type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How the tasks of an application end that are not those of a session.
-struct Handlers<A> {
+/// What a node asks of its application beside what an engine does.
+struct Hooks<A> {
     /// Waits until they have, once there are no sessions.
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
+    namespaces: fn(&A) -> Vec<NamespaceSize>,
 }
 
 impl Node {
@@ -98,9 +100,7 @@ impl<A: Application> Node<A> {
 
     /// Everything that this node has counted since its start, with the names of the metrics. A counter never decreases.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counters());
-        let (sessions, connections) = (self.0.engine.counters().named(), self.0.edge.counters().named());
-        sessions.into_iter().chain(connections).chain(cluster).collect()
+        self.counts().into_iter().map(|Count { name, value, .. }| (name, value)).collect()
     }
 
     /// What this node has counted about its messages to and from each other node: one entry per life of a node that it knows,
@@ -135,6 +135,38 @@ impl<A: Application> Node<A> {
         self.0.edge.refuses_clients().is_none()
     }
 
+    /// Why this node takes no new clients; `None` if it does.
+    pub(crate) fn refuses_clients(&self) -> Option<&'static str> {
+        self.0.edge.refuses_clients()
+    }
+
+    /// What is counted, with what metrics need.
+    pub(crate) fn counts(&self) -> Vec<Count> {
+        let cluster = self.0.cluster.iter().flat_map(|cluster| cluster.counts());
+        let (sessions, connections) = (self.0.engine.counters().counts(), self.0.edge.counters().counts());
+        sessions.into_iter().chain(connections).chain(cluster).collect()
+    }
+
+    /// The sessions of this node, counted.
+    pub(crate) fn census(&self) -> Census {
+        self.0.engine.census()
+    }
+
+    /// What is on this node of each namespace.
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
+        (self.0.hooks.namespaces)(&self.0.app)
+    }
+
+    /// The round trip time of the link to another node.
+    pub(crate) fn link_rtt(&self, to: &NodeId) -> Option<std::time::Duration> {
+        self.0.cluster.as_ref()?.link_rtt(to)
+    }
+
+    /// Resolves when the listeners of this node close.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> {
+        self.0.stopping.cancelled()
+    }
+
     /// Waits until a part of this node has ended that cannot be started anew, which only a bug or the loss of its UDP socket
     /// brings about, and says why. The node is not ready any more then, and shuts itself down: its clients reconnect to another
     /// node, and [`serve`](Self::serve) returns. Restart the process.
@@ -152,7 +184,8 @@ impl<A: Application> Node<A> {
     }
 
     /// Serves clients at `/socket.io/` of `listener` until [`shutdown`](Self::shutdown). It is a [`TcpListener`], or a
-    /// [`Listener`] with TLS or with other limits. Other paths are answered with 404.
+    /// [`Listener`] with TLS or with other limits. `/healthz` and `/readyz` answer load balancers
+    /// ([`health`](http::Config::health)), and other paths are answered with 404.
     ///
     /// Dropping the future closes the listener and its connections.
     ///
@@ -173,8 +206,12 @@ impl<A: Application> Node<A> {
         fallback: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
         let stop = self.0.stopping.cancelled();
-        let (fallback, counters) = (Arc::new(fallback), Arc::clone(self.0.edge.counters()));
-        Server::serve(self.service(), path, fallback, counters, listener.into(), stop).await;
+        let (service, edge) = (Some((self.service(), path.to_owned())), Arc::clone(&self.0.edge));
+        let fallback = Arc::new(move |request: &Request<Incoming>| {
+            edge.probed(request).unwrap_or_else(|| fallback(request))
+        });
+        let counters = Arc::clone(self.0.edge.counters());
+        Server::serve(service, fallback, counters, listener.into(), stop).await;
     }
 
     /// Ends the node in order:
@@ -197,7 +234,7 @@ impl<A: Application> Node<A> {
         self.0.engine.shutdown().await;
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
-        tokio::join!((self.0.handlers.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
+        tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
@@ -210,7 +247,7 @@ impl<A: Application> Node<A> {
     /// Returns when the port of the mesh is free, after two seconds at most. Connections of clients are cut when the futures
     /// that serve them ([`serve`](Self::serve) and the others) are dropped. Tasks that the application spawned go on.
     pub async fn kill(&self) {
-        (self.0.handlers.kill)(&self.0.app);
+        (self.0.hooks.kill)(&self.0.app);
         // Before the sessions: the other nodes would hear that their sockets leave.
         if let Some(cluster) = &self.0.cluster {
             cluster.kill().await;
@@ -302,11 +339,12 @@ impl NodeBuilder {
             };
             SocketIo::new(namespaces, config, id.clone(), peers, mint(cluster))
         };
-        let handlers = Handlers {
+        let hooks = Hooks {
             ended: |app: Arc<SocketIo>| Box::pin(async move { app.handlers_ended().await }),
             kill: SocketIo::kill_handlers,
+            namespaces: SocketIo::namespaces,
         };
-        self.compose(make, SocketIo::handle, handlers).await
+        self.compose(make, SocketIo::handle, hooks).await
     }
 
     /// Starts a node with an application of your own on bare Engine.IO sessions, instead of Socket.IO. Namespaces and the
@@ -316,8 +354,9 @@ impl NodeBuilder {
     ///
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
-        let handlers = Handlers { ended: |_| Box::pin(std::future::ready(())), kill: |_| {} };
-        self.compose(|_, _| app, |_, _| {}, handlers).await
+        let hooks =
+            Hooks { ended: |_| Box::pin(std::future::ready(())), kill: |_| {}, namespaces: |_| Vec::new() };
+        self.compose(|_, _| app, |_, _| {}, hooks).await
     }
 
     /// Builds the layers from the bottom up. A lower layer calls a higher one through weak references, so that dropping
@@ -326,7 +365,7 @@ impl NodeBuilder {
         self,
         make: impl FnOnce(&NodeId, Option<&Arc<Mesh>>) -> A,
         deliver: fn(&A, Inbound),
-        handlers: Handlers<A>,
+        hooks: Hooks<A>,
     ) -> Result<Node<A>, StartError> {
         self.engine.validate()?;
         let above: Arc<SetOnce<Above<A>>> = Arc::default();
@@ -360,7 +399,7 @@ impl NodeBuilder {
                     }
                 }))
             });
-            Parts { id, app, engine, cluster, edge, stopping, handlers, _end_with_mesh: end_with_mesh }
+            Parts { id, app, engine, cluster, edge, stopping, hooks, _end_with_mesh: end_with_mesh }
         });
         Ok(Node(parts))
     }

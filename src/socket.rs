@@ -30,8 +30,8 @@ pub use api::{
     Rooms, Socket, Sockets, Target, namespace, namespaces, namespaces_where, reply,
 };
 pub use config::Config;
-pub(crate) use hub::Description;
 pub use hub::{AckError, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result, RoomEvent};
+pub(crate) use hub::{Description, NamespaceSize};
 pub use messages::RemoteHandshake;
 pub use protocol::{
     Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArg, IntoArgs, PacketError, Parser,

@@ -31,6 +31,7 @@ use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
 use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_request, pb};
+use crate::counter::Count;
 use crate::id::{Key, NodeId};
 use crate::random;
 use crate::socket::messages::{
@@ -135,9 +136,14 @@ impl Mesh {
         self.published.failure.get().is_some()
     }
 
-    /// The counters of this layer, each with the name of its metric.
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.published.counters()
+    /// The round trip time of the link to a node; `None` where there is no direct one.
+    pub(crate) fn link_rtt(&self, to: &NodeId) -> Option<Duration> {
+        self.published.connection(to).map(|connection| connection.rtt())
+    }
+
+    /// The counters of this layer.
+    pub(crate) fn counts(&self) -> Vec<Count> {
+        self.published.counts()
     }
 
     /// The counters of each life of another node.

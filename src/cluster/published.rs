@@ -21,7 +21,7 @@ use super::transport::connection::PeerConnection;
 use super::transport::network::source_towards;
 use super::view::{MemberView, NodeState, View};
 use super::wire::{WireError, encode_response, pb};
-use crate::counter::Counter;
+use crate::counter::{Count, Counter};
 use crate::id::{Incarnation, NodeId};
 use crate::log_limit::{LogLimits, SELDOM};
 use crate::random;
@@ -79,17 +79,32 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Each with the name of its metric.
-    fn named(&self) -> [(&'static str, u64); 6] {
+    /// All of them.
+    fn counts(&self) -> [Count; 6] {
         [
-            ("socketmesh_cluster_messages_malformed_total", &self.malformed),
-            ("socketmesh_cluster_messages_oversized_total", &self.oversized),
-            ("socketmesh_cluster_joins_unconfirmed_total", &self.unconfirmed),
-            ("socketmesh_cluster_gossip_dropped_total", &self.gossip_dropped),
-            ("socketmesh_cluster_gossip_refused_total", &self.gossip_refused),
-            ("socketmesh_cluster_streams_relayed_total", &self.relayed),
+            self.malformed.as_count(
+                "socketmesh_cluster_messages_malformed_total",
+                "Messages of other nodes that made no sense and were skipped",
+            ),
+            self.oversized.as_count(
+                "socketmesh_cluster_messages_oversized_total",
+                "Messages that were too large for other nodes and refused",
+            ),
+            self.unconfirmed.as_count(
+                "socketmesh_cluster_joins_unconfirmed_total",
+                "Awaited joins and commands that a member did not confirm in time",
+            ),
+            self.gossip_dropped
+                .as_count("socketmesh_cluster_gossip_dropped_total", "Gossip messages that were dropped"),
+            self.gossip_refused.as_count(
+                "socketmesh_cluster_gossip_refused_total",
+                "Gossip messages that broke the protocol, and parts that were beyond the bounds",
+            ),
+            self.relayed.as_count(
+                "socketmesh_cluster_streams_relayed_total",
+                "Streams carried for two other nodes that do not reach each other",
+            ),
         ]
-        .map(|(name, counter)| (name, counter.get()))
     }
 }
 
@@ -231,8 +246,8 @@ impl Published {
         }
     }
 
-    /// Everything that was counted, each with the name of its metric.
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+    /// Everything that was counted.
+    pub(crate) fn counts(&self) -> Vec<Count> {
         // While this is locked no life ends, so each is counted once.
         let past = self.past.lock();
         let (mut outgoing, mut incoming) = past.total();
@@ -243,15 +258,40 @@ impl Published {
         }
         drop(past);
         let of_peers = [
-            ("socketmesh_cluster_messages_sent_total", outgoing.sent),
-            ("socketmesh_cluster_messages_received_total", incoming.received),
-            ("socketmesh_cluster_messages_duplicate_total", incoming.duplicates),
-            ("socketmesh_cluster_messages_given_up_total", outgoing.lost.total()),
-            ("socketmesh_cluster_messages_given_up_but_arrived_total", outgoing.arrived),
-            ("socketmesh_cluster_messages_lost_total", incoming.missed),
-            ("socketmesh_cluster_volatile_messages_dropped_total", outgoing.volatile_dropped),
+            ("socketmesh_cluster_messages_sent_total", "Messages queued for other nodes", outgoing.sent),
+            (
+                "socketmesh_cluster_messages_received_total",
+                "Messages of other nodes delivered here",
+                incoming.received,
+            ),
+            (
+                "socketmesh_cluster_messages_duplicate_total",
+                "Messages that came a second time and were dropped",
+                incoming.duplicates,
+            ),
+            (
+                "socketmesh_cluster_messages_given_up_total",
+                "Messages that this node gave up for another one",
+                outgoing.lost.total(),
+            ),
+            (
+                "socketmesh_cluster_messages_given_up_but_arrived_total",
+                "Messages that this node gave up and that had arrived all the same",
+                outgoing.arrived,
+            ),
+            (
+                "socketmesh_cluster_messages_lost_total",
+                "Messages that another node gave up before they reached this one",
+                incoming.missed,
+            ),
+            (
+                "socketmesh_cluster_volatile_messages_dropped_total",
+                "Volatile messages dropped because a link was down or behind",
+                outgoing.volatile_dropped,
+            ),
         ];
-        of_peers.into_iter().chain(self.counters.named()).collect()
+        let of_peers = of_peers.map(|(name, help, value)| Count { name, help, value });
+        of_peers.into_iter().chain(self.counters.counts()).collect()
     }
 
     /// What was counted about each life of another node, those that are over first.

@@ -67,6 +67,25 @@ impl Ring {
         &self.members
     }
 
+    /// Which part of all keys a member owns, from 0 to 1.
+    pub fn share(&self, member: &NodeId) -> f64 {
+        let Some(last) = self.tokens.last() else { return 0. };
+        // Each token owns the keys behind the one before it; the first one those behind the last.
+        let before = std::iter::once(last).chain(&self.tokens);
+        let owned = before.zip(&self.tokens).filter(|(_, token)| self.member(**token) == Some(member));
+        let all = 1_u64 << Key::BITS;
+        let keys: u64 = owned
+            .map(|((before, _), (key, _))| match key.as_u64().wrapping_sub(before.as_u64()) % all {
+                // A ring of one token.
+                0 => all,
+                keys => keys,
+            })
+            .sum();
+        #[expect(clippy::cast_precision_loss, reason = "2^40 is exact")]
+        let share = keys as f64 / all as f64;
+        share
+    }
+
     fn from(&self, key: Key) -> impl Iterator<Item = (usize, &NodeId)> {
         let start = self.tokens.partition_point(|(token, _)| *token < key);
         let (before, after) = self.tokens.split_at_checked(start).unwrap_or_default();
@@ -152,6 +171,17 @@ mod tests {
             members: vec![id(1), id(2)],
         };
         assert_eq!(ring.holder(key), Some(&id(1)));
+    }
+
+    #[test]
+    fn the_shares_of_all_members_are_the_whole_ring() {
+        let nodes: BTreeMap<u8, u64> = (0..5).map(|number| (number, 1)).collect();
+        let ring = Ring::new(members(&nodes));
+        let shares: Vec<f64> = ring.members().iter().map(|member| ring.share(member)).collect();
+        assert!((shares.iter().sum::<f64>() - 1.).abs() < 1e-9, "{shares:?}");
+        assert!(shares.iter().all(|share| (0.1..0.35).contains(share)), "{shares:?}");
+        let stranger = id(9);
+        assert!(ring.share(&stranger).abs() < 1e-9 && Ring::default().share(&stranger).abs() < 1e-9);
     }
 
     #[test]

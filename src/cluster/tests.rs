@@ -109,7 +109,7 @@ impl Node {
 
     fn counted(&self, what: &str) -> u64 {
         let name = format!("socketmesh_cluster_{what}_total");
-        self.mesh.counters().into_iter().find(|(counter, _)| *counter == name).unwrap().1
+        self.mesh.counts().into_iter().find(|count| count.name == name).unwrap().value
     }
 
     fn emits(&self, rooms: &[&str], text: &str) {

@@ -22,14 +22,19 @@ impl Budget {
         Arc::new(Self { used: AtomicUsize::new(0), most })
     }
 
+    /// How many bytes are held.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Whether more bytes are held than may be.
     pub(crate) fn is_exceeded(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.most
+        self.used() > self.most
     }
 
     /// Whether so many more may be held. Two that ask at the same time may both get the last room.
     pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.used.load(Ordering::Relaxed).saturating_add(more) <= self.most
+        self.used().saturating_add(more) <= self.most
     }
 
     /// Nothing yet.

@@ -1,6 +1,6 @@
 //! What happened to the sessions of a node.
 
-use crate::counter::Counter;
+use crate::counter::{Count, Counter};
 use crate::log_limit::{LogLimit, LogLimits};
 
 /// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
@@ -29,18 +29,38 @@ pub(crate) struct EngineCounters {
 }
 
 impl EngineCounters {
-    /// Each count with the name of its metric.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 8] {
+    /// All of them.
+    pub(crate) fn counts(&self) -> [Count; 8] {
         [
-            ("socketmesh_engine_sessions_opened_total", &self.opened),
-            ("socketmesh_engine_slow_clients_closed_total", &self.slow_clients),
-            ("socketmesh_engine_handshakes_refused_node_full_total", &self.node_full),
-            ("socketmesh_engine_handshakes_refused_address_full_total", &self.address_full),
-            ("socketmesh_engine_handshakes_refused_too_often_total", &self.too_often),
-            ("socketmesh_engine_deflated_messages_refused_total", &self.inflated_refused),
-            ("socketmesh_engine_volatile_packets_dropped_total", &self.volatile_dropped),
-            ("socketmesh_engine_late_packets_dropped_total", &self.late_dropped),
+            self.opened.as_count("socketmesh_engine_sessions_opened_total", "Sessions opened on this node"),
+            self.slow_clients.as_count(
+                "socketmesh_engine_slow_clients_closed_total",
+                "Clients closed because they did not take what they were sent",
+            ),
+            self.node_full.as_count(
+                "socketmesh_engine_handshakes_refused_node_full_total",
+                "Handshakes refused because the node has as many sessions as it may",
+            ),
+            self.address_full.as_count(
+                "socketmesh_engine_handshakes_refused_address_full_total",
+                "Handshakes refused because the address has as many sessions as it may",
+            ),
+            self.too_often.as_count(
+                "socketmesh_engine_handshakes_refused_too_often_total",
+                "Handshakes refused because the address asks too often",
+            ),
+            self.inflated_refused.as_count(
+                "socketmesh_engine_deflated_messages_refused_total",
+                "Deflated messages refused because as much is held for clients as may be",
+            ),
+            self.volatile_dropped.as_count(
+                "socketmesh_engine_volatile_packets_dropped_total",
+                "Volatile packets dropped because the client could not take them at once",
+            ),
+            self.late_dropped.as_count(
+                "socketmesh_engine_late_packets_dropped_total",
+                "Packets for clients whose session had just ended",
+            ),
         ]
-        .map(|(name, counter)| (name, counter.get()))
     }
 }

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
+use super::protocol::{Protocol, Transport};
 use super::session_ref::SessionRef;
 use crate::id::SessionId;
 
@@ -46,6 +47,16 @@ impl<K: Send + 'static> Registry<K> {
         self.sessions.read().values().cloned().collect()
     }
 
+    /// What the sessions are, and what waits for them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for session in self.sessions.read().values() {
+            *census.sessions.entry((session.transport(), session.handshake().protocol())).or_default() += 1;
+            census.behind += usize::from(session.outbox().behind_since().is_some());
+        }
+        census
+    }
+
     /// Closes the sessions of clients that do not take what waits for them, the worst first, until no more waits for all than may.
     pub(crate) fn make_room(&self, budget: &Budget) {
         let mut sessions: Vec<_> =
@@ -68,6 +79,22 @@ impl<K: Send + 'static> Registry<K> {
             }
             left.await;
         }
+    }
+}
+
+/// The sessions of a node, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    sessions: HashMap<(Transport, Protocol), usize>,
+    /// Those for which more waits than may for long.
+    pub(crate) behind: usize,
+    /// The bytes that wait for all of them.
+    pub(crate) buffered: usize,
+}
+
+impl Census {
+    pub(crate) fn sessions(&self, transport: Transport, protocol: Protocol) -> usize {
+        self.sessions.get(&(transport, protocol)).copied().unwrap_or_default()
     }
 }
 

@@ -19,7 +19,7 @@ use super::error::CloseReason;
 use super::handshake::Handshake;
 use super::mailbox::SessionMessage;
 use super::protocol::Transport;
-use super::registry::Registry;
+use super::registry::{Census, Registry};
 use super::session::ConnId;
 use super::session_ref::SessionRef;
 use super::supervisors::Supervisors;
@@ -77,6 +77,13 @@ impl<A: Application> Engine<A> {
 
     pub(crate) fn counters(&self) -> &EngineCounters {
         &self.counters
+    }
+
+    /// What the sessions are, and what waits for them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = self.registry.census();
+        census.buffered = self.budget.used();
+        census
     }
 
     /// How many sessions this node owns.

@@ -23,7 +23,7 @@ use crate::setters::setters;
 ///     }));
 /// let builder = socketmesh::Node::builder().http(config);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Which pages of other origins may use this node. Default `None`, as in Node: answers have no CORS headers.
@@ -46,6 +46,9 @@ pub struct Config {
     /// How long a node that [stops](crate::Node::shutdown) goes on serving its clients, while it takes no new ones and says so
     /// with 503. Default none. As long as a load balancer needs to notice: for checks every 2 s of which 3 have to fail, 6 s.
     pub drain_delay: Duration,
+    /// Whether [`Node::serve`](crate::Node::serve) answers `/healthz` (200) and `/readyz` (200, or 503 while the node takes no new
+    /// clients) beside the path of Socket.IO, for load balancers. Default: yes.
+    pub health: bool,
     /// Whether answers name the edge node, in the header `x-socketmesh-node`. Default: no.
     pub expose_node: bool,
 }
@@ -61,7 +64,26 @@ setters! {
         on_connection_error: into Option<OnConnectionError>,
         client: ClientFiles,
         drain_delay: Duration,
+        health: bool,
         expose_node: bool,
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cors: None,
+            cookie: None,
+            allow_request: None,
+            middleware: Vec::new(),
+            initial_headers: None,
+            headers: None,
+            on_connection_error: None,
+            client: ClientFiles::default(),
+            drain_delay: Duration::ZERO,
+            health: true,
+            expose_node: false,
+        }
     }
 }
 

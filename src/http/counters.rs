@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::counter::Counter;
+use crate::counter::{Count, Counter};
 
 /// Counted where it happens, read by [`Node::counters`](crate::Node::counters).
 #[derive(Debug, Default)]
@@ -18,14 +18,25 @@ pub(crate) struct HttpCounters {
 }
 
 impl HttpCounters {
-    /// Each count with the name of its metric.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 4] {
+    /// All of them.
+    pub(crate) fn counts(&self) -> [Count; 4] {
         [
-            ("socketmesh_http_connections_given_up_total", &*self.given_up),
-            ("socketmesh_http_connections_refused_total", &self.refused),
-            ("socketmesh_http_webtransport_sessions_refused_total", &self.webtransport_refused),
-            ("socketmesh_http_webtransport_retries_total", &self.webtransport_retries),
+            self.given_up.as_count(
+                "socketmesh_http_connections_given_up_total",
+                "Connections closed before their first request, because their places were needed",
+            ),
+            self.refused.as_count(
+                "socketmesh_http_connections_refused_total",
+                "Connections closed because their address has as many as it may",
+            ),
+            self.webtransport_refused.as_count(
+                "socketmesh_http_webtransport_sessions_refused_total",
+                "WebTransport sessions refused because there are too many",
+            ),
+            self.webtransport_retries.as_count(
+                "socketmesh_http_webtransport_retries_total",
+                "WebTransport clients that had to prove their address first",
+            ),
         ]
-        .map(|(name, counter)| (name, counter.get()))
     }
 }

@@ -84,6 +84,19 @@ impl<A: Application> Edge<A> {
         }
     }
 
+    /// Answers what load balancers ask, unless that is off: whether the node lives, and whether it takes new clients.
+    pub(crate) fn probed<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        if !self.config.health || !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        match (request.uri().path(), self.refuses_clients()) {
+            ("/healthz", _) => Some(Response::new(Body::from("ok\n"))),
+            ("/readyz", None) => Some(Response::new(Body::from("ready\n"))),
+            ("/readyz", Some(why)) => Some(reply::unavailable(why)),
+            _ => None,
+        }
+    }
+
     /// Takes no new clients from now on, and lets load balancers go: connections end after their next answer.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);

@@ -43,9 +43,9 @@ pub(crate) type Fallback = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Se
 
 /// One listener: the service at its path, and the application's fallback for other paths.
 pub(crate) struct Server {
-    service: Service,
-    /// A prefix of the path, as in Node: with `/socket.io/`, `/socket.io/anything` is served and `/socket.io` is not.
-    path: String,
+    /// The service and a prefix of its path, as in Node: with `/socket.io/`, `/socket.io/anything` is served and `/socket.io` is
+    /// not.
+    service: Option<(Service, String)>,
     fallback: Fallback,
     encryption: Option<Arc<dyn Encryption>>,
     limits: ConnectionLimits,
@@ -59,8 +59,7 @@ pub(crate) struct Server {
 impl Server {
     /// Accepts connections until `stop` resolves. Then answers the requests in flight, for a second at most.
     pub(crate) async fn serve(
-        service: Service,
-        path: &str,
+        service: Option<(Service, String)>,
         fallback: Fallback,
         counters: Arc<HttpCounters>,
         listener: Listener,
@@ -70,7 +69,6 @@ impl Server {
         let stopping = CancellationToken::new();
         let server = Arc::new(Self {
             service,
-            path: path.to_owned(),
             fallback,
             encryption,
             limits,
@@ -272,8 +270,10 @@ impl Server {
         }
         request.extensions_mut().insert(RemoteAddr(address));
         request.extensions_mut().insert(Secure(self.encryption.is_some()));
-        if request.uri().path().starts_with(&self.path) {
-            return self.service.clone().call(request).await;
+        if let Some((service, prefix)) = &self.service
+            && request.uri().path().starts_with(prefix)
+        {
+            return service.clone().call(request).await;
         }
         let mut response = (self.fallback)(&request);
         // As Node's `destroyUpgrade`, which closes the connection of a WebSocket for another path.

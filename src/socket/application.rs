@@ -9,7 +9,9 @@ use tokio::time::{Instant, timeout};
 use super::api::NamespaceRef;
 use super::config::Config;
 use super::connection::{Clients, Connection};
-use super::hub::{ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry};
+use super::hub::{
+    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry, NamespaceSize,
+};
 use super::messages::Inbound;
 use super::peers::Peers;
 use crate::engine::{self, SessionRef};
@@ -37,6 +39,11 @@ impl SocketIo {
     /// A namespace to emit to.
     pub(crate) fn of(&self, path: &str) -> NamespaceRef {
         NamespaceRef(self.0.registry.of(path))
+    }
+
+    /// What is on this node of each namespace.
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
+        self.0.registry.sizes()
     }
 
     /// Handles a message of another node.

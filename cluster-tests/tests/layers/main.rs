@@ -34,10 +34,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("socket", &["catch_panic", "setters", "id", "engine", "log_limit", "random"]),
     ("cluster", &["catch_panic", "counter", "id", "log_limit", "random", "socket"]),
     ("http", &["catch_panic", "counter", "setters", "id", "engine", "cluster", "log_limit", "per_address"]),
-    ("node", &["id", "random", "engine", "socket", "cluster", "http"]),
+    ("node", &["counter", "id", "random", "engine", "socket", "cluster", "http"]),
+    ("admin", &["engine", "socket", "cluster", "http", "node"]),
     ("testing", &["id", "random", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["engine", "socket", "cluster"]),
-    ("lib", &["cluster", "engine", "http", "id", "node", "random", "socket", "testing"]),
+    ("lib", &["admin", "cluster", "engine", "http", "id", "node", "random", "socket", "testing"]),
 ];
 
 /// The floors of a layer, and the floors that each may import from. A floor is a file or a folder right below the layer.

@@ -70,8 +70,14 @@ const PREFIX: &str = "SOCKETMESH_";
 /// Variables of the test kit: who tests an application may run the program beside it.
 const OF_TESTS: &str = "SOCKETMESH_TEST_";
 /// The variables that are no flags.
-const SECRETS: [&str; 4] =
-    ["SOCKETMESH_SECRET", "SOCKETMESH_SECRET_FILE", "SOCKETMESH_SECRET_ALSO", "SOCKETMESH_SECRET_ALSO_FILE"];
+const SECRETS: [&str; 6] = [
+    "SOCKETMESH_ADMIN_TOKEN",
+    "SOCKETMESH_ADMIN_TOKEN_FILE",
+    "SOCKETMESH_SECRET",
+    "SOCKETMESH_SECRET_FILE",
+    "SOCKETMESH_SECRET_ALSO",
+    "SOCKETMESH_SECRET_ALSO_FILE",
+];
 
 #[cfg(test)]
 mod tests {

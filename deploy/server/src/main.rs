@@ -1,8 +1,9 @@
-//! The program: `socketmesh demo` and `socketmesh serve`.
+//! The program: `socketmesh demo`, `socketmesh serve` and `socketmesh health`.
 
 mod app;
 mod demo;
 mod environment;
+mod health;
 mod process;
 mod serve;
 
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Options),
     /// Runs one node, alone or as a member of a cluster. It serves the application of the demo.
     Serve(Box<serve::Options>),
+    /// Asks the node of this machine how it is, for health checks of containers without a shell. Fails if the node is not well.
+    Health(health::Options),
 }
 
 #[tokio::main]
@@ -55,12 +58,13 @@ async fn main() -> ExitCode {
     }
     log(match cli.command {
         // What somebody needs to know on the first day is not hidden among log lines.
-        Command::Demo(_) => Level::WARN,
+        Command::Demo(_) | Command::Health(_) => Level::WARN,
         Command::Serve(_) => Level::INFO,
     });
     let result = match cli.command {
         Command::Demo(options) => demo::run(options).await,
         Command::Serve(options) => serve::run(&options).await,
+        Command::Health(options) => health::run(&options).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

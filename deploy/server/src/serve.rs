@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, Page};
 use crate::process::{BoxError, Hangups, asked_to_stop, bind, say};
-pub(crate) use options::Options;
+pub(crate) use options::{Options, admin_address};
 
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
@@ -42,8 +42,15 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
         let (serving, path) = (node.clone(), options.path().to_owned());
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
+    let mut admin = String::new();
+    if let Some((address, surface)) = options.operators.admin(&node)? {
+        let listener = bind(address, "--admin or SOCKETMESH_ADMIN").await?;
+        admin = format!(" admin={}", listener.local_addr()?);
+        let serving = node.clone();
+        served.spawn(async move { serving.serve_admin(surface, listener).await });
+    }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
-    say(format_args!("listening http={http}{mesh} node={}", node.id()));
+    say(format_args!("listening http={http}{mesh}{admin} node={}", node.id()));
     let showing = tokio::spawn(app.show_members(node.clone()));
     let ended = tokio::select! {
         biased;

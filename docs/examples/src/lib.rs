@@ -133,6 +133,8 @@ mod documents {
     struct Security;
     #[doc = include_str!("../../../docs/reference/configuration.md")]
     struct Configuration;
+    #[doc = include_str!("../../../docs/reference/admin.md")]
+    struct Operators;
     #[doc = include_str!("../../../docs/reference/counters.md")]
     struct Counters;
 }

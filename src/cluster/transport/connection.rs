@@ -90,6 +90,11 @@ impl PeerConnection {
         canonical(self.quic.remote_address())
     }
 
+    /// How long a packet takes to the other node and its confirmation back.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.quic.rtt()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.quic.close_reason().is_some()
     }

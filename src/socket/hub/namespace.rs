@@ -120,6 +120,11 @@ impl LocalNamespace {
         self.rooms.read().len()
     }
 
+    /// How many rooms have a socket here.
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.read().rooms()
+    }
+
     /// The rooms a socket has joined.
     pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
         self.rooms.read().rooms_of(&id).cloned().collect()

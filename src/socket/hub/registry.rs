@@ -1,6 +1,6 @@
 //! The namespaces of this node. What the application describes is fixed before the first client connects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,6 +55,19 @@ impl NamespaceRegistry {
         self.context.tasks.kill();
     }
 
+    /// The namespaces by what describes them, so that those of a pattern are one: how many sockets and rooms are here.
+    pub(crate) fn sizes(&self) -> Vec<NamespaceSize> {
+        let mut sizes: BTreeMap<String, NamespaceSize> = BTreeMap::new();
+        for namespace in self.fixed.values().cloned().chain(self.dynamic.all()) {
+            let Some(description) = namespace.description() else { continue };
+            let name = description.paths.to_string();
+            let size = sizes.entry(name.clone()).or_insert(NamespaceSize { name, sockets: 0, rooms: 0 });
+            size.sockets += namespace.len();
+            size.rooms += namespace.rooms();
+        }
+        sizes.into_values().collect()
+    }
+
     /// A namespace that exists.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<LocalNamespace>> {
         self.fixed.get(path).cloned().or_else(|| self.dynamic.get(path))
@@ -102,6 +115,14 @@ impl NamespaceRegistry {
             })
         })
     }
+}
+
+/// What is on this node of a namespace, or of all that one description stands for.
+#[derive(Debug)]
+pub(crate) struct NamespaceSize {
+    pub(crate) name: String,
+    pub(crate) sockets: usize,
+    pub(crate) rooms: usize,
 }
 
 impl fmt::Debug for NamespaceRegistry {

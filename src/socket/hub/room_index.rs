@@ -96,6 +96,11 @@ impl<T> RoomIndex<T> {
         joined || (self.ids.contains_key(id) && *room == Room::Own(*id))
     }
 
+    /// How many rooms have members.
+    pub(crate) fn rooms(&self) -> usize {
+        self.names.len()
+    }
+
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
         self.members.len()

@@ -15,6 +15,11 @@ impl<T> WeakMap<T> {
         self.0.lock().get(path)?.upgrade()
     }
 
+    /// All values that something holds.
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
+        self.0.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
     /// The value with this path, or else a new one. `make` runs while the map is locked.
     pub(crate) fn get_or_insert(&self, path: &Arc<str>, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         let mut values = self.0.lock();

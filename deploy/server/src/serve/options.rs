@@ -10,6 +10,7 @@ use socketmesh::engine::{self, Compression, Transport};
 use socketmesh::http::{self, Certificate, Cors, Listener};
 use socketmesh::id::NodeId;
 use socketmesh::socket::{self, Parser};
+use socketmesh::{Admin, Node};
 
 use super::webtransport::WebTransport;
 use crate::app::http_config;
@@ -21,6 +22,9 @@ use crate::process::BoxError;
 The secret that the nodes of a cluster share, at least 32 bytes, is never a flag:
   SOCKETMESH_SECRET        the secret itself
   SOCKETMESH_SECRET_FILE   a file that holds it
+  SOCKETMESH_ADMIN_TOKEN   what operators bring (Authorization: Bearer ...), or
+  SOCKETMESH_ADMIN_TOKEN_FILE
+                           a file that holds it
   SOCKETMESH_SECRET_ALSO, SOCKETMESH_SECRET_ALSO_FILE
                            another one that is accepted, while the secret is changed
 
@@ -40,9 +44,60 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(super) webtransport: WebTransport,
     #[command(flatten)]
+    pub(super) operators: Operators,
+    #[command(flatten)]
     sessions: Sessions,
     #[command(flatten)]
     member: Member,
+}
+
+/// How operators ask a node.
+#[derive(Debug, Args)]
+pub(super) struct Operators {
+    /// Address for operators, who get `/healthz`, `/readyz`, `/metrics` and `/cluster` there; a port alone is one of this
+    /// machine, and any other address needs a token [default: none].
+    #[arg(long, env = "SOCKETMESH_ADMIN", value_parser = admin_address)]
+    pub(super) admin: Option<SocketAddr>,
+}
+
+impl Operators {
+    /// What is served there. Only this machine may ask without a token.
+    pub(super) fn admin(&self, node: &Node) -> Result<Option<(SocketAddr, Admin)>, BoxError> {
+        let Some(address) = self.admin else { return Ok(None) };
+        let admin = match admin_token()? {
+            Some(token) => node.admin().token(token),
+            None if address.ip().is_loopback() => node.admin(),
+            None => return Err(NO_TOKEN.into()),
+        };
+        Ok(Some((address, admin)))
+    }
+}
+
+/// The token that operators bring, from the environment or a file.
+fn admin_token() -> Result<Option<String>, BoxError> {
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let token = match (given(ADMIN_TOKEN), given(ADMIN_TOKEN_FILE)) {
+        (Some(_), Some(_)) => return Err(format!("{ADMIN_TOKEN} and {ADMIN_TOKEN_FILE} are both set").into()),
+        (None, Some(file)) => Some(String::from_utf8(read(Path::new(file.trim()))?)?),
+        (token, None) => token,
+    };
+    let token = token.map(|token| token.trim().to_owned());
+    match token {
+        Some(token) if token.len() < SHORTEST_TOKEN => Err(format!(
+            "the admin token needs at least {SHORTEST_TOKEN} characters (try `openssl rand -base64 24`)"
+        )
+        .into()),
+        token => Ok(token),
+    }
+}
+
+/// `9090` is a port of this machine.
+pub(crate) fn admin_address(said: &str) -> Result<SocketAddr, String> {
+    let said = said.trim();
+    match said.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => said.parse().map_err(|_not_one| "a port, or an address such as 0.0.0.0:9090".to_owned()),
+    }
 }
 
 /// How clients reach a node.
@@ -296,6 +351,12 @@ fn duration(said: &str) -> Result<Duration, String> {
     }
 }
 
+const ADMIN_TOKEN: &str = "SOCKETMESH_ADMIN_TOKEN";
+const ADMIN_TOKEN_FILE: &str = "SOCKETMESH_ADMIN_TOKEN_FILE";
+const SHORTEST_TOKEN: usize = 16;
+const NO_TOKEN: &str = "operators of other machines need a token: set SOCKETMESH_ADMIN_TOKEN or \
+    SOCKETMESH_ADMIN_TOKEN_FILE, or let --admin listen on a loopback address";
+
 const NO_SEED: &str = "the seed (--seed or SOCKETMESH_SEED) is empty: name a node as host:port, or leave it out where the \
     first node of a cluster starts";
 
@@ -363,6 +424,15 @@ mod tests {
     }
 
     #[test]
+    fn operators_of_this_machine_need_only_a_port() {
+        let admin = |said| parse(&["--admin", said]).unwrap().operators.admin.unwrap().to_string();
+        assert_eq!(
+            (admin("9090"), admin(" 0.0.0.0:1 ")),
+            ("127.0.0.1:9090".to_owned(), "0.0.0.0:1".to_owned())
+        );
+    }
+
+    #[test]
     fn a_path_ends_with_one_slash() {
         for said in ["/realtime", "/realtime/", "/realtime//"] {
             assert_eq!(parse(&["--path", said]).unwrap().path(), "/realtime/");
@@ -382,6 +452,7 @@ mod tests {
             ["--tls-cert", "chain.pem"],
             ["--tls-key", "key.pem"],
             ["--webtransport-self-signed", "--allow-eio3"],
+            ["--admin", "localhost"],
             ["--mesh-ca", "ca.pem"],
             ["--mesh-key", "key.pem"],
             ["--seed", "127.0.0.1:1"],

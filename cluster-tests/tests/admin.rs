@@ -1,0 +1,216 @@
+//! What operators ask a node, and what load balancers ask on the port for clients.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use cluster_tests::deadline::within;
+use cluster_tests::http::{Call, Reply};
+use cluster_tests::member::member;
+use cluster_tests::websocket::WebSocket;
+use hyper::Method;
+use serde_json::Value;
+use socketmesh::cluster::{LinkState, MemberView, NodeState};
+use socketmesh::{Admin, Node, NodeBuilder, Socket, namespace, namespaces};
+use tokio::net::TcpListener;
+
+/// A node with listeners for clients and for operators.
+struct Served {
+    node: Node,
+    clients: SocketAddr,
+    operators: SocketAddr,
+}
+
+impl Served {
+    async fn start(builder: NodeBuilder, admin: impl FnOnce(Admin) -> Admin) -> Self {
+        let echo = namespace("/").on("join", async |socket: Socket, room: String| {
+            socket.join(room).await.ok();
+            Ok(())
+        });
+        let many = namespaces("^/many-").on("echo", async |_: Socket, text: String| Ok(text));
+        let node = builder.namespace(echo).namespace(many).start().await.expect("the node starts");
+        let (clients, operators) = (listener().await, listener().await);
+        let addresses =
+            (clients.local_addr().expect("an address"), operators.local_addr().expect("an address"));
+        let (serving, administered, admin) = (node.clone(), node.clone(), admin(node.admin()));
+        tokio::spawn(async move { serving.serve(clients).await });
+        tokio::spawn(async move { administered.serve_admin(admin, operators).await });
+        Self { node, clients: addresses.0, operators: addresses.1 }
+    }
+
+    /// Waits until two nodes see each other, ready and linked.
+    async fn sees_both(&self, other: &Self) {
+        for node in [&self.node, &other.node] {
+            let mut view = node.view().expect("a member");
+            let settled = view.wait_for(|view| {
+                let is_well =
+                    |member: &MemberView| (member.state, member.link) == (NodeState::Ready, LinkState::Up);
+                view.members.len() == 2 && view.members.iter().all(is_well)
+            });
+            within("two ready members", settled).await.expect("the node runs");
+        }
+    }
+
+    async fn ask(&self, path: &str) -> Reply {
+        Call::new(self.operators, Method::GET, path).send().await
+    }
+
+    async fn metrics(&self) -> String {
+        let reply = self.ask("/metrics").await;
+        assert_eq!(reply.status(), 200);
+        reply.text().to_owned()
+    }
+
+    async fn metric(&self, series: &str) -> String {
+        let metrics = self.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} is not in\n{metrics}")).to_owned()
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a port")
+}
+
+#[tokio::test]
+async fn a_node_alone_is_alive_and_ready_and_says_so_to_operators_and_balancers() {
+    let served = Served::start(Node::builder(), |admin| admin).await;
+    for address in [served.operators, served.clients] {
+        for (path, answer) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+            assert_eq!(Call::new(address, Method::GET, path).send().await.outcome(), (200, answer));
+            let head = Call::new(address, Method::HEAD, path).send().await;
+            assert_eq!(
+                (head.outcome(), head.header("content-length")),
+                ((200, ""), Some(&*answer.len().to_string()))
+            );
+        }
+    }
+    let json =
+        Call::new(served.operators, Method::GET, "/readyz").header("accept", "application/json").send().await;
+    let state: Value = serde_json::from_str(json.text()).expect("JSON");
+    assert_eq!((&state["ready"], &state["reason"]), (&Value::Bool(true), &Value::Null));
+    assert_eq!(Call::new(served.operators, Method::POST, "/healthz").send().await.status(), 405);
+    assert_eq!(served.ask("/other").await.status(), 404);
+    assert_eq!(Call::new(served.clients, Method::GET, "/metrics").send().await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_find_its_cluster_is_alive_and_not_ready_and_says_why() {
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let seed = nobody.local_addr().expect("an address");
+    let served = Served::start(Node::builder().cluster(member(0, Some(seed))), |admin| admin).await;
+    assert_eq!(served.ask("/healthz").await.status(), 200);
+    let refused = served.ask("/readyz").await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().starts_with("this node is joining its cluster: "), "{}", refused.text());
+    let to_balancers = Call::new(served.clients, Method::GET, "/readyz").send().await;
+    assert_eq!(to_balancers.outcome(), (503, "this node is joining its cluster: it takes no clients yet"));
+    assert_eq!(served.metric("socketmesh_ready").await, "0");
+    let cluster: Value = serde_json::from_str(served.ask("/cluster").await.text()).expect("JSON");
+    assert_eq!(cluster["ready"], false);
+    assert!(cluster["obstacle"].is_string(), "{cluster}");
+}
+
+#[tokio::test]
+async fn probes_are_off_on_the_port_of_clients_where_that_is_said() {
+    let config = socketmesh::http::Config::default().health(false);
+    let served = Served::start(Node::builder().http(config), |admin| admin).await;
+    assert_eq!(Call::new(served.clients, Method::GET, "/healthz").send().await.status(), 404);
+}
+
+#[tokio::test]
+async fn whoever_brings_no_token_gets_the_probes_and_nothing_else() {
+    let served = Served::start(Node::builder(), |admin| admin.token("a token of operators")).await;
+    assert_eq!((served.ask("/healthz").await.status(), served.ask("/readyz").await.status()), (200, 200));
+    for path in ["/metrics", "/cluster", "/other"] {
+        let refused = served.ask(path).await;
+        assert_eq!((refused.status(), refused.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+        for (token, status) in [("a token of operators", 200), ("a token of operator", 401), ("", 401)] {
+            let bearer = format!("Bearer {token}");
+            let call = Call::new(served.operators, Method::GET, path).header("authorization", &bearer);
+            let status = if path == "/other" && status == 200 { 404 } else { status };
+            assert_eq!(call.send().await.status(), status, "{path} with {token:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_sockets_rooms_and_members_are_measured() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let mut clients = Vec::new();
+    for path in ["/", "/many-1", "/many-2"] {
+        let uri = "/socket.io/?EIO=4&transport=websocket";
+        let mut client = WebSocket::open(one.clients, uri).await.expect("a WebSocket");
+        client.send(&if path == "/" { "40".to_owned() } else { format!("40{path},") }).await;
+        client.next().await;
+        client.next().await;
+        clients.push(client);
+    }
+    clients[0].send(r#"420["join","a"]"#).await;
+    clients[0].next().await;
+    for (series, value) in [
+        (r#"socketmesh_engine_sessions{transport="websocket",protocol="4"}"#, "3"),
+        (r#"socketmesh_engine_sessions{transport="polling",protocol="4"}"#, "0"),
+        (r#"socketmesh_socket_sockets{namespace="/"}"#, "1"),
+        (r#"socketmesh_socket_rooms{namespace="/"}"#, "1"),
+        (r#"socketmesh_socket_sockets{namespace="^/many-"}"#, "2"),
+        (r#"socketmesh_cluster_members{state="ready"}"#, "2"),
+        ("socketmesh_engine_sessions_opened_total", "3"),
+        ("socketmesh_ready", "1"),
+    ] {
+        assert_eq!(one.metric(series).await, value, "{series}");
+    }
+    let other = two.node.id();
+    assert_eq!(one.metric(&format!(r#"socketmesh_cluster_link{{peer="{other}",state="up"}}"#)).await, "1");
+    let rtt = one.metric(&format!(r#"socketmesh_cluster_link_rtt_seconds{{peer="{other}"}}"#)).await;
+    assert!((0.000_001..10.).contains(&rtt.parse::<f64>().expect("a number")), "{rtt}");
+    let cluster: Value = serde_json::from_str(one.ask("/cluster").await.text()).expect("JSON");
+    assert_eq!(
+        (cluster["members"].as_array().map(Vec::len), &cluster["sessions"]),
+        (Some(2), &Value::from(3))
+    );
+    assert_eq!(cluster["members"][1]["state"], "ready");
+}
+
+#[tokio::test]
+async fn every_metric_is_in_the_reference_with_a_help_text_and_the_reference_invents_none() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let metrics = one.metrics().await;
+    let named = |kind: &str| -> BTreeSet<String> {
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(kind));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(named("# HELP "), named("# TYPE "));
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/");
+    let pages =
+        ["admin.md", "counters.md"].map(|page| std::fs::read_to_string(format!("{root}{page}")).expect(page));
+    let rows = pages.iter().flat_map(|page| page.lines());
+    let cells = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let told = cells.filter(|cell| cell.starts_with("socketmesh_") || cell.starts_with("process_"));
+    assert_eq!(
+        named("# TYPE "),
+        told.map(str::to_owned).collect(),
+        "left: measured, right: in the reference"
+    );
+}
+
+#[tokio::test]
+async fn who_accepts_openmetrics_gets_that() {
+    let served = Served::start(Node::builder(), |admin| admin).await;
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
+    let call = Call::new(served.operators, Method::GET, "/metrics").header("accept", accept);
+    let reply = call.send().await;
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(reply.text().ends_with("# EOF\n"));
+    assert!(reply.text().contains("# TYPE socketmesh_engine_sessions_opened counter\n"));
+    let older = served.ask("/metrics").await;
+    assert_eq!(older.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(!older.text().contains("# EOF"));
+}
