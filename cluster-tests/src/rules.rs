@@ -93,6 +93,11 @@ impl Rules {
         })
     }
 
+    /// The rows that begin with what Node does.
+    pub fn different_rows(&self) -> impl Iterator<Item = &str> {
+        self.statements.iter().filter(|it| it.is_difference).map(|it| it.text.as_str())
+    }
+
     /// The rows that need an entry, as cells.
     pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         let rows = self.statements.iter().filter(|it| it.needs_proof && it.text.contains(" | "));

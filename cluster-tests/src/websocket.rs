@@ -12,7 +12,7 @@ use tokio_tungstenite::{
         protocol::{
             Role,
             frame::{
-                Frame,
+                Frame, FrameHeader,
                 coding::{Data, OpCode},
             },
         },
@@ -125,6 +125,20 @@ impl WebSocket {
     /// Sends text to a server that may have closed the connection. Returns whether it was sent.
     pub async fn try_send(&mut self, text: &str) -> bool {
         within("room to send", self.stream.send(Message::text(text))).await.is_ok()
+    }
+
+    /// Sends a frame with this first byte to a server that may have closed the connection. Returns whether it was sent.
+    pub async fn try_send_frame(&mut self, first: u8, payload: Vec<u8>) -> bool {
+        let header = FrameHeader {
+            is_final: first & 0x80 != 0,
+            rsv1: first & 0x40 != 0,
+            rsv2: first & 0x20 != 0,
+            rsv3: first & 0x10 != 0,
+            opcode: OpCode::from(first & 0x0f),
+            mask: None,
+        };
+        let frame = Message::Frame(Frame::from_payload(header, payload.into()));
+        within("room to send", self.stream.send(frame)).await.is_ok()
     }
 
     async fn send_message(&mut self, message: Message) {

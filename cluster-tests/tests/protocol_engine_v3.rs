@@ -501,6 +501,21 @@ mod under_socket_io {
         }
     }
 
+    /// Deviation: Node reads it as a URL, with `%22`.
+    async fn a_namespace_is_text_as_for_other_clients(target: Target) {
+        let mut ws = joined(&target).await;
+        ws.recv_text().await;
+        ws.send("40/a\"b?c=d,").await;
+        assert_eq!(ws.recv_text().await, r#"44/a"b,{"message":"Invalid namespace"}"#);
+    }
+
+    async fn a_payload_of_connect_means_nothing(target: Target) {
+        let mut ws = joined(&target).await;
+        ws.recv_text().await;
+        ws.send(r#"40/guarded,{"word":"please"}"#).await;
+        assert_eq!(ws.recv_text().await, r#"44/guarded,"invalid auth""#);
+    }
+
     async fn a_refusal_is_one_value(target: Target) {
         let mut ws = joined(&target).await;
         ws.recv_text().await;
@@ -646,6 +661,8 @@ mod under_socket_io {
         SocketV3:
         the_main_namespace_is_joined_without_asking,
         a_namespace_may_carry_a_query_as_its_auth_payload,
+        a_namespace_is_text_as_for_other_clients,
+        a_payload_of_connect_means_nothing,
         a_refusal_is_one_value,
         events_and_acks_are_as_in_protocol_5,
         attachments_are_as_in_protocol_5,

@@ -23,6 +23,12 @@ async fn a_preflight_is_204_and_reflects_the_headers(target: Target) {
     session.settled().await;
 }
 
+/// Deviation: Node never answers it.
+async fn a_preflight_that_asks_for_a_websocket_is_answered(target: Target) {
+    let reply = target.call(Method::OPTIONS, "EIO=4&transport=websocket").upgrade().send().await;
+    assert_eq!(reply.outcome(), (204, ""));
+}
+
 async fn every_answer_allows_the_origin(target: Target) {
     let session = target.polling().await;
     let answers = [
@@ -43,5 +49,6 @@ async fn every_answer_allows_the_origin(target: Target) {
 on_every_target! {
     Engine:
     a_preflight_is_204_and_reflects_the_headers,
+    a_preflight_that_asks_for_a_websocket_is_answered,
     every_answer_allows_the_origin,
 }

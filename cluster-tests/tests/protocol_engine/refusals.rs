@@ -115,6 +115,33 @@ pub(crate) async fn a_refused_websocket_gets_the_plain_message_before_any_101(ta
     }
 }
 
+/// Deviation: Node names the header, and not the origin.
+async fn a_refused_websocket_allows_the_origin_and_is_a_bad_request(target: Target) {
+    let reply = target.refusal("EIO=4").await;
+    assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    let call = target.call(Method::GET, "EIO=4&transport=websocket").header("connection", "Upgrade");
+    let reply = call.header("upgrade", "websocket").header("sec-websocket-version", "13").send().await;
+    assert_eq!(reply.outcome(), (400, "Bad request"), "without a key");
+}
+
+/// Deviation: for Node the last one counts.
+async fn a_parameter_that_is_repeated_counts_as_missing(target: Target) {
+    for (query, body) in [
+        ("EIO=4&transport=polling&transport=polling", TRANSPORT_UNKNOWN),
+        ("EIO=4&transport=polling&sid=&sid=", SESSION_UNKNOWN),
+        ("EIO=4&transport=polling&EIO=4", UNSUPPORTED_VERSION),
+    ] {
+        assert_eq!(target.get(query).await.outcome(), (400, body), "{query}");
+    }
+}
+
+/// Deviation: Node's parser refuses it without a body.
+async fn a_method_that_http_does_not_have_is_code_2(target: Target) {
+    let method = Method::from_bytes(b"get").expect("a token");
+    let reply = target.call(method, "EIO=4&transport=polling").send().await;
+    assert_eq!(reply.outcome(), (400, BAD_METHOD));
+}
+
 async fn a_websocket_that_says_polling_is_closed(target: Target) {
     let mut ws = target.upgrade("EIO=4&transport=polling").await.expect("accepted, then closed");
     assert_eq!(ws.recv().await, Received::Closed(None));
@@ -143,6 +170,9 @@ on_every_target! {
     a_refusal_is_json_without_cache_headers,
     a_refusal_says_how_long_it_is,
     a_refused_websocket_gets_the_plain_message_before_any_101,
+    a_refused_websocket_allows_the_origin_and_is_a_bad_request,
+    a_parameter_that_is_repeated_counts_as_missing,
+    a_method_that_http_does_not_have_is_code_2,
     a_websocket_that_says_polling_is_closed,
     an_unknown_method_of_a_session_is_500_and_harmless,
 }

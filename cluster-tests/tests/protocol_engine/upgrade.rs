@@ -172,6 +172,15 @@ async fn a_message_before_the_upgrade_ends_the_probe_only(target: Target) {
     }
 }
 
+/// Deviation: Node answers it again.
+async fn a_second_probe_on_one_websocket_ends_the_probe_only(target: Target) {
+    let session = target.polling().await;
+    let mut ws = session.probe().await;
+    ws.send("2probe").await;
+    assert_eq!(ws.recv().await, Received::Closed(None));
+    assert_session_can_still_move(&session).await;
+}
+
 async fn a_websocket_that_never_probes_does_not_affect_the_session(target: Target) {
     let session = target.polling().await;
     let mut ws = session.websocket().await;
@@ -239,6 +248,7 @@ on_every_target! {
     a_second_websocket_after_the_upgrade_is_closed,
     a_second_websocket_of_a_websocket_session_is_closed,
     a_message_before_the_upgrade_ends_the_probe_only,
+    a_second_probe_on_one_websocket_ends_the_probe_only,
     a_websocket_that_never_probes_does_not_affect_the_session,
     a_probe_that_closes_does_not_affect_the_session,
     a_probe_that_breaks_off_does_not_affect_the_session,

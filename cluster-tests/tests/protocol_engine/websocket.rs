@@ -28,6 +28,14 @@ async fn base64_in_a_text_frame_is_binary(target: Target) {
     assert_eq!(ws.packet().await, Received::Binary(vec![1, 2, 3, 4]));
 }
 
+async fn base64_is_read_as_far_as_it_is_some(target: Target) {
+    let mut ws = target.websocket().await;
+    for (text, bytes) in [("bAQ!I D", &[1, 2, 3][..]), ("bA", &[]), ("b-_8", &[251, 255]), ("b!", &[])] {
+        ws.send(text).await;
+        assert_eq!(ws.packet().await, Received::Binary(bytes.to_vec()), "{text:?}");
+    }
+}
+
 async fn b64_asks_for_base64_even_over_websocket(target: Target) {
     let mut ws = target.upgrade("EIO=4&transport=websocket&b64=1").await.expect("accepted");
     assert!(ws.recv_text().await.starts_with("0{"));
@@ -100,6 +108,7 @@ on_every_target! {
     text_over_websocket_is_echoed,
     binary_over_websocket_has_no_type,
     base64_in_a_text_frame_is_binary,
+    base64_is_read_as_far_as_it_is_some,
     b64_asks_for_base64_even_over_websocket,
     a_message_in_fragments_is_one_message,
     messages_over_websocket_keep_their_order,

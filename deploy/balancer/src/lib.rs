@@ -144,7 +144,7 @@ async fn forward(
     let (mut node, connection) = client::handshake(TokioIo::new(stream)).await?;
     // It ends by itself: when its answer was read, and when the future of the request or the body of the answer is dropped.
     tokio::spawn(connection.with_upgrades());
-    let asks_to_upgrade = request.headers().contains_key(UPGRADE);
+    let asks_to_upgrade = asks_to_upgrade(request.headers());
     let client = asks_to_upgrade.then(|| hyper::upgrade::on(&mut request));
     strip_hop_by_hop(request.headers_mut(), asks_to_upgrade);
     add_forwarded_for(request.headers_mut(), from);
@@ -182,6 +182,13 @@ fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Either::Right(Empty::new()));
     *response.status_mut() = status;
     response
+}
+
+/// An `Upgrade` asks for nothing unless `Connection` names it (RFC 9110, section 7.8).
+fn asks_to_upgrade(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut named = named.flat_map(|value| value.split(','));
+    headers.contains_key(UPGRADE) && named.any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 /// Removes the headers that belong to one connection only (RFC 9110, section 7.6.1); hyper writes its own.
@@ -458,6 +465,15 @@ mod tests {
         assert_eq!(say(&mut stream, "hello", "hello").await, "hello");
         drop(stream);
         within("the end of the stream at the node", harness.dropped.notified()).await;
+    }
+
+    #[tokio::test]
+    async fn an_upgrade_that_the_connection_does_not_name_is_none() {
+        let harness = balanced(1).await;
+        let mut stream = connect(&harness).await;
+        let request = "GET /headers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nUpgrade: echo\r\n\r\n";
+        let text = say(&mut stream, request, "never").await;
+        assert!(text.starts_with("HTTP/1.1 200") && !text.contains("upgrade"), "{text}");
     }
 
     #[tokio::test]
