@@ -358,7 +358,11 @@ impl<A: Application> SessionState<A> {
             (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
                 return PollAnswer::Reply(reply);
             }
-            (PollReply::Flush, _) => self.this.outbox().take_answer(ANSWER),
+            (PollReply::Flush, _) => match self.this.outbox().take_answer(ANSWER) {
+                // The client did not take enough, and the message that ends the session for it is on its way.
+                nothing if nothing.is_empty() => vec![Frame::control(&Packet::Close)],
+                frames => frames,
+            },
             (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
             (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],
             (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
