@@ -42,3 +42,22 @@ pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use tasks::ports::Upward;
 pub(crate) use transport::bi_stream::{BiStream, StreamLoss};
 pub(crate) use transport::connection::REACH;
+
+/// What the fuzz targets drive.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    pub(crate) use super::address::OwnAddress;
+    pub(crate) use super::control::{
+        Control, DialError, DialTarget, GossipMember, LookupError, Offer, Output, Path, Publication, Route,
+    };
+    pub(crate) use super::delivery::batch::Batch;
+    pub(crate) use super::delivery::interest::{LocalInterest, local_interest};
+    pub(crate) use super::delivery::peer::{Fill, Peer, ProtocolError, Received, Turn};
+    pub(crate) use super::delivery::peer_counters::OutgoingCounts;
+    pub(crate) use super::gossip_filter::{Filtered, Known, filter};
+    pub(crate) use super::hello::{Greeting, LinkId, LocalNode, Resume, differing_settings};
+    pub(crate) use super::published::Published;
+    pub(crate) use super::tasks::Hearing;
+    pub(crate) use super::wire::gossip::{Change, DigestEntry, Gossip, KeyValue, Life, NodeDelta};
+    pub(crate) use super::wire::pb::{self, refusal::Reason};
+}

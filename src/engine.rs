@@ -59,6 +59,10 @@ pub(crate) use payload::Payload;
 pub(crate) use query::Query;
 pub(crate) use registry::Census;
 pub(crate) use runtime::{Engine, OpenSessionError};
+#[cfg(feature = "fuzzing")]
+pub(crate) use session::caller;
 pub(crate) use session::{PollReply, PostReply};
+#[cfg(feature = "fuzzing")]
+pub(crate) use verify::LiveSession;
 pub(crate) use verify::{Opening, RequestHead, Verified, verify};
 pub(crate) use way::Way;

@@ -38,7 +38,7 @@ pub use protocol::{
     RawArg, RawArgs,
 };
 #[cfg(feature = "fuzzing")]
-pub(crate) use protocol::{fuzz_arguments, fuzz_packets};
+pub(crate) use protocol::{Packet, PacketDecoder, PacketLimits, fuzz_arguments, fuzz_packets};
 pub use room::Room;
 
 // Public only because `Node<SocketIo>` and the traits of the engine name them.

@@ -13,6 +13,8 @@ pub mod demo;
 pub mod dice;
 pub mod fixture;
 pub mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 pub mod http;
 pub mod interop;
 pub mod journal;

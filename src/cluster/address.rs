@@ -21,7 +21,7 @@ pub(crate) struct OwnAddress {
 
 impl OwnAddress {
     /// A node that is reached where it is bound.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn at(bound: SocketAddr) -> Self {
         Self { bound, advertised: None, first: bound }
     }

@@ -14,3 +14,6 @@ mod inbound;
 mod link;
 pub(crate) mod ports;
 mod resolver;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use gossip::hearing::Hearing;

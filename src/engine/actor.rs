@@ -367,14 +367,22 @@ impl<A: Application> SessionState<A> {
             (PollReply::Refused | PollReply::Mismatch | PollReply::Unknown, _) => {
                 return PollAnswer::Reply(reply);
             }
-            (PollReply::Open, _) => self.this.outbox().take_answer(1),
-            (PollReply::Flush, _) => self.this.outbox().take_answer(ANSWER),
+            (PollReply::Open, _) => self.take_answer(1),
+            (PollReply::Flush, _) => self.take_answer(ANSWER),
             (PollReply::Noop | PollReply::Again, _) => vec![Frame::control(&Packet::Noop)],
             (PollReply::Close, _) => vec![Frame::control(&Packet::Close)],
             (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
         };
         let compress = frames.iter().any(Frame::compress);
         PollAnswer::Payload { payload: payload::encode(&frames, self.this.dialect()), compress }
+    }
+
+    fn take_answer(&self, budget: usize) -> Vec<Frame> {
+        match self.this.outbox().take_answer(budget) {
+            // The client did not take enough, and the message that ends the session for it is on its way.
+            nothing if nothing.is_empty() => vec![Frame::control(&Packet::Close)],
+            frames => frames,
+        }
     }
 
     fn answer_post(&mut self, conn: ConnId, reply: PostReply) {

@@ -212,3 +212,56 @@ const REFUSED_LOG_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the runtime is shutting down")]
 pub(crate) struct RuntimeStopped;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use hyper::HeaderMap;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::engine::Client;
+    use crate::engine::mailbox::PollAnswer;
+    use crate::engine::packet::Message;
+    use crate::engine::query::Query;
+
+    struct Silent;
+
+    impl Application for Silent {
+        type Client = Self;
+
+        fn accept(self: &Arc<Self>, _: SessionRef<()>) -> Self {
+            Self
+        }
+    }
+
+    impl Client for Silent {
+        type Command = ();
+
+        fn handle_message(&mut self, _: Message) {}
+
+        fn handle_command(&mut self, (): ()) {}
+
+        fn handle_close(self, _: CloseReason) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_comes_just_when_the_outbox_overflows_is_not_answered_with_nothing() {
+        let config = Config::default().max_buffered(4096).max_burst(4096);
+        let mint = Box::new(|| Key::from_hash(0));
+        let engine = Engine::start(Arc::new(Silent), Arc::new(config), mint).await.unwrap();
+        let (url, query) = ("/socket.io/?EIO=4", Query::parse("EIO=4&transport=polling"));
+        let issued = SystemTime::UNIX_EPOCH;
+        let handshake = Handshake::new(HeaderMap::new(), url, &query, None, false, issued);
+        let place = engine.admit(None).unwrap();
+        let session = engine.open(place, Arc::new(handshake), Transport::Polling).await.unwrap().session;
+        drop(session.poll(None, None).await);
+        session.send_text("a");
+        sleep(Duration::from_millis(1)).await;
+        let flood = async { (0..9).for_each(|_| session.send_text(&"x".repeat(1000))) };
+        let (answer, ()) = tokio::join!(session.poll(None, None), flood);
+        let PollAnswer::Payload { payload, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(payload.bytes, "1");
+    }
+}

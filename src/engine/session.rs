@@ -10,6 +10,8 @@
 //! A session holds no messages. What goes to the client waits in an outbox beside it, and the session decides when and
 //! where the outbox flows. After every input its caller calls [`Session::poll_output`] until that returns `None`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod caller;
 mod heartbeat;
 mod output;
 mod probe;

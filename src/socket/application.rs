@@ -58,6 +58,12 @@ impl SocketIo {
         }
     }
 
+    /// What is there although no client is.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        self.0.registry.leftovers()
+    }
+
     /// Ends every handler where it waits. No other starts.
     pub(crate) fn kill_handlers(&self) {
         self.0.registry.kill_handlers();

@@ -167,12 +167,24 @@ impl SendLog {
     /// The peer has everything up to `seq`, or knows that it is lost.
     pub(crate) fn acked(&mut self, seq: u64) {
         let seq = seq.min(self.next - 1);
+        self.prove_alive(seq);
         self.settlement.dropped += seq.min(self.given_up()).saturating_sub(self.acked);
         while self.first() <= seq && self.pop().is_some() {
             self.counts.confirmed += 1;
         }
         self.acked = self.acked.max(seq);
         self.cursor = self.cursor.max(seq + 1);
+    }
+
+    /// A peer that counts as dead has confirmed up to `seq`: a node that hangs keeps its links. What was pushed up to there counts.
+    fn prove_alive(&mut self, seq: u64) {
+        let Some(first) = self.verdict.filter(|first| *first <= seq) else { return };
+        let dropped = self.counts.withheld.min(seq + 1 - first);
+        let kept = (seq + 1).saturating_sub(first.max(self.first()));
+        self.counts.withheld -= dropped;
+        self.counts.lost.dead += dropped;
+        self.counts.sent += dropped + kept;
+        self.verdict = Some(first + dropped + kept);
     }
 
     /// The peer tells how many bodies of this log it never got, in all. The other dropped ones had arrived, but their
@@ -426,6 +438,26 @@ mod tests {
         log.acked(5);
         log.settle(3);
         assert_eq!((log.counts().lost.total(), log.counts().arrived), (5, 0));
+    }
+
+    #[test]
+    fn what_a_peer_confirms_that_counts_as_dead_counts_as_sent() {
+        let now = Instant::now();
+        let three = Limits { bytes: 3 * cost(&body(10)), age: MAX_AGE };
+        let mut log = SendLog::with_limits(three);
+        log.set_dead(true);
+        (0..5).for_each(|_| log.push(body(10), now));
+        log.acked(4);
+        let OutgoingCounts { sent, confirmed, lost, withheld, waiting, .. } = log.counts();
+        assert_eq!((sent, confirmed, lost.dead, withheld, waiting), (4, 2, 2, 0, 0));
+        log.set_dead(false);
+        let OutgoingCounts { sent, confirmed, lost, waiting, .. } = log.counts();
+        assert_eq!((sent, confirmed, lost.dead, waiting), (5, 2, 2, 1));
+        log.set_dead(true);
+        log.end(false);
+        log.acked(5);
+        let OutgoingCounts { sent, confirmed, lost, .. } = log.counts();
+        assert_eq!((sent, confirmed, lost.dead), (5, 2, 3), "what comes behind the end changes nothing");
     }
 
     #[test]

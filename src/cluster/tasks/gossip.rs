@@ -1,5 +1,7 @@
 //! Gossip: who exists and what they do. The only file that names chitchat (docs/protocol/mesh.md, "Gossip").
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod hearing;
 mod living;
 #[cfg(test)]
 mod tests;

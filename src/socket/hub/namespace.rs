@@ -125,6 +125,12 @@ impl LocalNamespace {
         self.rooms.read().rooms()
     }
 
+    /// Whether there is neither a socket nor a room.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.rooms.read().is_unused()
+    }
+
     /// The rooms a socket has joined.
     pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
         self.rooms.read().rooms_of(&id).cloned().collect()

@@ -105,6 +105,13 @@ impl NamespaceRegistry {
         self.fixed.get(&path).cloned().unwrap_or_else(|| self.dynamic(&path))
     }
 
+    /// The namespaces that hold something, and the dynamic ones.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let used = self.fixed.values().filter(|namespace| !namespace.is_unused());
+        used.map(|namespace| namespace.path.to_string()).chain(self.dynamic.paths()).collect()
+    }
+
     fn dynamic(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
         self.dynamic.get(path).unwrap_or_else(|| {
             // Patterns are matched here, before the map is locked.

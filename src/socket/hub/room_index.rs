@@ -31,6 +31,12 @@ impl<T> RoomIndex<T> {
         Self { members: Slab::new(), ids: HashMap::new(), rooms: Slab::new(), names: HashMap::new() }
     }
 
+    /// Whether there is neither a member nor a room.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.members.is_empty() && self.ids.is_empty() && self.rooms.is_empty() && self.names.is_empty()
+    }
+
     /// Adds a member that is in no room but its own; returns the value of one that had the same id.
     pub(crate) fn insert(&mut self, id: SocketId, value: T) -> Option<T> {
         let previous = self.remove(&id).map(|(value, _)| value);

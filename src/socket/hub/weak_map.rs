@@ -31,6 +31,12 @@ impl<T> WeakMap<T> {
         value
     }
 
+    /// The paths that are not free.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.0.lock().keys().map(ToString::to_string).collect()
+    }
+
     /// Removes a path whose value is dropped. Every value calls this when it is. There may be another value with its
     /// path by then, which stays.
     pub(crate) fn forget(&self, path: &str) {

@@ -2,110 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use chitchat::transport::ChannelTransport;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::runtime::Builder;
 
+use super::hearing::Hearing as Node;
 use super::*;
 use crate::cluster::address::OwnAddress;
-use crate::cluster::published::Published;
-use crate::cluster::tasks::ports::Upward;
 use crate::cluster::wire::gossip::{Change, DigestEntry, Gossip as Message, KeyValue, NodeDelta};
-use crate::log_limit::LogLimits;
-
-/// The gossip of node `a`, whose messages come from a test.
-struct Node {
-    ports: Arc<Ports>,
-    gossip: Gossip,
-    /// Why it ended.
-    ended: watch::Receiver<Option<String>>,
-}
-
-/// Stands for the control actor.
-struct Listener;
-
-impl Actor for Listener {
-    type Msg = ControlMessage;
-    type State = watch::Sender<Option<String>>;
-    type Arguments = Self::State;
-
-    async fn pre_start(
-        &self,
-        _me: ActorRef<ControlMessage>,
-        ended: Self::State,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(ended)
-    }
-
-    async fn handle(
-        &self,
-        _me: ActorRef<ControlMessage>,
-        message: ControlMessage,
-        ended: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if let ControlMessage::GossipEnded(reason) = message {
-            ended.send_replace(Some(reason));
-        }
-        Ok(())
-    }
-}
-
-impl Node {
-    async fn start() -> Self {
-        let (ended, watched) = watch::channel(None);
-        let (control, _ends) = Actor::spawn(None, Listener, ended).await.unwrap();
-        let me = LocalNode {
-            id: id("a"),
-            incarnation: Incarnation(1),
-            address: OwnAddress::at(address(1)),
-            cluster: "chat".to_owned(),
-            parser: String::new(),
-        };
-        let (gossip, inbox) = mpsc::channel(1000);
-        let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}) };
-        let published = Arc::new(Published::new(me, Vec::new()));
-        let (app, warnings) = (Handle::current(), LogLimits::default());
-        let ports = Arc::new(Ports { published, control, gossip, app, upward, warnings });
-        let gossip = Gossip::start(&ports, inbox).await.unwrap();
-        Self { ports, gossip, ended: watched }
-    }
-
-    /// Member `b` gossips this, and it is handled.
-    async fn hears(&self, message: impl Into<Bytes>) {
-        let gossip = PeerGossip { peer: id("b"), incarnation: Incarnation(2), message: message.into() };
-        assert!(self.ports.gossip.send(gossip).await.is_ok());
-        // Time is virtual: it passes when there is nothing left to do.
-        sleep(Duration::from_millis(1)).await;
-    }
-
-    /// What is known of a life: its version and its keys.
-    async fn knows(&self, life: &Life) -> Option<(u64, Vec<(String, String)>)> {
-        let id = chitchat_id(life);
-        let known = |chitchat: &mut Chitchat| {
-            let state = chitchat.node_state(&id)?;
-            let keys = state.key_values().map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Some((state.max_version(), keys.collect()))
-        };
-        self.gossip.chitchat.with_chitchat(known).await
-    }
-
-    async fn size(&self) -> (usize, usize) {
-        let size = |chitchat: &mut Chitchat| (chitchat.digest_len(), chitchat.keys_len());
-        self.gossip.chitchat.with_chitchat(size).await
-    }
-
-    fn refused(&self) -> u64 {
-        self.ports.published.counters.gossip_refused.get()
-    }
-
-    fn assert_gossips(&self) {
-        assert_eq!(*self.ended.borrow(), None, "gossip ended");
-    }
-}
 
 fn id(name: &str) -> NodeId {
     name.parse().unwrap()
