@@ -199,6 +199,52 @@ async fn every_metric_is_in_the_reference_with_a_help_text_and_the_reference_inv
 }
 
 #[tokio::test]
+async fn every_metric_that_the_alerts_and_the_dashboard_name_is_measured() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let metrics = one.metrics().await;
+    let measured: BTreeSet<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["prometheus/alerts.yml", "grafana/socketmesh.json"] {
+        let text = std::fs::read_to_string(format!("{DEPLOY}/{file}")).expect(file);
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: BTreeSet<&str> =
+            words.filter(|word| word.starts_with("socketmesh_") || word.starts_with("process_")).collect();
+        assert!(named.len() > 10, "{file} names {named:?}");
+        let unknown: Vec<_> = named.difference(&measured).collect();
+        assert!(unknown.is_empty(), "{file} names what nobody measures: {unknown:?}");
+    }
+}
+
+#[cfg(feature = "balancers")]
+#[tokio::test]
+async fn prometheus_reads_the_metrics_and_the_alerts() {
+    let served = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let file = std::env::temp_dir().join(format!("socketmesh-metrics-{}", std::process::id()));
+    std::fs::write(&file, served.metrics().await).expect("a file");
+    let metrics = std::fs::File::open(&file).expect("the file");
+    let rules = format!("{DEPLOY}/prometheus/alerts.yml");
+    let config = format!("{DEPLOY}/prometheus/prometheus.yml");
+    for (arguments, input) in [
+        (vec!["check", "metrics"], Some(metrics)),
+        (vec!["check", "rules", &rules], None),
+        (vec!["check", "config", "--syntax-only", &config], None),
+    ] {
+        let mut promtool = std::process::Command::new("promtool");
+        promtool.args(&arguments);
+        if let Some(input) = input {
+            promtool.stdin(input);
+        }
+        let output = promtool.output().expect("promtool, of Debian's package prometheus");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+    std::fs::remove_file(file).expect("it is there");
+}
+
+#[tokio::test]
 async fn who_accepts_openmetrics_gets_that() {
     let served = Served::start(Node::builder(), |admin| admin).await;
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
@@ -214,3 +260,5 @@ async fn who_accepts_openmetrics_gets_that() {
     assert_eq!(older.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(!older.text().contains("# EOF"));
 }
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
