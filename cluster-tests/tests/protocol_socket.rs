@@ -515,6 +515,24 @@ async fn a_placeholder_of_no_attachment_closes(target: Target) {
     }
 }
 
+/// Deviation: for Node a number is a number, however it is spelled.
+async fn a_placeholder_whose_number_is_not_digits_closes(target: Target) {
+    for num in ["0.0", "0e1"] {
+        let mut ws = connected(&target).await;
+        ws.send(&format!(r#"451-["message",{{"_placeholder":true,"num":{num}}}]"#)).await;
+        ws.send_binary(&[1]).await;
+        assert_eq!(ws.packet().await, Received::Closed(None), "{num}");
+    }
+}
+
+/// Deviation: Node ignores it.
+async fn attachments_of_no_payload_close(target: Target) {
+    let mut ws = connected(&target).await;
+    ws.send("451-").await;
+    ws.try_send("bAQ==").await;
+    assert_eq!(ws.packet().await, Received::Closed(None));
+}
+
 async fn a_second_connect_closes(target: Target) {
     let mut ws = connected(&target).await;
     ws.send("40").await;
@@ -675,6 +693,8 @@ on_every_target! {
     text_in_place_of_an_attachment_closes,
     illegal_numbers_of_attachments_close,
     a_placeholder_of_no_attachment_closes,
+    a_placeholder_whose_number_is_not_digits_closes,
+    attachments_of_no_payload_close,
     a_second_connect_closes,
     a_connect_error_of_a_client_closes,
     a_packet_for_a_namespace_never_joined_closes,

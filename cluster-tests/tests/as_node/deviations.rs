@@ -161,6 +161,14 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         explains: |at| at.here.iter().filter(|note| !note.contains("\"unknown_event\"")).eq(at.node),
     },
     Deviation {
+        row: "The number of a placeholder may be spelled `0.0`",
+        explains: |at| at.sent(|packet| packet.contains(r#""num":0.0"#)) && at.ends_here(),
+    },
+    Deviation {
+        row: "A packet with attachments and without a payload is ignored",
+        explains: |at| at.sent(|packet| packet.ends_with("1-")) && at.ends_here(),
+    },
+    Deviation {
         row: "An attachment that no placeholder names is dropped",
         explains: |at| at.here.iter().any(|note| note.contains("[\"message-back\"") && note.contains(" + b")),
     },
@@ -175,8 +183,11 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     Deviation {
         row: "A namespace is read as a URL",
         explains: |at| {
-            let is_odd =
-                |packet: &str| packet.contains(['"', '\\', ' ', '\n', '?']) || packet.starts_with("40//");
+            let is_odd = |packet: &str| {
+                !packet.is_ascii()
+                    || packet.contains(['"', '\\', ' ', '\n', '?'])
+                    || packet.starts_with("40//")
+            };
             at.is_of(3) && at.sent(|packet| packet.starts_with("40/") && is_odd(packet))
         },
     },

@@ -127,5 +127,5 @@ async fn shrunk(mut sequence: Sequence, mut difference: Difference) -> String {
 }
 
 /// As many as take about half a minute.
-const USUAL: u64 = 800;
+const USUAL: u64 = 600;
 const AT_ONCE: usize = 8;

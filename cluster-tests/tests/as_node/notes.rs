@@ -13,14 +13,15 @@ pub(crate) fn answer(answer: &Answer, version: u8) -> String {
             let packets = packets.iter().filter(|packet| *packet != "6").map(|packet| canonical(packet));
             packets.collect::<Vec<_>>().join(" + ")
         }
-        _ => answer.text().into_owned(),
+        // In scripts quotes are escaped.
+        _ => answer.text().replace("\\\"", "\""),
     };
     format!("{} {body} {}", answer.code(), headers(answer)).trim_end().to_owned()
 }
 
 /// It may be one of the other version.
 fn is_handshake(answer: &Answer) -> bool {
-    answer.text().contains("\"sid\":\"")
+    answer.text().replace('\\', "").contains("\"sid\":\"")
 }
 
 /// The headers that clients look at.

@@ -98,7 +98,7 @@ impl Player {
         if matches!(step, Step::Open(_) | Step::OpenWebSocket(_)) {
             self.opening = step.clone();
         } else if self.session.is_none() && !matches!(step, Step::Ask(_)) {
-            self.come_back(notes).await;
+            self.come_back().await;
         }
         match step {
             Step::Open(more) => self.open(more, notes).await,
@@ -189,17 +189,19 @@ impl Player {
         }
     }
 
-    /// As most clients do when their session is over.
-    async fn come_back(&mut self, notes: &mut Vec<String>) {
+    /// As most clients do when their session is over. It is noted of other steps how that looks.
+    async fn come_back(&mut self) {
+        let mut notes = Vec::new();
         match self.opening {
-            Step::OpenWebSocket(more) => self.open_websocket(more, notes).await,
-            Step::Open(more) => self.open(more, notes).await,
+            Step::OpenWebSocket(more) => self.open_websocket(more, &mut notes).await,
+            Step::Open(more) => self.open(more, &mut notes).await,
             _ => {}
         }
         let connect = ["40".to_owned()];
-        if (self.suite, self.version) == (Suite::SocketV3, 4) && self.send(&connect, notes).await {
-            self.connects(&connect, notes).await;
+        if (self.suite, self.version) == (Suite::SocketV3, 4) && self.send(&connect, &mut notes).await {
+            self.connects(&connect, &mut notes).await;
         }
+        self.packets.clear();
     }
 
     /// Clients of Socket.IO 2 are in the main namespace without asking.
