@@ -49,13 +49,15 @@ fn main() -> io::Result<ExitCode> {
 /// A copy of the sources under version control.
 struct Copy {
     root: PathBuf,
+    /// Its own: cargo would take what is built of the copy for what is built of the sources.
     target: PathBuf,
 }
 
 impl Copy {
     fn make() -> io::Result<Self> {
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let copy = Self { root: target.join("mutants"), target };
+        let root_of_copy = target.join("mutants");
+        let copy = Self { target: root_of_copy.join("target"), root: root_of_copy };
         let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output()?;
         let files = String::from_utf8_lossy(&listed.stdout).into_owned();
         for file in files.split('\0').filter(|file| !file.is_empty()) {
