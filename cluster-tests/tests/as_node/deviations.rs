@@ -177,18 +177,20 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         explains: |at| {
             let is_space = |byte: &u8| byte.is_ascii_whitespace();
             let is_posted = matches!(at.step, Step::Post(body, _) if body.iter().any(is_space));
-            at.ends_here() && (is_posted || at.sent(|packet| packet.as_bytes().iter().any(is_space)))
+            let is_odd =
+                |packet: &str| packet.as_bytes().iter().any(is_space) || packet.starts_with("451.0-");
+            at.ends_here() && (is_posted || at.sent(is_odd))
         },
     },
     Deviation {
         row: "A namespace is read as a URL",
         explains: |at| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "/?=&%-_".contains(c);
             let is_odd = |packet: &str| {
-                !packet.is_ascii()
-                    || packet.contains(['"', '\\', ' ', '\n', '?'])
-                    || packet.starts_with("40//")
+                let namespace = packet.split(',').next().unwrap_or_default();
+                packet.starts_with("40//") || packet.starts_with("40/") && !namespace.chars().all(is_plain)
             };
-            at.is_of(3) && at.sent(|packet| packet.starts_with("40/") && is_odd(packet))
+            at.is_of(3) && at.sent(is_odd)
         },
     },
 ];
