@@ -176,9 +176,13 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         row: "An ack id is whatever JavaScript reads as a number",
         explains: |at| {
             let is_space = |byte: &u8| byte.is_ascii_whitespace();
+            let is_unsafe = |digits: &str| digits.len() > 15;
+            let is_odd = |packet: &str| {
+                packet.as_bytes().iter().any(is_space)
+                    || packet.starts_with("451.0-")
+                    || packet.split(|c: char| !c.is_ascii_digit()).any(is_unsafe)
+            };
             let is_posted = matches!(at.step, Step::Post(body, _) if body.iter().any(is_space));
-            let is_odd =
-                |packet: &str| packet.as_bytes().iter().any(is_space) || packet.starts_with("451.0-");
             at.ends_here() && (is_posted || at.sent(is_odd))
         },
     },
