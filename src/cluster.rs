@@ -58,6 +58,6 @@ pub(crate) mod fuzzing {
     pub(crate) use super::hello::{Greeting, LinkId, LocalNode, Resume, differing_settings};
     pub(crate) use super::published::Published;
     pub(crate) use super::tasks::Hearing;
-    pub(crate) use super::wire::gossip::{Change, DigestEntry, Gossip, KeyValue, Life, NodeDelta};
+    pub(crate) use super::wire::gossip::{Change, Gossip, KeyValue, Life, NodeDelta};
     pub(crate) use super::wire::pb::{self, refusal::Reason};
 }

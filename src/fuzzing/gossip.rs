@@ -1,14 +1,13 @@
 //! A member that gossips what it likes, against what a node believes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use tokio::runtime::Builder;
 
 use super::tape::Tape;
 use crate::cluster::fuzzing::{
-    Change, DigestEntry, Filtered, Gossip, Hearing, KeyValue, Known, Life, LocalNode, NodeDelta, OwnAddress,
-    filter,
+    Change, Filtered, Gossip, Hearing, KeyValue, Known, Life, LocalNode, NodeDelta, OwnAddress, filter,
 };
 use crate::id::{Incarnation, NodeId};
 
@@ -139,96 +138,120 @@ impl Known for Believed {
 
 /// Something that the wire form can say, or nearly.
 fn message(tape: &mut Tape<'_>) -> Vec<u8> {
-    let mut bytes = match tape.below(8) {
-        0..=2 => {
-            let cluster = if tape.one_in(16) { "other" } else { "chat" };
-            Gossip::Syn { digest: digest(tape), cluster: cluster.to_owned() }.encode()
-        }
-        3 | 4 => Gossip::SynAck { digest: digest(tape), delta: delta(tape) }.encode(),
-        5 => compressed(Gossip::Ack { delta: delta(tape) }.encode()),
-        6 => Gossip::Ack { delta: delta(tape) }.encode(),
-        _ if tape.one_in(4) => Gossip::BadCluster.encode(),
-        _ => Gossip::Ack { delta: delta(tape) }.encode(),
-    };
-    if tape.one_in(8) {
+    let kind = tape.pick(&[SYN, SYN, SYN_ACK, SYN_ACK, ACK, ACK, ACK, ACK, ACK, ACK, ACK, BAD_CLUSTER]);
+    let mut bytes = vec![0x53, 0xb0, 0, kind];
+    if kind == SYN || kind == SYN_ACK {
+        put_digest(tape, &mut bytes);
+    }
+    match kind {
+        SYN => put_text(if tape.one_in(16) { "other" } else { "chat" }, &mut bytes),
+        SYN_ACK | ACK => put_delta(tape, &mut bytes),
+        _ => {}
+    }
+    if tape.one_in(16) {
         let at = usize::from(tape.byte()) * bytes.len() / 256;
         bytes.get_mut(at).into_iter().for_each(|byte| *byte = tape.byte());
     }
     bytes
 }
 
-/// The same with its blocks compressed.
-fn compressed(message: Vec<u8>) -> Vec<u8> {
-    // The head, the kind, and of a block its kind and its length; the end behind it.
-    let Some((head, [_, _, _, block @ .., _end])) = message.split_at_checked(4) else { return message };
-    let block = zstd::bulk::compress(block, 0).unwrap_or_default();
-    let length = u16::try_from(block.len()).unwrap_or_default().to_le_bytes();
-    [head, &[1], &length, &block, &[0]].concat()
-}
-
-fn digest(tape: &mut Tape<'_>) -> Vec<DigestEntry> {
-    let entry = |life, tape: &mut Tape<'_>| DigestEntry {
-        life,
-        heartbeat: tape.number(),
-        collected: if tape.one_in(64) { tape.number() } else { 0 },
-        version: tape.number(),
-    };
-    let mut digest: Vec<_> = (0..tape.below(5)).map(|_| entry(somebody(tape), tape)).collect();
-    if tape.one_in(64) {
-        let (made_up, number) = (tape.byte(), tape.byte());
-        let strangers = (0..usize::from(number) * 4).map(|stranger| {
-            let life = life(&format!("made-up-{made_up}-{stranger}"), 1);
-            DigestEntry { life, heartbeat: 1, collected: 0, version: 0 }
-        });
-        digest.extend(strangers);
+fn put_digest(tape: &mut Tape<'_>, bytes: &mut Vec<u8>) {
+    let made_up = if tape.one_in(64) { usize::from(tape.byte()) * 4 } else { 0 };
+    let known = tape.below(5);
+    put_short(made_up + known, bytes);
+    for _ in 0..known {
+        put_life(tape, bytes);
+        put_number(tape.number(), bytes);
+        put_number(seldom(tape), bytes);
+        put_number(tape.number(), bytes);
     }
-    digest
+    let flood = tape.byte();
+    for stranger in 0..made_up {
+        put_text(&format!("made-up-{flood}-{stranger}"), bytes);
+        put_number(1, bytes);
+        bytes.extend([4, 10, 0, 0, 1, 1, 0]);
+        (0..3).for_each(|_| put_number(0, bytes));
+    }
 }
 
-fn delta(tape: &mut Tape<'_>) -> Vec<NodeDelta> {
-    let mut told = HashSet::new();
-    let mut delta = Vec::new();
-    for _ in 0..tape.below(4) {
-        let node = NodeDelta {
-            life: somebody(tape),
-            collected: if tape.one_in(64) { tape.number() } else { 0 },
-            after: if tape.flag() { 0 } else { tape.number() },
-            change: change(tape),
-        };
-        if told.insert(node.life.clone()) || tape.one_in(8) {
-            delta.push(node);
+fn put_delta(tape: &mut Tape<'_>, bytes: &mut Vec<u8>) {
+    let (mut operations, mut version) = (Vec::new(), 0_u64);
+    for n in 0..tape.below(8) {
+        let operation = if n == 0 && !tape.one_in(32) { 0 } else { tape.below(32) };
+        match operation {
+            0..=4 => {
+                version = 0;
+                operations.push(NODE);
+                put_life(tape, &mut operations);
+                put_number(seldom(tape), &mut operations);
+                put_number(if tape.one_in(4) { tape.number() } else { 0 }, &mut operations);
+                if tape.one_in(8) {
+                    operations.push(VERSION);
+                    put_number(tape.number(), &mut operations);
+                }
+            }
+            5 => {
+                operations.push(VERSION);
+                put_number(tape.number(), &mut operations);
+            }
+            _ => {
+                version = if tape.one_in(32) {
+                    tape.number()
+                } else {
+                    version.saturating_add(1 + tape.number() % 64)
+                };
+                put_key(tape, version, &mut operations);
+            }
         }
     }
-    delta
+    for block in operations.chunks(60_000) {
+        let compressed = if tape.one_in(4) { zstd::bulk::compress(block, 0).ok() } else { None };
+        bytes.push(if compressed.is_some() { 1 } else { 2 });
+        let block = compressed.as_deref().unwrap_or(block);
+        put_short(block.len(), bytes);
+        bytes.extend(block);
+    }
+    bytes.push(0);
 }
 
-fn change(tape: &mut Tape<'_>) -> Change {
-    if tape.one_in(6) {
-        return Change::Version(tape.number());
-    }
-    let (mut version, mut keys) = (0_u64, Vec::new());
-    for _ in 0..tape.below(6) {
-        version = version.saturating_add(tape.number()).saturating_add(u64::from(!tape.one_in(16)));
-        let length = match tape.below(64) {
-            0 => usize::from(u16::from_be_bytes([tape.byte(), tape.byte()])),
-            1 => 32 << 10,
-            short => short / 8,
-        };
-        let key =
-            if tape.one_in(16) { "k".repeat(tape.below(100)) } else { format!("key-{}", tape.below(12)) };
-        keys.push(KeyValue { key, value: "x".repeat(length), version });
-    }
-    Change::Keys(keys)
+fn put_key(tape: &mut Tape<'_>, version: u64, operations: &mut Vec<u8>) {
+    operations.push(KEY);
+    let key = if tape.one_in(16) { "k".repeat(tape.below(100)) } else { format!("key-{}", tape.below(12)) };
+    put_text(&key, operations);
+    let length = match tape.below(64) {
+        0 => usize::from(u16::from_be_bytes([tape.byte(), tape.byte()])),
+        1 => 32 << 10,
+        short => short / 8,
+    };
+    put_text(&"x".repeat(length), operations);
+    put_number(version, operations);
+    // Deleted keys have a status of their own.
+    operations.push(if tape.one_in(64) { tape.byte() % 4 } else { 0 });
+}
+
+/// Mostly 0.
+fn seldom(tape: &mut Tape<'_>) -> u64 {
+    if tape.one_in(64) { tape.number() } else { 0 }
 }
 
 /// The node itself, the sender, or another.
-fn somebody(tape: &mut Tape<'_>) -> Life {
-    let name = tape.pick(&["a", "b", "b", "c", "c", "d"]);
-    let mut life = life(name, 1 + u64::from(tape.one_in(4)));
-    if tape.one_in(32) {
-        life.address.set_port(9);
-    }
-    life
+fn put_life(tape: &mut Tape<'_>, bytes: &mut Vec<u8>) {
+    put_text(tape.pick(&["a", "b", "b", "c", "c", "d"]), bytes);
+    put_number(1 + u64::from(tape.one_in(4)), bytes);
+    bytes.extend([4, 10, 0, 0, 1, if tape.one_in(32) { 9 } else { 1 }, 0]);
+}
+
+fn put_text(text: &str, bytes: &mut Vec<u8>) {
+    put_short(text.len(), bytes);
+    bytes.extend(text.bytes());
+}
+
+fn put_short(number: usize, bytes: &mut Vec<u8>) {
+    bytes.extend(u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes());
+}
+
+fn put_number(number: u64, bytes: &mut Vec<u8>) {
+    bytes.extend(number.to_le_bytes());
 }
 
 fn life(name: &str, incarnation: u64) -> Life {
@@ -239,3 +262,11 @@ fn life(name: &str, incarnation: u64) -> Life {
 fn name(name: &str) -> NodeId {
     name.parse().expect("a name of a node")
 }
+
+const SYN: u8 = 0;
+const SYN_ACK: u8 = 1;
+const ACK: u8 = 2;
+const BAD_CLUSTER: u8 = 3;
+const NODE: u8 = 0;
+const KEY: u8 = 1;
+const VERSION: u8 = 2;
