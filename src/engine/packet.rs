@@ -78,7 +78,8 @@ fn base64_of(data: &str, protocol: Protocol) -> Result<&str, PacketError> {
     }
 }
 
-/// Reads base64 as Node's `Buffer.from` does, which takes anything: both alphabets, and what belongs to neither is skipped.
+/// Reads base64 as Node's `Buffer.from` does, which takes anything: both alphabets, up to the first `=`, and what belongs to neither
+/// is skipped.
 fn decode_base64(text: &str) -> Bytes {
     if let Ok(bytes) = BASE64.decode(text) {
         return bytes.into();
@@ -88,7 +89,7 @@ fn decode_base64(text: &str) -> Bytes {
         b'_' => Some(b'/'),
         byte => (byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).then_some(byte),
     };
-    let mut digits: Vec<u8> = text.bytes().filter_map(digit).collect();
+    let mut digits: Vec<u8> = text.bytes().take_while(|byte| *byte != b'=').filter_map(digit).collect();
     if digits.len() % 4 == 1 {
         // Six bits are no byte.
         digits.pop();
@@ -139,6 +140,8 @@ mod tests {
             ("b?", Ok(binary(&[]))),
             ("bA QID!B-_=", Ok(binary(&[1, 2, 3, 7, 239]))),
             ("bAQIDB", Ok(binary(&[1, 2, 3]))),
+            ("bAQ==AQ==", Ok(binary(&[1]))),
+            ("bA=QID", Ok(binary(&[]))),
             ("", Err(PacketError::Empty)),
             ("abc", Err(PacketError::UnknownType('a'))),
             ("7", Err(PacketError::UnknownType('7'))),

@@ -7,7 +7,7 @@ pub(super) const PROBES: Texts = &["2", "2probe", "3probe", "4early", "abc", "",
 pub(super) const MESSAGES: Texts = &["4hello", "4", "4€ 😀 é", "4 \t\n\0\u{7f}\\\"", "bAQIDBA==", "4\u{2028}<>&'"];
 pub(super) const PACKETS: Texts = &[
     "0", "0{}", "1", "1x", "2", "2abc", "2probe", "3", "3probe", "5", "6", "6x", "7", "9", "a", "", " 4x", "44",
-    "\u{feff}4x", "b", "bAQ", "bAQI", "b!!!", "bAQ==", "bA Q=", "b-_8", "b\u{e9}AQ", "b4AQID", "b4", "b0AQ", "bb", "-1", "４x",
+    "\u{feff}4x", "b", "bAQ", "bAQI", "b!!!", "bAQ==", "bAQ==AQ==", "bA=QID", "bA Q=", "b-_8", "b\u{e9}AQ", "b4AQID", "b4", "b0AQ", "bb", "-1", "４x",
 ];
 
 pub(super) const SOCKET_PACKETS: Texts =
