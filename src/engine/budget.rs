@@ -32,6 +32,11 @@ impl Budget {
         self.used() > self.most
     }
 
+    /// Whether an eighth of the room is free, so that the next bytes do not exceed it at once.
+    pub(crate) fn has_slack(&self) -> bool {
+        self.has_room(self.most / 8)
+    }
+
     /// Whether so many more may be held. Two that ask at the same time may both get the last room.
     pub(crate) fn has_room(&self, more: usize) -> bool {
         self.used().saturating_add(more) <= self.most
@@ -84,9 +89,11 @@ mod tests {
         a.set(8);
         assert!(!b.try_set(3) && b.try_set(2) && !budget.is_exceeded());
         b.set(5);
-        assert!(budget.is_exceeded() && !budget.has_room(0));
+        assert!(budget.is_exceeded() && !budget.has_room(0) && !budget.has_slack());
         a.set(1);
         assert!(a.try_set(5) && !budget.has_room(1));
+        a.set(4);
+        assert!(budget.has_slack() && !budget.is_exceeded());
         drop((a, b));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

@@ -57,13 +57,14 @@ impl<K: Send + 'static> Registry<K> {
         census
     }
 
-    /// Closes the sessions of clients that do not take what waits for them, the worst first, until no more waits for all than may.
+    /// Closes the sessions of clients that do not take what waits for them, the worst first, until some room is free: all of them are
+    /// looked at, which is not to be repeated with the next message.
     pub(crate) fn make_room(&self, budget: &Budget) {
         let mut sessions: Vec<_> =
             self.all().into_iter().map(|session| (session.outbox().blame(), session)).collect();
         sessions.sort_unstable_by_key(|(blame, _)| Reverse(*blame));
         for (_, session) in sessions {
-            if !budget.is_exceeded() {
+            if budget.has_slack() {
                 break;
             }
             session.give_up();
