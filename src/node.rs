@@ -195,7 +195,7 @@ impl<A: Application> Node<A> {
     }
 
     /// Serves clients at `path` of `listener` until [`shutdown`](Self::shutdown); requests for other paths are
-    /// answered by `fallback`.
+    /// answered by `fallback`, but for `/healthz` and `/readyz` unless [`health`](http::Config::health) is off.
     ///
     /// As in Node, `path` is a prefix; without a slash at its end it is Node's `addTrailingSlash: false`. A WebSocket for
     /// another path gets the answer of `fallback`, and its connection is closed (Node: `destroyUpgrade`).

@@ -208,7 +208,7 @@ async fn a_polling_session_that_is_never_polled_ends_after_the_ping_timeout() {
 #[tokio::test]
 async fn deflated_messages_that_are_not_finished_have_a_bound_for_all_clients() {
     let config =
-        engine::Config::default().per_message_deflate(Compression::default()).max_buffered_total(5_000_000);
+        engine::Config::default().per_message_deflate(Compression::default()).max_buffered_total(8_000_000);
     let app = App::start(1, |seen| Node::builder().engine(config.clone()).namespace(plain("/", seen))).await;
     // About a kilobyte that becomes 900 kB, without its end.
     let bomb = deflated("x".repeat(900_000).as_bytes());

@@ -196,6 +196,8 @@ async fn where_too_much_waits_for_all_clients_together_the_slowest_one_is_closed
     let config = engine::Config::default().max_buffered(4 << 20).max_buffered_total(5 << 20);
     let app = app(1, |node| node.engine(config.clone())).await;
     let [slow, other] = [app.polling_guest("/").await, app.polling_guest("/").await];
+    let idle = app.polling_guest("/").await;
+    idle.1.emit("little", &()).expect("it encodes");
     let load = |from: &str| from.repeat(1 << 20);
     for from in ["a", "b", "c"] {
         slow.1.emit("load", &load(from)).expect("it encodes");
@@ -206,6 +208,7 @@ async fn where_too_much_waits_for_all_clients_together_the_slowest_one_is_closed
     }
     assert_eq!(app.seen.reason(slow.1.id()).await.as_str(), "transport error");
     assert_eq!(other.0.packets(3).await.len(), 3);
+    assert!(idle.1.is_connected(), "for whom little waits is not to blame");
     assert_eq!(counter(app.node(0), SLOW_CLIENTS), 1);
 }
 

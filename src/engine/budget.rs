@@ -59,9 +59,11 @@ impl Charge {
         self.bytes = bytes;
     }
 
-    /// Changes how many bytes count, if there is room for them.
+    /// Changes how many bytes count, if half of the room stays free: clients that make the node hold what they sent must not take
+    /// the room of those that are sent something.
     pub(crate) fn try_set(&mut self, bytes: usize) -> bool {
-        let has_room = self.budget.has_room(bytes.saturating_sub(self.bytes));
+        let more = bytes.saturating_sub(self.bytes);
+        let has_room = self.budget.has_room(more.saturating_add(self.budget.most / 2));
         if has_room {
             self.set(bytes);
         }
@@ -86,14 +88,14 @@ mod tests {
     fn what_is_charged_comes_back() {
         let budget = Budget::new(10);
         let (mut a, mut b) = (Arc::clone(&budget).charge(), Arc::clone(&budget).charge());
-        a.set(8);
-        assert!(!b.try_set(3) && b.try_set(2) && !budget.is_exceeded());
-        b.set(5);
+        a.set(3);
+        assert!(!b.try_set(3) && b.try_set(2), "half of it is for others");
+        a.set(9);
         assert!(budget.is_exceeded() && !budget.has_room(0) && !budget.has_slack());
-        a.set(1);
-        assert!(a.try_set(5) && !budget.has_room(1));
-        a.set(4);
-        assert!(budget.has_slack() && !budget.is_exceeded());
+        a.set(8);
+        assert!(!budget.is_exceeded() && !budget.has_slack());
+        a.set(7);
+        assert!(budget.has_slack());
         drop((a, b));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

@@ -60,9 +60,10 @@ pub struct Config {
     /// room: [`Socket::room`](crate::Socket::room).
     pub max_burst: usize,
     /// How many bytes may wait for all clients of this node together, and be held of deflated messages that clients did not finish.
-    /// What is sent to many counts once. Any number, default 1 073 741 824 (1 GiB). When they are used up, the clients that have
-    /// taken nothing for longest are closed with `transport error`, as many as necessary; so is any beyond `max_buffered` that is
-    /// sent more, and a deflated message is refused with code 1009.
+    /// What is sent to many counts once, and what is on its way to a client does not count. Any number, default 1 073 741 824 (1 GiB).
+    /// When they are used up, the clients that have taken nothing for longest are closed with `transport error`, as many as
+    /// necessary, but none for which 64 KiB or less waits; so is any beyond `max_buffered` that is sent more. When half of them is, a
+    /// deflated message that becomes longer than 64 KiB is refused with code 1009.
     pub max_buffered_total: usize,
     /// How many sessions this node may have; further ones are refused with 503 and counted
     /// (`socketmesh_engine_handshakes_refused_node_full_total`). Any number, default 1 000 000. A small polling session takes about

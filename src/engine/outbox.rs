@@ -141,9 +141,11 @@ impl Outbox {
         let was_exceeded = self.budget.is_exceeded();
         frames.iter().for_each(|frame| frame.charge(&self.budget));
         let pushed = queue.append(frames, bytes);
-        let was_behind = queue.excess > 0;
+        let (was_behind, was_slow) = (queue.excess > 0, queue.slow_since.is_some());
         self.weigh(&mut queue);
-        let is_behind = queue.excess > 0 && !was_behind || !was_exceeded && self.budget.is_exceeded();
+        let is_to_blame = queue.slow_since.is_some() && !was_slow;
+        let exceeds = (!was_exceeded || is_to_blame) && self.budget.is_exceeded();
+        let is_behind = queue.excess > 0 && !was_behind || exceeds;
         if is_behind { PushResult::Behind } else { pushed }
     }
 
@@ -192,10 +194,11 @@ impl Outbox {
         queue.slow_since.filter(|_| queue.excess > 0)
     }
 
-    /// How much a client is to blame for what waits, the more the greater: since when it has taken nothing, and the bytes.
-    pub(crate) fn blame(&self) -> (Option<Reverse<Instant>>, usize) {
+    /// Since when a client has taken nothing for which more than a little waits, and how much does. `None` for any other: it is not
+    /// to blame for what waits for all.
+    pub(crate) fn blame(&self) -> Option<(Reverse<Instant>, usize)> {
         let queue = self.queue.lock();
-        (queue.slow_since.map(Reverse), queue.bytes)
+        Some((Reverse(queue.slow_since?), queue.bytes))
     }
 
     /// What waits for all clients.
@@ -578,9 +581,10 @@ mod tests {
         let _ = early.push(std::slice::from_ref(&large), false);
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         let _ = late.push(std::slice::from_ref(&large), false);
-        let _ = much.push(&[frame("a"), frame("b")], false);
+        let _ = much.push(&[large.clone(), frame("b")], false);
         let _ = little.push(&[frame("a")], false);
-        assert!(early.blame() > late.blame() && late.blame() > much.blame() && much.blame() > little.blame());
+        assert!(early.blame() > much.blame() && much.blame() > late.blame() && late.blame().is_some());
+        assert_eq!(little.blame(), None, "a little may wait for anybody");
         early.note_progress();
         assert_eq!(early.blame(), late.blame());
     }

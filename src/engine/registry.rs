@@ -57,11 +57,11 @@ impl<K: Send + 'static> Registry<K> {
         census
     }
 
-    /// Closes the sessions of clients that do not take what waits for them, the worst first, until some room is free: all of them are
-    /// looked at, which is not to be repeated with the next message.
+    /// Closes the sessions of clients that do not take what waits for them, the worst first, until some room is free: all sessions are
+    /// looked at, which is not to be repeated with the next message. Clients for which only a little waits stay.
     pub(crate) fn make_room(&self, budget: &Budget) {
-        let mut sessions: Vec<_> =
-            self.all().into_iter().map(|session| (session.outbox().blame(), session)).collect();
+        let blamed = self.all().into_iter().filter_map(|session| Some((session.outbox().blame()?, session)));
+        let mut sessions: Vec<_> = blamed.collect();
         sessions.sort_unstable_by_key(|(blame, _)| Reverse(*blame));
         for (_, session) in sessions {
             if budget.has_slack() {

@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::budget::LITTLE;
 use super::error::PacketError;
 use super::frame::{Dialect, Frame};
 use super::mailbox::SessionMessage;
@@ -197,9 +196,6 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     fn push(&mut self, frame: Frame) {
-        if frame.len() > LITTLE {
-            self.outgoing.large.push(frame.clone());
-        }
         let parts = match self.framing {
             Framing::WebSocket(_) => frame.websocket(self.dialect),
             Framing::WebTransport(_) => frame.webtransport(),
@@ -344,8 +340,6 @@ impl<K: Send + 'static> Drop for StreamTask<K> {
 #[derive(Default)]
 struct Outgoing {
     chunks: VecDeque<Bytes>,
-    /// The large frames of the batch, which count until it is written.
-    large: Vec<Frame>,
     /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
     pong: Option<Bytes>,
 }
@@ -407,7 +401,6 @@ impl Outgoing {
     fn release_memory(&mut self) {
         if self.chunks.capacity() > 0 {
             self.chunks = VecDeque::new();
-            self.large = Vec::new();
         }
     }
 }
