@@ -33,7 +33,7 @@ pub(crate) mod wire;
 pub use config::Cluster;
 pub use delivery::peer_counters::{IncomingCounts, LossCounts, OutgoingCounts, PeerCounters};
 pub use error::StartError;
-pub use identity::{Certificates, IdentityError};
+pub use identity::{Certificates, Credentials, IdentityError};
 pub use ring::Ring;
 pub use secret::{InvalidSecret, Secret, SecretError};
 pub use view::{LinkState, MemberView, NodeState, View};

@@ -46,6 +46,7 @@ pub(crate) mod server;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;
+mod trusted_proxies;
 mod upgrade;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
@@ -67,6 +68,7 @@ pub use server::not_found;
 pub use service::Service;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use trusted_proxies::{InvalidNetwork, TrustedProxies};
 #[cfg(feature = "webtransport")]
 pub use webtransport::WebTransportListener;
 

@@ -162,6 +162,21 @@ impl<A: Application> Node<A> {
         self.0.cluster.as_ref()?.link_rtt(to)
     }
 
+    /// Changes what this node shows the other nodes, and what it accepts of them, from the next connection between them on; those
+    /// that exist go on. So secrets and certificates are changed without a restart: a secret in two steps, because nodes on
+    /// both sides of the change have to accept each other (see [`Secret::accepting`](cluster::Secret::accepting)). A node
+    /// without a cluster has none, and nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`](cluster::IdentityError): the certificates cannot be used, or name another node. Nothing changes then.
+    pub fn renew_credentials(
+        &self,
+        credentials: impl Into<cluster::Credentials>,
+    ) -> Result<(), cluster::IdentityError> {
+        self.0.cluster.as_ref().map_or(Ok(()), |cluster| cluster.renew(credentials.into()))
+    }
+
     /// Resolves when the listeners of this node close.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> {
         self.0.stopping.cancelled()
@@ -211,7 +226,9 @@ impl<A: Application> Node<A> {
             edge.probed(request).unwrap_or_else(|| fallback(request))
         });
         let counters = Arc::clone(self.0.edge.counters());
-        Server::serve(service, fallback, counters, listener.into(), stop).await;
+        let mut listener = listener.into();
+        listener.proxies = self.0.edge.config().trusted_proxies.clone();
+        Server::serve(service, fallback, counters, listener, stop).await;
     }
 
     /// Ends the node in order:

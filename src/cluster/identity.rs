@@ -80,6 +80,37 @@ impl fmt::Debug for Certificates {
     }
 }
 
+/// What makes a node one of its cluster: the secret that all nodes share, or certificates of its own.
+///
+/// ```no_run
+/// use socketmesh::cluster::Secret;
+///
+/// # fn f(node: socketmesh::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let (next, current) = (Secret::from_file("/etc/mesh/next")?, Secret::from_file("/etc/mesh/current")?);
+/// node.renew_credentials(next.accepting(current))?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// Certificates are made from it.
+    Secret(Secret),
+    /// Somebody else issued them.
+    Certificates(Certificates),
+}
+
+impl From<Secret> for Credentials {
+    fn from(secret: Secret) -> Self {
+        Self::Secret(secret)
+    }
+}
+
+impl From<Certificates> for Credentials {
+    fn from(certificates: Certificates) -> Self {
+        Self::Certificates(certificates)
+    }
+}
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a node has no identity on the mesh.

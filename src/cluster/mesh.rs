@@ -21,6 +21,7 @@ use super::delivery::peer::Peer;
 use super::delivery::peer_counters::PeerCounters;
 use super::error::StartError;
 use super::hello::LocalNode;
+use super::identity::{Credentials, Identity, IdentityError};
 use super::published::Published;
 use super::ring::tokens;
 use super::tasks::control_actor::{ControlActor, Start};
@@ -123,6 +124,20 @@ impl Mesh {
     /// The state of this node. The receiver follows every change.
     pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
         self.published.state.subscribe()
+    }
+
+    /// Shows other nodes another identity of this one, and accepts theirs by it, from the next connection on.
+    ///
+    /// # Errors
+    /// When it cannot be made or used, or is that of another node. Then nothing changes.
+    pub(crate) fn renew(&self, credentials: Credentials) -> Result<(), IdentityError> {
+        let identity = match credentials {
+            Credentials::Secret(secret) => Identity::from_secret(&secret, self.id())?,
+            Credentials::Certificates(certificates) => {
+                Identity::from_certificates(certificates, Some(self.id()))?
+            }
+        };
+        self.running.lock().as_ref().map_or(Ok(()), |(host, _watch)| host.renew(&identity))
     }
 
     /// Waits until the mesh has failed, and says why.

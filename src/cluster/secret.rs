@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -70,6 +71,17 @@ impl Secret {
         })
     }
 
+    /// Reads the secret from a file. White space around it does not count.
+    ///
+    /// # Errors
+    /// When the file cannot be read, every user of the machine can read it, or the secret is too short or repeats itself.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretError> {
+        let path = path.as_ref();
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| SecretError::File(name(), error))?;
+        if is_open_to_all(path) { Err(SecretError::OpenToAll(name())) } else { Ok(text.parse()?) }
+    }
+
     /// The secrets that are accepted but not used.
     pub(crate) fn others(&self) -> impl Iterator<Item = Self> {
         self.also.iter().map(|own| Self { own: Arc::clone(own), also: Vec::new() })
@@ -135,23 +147,19 @@ fn from_variables(secret: &'static str, file: &'static str) -> Result<Option<Sec
     Ok(match (given(secret), given(file)) {
         (None, None) => None,
         (Some(secret), None) => Some(secret.parse()?),
-        (None, Some(file)) => match std::fs::read_to_string(&file) {
-            Ok(_) if is_open_to_all(&file) => return Err(SecretError::OpenToAll(file)),
-            Ok(secret) => Some(secret.parse()?),
-            Err(error) => return Err(SecretError::File(file, error)),
-        },
+        (None, Some(file)) => Some(Secret::from_file(file.trim())?),
         (Some(_), Some(_)) => return Err(SecretError::Both(secret, file)),
     })
 }
 
 #[cfg(unix)]
-fn is_open_to_all(file: &str) -> bool {
+fn is_open_to_all(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o007 != 0)
 }
 
 #[cfg(not(unix))]
-fn is_open_to_all(_: &str) -> bool {
+fn is_open_to_all(_: &Path) -> bool {
     false
 }
 
@@ -214,7 +222,7 @@ mod tests {
         std::fs::write(&file, "a secret").unwrap();
         let is_open = |mode| {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            is_open_to_all(file.to_str().unwrap())
+            is_open_to_all(&file)
         };
         assert_eq!([0o600, 0o640, 0o644, 0o602].map(is_open), [false, false, true, true]);
         std::fs::remove_file(file).unwrap();

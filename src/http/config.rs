@@ -8,6 +8,7 @@ use super::connection_error::OnConnectionError;
 use super::cookie::Cookie;
 use super::cors::Cors;
 use super::middleware::{Headers, Middleware};
+use super::trusted_proxies::TrustedProxies;
 use crate::setters::setters;
 
 /// Settings of the HTTP side. The defaults are Node's.
@@ -49,6 +50,10 @@ pub struct Config {
     /// Whether [`Node::serve`](crate::Node::serve) answers `/healthz` (200) and `/readyz` (200, or 503 while the node takes no new
     /// clients) beside the path of Socket.IO, for load balancers. Default: yes.
     pub health: bool,
+    /// The proxies in front of this node, whose word about the address of a client and its TLS counts: in
+    /// [`Handshake::address`](crate::Handshake::address) and [`secure`](crate::Handshake::secure), and for what one client address
+    /// may have. Default: none.
+    pub trusted_proxies: TrustedProxies,
     /// Whether answers name the edge node, in the header `x-socketmesh-node`. Default: no.
     pub expose_node: bool,
 }
@@ -65,6 +70,7 @@ setters! {
         client: ClientFiles,
         drain_delay: Duration,
         health: bool,
+        trusted_proxies: TrustedProxies,
         expose_node: bool,
     }
 }
@@ -82,6 +88,7 @@ impl Default for Config {
             client: ClientFiles::default(),
             drain_delay: Duration::ZERO,
             health: true,
+            trusted_proxies: TrustedProxies::default(),
             expose_node: false,
         }
     }

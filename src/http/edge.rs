@@ -121,6 +121,7 @@ impl<A: Application> Edge<A> {
         }
         request::settle_upgrade(&mut request);
         node_request::remove_tokens(request.headers_mut());
+        request = self.look_behind_proxies(request);
         let mut response = self.respond_with_cors(request).await;
         if self.is_draining()
             && version < Version::HTTP_2
@@ -129,6 +130,13 @@ impl<A: Application> Edge<A> {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The request with the address of its client, which may have come through proxies.
+    fn look_behind_proxies(&self, request: Request<DrainBody>) -> Request<DrainBody> {
+        let (mut head, body) = request.into_parts();
+        self.config.trusted_proxies.look_behind(&head.headers, &mut head.extensions);
+        Request::from_parts(head, body)
     }
 
     async fn respond_with_cors(&self, request: Request<DrainBody>) -> Response<Body> {

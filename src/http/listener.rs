@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::client_stream::Patience;
+use super::trusted_proxies::TrustedProxies;
 use crate::engine::stream_task::ByteStream;
 
 /// A TCP listener with the limits of its connections and, with the feature `tls`, TLS. Clients choose HTTP/1.1 or HTTP/2.
@@ -29,6 +30,8 @@ pub struct Listener {
     pub(crate) tcp: TcpListener,
     pub(crate) encryption: Option<Arc<dyn Encryption>>,
     pub(crate) limits: ConnectionLimits,
+    /// Their connections do not count for the limit of one address.
+    pub(crate) proxies: TrustedProxies,
 }
 
 /// Encrypts the connections of a listener.
@@ -59,7 +62,7 @@ impl ConnectionLimits {
 
 impl Listener {
     /// Listens at `tcp` without TLS.
-    pub const fn new(tcp: TcpListener) -> Self {
+    pub fn new(tcp: TcpListener) -> Self {
         let limits = ConnectionLimits {
             connections: CONNECTIONS,
             opening: OPENING,
@@ -68,7 +71,7 @@ impl Listener {
             keep_alive: KEEP_ALIVE_TIMEOUT,
             write: WRITE_TIMEOUT,
         };
-        Self { tcp, encryption: None, limits }
+        Self { tcp, encryption: None, limits, proxies: TrustedProxies::default() }
     }
 
     /// How many HTTP connections are served at once; further ones wait to be accepted. WebSockets do not count. Default
@@ -87,8 +90,9 @@ impl Listener {
     }
 
     /// How many connections one client address may have at once; further ones are closed and counted
-    /// (`socketmesh_http_connections_refused_total`). WebSockets do not count. A network of 64 bits counts as one address of IPv6.
-    /// Default: no limit, because behind a proxy all clients have its address.
+    /// (`socketmesh_http_connections_refused_total`). WebSockets do not count. A network of 64 bits counts as one address of IPv6,
+    /// and [trusted proxies](super::Config::trusted_proxies) do not count. Default: no limit, because behind a proxy all clients
+    /// have its address.
     pub const fn max_connections_per_address(mut self, most: usize) -> Self {
         self.limits.per_address = Some(most);
         self

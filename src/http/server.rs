@@ -32,6 +32,7 @@ use super::owner::Owner;
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
+use super::trusted_proxies::TrustedProxies;
 use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Application, Way};
@@ -51,6 +52,7 @@ pub(crate) struct Server {
     limits: ConnectionLimits,
     opening: Arc<OpeningConnections>,
     per_address: Option<Arc<PerAddress>>,
+    proxies: TrustedProxies,
     counters: Arc<HttpCounters>,
     warnings: LogLimits,
     stopping: CancellationToken,
@@ -65,7 +67,7 @@ impl Server {
         listener: Listener,
         stop: impl Future<Output = ()>,
     ) {
-        let Listener { tcp, encryption, limits } = listener;
+        let Listener { tcp, encryption, limits, proxies } = listener;
         let stopping = CancellationToken::new();
         let server = Arc::new(Self {
             service,
@@ -74,6 +76,7 @@ impl Server {
             limits,
             opening: OpeningConnections::new(limits.opening, Arc::clone(&counters.given_up)),
             per_address: limits.per_address.map(PerAddress::new),
+            proxies,
             counters,
             warnings: LogLimits::default(),
             stopping: stopping.clone(),
@@ -114,7 +117,8 @@ impl Server {
     /// The share of a connection in what its address may have, if there is a limit. `None` if it has that already.
     #[expect(clippy::option_option, reason = "whether it may, and what it holds")]
     fn share(&self, address: SocketAddr) -> Option<Option<Share>> {
-        let Some(limit) = &self.per_address else { return Some(None) };
+        let limit = self.per_address.as_ref().filter(|_| !self.proxies.contain(address.ip()));
+        let Some(limit) = limit else { return Some(None) };
         let share = limit.take(address.ip());
         if share.is_none() {
             self.counters.refused.increment();

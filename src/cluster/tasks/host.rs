@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ports::ControlMessage;
 use crate::cluster::error::StartError;
+use crate::cluster::identity::{Identity, IdentityError};
 use crate::cluster::transport::endpoint::Endpoint;
 
 /// What runs of a mesh.
@@ -56,6 +57,14 @@ impl Host {
         let control = running.control.clone();
         self.running = Some(running);
         Ok((control, actor))
+    }
+
+    /// Shows and accepts another identity of the same node.
+    ///
+    /// # Errors
+    /// When its certificates cannot be used.
+    pub(crate) fn renew(&self, identity: &Identity) -> Result<(), IdentityError> {
+        self.running.as_ref().map_or(Ok(()), |running| running.endpoint.renew(identity))
     }
 
     /// Resolves when a part ends that cannot be started anew, with the reason. To be polled on another runtime, and dropped

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
+use parking_lot::RwLock;
+use quinn::{
+    ClientConfig, ConnectError, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt,
+};
 use tokio::time::timeout;
 
 use super::congestion::WithFloor;
@@ -16,7 +19,7 @@ use super::refused_packets::RefusedPackets;
 use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::control::DialError;
 use crate::cluster::error::StartError;
-use crate::cluster::identity::{Identity, MESH_NAME, peer_id};
+use crate::cluster::identity::{Identity, IdentityError, MESH_NAME, peer_id};
 use crate::cluster::wire::CloseCode;
 use crate::id::NodeId;
 
@@ -24,7 +27,8 @@ use crate::id::NodeId;
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     quic: quinn::Endpoint,
-    client: ClientConfig,
+    /// What this node shows when it dials; shared by all clones, because it is renewed.
+    client: Arc<RwLock<ClientConfig>>,
     /// What it is bound to.
     pub(crate) bound: SocketAddr,
     has_other_ports: bool,
@@ -37,21 +41,30 @@ impl Endpoint {
     /// # Errors
     /// When the certificates cannot be used, or the socket is refused.
     pub(crate) fn new(socket: BoundSocket, identity: &Identity) -> Result<Self, StartError> {
-        let transport = Arc::new(transport());
-        let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
-        server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
-        client.transport_config(transport);
+        let (server, client) = configs(identity)?;
         let BoundSocket { local: bound, rng_seed, open, has_other_ports, refused } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
         let runtime = Arc::new(quinn::TokioRuntime);
-        let mut quic = open()
+        let quic = open()
             .and_then(|socket| {
                 quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
             })
             .map_err(|error| StartError::Mesh(error.to_string()))?;
-        quic.set_default_client_config(client.clone());
+        let client = Arc::new(RwLock::new(client));
         Ok(Self { quic, client, bound, has_other_ports, refused })
+    }
+
+    /// Shows and accepts another identity of the same node from the next handshake on. Connections go on. What answers for the
+    /// last life of the node stays that of the identity it started with.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used. Then nothing changes.
+    pub(crate) fn renew(&self, identity: &Identity) -> Result<(), IdentityError> {
+        let (server, client) = configs(identity)?;
+        self.quic.set_server_config(Some(server));
+        *self.client.write() = client;
+        Ok(())
     }
 
     /// Connects to the node at an address. Returns which one it is, as its certificate says.
@@ -59,7 +72,7 @@ impl Endpoint {
     /// # Errors
     /// When nobody answers there who belongs to the cluster.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
-        connect(&self.quic, address).await
+        connect(&self.quic, self.shown(), address).await
     }
 
     /// The same from another port. What stands in front of several nodes, such as the address of a service, sends all
@@ -76,10 +89,9 @@ impl Endpoint {
         }
         let any_port = SocketAddr::new(self.bound.ip(), 0);
         let no_port = |error: std::io::Error| DialError::Address(error.to_string());
-        let mut quic = quinn::Endpoint::client(any_port).map_err(no_port)?;
-        quic.set_default_client_config(self.client.clone());
+        let quic = quinn::Endpoint::client(any_port).map_err(no_port)?;
         // The connection keeps the port for as long as it lasts.
-        connect(&quic, address).await
+        connect(&quic, self.shown(), address).await
     }
 
     /// What a connection to a node is to the rest of the mesh.
@@ -90,6 +102,10 @@ impl Endpoint {
     /// Waits for the next connection attempt. `None` when the endpoint is closed.
     pub(crate) async fn accept(&self) -> Option<Incoming> {
         self.quic.accept().await
+    }
+
+    fn shown(&self) -> ClientConfig {
+        self.client.read().clone()
     }
 
     /// Ends it as a fault would.
@@ -106,8 +122,12 @@ impl Endpoint {
     }
 }
 
-async fn connect(endpoint: &quinn::Endpoint, address: SocketAddr) -> Result<(Connection, NodeId), DialError> {
-    let mut connecting = endpoint.connect(address, MESH_NAME).map_err(|error| match error {
+async fn connect(
+    endpoint: &quinn::Endpoint,
+    client: ClientConfig,
+    address: SocketAddr,
+) -> Result<(Connection, NodeId), DialError> {
+    let mut connecting = endpoint.connect_with(client, address, MESH_NAME).map_err(|error| match error {
         ConnectError::EndpointStopping => DialError::Broken(error.to_string()),
         error => DialError::Address(error.to_string()),
     })?;
@@ -139,6 +159,15 @@ fn identified(connection: Connection) -> Result<(Connection, NodeId), DialError>
             Err(DialError::Unnamed)
         }
     }
+}
+
+/// What an identity is to those who dial this node, and to those whom it dials.
+fn configs(identity: &Identity) -> Result<(ServerConfig, ClientConfig), IdentityError> {
+    let transport = Arc::new(transport());
+    let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
+    server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
+    client.transport_config(transport);
+    Ok((server, client))
 }
 
 fn transport() -> TransportConfig {
