@@ -84,6 +84,16 @@ impl Client {
         self.events.recv().await
     }
 
+    /// The next event of that name; `None` when the connection has ended. Those of other names are dropped.
+    pub async fn named(&mut self, name: &str) -> Option<Event> {
+        loop {
+            let event = self.next().await?;
+            if event.0 == name {
+                return Some(event);
+            }
+        }
+    }
+
     /// Whether everything that has arrived was taken. Everything that the server sent before an acknowledgement has
     /// arrived with it.
     #[must_use]

@@ -308,8 +308,12 @@ impl Log {
     }
 
     pub(crate) async fn says(&mut self, text: &str) {
+        self.says_times(text, 1).await;
+    }
+
+    pub(crate) async fn says_times(&mut self, text: &str, times: usize) {
         let saying = async {
-            while !self.text().contains(text) {
+            while self.text().matches(text).count() < times {
                 self.written.notified().await;
             }
         };

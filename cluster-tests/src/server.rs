@@ -30,13 +30,23 @@ impl Server {
         variables: &[(&str, &str)],
     ) -> Self {
         let mut command = Command::new(program);
+        command.args(["serve", "--http", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
+        command.stdin(Stdio::null());
+        Self::run(command)
+    }
+
+    /// Starts the server by a command of the test.
+    ///
+    /// # Panics
+    /// The program cannot be executed.
+    #[must_use]
+    pub fn run(mut command: Command) -> Self {
         // Those of the tests themselves are unknown to the program.
         let own = std::env::vars_os().map(|(name, _)| name);
-        for name in own.filter(|name| name.to_string_lossy().starts_with("SOCKETMESH_")) {
+        for name in own.filter(|name| name.to_string_lossy().starts_with("SOCKETMESH_TEST_")) {
             command.env_remove(name);
         }
-        command.args(["serve", "--http", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the server can be executed");
         let said = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         let log = Log::follow("server", child.stderr.take().expect("it is piped"));
@@ -82,6 +92,27 @@ impl Server {
     /// There is no such line in time.
     pub async fn says(&mut self, text: &str) {
         self.log.says(text).await;
+    }
+
+    /// Tells the server to read its files again, and waits until it has read `what`.
+    ///
+    /// # Panics
+    /// It cannot.
+    pub async fn renewed(&mut self, what: &str) {
+        let line = format!("read again what={what:?}");
+        let before = self.log.text().matches(&line).count();
+        self.signal("HUP").await.expect("it is sent");
+        self.log.says_times(&line, before + 1).await;
+    }
+
+    /// Waits until the server ends, and returns what it wrote to standard error.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub async fn log_of_its_life(mut self) -> String {
+        within("the server to end", self.child.wait()).await.expect("it can be waited for");
+        self.log.ended().await;
+        self.log.text()
     }
 
     /// Closes this end of the pipes that the server writes to. Nothing that it says is seen any more.

@@ -55,7 +55,8 @@ impl TrustedProxies {
     /// Puts the address of the client, and whether it came over TLS, in the place of those of the proxy that its request came
     /// through.
     pub(crate) fn look_behind(&self, headers: &HeaderMap, extensions: &mut Extensions) {
-        let Some(RemoteAddr(proxy)) = extensions.get().copied().filter(|RemoteAddr(from)| self.contain(from.ip()))
+        let Some(RemoteAddr(proxy)) =
+            extensions.get().copied().filter(|RemoteAddr(from)| self.contain(from.ip()))
         else {
             return;
         };
@@ -123,7 +124,8 @@ mod tests {
         let mut extensions = Extensions::new();
         extensions.insert(RemoteAddr(from));
         extensions.insert(Secure(false));
-        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         proxies.look_behind(&headers.collect(), &mut extensions);
         let RemoteAddr(address) = extensions.get().copied().unwrap();
         (address.ip().to_string(), extensions.get() == Some(&Secure(true)))

@@ -5,7 +5,6 @@ mod nodes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 use balancer::Balancer;
@@ -13,7 +12,7 @@ use clap::Args as ClapArgs;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::process::{BoxError, asked_to_stop, bind, say};
+use crate::process::{BoxError, StopSignals, bind, say};
 use nodes::Nodes;
 
 #[derive(Debug, ClapArgs)]
@@ -36,15 +35,15 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
     let entry = SocketAddr::new(options.host, options.port);
     let listener = bind(entry, "--port 3001, or --port 0 for any that is free").await?;
+    let mut stop = StopSignals::new()?;
     let (orders, mut ordered) = mpsc::channel(WAITING_ORDERS);
     let mut nodes = Nodes::start(options.nodes, options.client_dir, orders).await?;
     let balancer = Balancer::on(listener, nodes.addresses())?;
     greet(&balancer, &nodes);
-    // Kept over all orders: one that comes while an order is carried out counts as well.
-    let mut stop = pin!(asked_to_stop());
     loop {
         tokio::select! {
-            stopped = &mut stop => {
+            // One that comes while an order is carried out counts as well.
+            stopped = stop.next() => {
                 stopped?;
                 break;
             }
@@ -56,7 +55,7 @@ pub(crate) async fn run(options: Options) -> Result<(), BoxError> {
         ended = timeout(PATIENCE, nodes.shut_down()) => if ended.is_err() {
             tracing::warn!("not everything ended in time");
         },
-        again = asked_to_stop() => again?,
+        again = stop.next() => again?,
     }
     Ok(())
 }

@@ -8,9 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::environment::trimmed;
 use crate::process::{BoxError, say};
-use crate::serve::admin_address;
+use crate::settings::{admin_address, trimmed};
 
 /// Where the node of this machine is asked: as `serve` was told.
 #[derive(Debug, Args)]

@@ -1,86 +1,126 @@
-//! The program: `socketmesh demo`, `socketmesh serve` and `socketmesh health`.
+//! The program `socketmesh`: a node, a demo, and what operators need.
 
 mod app;
+mod config;
 mod demo;
-mod environment;
 mod health;
+mod log;
 mod process;
 mod serve;
+mod service_manager;
+mod settings;
 
-use std::io::{self, IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing::Level;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
+
+use process::BoxError;
+use settings::{File, LogFormat, Places, Settings};
 
 /// Gives memory back when clients are gone.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A clustered Socket.IO server: no Redis, no sticky load balancer.
-///
-/// Log output goes to standard error; RUST_LOG filters it (default: warn for the demo, else info,ractor=warn).
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "socketmesh", version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Action {
     /// Runs a whole cluster on this machine, behind a balancer that sends every request to the next node, and serves a
     /// whiteboard and a chat on it.
     Demo(demo::Options),
     /// Runs one node, alone or as a member of a cluster. It serves the application of the demo.
-    Serve(Box<serve::Options>),
+    Serve(Box<Settings>),
+    /// Checks or prints the configuration of `serve`.
+    Config(config::Options),
     /// Asks the node of this machine how it is, for health checks of containers without a shell. Fails if the node is not well.
     Health(health::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(help) if !help.use_stderr() => help.exit(),
-        // A mistyped variable is the reason of what else seems to be missing.
-        Err(error) => match mistyped() {
-            Some(mistyped) => return fail(&mistyped),
-            None => error.exit(),
-        },
-    };
-    if let Some(mistyped) = mistyped() {
-        return fail(&mistyped);
-    }
-    log(match cli.command {
-        // What somebody needs to know on the first day is not hidden among log lines.
-        Command::Demo(_) | Command::Health(_) => Level::WARN,
-        Command::Serve(_) => Level::INFO,
-    });
-    let result = match cli.command {
-        Command::Demo(options) => demo::run(options).await,
-        Command::Serve(options) => serve::run(&options).await,
-        Command::Health(options) => health::run(&options).await,
-    };
-    match result {
+    match run(std::env::args_os().collect()).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&with_causes(&*error)),
+        Err(error) => {
+            // Nothing is left to be done about a standard error that is closed.
+            let _closed = writeln!(io::stderr(), "socketmesh: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn mistyped() -> Option<String> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    environment::check::<Cli>(names).err()
+async fn run(arguments: Vec<OsString>) -> Result<(), BoxError> {
+    let (action, serve, places) = parsed(arguments)?;
+    // What somebody needs to know on the first day is not hidden among log lines.
+    let warnings = Targets::new().with_default(Level::WARN);
+    match &action {
+        Action::Serve(settings) => log::init(settings.operators.log_format, settings.operators.log.0.clone()),
+        Action::Demo(_) | Action::Config(_) | Action::Health(_) => log::init(LogFormat::Text, warnings),
+    }
+    match action {
+        Action::Demo(options) => demo::run(options).await,
+        Action::Serve(settings) => serve::run(&settings, &places).await,
+        Action::Config(options) => config::run(&options.action, &serve, &places),
+        Action::Health(options) => health::run(&options).await,
+    }
 }
 
-fn fail(why: &str) -> ExitCode {
-    // Nothing is left to be done about a standard error that is closed.
-    let _closed = writeln!(io::stderr(), "socketmesh: {why}");
-    ExitCode::FAILURE
+/// What is asked for; the command whose settings may be in a file, and where they were said.
+fn parsed(arguments: Vec<OsString>) -> Result<(Action, Command, Places), BoxError> {
+    let command = command();
+    let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
+    let matches = command.clone().try_get_matches_from(&arguments);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let is_help = matches.as_ref().is_err_and(|error| !error.use_stderr());
+    if !is_help {
+        // A mistyped variable is the reason of what else seems to be missing.
+        settings::check_variables(&command, names)?;
+    }
+    let matches = matches.or_else(|error| explained(error, &serve))?;
+    let path =
+        settings_of(&matches).and_then(|settings| settings.get_one::<std::path::PathBuf>("config").cloned());
+    let file = path.map(|path| File::read(&path, &serve)).transpose()?;
+    let matches = match &file {
+        Some(file) => {
+            let command = of_settings(command, |command| settings::with_defaults(command, file));
+            command.try_get_matches_from(&arguments).or_else(|error| explained(error, &serve))?
+        }
+        None => matches,
+    };
+    let places = settings_of(&matches).map(|matches| Places::new(&serve, matches, file.as_ref()));
+    Ok((Cli::from_arg_matches(&matches)?.action, serve, places.unwrap_or_default()))
+}
+
+fn command() -> Command {
+    of_settings(Cli::command(), settings::with_switches)
+}
+
+/// Changes the two commands that take settings.
+fn of_settings(command: Command, change: impl Fn(Command) -> Command) -> Command {
+    let config = |config: Command| config.mut_subcommand("print", &change);
+    command.mut_subcommand("serve", &change).mut_subcommand("config", config)
+}
+
+fn settings_of(matches: &ArgMatches) -> Option<&ArgMatches> {
+    let serve = matches.subcommand_matches("serve");
+    serve.or_else(|| matches.subcommand_matches("config")?.subcommand_matches("print"))
+}
+
+/// An error of the command line or of a variable; help ends the process here, as do those errors that clap says best.
+fn explained(error: clap::Error, serve: &Command) -> Result<ArgMatches, BoxError> {
+    match settings::explain(&error, serve) {
+        Some(explained) => Err(explained.into()),
+        None => error.exit(),
+    }
 }
 
 /// An error with its causes, each of them once.
@@ -95,30 +135,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     said
-}
-
-/// Writes log lines to standard error: those that `RUST_LOG` asks for, or from a level on. Colours are for terminals only.
-fn log(level: Level) {
-    let asked = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
-    // A span of ractor for each actor, so for each session, is noise.
-    let default = || Targets::new().with_default(level).with_target("ractor", Level::WARN);
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = io::stderr().is_terminal() && !is_plain;
-    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(|| Unfailing(io::stderr()));
-    tracing_subscriber::registry().with(lines.with_filter(asked.unwrap_or_else(default))).init();
-}
-
-/// Standard error, of which nobody may read any more. The logger would panic, and end the task that says something.
-struct Unfailing(io::Stderr);
-
-impl Write for Unfailing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _nobody_reads = self.0.write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let _nobody_reads = self.0.flush();
-        Ok(())
-    }
 }

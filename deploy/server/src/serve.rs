@@ -1,49 +1,54 @@
-//! `socketmesh serve`: one node, configured by flags and `SOCKETMESH_*` environment variables.
+//! `socketmesh serve`: one node.
 
-mod options;
 mod webtransport;
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Page};
-use crate::process::{BoxError, Hangups, asked_to_stop, bind, say};
-pub(crate) use options::{Options, admin_address};
+use crate::process::{BoxError, Hangups, StopSignals, bind, bind_shared, say};
+use crate::service_manager;
+use crate::settings::{Clients, Places, Settings};
 
 /// Runs a node until it is asked to stop.
-pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
-    let id = options.node_id()?;
+pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxError> {
+    settings.check(places)?;
+    let Settings { config: _, clients, sessions, member, operators } = settings;
+    let id = member.node_id()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %id, settings = places.in_one_line(), "starting");
     let app = App::new(id.clone(), None);
     let mut builder = Node::builder()
-        .engine(options.engine_config())
-        .http(options.http_config())
-        .socket(options.socket_config())
+        .engine(sessions.engine_config(clients.webtransport()))
+        .http(clients.http_config().expose_node(true))
+        .socket(sessions.socket_config())
         .namespace(app.namespace());
-    if let Some(cluster) = options.cluster(id)? {
+    if let Some(cluster) = member.cluster(id)? {
         builder = builder.cluster(cluster);
     }
-    let tls = options.certificate()?.as_ref().map(Tls::new).transpose()?;
-    let webtransport = options.webtransport.listener(tls.as_ref()).await?;
+    let tls = clients.certificate()?.as_ref().map(Tls::new).transpose()?;
+    let webtransport = webtransport::listener(clients, tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
-    let hangups = Hangups::new()?;
-    let listener = bind(options.http, "--http or SOCKETMESH_HTTP").await?;
+    let (hangups, mut stop) = (Hangups::new()?, StopSignals::new()?);
+    let listener = listen(clients).await?;
     let http = listener.local_addr()?;
-    let mut listener = options.limit(listener.into());
+    let mut listener = clients.limit(listener.into());
     if let Some(tls) = &tls {
         listener = listener.tls(tls.clone());
     }
     let node = builder.start().await?;
     let mut served = JoinSet::new();
-    served.spawn(serve(node.clone(), options.path().to_owned(), listener));
+    served.spawn(serve(node.clone(), clients.path.clone(), listener));
     if let Some(listener) = webtransport {
-        let (serving, path) = (node.clone(), options.path().to_owned());
+        let (serving, path) = (node.clone(), clients.path.clone());
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
     let mut admin = String::new();
-    if let Some((address, surface)) = options.operators.admin(&node)? {
+    if let Some((address, surface)) = operators.admin(&node, places)? {
         let listener = bind(address, "--admin or SOCKETMESH_ADMIN").await?;
         admin = format!(" admin={}", listener.local_addr()?);
         let serving = node.clone();
@@ -51,15 +56,18 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     }
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" mesh={mesh}"));
     say(format_args!("listening http={http}{mesh}{admin} node={}", node.id()));
+    service_manager::serves();
     let showing = tokio::spawn(app.show_members(node.clone()));
     let ended = tokio::select! {
         biased;
         failure = node.failed() => Err(failure.into()),
-        result = until_stopped(&node) => result,
+        result = until_stopped(&node, &mut stop) => result,
         ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
-        never = renew(tls, hangups, options) => match never {},
+        never = renew(&node, tls, hangups, settings) => match never {},
+        never = service_manager::keep_alive() => match never {},
     };
-    if tokio::time::timeout(options.patience(), node.shutdown()).await.is_err() {
+    service_manager::stops();
+    if tokio::time::timeout(clients.drain_delay() + PATIENCE, node.shutdown()).await.is_err() {
         tracing::warn!("not everything ended in time");
     }
     showing.abort();
@@ -67,35 +75,56 @@ pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
     ended
 }
 
+/// The port for clients: the one that the service manager holds, or the configured one.
+async fn listen(clients: &Clients) -> Result<TcpListener, BoxError> {
+    match service_manager::handed_over()? {
+        Some(listener) => Ok(listener),
+        None if clients.reuse_port => bind_shared(clients.http, HTTP),
+        None => bind(clients.http, HTTP).await,
+    }
+}
+
 async fn serve(node: Node, path: String, listener: Listener) {
     let page = Page::new(&path);
     node.serve_at(&path, listener, move |request| page.answer(request)).await;
 }
 
-async fn until_stopped(node: &Node) -> Result<(), BoxError> {
+async fn until_stopped(node: &Node, stop: &mut StopSignals) -> Result<(), BoxError> {
+    service_manager::status("joining its cluster");
     tokio::select! {
         () = node.ready() => say(format_args!("ready")),
-        stopped = asked_to_stop() => return Ok(stopped?),
+        stopped = stop.next() => return Ok(stopped?),
     }
-    Ok(asked_to_stop().await?)
+    service_manager::status("taking clients");
+    Ok(stop.next().await?)
 }
 
-/// Reads the certificate of clients again whenever the process is told to. One that is of no use changes nothing.
-async fn renew(tls: Option<Tls>, mut hangups: Hangups, options: &Options) -> Infallible {
+/// Reads certificates and secrets again whenever the process is told to. Those that are of no use change nothing.
+async fn renew(node: &Node, tls: Option<Tls>, mut hangups: Hangups, settings: &Settings) -> Infallible {
     loop {
         hangups.next().await;
-        let Some(tls) = &tls else {
-            tracing::info!("there is no certificate to be read again");
-            continue;
+        service_manager::reloads();
+        let certificate = || match (&tls, settings.clients.certificate()?) {
+            (Some(tls), Some(certificate)) => Ok(tls.renew(&certificate)?),
+            _ => Ok(()),
         };
-        let renewed = match options.certificate() {
-            Ok(Some(certificate)) => tls.renew(&certificate).map_err(BoxError::from),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        report("the certificate for clients", certificate());
+        let credentials = || match settings.member.credentials()? {
+            Some(credentials) => Ok(node.renew_credentials(credentials)?),
+            None => Ok(()),
         };
-        match renewed {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
-        }
+        report("the secret or the certificate for other nodes", credentials());
+        service_manager::serves();
     }
 }
+
+fn report(what: &str, renewed: Result<(), BoxError>) {
+    match renewed {
+        Ok(()) => tracing::info!(what, "read again"),
+        Err(error) => tracing::error!(what, %error, "what was to be renewed stays as it was"),
+    }
+}
+
+const HTTP: &str = "--http or SOCKETMESH_HTTP";
+/// How long the rest of a stop may take: under the grace period of common service managers.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,19 +1,26 @@
 //! The server binary: what its flags and variables do, and what it does on signals.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use cluster_tests::client::Client;
 use cluster_tests::deadline::within;
+use cluster_tests::fixture::Suite;
 use cluster_tests::http::Call;
 use cluster_tests::messages::Messages;
 use cluster_tests::secure::{Authority, Trust};
 use cluster_tests::server::Server;
 use cluster_tests::sources::root;
+use cluster_tests::target::Target;
 use hyper::Method;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixDatagram};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_socketmesh");
 
@@ -30,6 +37,8 @@ impl Files {
     fn write(&self, name: &str, content: &str) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, content).expect("a file can be written");
+        // Keys and secrets that everybody can read are refused.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
         path.to_str().expect("a path in UTF-8").to_owned()
     }
 }
@@ -55,13 +64,13 @@ async fn sighup_reloads_the_certificate_and_ignores_a_broken_one() {
 
     files.write("chain.pem", "no certificate");
     server.signal("HUP").await.expect("it is sent");
-    server.says("the certificate stays as it was").await;
+    server.says("what was to be renewed stays as it was what=\"the certificate for clients\"").await;
     old.connect(addr, &[]).await.expect("still trusted");
 
     files.write("chain.pem", &new.chain);
     files.write("key.pem", &new.key);
     server.signal("HUP").await.expect("it is sent");
-    server.says("the certificate was read again").await;
+    server.says("read again what=\"the certificate for clients\"").await;
     new.connect(addr, &[]).await.expect("trusted");
     assert!(old.connect(addr, &[]).await.is_err());
 
@@ -111,7 +120,9 @@ async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_
 #[tokio::test]
 async fn webtransport_without_a_certificate_is_refused_at_start() {
     let mut server = Server::start(PROGRAM, ["--webtransport", "127.0.0.1:0"], &[]);
-    server.says("--webtransport needs --tls-cert or --webtransport-self-signed").await;
+    server
+        .says("--webtransport needs a certificate: set tls_cert and tls_key, or webtransport_self_signed")
+        .await;
     assert!(!server.ended().await.success());
 }
 
@@ -149,7 +160,7 @@ async fn flags_and_variables_shape_the_sessions() {
 #[tokio::test]
 async fn a_value_outside_its_range_is_named() {
     let mut server = Server::start(PROGRAM, ["--max-payload", "0"], &[]);
-    server.says("max_payload = 0: expected").await;
+    server.says("--max-payload 0: expected 1 to 268435456 bytes").await;
     assert!(!server.ended().await.success());
 }
 
@@ -231,7 +242,7 @@ async fn a_hangup_without_a_certificate_ends_nothing() {
     let mut server = Server::start(PROGRAM, NONE, &[]);
     let (addr, _) = server.listening().await;
     server.signal("HUP").await.expect("it is sent");
-    server.says("there is no certificate to be read again").await;
+    server.says("read again").await;
     assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
     server.signal("TERM").await.expect("it is sent");
     assert!(server.ended().await.success());
@@ -272,6 +283,276 @@ async fn nodes_with_certificates_of_their_own_form_a_cluster() {
     let mut second = start("two", mesh).await;
     second.ready().await;
     first.ready().await;
+}
+
+#[tokio::test]
+async fn what_a_configuration_file_says_counts_where_neither_a_variable_nor_a_flag_does() {
+    let files = Files::new("configuration");
+    let file = files.write(
+        "node.toml",
+        "ping_interval = \"1500ms\"\nping_timeout = \"9s\"\nmax_payload = \"5kB\"\ntransports = [\"websocket\"]\n\
+            allow_eio3 = true\n",
+    );
+    let variables = [("SOCKETMESH_CONFIG", &*file), ("SOCKETMESH_PING_TIMEOUT", "7s")];
+    let mut server = Server::start(PROGRAM, ["--transports", "polling"], &variables);
+    let (addr, _) = server.listening().await;
+    let reply = get(addr, "/socket.io/?transport=polling&EIO=3").send().await;
+    assert!(reply.text().contains(SETTINGS), "{}", reply.text());
+    server.says("ping_interval=1500ms ping_timeout=7s").await;
+
+    let (success, said) = config(&["print", "--config", &file, "--transports=polling"]).await;
+    assert!(success, "{said}");
+    for line in [
+        &format!("ping_interval = \"1500ms\"  # {file}:1"),
+        "transports = [\"polling\"]  # --transports",
+        "max_sessions = 1000000  # default",
+        "# tls_cert: not set",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_file_is_checked_before_it_counts() {
+    let files = Files::new("checked");
+    let fine =
+        files.write("fine.toml", "mesh = \"0.0.0.0:7946\"\nseed = [\"nodes:7946\"]\nnode_id = \"a\"\n");
+    assert_eq!(config(&["check", &fine]).await, (true, format!("{fine} can be used\n")));
+    let mistyped = files.write("mistyped.toml", "mesh = \"0.0.0.0:7946\"\nseeds = [\"nodes:7946\"]\n");
+    let missing = files.write("missing.toml", "mesh = \"0.0.0.0:7946\"\n\ntls_key = \"key.pem\"\n");
+    for (arguments, why) in [
+        (["check", &mistyped], format!("{mistyped}:2: there is no setting seeds; is seed meant?")),
+        (["check", &missing], format!("{missing}:3: tls_key needs tls_cert as well")),
+        (["check", "/nowhere.toml"], "cannot read the configuration /nowhere.toml: No such file".to_owned()),
+    ] {
+        let (success, said) = config(&arguments).await;
+        assert!(!success && said.contains(&why), "{said}");
+        let mut server = Server::start(PROGRAM, ["--config", arguments[1]], &[]);
+        server.says(&why).await;
+        assert!(!server.ended().await.success());
+    }
+    let (_, schema) = config(&["schema"]).await;
+    let schema: Value = serde_json::from_str(&schema).expect("a schema in JSON");
+    assert_eq!(schema["properties"]["mesh"]["type"], json!(["string", "integer"]));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_with_its_variable_or_flag() {
+    for (flag, variable, why) in [
+        ("--allow-eio3", "25", "SOCKETMESH_PING_INTERVAL=25: expected a time with its unit"),
+        ("--ping-interval=26", "25s", "--ping-interval 26: expected a time with its unit"),
+    ] {
+        let mut server = Server::start(PROGRAM, [flag], &[("SOCKETMESH_PING_INTERVAL", variable)]);
+        server.says(why).await;
+        assert!(!server.ended().await.success());
+    }
+}
+
+#[tokio::test]
+async fn files_that_hold_secrets_are_refused_where_everybody_can_read_them() {
+    let (files, trust) = (Files::new("open"), Trust::new());
+    let chain = files.write("chain.pem", &trust.chain);
+    let names = ["key.pem", "token", "secret"];
+    let [key, token, secret] =
+        names.map(|name| files.write(name, if name == "key.pem" { &trust.key } else { SECRET }));
+    for (file, arguments) in [
+        (&key, ["--tls-cert", &*chain, "--tls-key", &*key]),
+        (&token, ["--admin", "0.0.0.0:0", "--admin-token-file", &*token]),
+        (&secret, ["--mesh", "127.0.0.1:0", "--secret-file", &*secret]),
+    ] {
+        std::fs::set_permissions(file, Permissions::from_mode(0o644)).expect("it is ours");
+        let mut server = Server::start(PROGRAM, arguments, &[]);
+        server.says(&format!("chmod o= {file}")).await;
+        assert!(!server.ended().await.success());
+    }
+}
+
+#[tokio::test]
+async fn log_lines_are_json_where_that_is_asked_for() {
+    let mut server = Server::start(PROGRAM, ["--log-format", "json", "--log", "debug"], &[]);
+    server.listening().await;
+    server.signal("HUP").await.expect("it is sent");
+    server.says("read again").await;
+    server.signal("TERM").await.expect("it is sent");
+    let log = server.log_of_its_life().await;
+    assert!(log.lines().count() >= 3, "{log}");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(
+            line["level"].is_string() && line["message"].is_string() && line["target"].is_string(),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_what_the_process_does() {
+    let files = Files::new("notified");
+    let path = files.0.join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket in a folder of ours");
+    let told = async |what: &str| {
+        let mut buffer = [0; 512];
+        let waiting = async {
+            loop {
+                let length = manager.recv(&mut buffer).await.expect("a datagram");
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if text.lines().any(|line| line.starts_with(what)) {
+                    return;
+                }
+            }
+        };
+        within(format!("the service manager to be told {what}"), waiting).await;
+    };
+    let path = path.to_str().expect("a path in UTF-8");
+    let mut server = Server::start(PROGRAM, NONE, &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", "600000")]);
+    server.listening().await;
+    told("READY=1").await;
+    told("STATUS=taking clients").await;
+    told("WATCHDOG=1").await;
+    told("WATCHDOG=1").await;
+    server.signal("HUP").await.expect("it is sent");
+    told("RELOADING=1").await;
+    told("READY=1").await;
+    server.signal("TERM").await.expect("it is sent");
+    told("STOPPING=1").await;
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_listener_that_is_handed_over_is_the_port_for_clients() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let mut command = tokio::process::Command::new("sh");
+    // File descriptor 3 is the first one that is handed over, to the process of this number.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve 3<&0 </dev/null";
+    command.args(["-c", script, PROGRAM]).stdin(Stdio::from(OwnedFd::from(listener)));
+    let mut server = Server::run(command);
+    assert_eq!(server.listening().await.0, addr);
+    assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+}
+
+#[tokio::test]
+async fn processes_share_a_port_and_one_that_dies_takes_no_other_along() {
+    let any = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let http = any.local_addr().expect("an address").to_string();
+    drop(any);
+    let start = |id: &str, seed: Option<SocketAddr>| {
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(["serve", "--reuse-port", "--http", &http, "--mesh", "127.0.0.1:0", "--node-id", id]);
+        command.args(seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
+        command.env("SOCKETMESH_SECRET", SECRET).stdin(Stdio::null());
+        Server::run(command)
+    };
+    let mut one = start("one", None);
+    let (addr, seed) = one.listening().await;
+    let mut two = start("two", seed);
+    two.ready().await;
+    // Whichever process takes a connection, the session of it lives on one of both.
+    let mut clients = Vec::new();
+    let mut owners = BTreeSet::new();
+    while owners.len() < 2 || clients.len() < 6 {
+        let client = Client::connect(&Target::of(Suite::Bench, addr, &[])).await;
+        let owner = node_of(&client).await;
+        owners.insert(owner.clone());
+        clients.push((owner, client));
+    }
+    one.signal("KILL").await.expect("it is sent");
+    one.ended().await;
+    for (owner, client) in clients.iter().filter(|(owner, _)| owner == "two") {
+        assert_eq!(&node_of(client).await, owner, "it goes on");
+    }
+    let client = Client::connect(&Target::of(Suite::Bench, addr, &[])).await;
+    assert_eq!(node_of(&client).await, "two");
+}
+
+/// The files of the secrets stay at their places; what is in them changes, and a hangup says so.
+#[tokio::test]
+async fn secrets_are_changed_on_three_nodes_by_hangups_while_clients_talk() {
+    const OLD: &str = SECRET;
+    const NEW: &str = "another secret of the tests, as long as the first";
+    let files = Files::new("rotation");
+    let put = |id: &str, own: &str, also: Option<&str>| {
+        let own = files.write(&format!("{id}.secret"), own);
+        let other = files.0.join(format!("{id}.also"));
+        match also {
+            Some(also) => drop(files.write(&format!("{id}.also"), also)),
+            None => drop(std::fs::remove_file(&other)),
+        }
+        [own, other.to_str().expect("a path in UTF-8").to_owned()]
+    };
+    let start = |id: &'static str, [own, also]: &[String; 2], seeds: &[SocketAddr]| {
+        let seeds: Vec<_> = seeds.iter().map(ToString::to_string).collect();
+        let seeds = seeds.join(",");
+        let mut arguments = vec!["--mesh", "127.0.0.1:0", "--node-id", id, "--secret-file", own];
+        arguments.extend(["--secret-also-file", also]);
+        if !seeds.is_empty() {
+            arguments.extend(["--seed", &seeds]);
+        }
+        Server::start(PROGRAM, arguments, &[])
+    };
+    let ids = ["one", "two", "three"];
+    let mut nodes: Vec<Server> = Vec::new();
+    let (mut meshes, mut addrs) = (Vec::new(), Vec::new());
+    for id in ids {
+        let mut node = start(id, &put(id, OLD, None), &meshes);
+        let (addr, mesh) = node.listening().await;
+        node.ready().await;
+        nodes.push(node);
+        addrs.push(addr);
+        meshes.extend(mesh);
+    }
+    let talker = Client::connect(&Target::of(Suite::Bench, addrs[0], &[])).await;
+    let mut listeners = Vec::new();
+    for addr in &addrs[1..] {
+        listeners.push(Client::connect(&Target::of(Suite::Bench, *addr, &[])).await);
+    }
+    let mut said = 0;
+    for (own, also) in [(OLD, Some(NEW)), (NEW, Some(OLD)), (NEW, None)] {
+        for (id, node) in ids.iter().zip(&mut nodes) {
+            put(id, own, also);
+            node.renewed("the secret or the certificate for other nodes").await;
+            // Everything that is said in the middle of it arrives, once and in order.
+            said += 1;
+            let text = format!("number {said}");
+            talker.emit_with_ack("chat", &[json!({ "text": text })]).await.expect("it is said");
+            for listener in &mut listeners {
+                let (_, chat) = within("what is said", listener.named("chat")).await.expect("a connection");
+                assert_eq!(chat[0]["text"], text);
+            }
+        }
+        if own == NEW && also.is_some() {
+            // A node that is killed in between comes back among those that are at another step.
+            let last = nodes.pop().expect("three nodes");
+            last.signal("KILL").await.expect("it is sent");
+            last.ended().await;
+            listeners.pop();
+            let mut again = start("three", &put("three", own, also), &meshes[..2]);
+            again.listening().await;
+            again.ready().await;
+            nodes.push(again);
+        }
+    }
+    let mut fourth = start("four", &put("four", NEW, None), &meshes[..2]);
+    fourth.listening().await;
+    fourth.ready().await;
+    let mut stranger = start("five", &put("five", OLD, None), &meshes[..2]);
+    stranger.listening().await;
+    stranger.says("does the other node have the same secret?").await;
+}
+
+/// What `socketmesh config` says, and whether it succeeds.
+async fn config(arguments: &[&str]) -> (bool, String) {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.arg("config").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within("the program to end", command.output()).await.expect("it can be executed");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("words in UTF-8"))
+}
+
+/// The node that owns the connection of a client.
+async fn node_of(client: &Client) -> String {
+    let answer = client.emit_with_ack("where", &[]).await.expect("an answer");
+    answer.pointer("/0/node").and_then(Value::as_str).expect("the name of a node").to_owned()
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! How clients reach a node.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use socketmesh::http::{self, Certificate, ClientFiles, Cookie, Cors, Listener, SameSite, TrustedProxies};
+
+use super::places::Places;
+use super::values::{Duration, switch, text, trimmed};
+use crate::process::{BoxError, read_secret};
+
+/// How clients reach a node.
+#[derive(Debug, Args)]
+pub(crate) struct Clients {
+    /// Address for clients: HTTP/1.1, HTTP/2 and WebSocket.
+    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000", value_parser = trimmed::<SocketAddr>)]
+    pub(crate) http: SocketAddr,
+    /// Shares the port with other processes of this machine, which say the same: the system gives each new connection to one of
+    /// them.
+    #[arg(long, env = "SOCKETMESH_REUSE_PORT", value_parser = switch)]
+    pub(crate) reuse_port: bool,
+    /// Certificate chain (PEM, the server's own first) that clients see: serves over TLS only. Read again on SIGHUP.
+    #[arg(long, env = "SOCKETMESH_TLS_CERT", value_parser = trimmed::<PathBuf>)]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate. Read again on SIGHUP.
+    #[arg(long, env = "SOCKETMESH_TLS_KEY", value_parser = trimmed::<PathBuf>)]
+    tls_key: Option<PathBuf>,
+    /// Path of Socket.IO; requests for other paths get the page of the demo.
+    #[arg(long, env = "SOCKETMESH_PATH", default_value = "/socket.io/", value_parser = path)]
+    pub(crate) path: String,
+    /// Origins whose pages may read answers and open WebSockets, beside this node's own; separated by commas, `*` for any
+    /// [default: none may read answers, all may open WebSockets].
+    #[arg(long, env = "SOCKETMESH_CORS_ORIGIN", value_delimiter = ',', value_parser = text)]
+    cors_origin: Vec<String>,
+    /// Lets the pages of these origins send cookies and authorization.
+    #[arg(long, env = "SOCKETMESH_CORS_CREDENTIALS", value_parser = switch)]
+    cors_credentials: bool,
+    /// Lets the pages of other origins open WebSockets as well, as Node does: then the application checks who opens them.
+    #[arg(long, env = "SOCKETMESH_ANY_WEBSOCKET", value_parser = switch)]
+    any_websocket: bool,
+    /// A cookie with the session id on the answer to a polling handshake, as `io` or `io; Path=/; Secure; SameSite=None`. Nothing
+    /// here needs it.
+    #[arg(long, env = "SOCKETMESH_COOKIE", value_parser = cookie)]
+    cookie: Option<Cookie>,
+    /// Networks of proxies in front of this node, whose `X-Forwarded-For` and `X-Forwarded-Proto` count: `10.0.0.0/8`, an address,
+    /// `loopback` or `private`; separated by commas.
+    #[arg(long, env = "SOCKETMESH_TRUSTED_PROXIES", value_delimiter = ',', value_parser = trimmed::<Network>)]
+    trusted_proxies: Vec<Network>,
+    /// Most HTTP connections at once, WebSockets aside; further ones wait.
+    #[arg(long, env = "SOCKETMESH_MAX_CONNECTIONS", default_value_t = 100_000, value_parser = trimmed::<usize>)]
+    max_connections: usize,
+    /// Most HTTP connections of one client address, WebSockets and trusted proxies aside; not for nodes behind others [default: no
+    /// limit].
+    #[arg(long, env = "SOCKETMESH_MAX_CONNECTIONS_PER_ADDRESS", value_parser = trimmed::<usize>)]
+    max_connections_per_address: Option<usize>,
+    /// Time between two requests of a connection: longer than that of the load balancer in front.
+    #[arg(long, env = "SOCKETMESH_KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = trimmed::<Duration>)]
+    keep_alive_timeout: Duration,
+    /// Folder of an installed `socket.io-client` package, for browsers [default: they get it from the official CDN].
+    #[arg(long, env = "SOCKETMESH_CLIENT_DIR", value_parser = trimmed::<PathBuf>)]
+    client_dir: Option<PathBuf>,
+    /// How long a node that stops goes on serving its clients while it refuses new ones, so that load balancers notice.
+    #[arg(long, env = "SOCKETMESH_DRAIN_DELAY", default_value = "1s", value_parser = trimmed::<Duration>)]
+    drain_delay: Duration,
+    /// Address for WebTransport (UDP); browsers try the port of the page. Needs a certificate, which is read again on SIGHUP here
+    /// too, or a self-signed one.
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT", value_parser = trimmed::<SocketAddr>)]
+    webtransport: Option<SocketAddr>,
+    /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT_SELF_SIGNED", value_parser = switch)]
+    pub(crate) webtransport_self_signed: bool,
+}
+
+impl Clients {
+    pub(super) fn check(&self, places: &Places) -> Result<(), String> {
+        places.together(&["tls_cert", "tls_key"])?;
+        places.needs("webtransport_self_signed", self.webtransport_self_signed, &["webtransport"])?;
+        places.needs("cors_credentials", self.cors_credentials, &["cors_origin"])?;
+        places.needs("any_websocket", self.any_websocket, &["cors_origin"])?;
+        if self.cors_credentials && self.origins().any(|origin| origin == "*") {
+            let said = places.said("cors_origin", "*");
+            return Err(format!("{said}: browsers send cookies only to origins that are named, not to any"));
+        }
+        if self.webtransport.is_some() && self.tls_cert.is_none() && !self.webtransport_self_signed {
+            let said = places.name("webtransport");
+            return Err(format!(
+                "{said} needs a certificate: set tls_cert and tls_key, or webtransport_self_signed"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where WebTransport is served, if it is.
+    pub(crate) const fn webtransport(&self) -> Option<SocketAddr> {
+        self.webtransport
+    }
+
+    /// The limits of the listener for clients.
+    pub(crate) fn limit(&self, listener: Listener) -> Listener {
+        let listener =
+            listener.max_connections(self.max_connections).keep_alive_timeout(self.keep_alive_timeout.0);
+        match self.max_connections_per_address {
+            Some(most) => listener.max_connections_per_address(most),
+            None => listener,
+        }
+    }
+
+    /// The certificate that clients see, as its files say now; `None` without TLS.
+    pub(crate) fn certificate(&self) -> Result<Option<Certificate>, BoxError> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(chain), Some(key)) => {
+                read_secret(key)?;
+                Ok(Some(Certificate::from_pem_files(chain, key)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// How HTTP is answered.
+    pub(crate) fn http_config(&self) -> http::Config {
+        let proxies = self.trusted_proxies.iter().map(|Network(network)| network);
+        http::Config::default()
+            .client(self.client_dir.clone().map_or(ClientFiles::Cdn, ClientFiles::Folder))
+            .cors(self.cors())
+            .cookie(self.cookie.clone())
+            // Each one was parsed before.
+            .trusted_proxies(TrustedProxies::new(proxies).unwrap_or_default())
+            .drain_delay(self.drain_delay.0)
+    }
+
+    /// How long a node that stops serves its clients before it closes their sessions.
+    pub(crate) const fn drain_delay(&self) -> std::time::Duration {
+        self.drain_delay.0
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        let mut named = self.origins().peekable();
+        named.peek()?;
+        let mut cors =
+            if self.origins().any(|origin| origin == "*") { Cors::any() } else { Cors::origins(named) };
+        if self.cors_credentials {
+            cors = cors.credentials();
+        }
+        if self.any_websocket {
+            cors = cors.any_websocket();
+        }
+        Some(cors)
+    }
+
+    fn origins(&self) -> impl Iterator<Item = &str> {
+        self.cors_origin.iter().map(String::as_str).filter(|origin| !origin.is_empty())
+    }
+}
+
+/// A network of proxies, in one of the spellings of the library.
+#[derive(Debug, Clone)]
+pub(super) struct Network(String);
+
+impl FromStr for Network {
+    type Err = http::InvalidNetwork;
+
+    fn from_str(said: &str) -> Result<Self, Self::Err> {
+        TrustedProxies::new([said]).map(|_| Self(said.to_owned()))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A cookie as `Set-Cookie` has it, without a value (RFC 6265, section 4.1).
+fn cookie(said: &str) -> Result<Cookie, String> {
+    let mut parts = said.split(';').map(str::trim);
+    let name = parts.next().filter(|name| !name.is_empty() && name.chars().all(is_of_a_name));
+    let mut cookie = Cookie::default().name(name.ok_or("expected a name of letters, digits and -_.")?);
+    for attribute in parts {
+        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+        cookie = match (name.to_ascii_lowercase().as_str(), value.to_ascii_lowercase().as_str()) {
+            ("path", _) if value.starts_with('/') => cookie.path(value),
+            ("secure", "") => cookie.secure(true),
+            ("httponly", "") => cookie.http_only(true),
+            ("samesite", "strict") => cookie.same_site(SameSite::Strict),
+            ("samesite", "lax") => cookie.same_site(SameSite::Lax),
+            ("samesite", "none") => cookie.same_site(SameSite::None),
+            _ => {
+                return Err(format!(
+                    "{attribute:?} is none of Path=/..., Secure, HttpOnly and SameSite=Strict|Lax|None"
+                ));
+            }
+        };
+    }
+    if cookie.same_site == SameSite::None && !cookie.secure {
+        return Err("browsers take a cookie with SameSite=None only if it is Secure".to_owned());
+    }
+    Ok(cookie)
+}
+
+/// As Node's `path` with `addTrailingSlash`: one slash at the end, whatever was said.
+fn path(said: &str) -> Result<String, String> {
+    let said = said.trim();
+    if said.starts_with('/') {
+        Ok(format!("{}/", said.trim_end_matches('/')))
+    } else {
+        Err("a path begins with a slash".to_owned())
+    }
+}
+
+fn is_of_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
+}
