@@ -36,7 +36,7 @@ pub use error::StartError;
 pub use identity::{Certificates, Credentials, IdentityError};
 pub use ring::Ring;
 pub use secret::{InvalidSecret, Secret, SecretError};
-pub use view::{LinkState, MemberView, NodeState, View};
+pub use view::{LinkState, MemberView, NodeState, SettingDifference, View};
 
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use tasks::ports::Upward;
@@ -55,7 +55,7 @@ pub(crate) mod fuzzing {
     pub(crate) use super::delivery::peer::{Fill, Peer, ProtocolError, Received, Turn};
     pub(crate) use super::delivery::peer_counters::OutgoingCounts;
     pub(crate) use super::gossip_filter::{Filtered, Known, filter};
-    pub(crate) use super::hello::{Greeting, LinkId, LocalNode, Resume, differing_settings};
+    pub(crate) use super::hello::{Greeting, LinkId, LocalNode, Resume};
     pub(crate) use super::published::Published;
     pub(crate) use super::tasks::Hearing;
     pub(crate) use super::wire::gossip::{Change, Gossip, KeyValue, Life, NodeDelta};

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster_tests::deadline::within;
 use cluster_tests::http::{Call, Reply};
@@ -11,7 +12,7 @@ use cluster_tests::websocket::WebSocket;
 use hyper::Method;
 use serde_json::Value;
 use socketmesh::cluster::{LinkState, MemberView, NodeState};
-use socketmesh::{Admin, Node, NodeBuilder, Socket, namespace, namespaces};
+use socketmesh::{Admin, Node, NodeBuilder, Socket, engine, namespace, namespaces};
 use tokio::net::TcpListener;
 
 /// A node with listeners for clients and for operators.
@@ -262,3 +263,25 @@ async fn who_accepts_openmetrics_gets_that() {
 }
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+
+#[tokio::test]
+async fn settings_that_differ_are_in_the_view_with_both_values() {
+    let [slow, fast] =
+        [25, 10].map(|seconds| engine::Config::default().ping_interval(Duration::from_secs(seconds)));
+    let first = Served::start(Node::builder().engine(slow).cluster(member(1, None)), |admin| admin).await;
+    let second = Node::builder().engine(fast).cluster(member(2, first.node.mesh_addr()));
+    let second = Served::start(second, |admin| admin).await;
+    first.sees_both(&second).await;
+    let differing = |node: &Node| {
+        let view = node.view().expect("a member").borrow().clone();
+        let all = view.members.iter().flat_map(|member| member.differing.iter().map(ToString::to_string));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(differing(&first.node), ["ping_interval is 25s here and 10s there"]);
+    assert_eq!(differing(&second.node), ["ping_interval is 10s here and 25s there"]);
+    let shown = first.ask("/cluster").await;
+    let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
+    let members = shown["members"].as_array().expect("members");
+    let other = members.iter().find(|member| member["id"] == "node-2").expect("the other one");
+    assert_eq!(other["settings_that_differ"][0], "ping_interval is 25s here and 10s there");
+}

@@ -19,6 +19,7 @@ pub(super) fn describe<A: Application>(node: &Node<A>) -> Value {
                 "state": member.state.as_str(),
                 "link": link(member.link),
                 "rtt_ms": rtt,
+                "settings_that_differ": member.differing.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "ring_share": view.ring.share(&member.id),
             })
         })

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub struct Cluster {
     pub(crate) advertise: Option<String>,
     pub(crate) name: String,
     pub(crate) serve_alone: bool,
+    pub(crate) silence_timeout: Duration,
     pub(crate) network: Arc<dyn Network>,
     /// The name of the encoding of packets for clients. The node sets it.
     pub(crate) parser: &'static str,
@@ -62,6 +64,7 @@ impl Cluster {
             advertise: None,
             name: DEFAULT_NAME.to_owned(),
             serve_alone: false,
+            silence_timeout: SILENCE,
             network,
             parser: "",
             settings: Vec::new(),
@@ -144,6 +147,29 @@ impl Cluster {
     pub fn serve_alone(mut self, serve_alone: bool) -> Self {
         self.serve_alone = serve_alone;
         self
+    }
+
+    /// Sets how long another node may be silent before the link to it is lost, 3 s by default, 2 to 30 s. A node that is not
+    /// reached any other way is dead then, or 2 s later where no link was lost; one whose machine refuses its packets is dead at
+    /// once. Longer forgives machines and networks that stop for a moment, but for that time nobody is told that a node is gone,
+    /// and messages to it are kept for 10 s at most. The shorter time of two nodes counts; it should be the same on all.
+    #[must_use]
+    pub fn silence_timeout(mut self, most: Duration) -> Self {
+        self.silence_timeout = most;
+        self
+    }
+
+    /// # Errors
+    /// When the time of silence is out of its range.
+    pub(crate) fn check_silence(&self) -> Result<(), StartError> {
+        let is_fine = SILENCES.contains(&self.silence_timeout);
+        if is_fine { Ok(()) } else { Err(StartError::Silence(self.silence_timeout)) }
+    }
+
+    /// The settings that all nodes should share, each with its value for people.
+    pub(crate) fn shared_settings(&self) -> Vec<(&'static str, String)> {
+        let silence = ("silence_timeout", format!("{:?}", self.silence_timeout));
+        self.settings.iter().cloned().chain([silence]).collect()
     }
 
     /// The same with addresses in the place of names, so that nothing that follows asks a name server: those answer when they
@@ -287,6 +313,10 @@ fn loopback(bound: SocketAddr) -> IpAddr {
 }
 
 /// How long the name of this node itself may take to be looked up.
+/// A node that pauses for two seconds, for a snapshot of its machine, is not dead. Both ends of a cut in one direction agree after
+/// half a second more.
+const SILENCE: Duration = Duration::from_secs(3);
+const SILENCES: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(30);
 const RESOLVE: Duration = Duration::from_secs(5);
 const DEFAULT_NAME: &str = "socketmesh";
 

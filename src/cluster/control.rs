@@ -63,6 +63,8 @@ pub(crate) struct Control {
     seeds: Seeds,
     jitter: Jitter,
     serve_alone: bool,
+    /// After this silence a link is given up: six lost pings, where it is the usual one.
+    silence: Duration,
     started: Instant,
     /// Addresses of seeds with a dial in progress.
     dialling: HashSet<SocketAddr>,
@@ -105,13 +107,20 @@ enum Farewell {
 
 impl Control {
     /// A node that just started.
-    pub(crate) fn new(me: LocalNode, seeds: Vec<String>, serve_alone: bool, now: Instant) -> Self {
+    pub(crate) fn new(
+        me: LocalNode,
+        seeds: Vec<String>,
+        serve_alone: bool,
+        silence: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             address: me.address.first,
             has_learned_address: false,
             state: NodeState::Joining,
             nodes: BTreeMap::new(),
-            liveness: Liveness::default(),
+            silence,
+            liveness: Liveness::new(silence),
             pulse: Pulse::default(),
             seeds: Seeds::new(
                 seeds,

@@ -1,5 +1,7 @@
 //! Why a node cannot start as a member of a cluster.
 
+use std::time::Duration;
+
 use super::identity::IdentityError;
 use crate::random::RandomError;
 
@@ -29,6 +31,9 @@ pub enum StartError {
     /// A seed is not the name or the address of a host, a colon, and the UDP port of a node. IPv6 addresses go into brackets.
     #[error("the seed {0:?} is no host:port, as nodes:7946, 10.0.0.1:7946 or [fd00::1]:7946")]
     Seed(String),
+    /// The time of silence is out of its range.
+    #[error("silence_timeout = {0:?}: expected 2 s to 30 s")]
+    Silence(Duration),
     /// The address to advertise is not one.
     #[error("cannot advertise {0}")]
     Advertise(String, #[source] std::io::Error),

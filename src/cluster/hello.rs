@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::address::{OwnAddress, unknown};
-use super::view::{MemberView, NodeState};
+use super::view::{MemberView, NodeState, SettingDifference};
 use super::wire::pb;
 use crate::id::{Incarnation, NodeId};
 use pb::refusal::Reason;
@@ -17,6 +17,8 @@ pub(crate) struct LocalNode {
     pub(crate) address: OwnAddress,
     pub(crate) cluster: String,
     pub(crate) parser: String,
+    /// The settings of sessions that all nodes should share, with their values for people.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// What the other node said, after the check.
@@ -30,6 +32,8 @@ pub(crate) struct Greeting {
     pub(crate) resume: Resume,
     /// The members that it knows, the receiver among them. They are dialled.
     pub(crate) members: Vec<KnownMember>,
+    /// The settings that it has otherwise.
+    pub(crate) differing: Vec<SettingDifference>,
 }
 
 /// A stream on which two nodes said hello, as one of them numbers it. A number is used once.
@@ -74,7 +78,7 @@ impl LocalNode {
             resume_log: resume.log,
             resume_seq: resume.seq,
             members: members.into_iter().take(MAX_MEMBERS).map(pb::Member::from).collect(),
-            settings: Vec::new(),
+            settings: self.settings.iter().map(pair).collect(),
         }
     }
 
@@ -105,7 +109,18 @@ impl LocalNode {
             state: NodeState::from(hello.state()),
             resume: Resume { log: hello.resume_log, seq: hello.resume_seq },
             members: hello.members.iter().filter_map(KnownMember::parse).take(MAX_MEMBERS).collect(),
+            differing: self.differing(&hello.settings),
         })
+    }
+
+    /// The settings that both nodes name and that differ. One that only one of them knows belongs to another version.
+    fn differing(&self, theirs: &[pb::Pair]) -> Vec<SettingDifference> {
+        let differs = |(name, here): &(&'static str, String)| {
+            let there = theirs.iter().find(|pair| pair.name == *name).map(|pair| &pair.value)?;
+            let difference = || SettingDifference { name, here: here.clone(), there: shortened(there) };
+            (there != here).then(difference)
+        };
+        self.settings.iter().filter_map(differs).collect()
     }
 
     fn check_compatible(&self, hello: &pb::Hello) -> Result<(), pb::Refusal> {
@@ -128,18 +143,13 @@ impl LocalNode {
     }
 }
 
-/// The settings that both nodes name and that differ, in words.
-pub(crate) fn differing_settings(ours: &[(&'static str, String)], theirs: &[pb::Pair]) -> String {
-    let differs = |(name, here): &(&'static str, String)| {
-        let there = theirs.iter().find(|pair| pair.name == *name).map(|pair| &pair.value)?;
-        (there != here).then(|| format!("{name} is {here} here and {} there", shortened(there)))
-    };
-    ours.iter().filter_map(differs).collect::<Vec<_>>().join(", ")
-}
-
 /// What another node says does not fill a log.
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn pair((name, value): &(&'static str, String)) -> pb::Pair {
+    pb::Pair { name: (*name).to_owned(), value: value.clone() }
 }
 
 /// The answer that refuses a hello.
@@ -218,6 +228,7 @@ mod tests {
             address: OwnAddress::at(address()),
             cluster: "chat".to_owned(),
             parser: "socket.io".to_owned(),
+            settings: Vec::new(),
         }
     }
 
@@ -253,13 +264,17 @@ mod tests {
     #[test]
     fn settings_that_differ_are_named_with_both_values() {
         let pair = |(name, value): &(&str, &str)| pb::Pair { name: (*name).into(), value: (*value).into() };
-        let ours = [("ping_interval", "25s".to_owned()), ("max_payload", "1000000".to_owned())];
+        let settings = vec![("ping_interval", "25s".to_owned()), ("max_payload", "1000000".to_owned())];
+        let me = LocalNode { settings, ..me("a") };
+        let differing = |theirs: &[_]| {
+            let hello = pb::Hello { settings: theirs.iter().map(pair).collect(), ..hello("b") };
+            me.check(&hello, &"b".parse().unwrap()).unwrap().differing
+        };
         let theirs = [("ping_interval", "10s"), ("max_payload", "1000000"), ("of_a_later_version", "1")];
-        let differing =
-            |theirs: &[_]| differing_settings(&ours, &theirs.iter().map(pair).collect::<Vec<_>>());
-        assert_eq!(differing(&theirs), "ping_interval is 25s here and 10s there");
-        assert_eq!(differing(&theirs[1..]), "", "what only one of them knows");
-        assert_eq!(differing(&[]), "", "a node of an earlier version");
+        let said: Vec<_> = differing(&theirs).iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["ping_interval is 25s here and 10s there"]);
+        assert_eq!(differing(&theirs[1..]), [], "what only one of them knows");
+        assert_eq!(differing(&[]), [], "a node of an earlier version");
     }
 
     #[test]

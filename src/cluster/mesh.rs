@@ -72,6 +72,7 @@ impl Mesh {
         upward: Upward,
     ) -> Result<Arc<Self>, StartError> {
         let seeds = cluster.trimmed_seeds()?;
+        cluster.check_silence()?;
         let cluster = cluster.resolved().await?;
         let socket = cluster.socket()?;
         let identity = cluster.identity()?;
@@ -81,17 +82,18 @@ impl Mesh {
             id: identity.id().clone(),
             incarnation: cluster.network.next_incarnation(),
             address,
-            cluster: cluster.name,
+            cluster: cluster.name.clone(),
             parser: cluster.parser.to_owned(),
+            settings: cluster.shared_settings(),
         };
-        let tokens = tokens(&me.id, me.incarnation);
-        let control = Control::new(me.clone(), seeds, cluster.serve_alone, Instant::now());
-        let published = Arc::new(Published::new(me, cluster.settings));
+        let (tokens, silence) = (tokens(&me.id, me.incarnation), cluster.silence_timeout);
+        let control = Control::new(me.clone(), seeds, cluster.serve_alone, silence, Instant::now());
+        let published = Arc::new(Published::new(me));
         let mut host =
             if cluster.network.shares_runtime() { Host::current_runtime() } else { Host::own_thread()? };
         let (starting, watching) = (Arc::clone(&published), app.clone());
         let running = host.run(async move {
-            let endpoint = Endpoint::new(socket, &identity)?;
+            let endpoint = Endpoint::new(socket, &identity, silence)?;
             let published = starting;
             let start = Start { published, control, endpoint: endpoint.clone(), app, upward };
             let (control, actor) = Actor::spawn(None, ControlActor, start)

@@ -15,7 +15,7 @@ use super::delivery::past_lives::PastLives;
 use super::delivery::peer::Peer;
 use super::delivery::peer_counters::{LossCounts, Losses, PeerCounters};
 use super::delivery::pending_requests::PendingRequests;
-use super::hello::{KnownMember, LinkId, LocalNode, Resume, differing_settings};
+use super::hello::{Greeting, KnownMember, LinkId, LocalNode, Resume};
 use super::ring::Ring;
 use super::transport::connection::PeerConnection;
 use super::transport::network::source_towards;
@@ -31,8 +31,6 @@ use crate::socket::messages::{Requester, Response};
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) me: LocalNode,
-    /// The settings of sessions, which other nodes should share.
-    settings: Vec<(&'static str, String)>,
     differing: LogLimits,
     /// The rooms with a member on this node.
     pub(crate) interest: Mutex<LocalInterest>,
@@ -109,10 +107,9 @@ impl Counters {
 }
 
 impl Published {
-    pub(crate) fn new(me: LocalNode, settings: Vec<(&'static str, String)>) -> Self {
+    pub(crate) fn new(me: LocalNode) -> Self {
         Self {
             me,
-            settings,
             differing: LogLimits::default(),
             interest: Mutex::new(local_interest()),
             view: watch::Sender::default(),
@@ -371,20 +368,13 @@ impl Published {
         self.gossip.read().get(&address).cloned()
     }
 
-    fn told_settings(&self) -> Vec<pb::Pair> {
-        let pair = |(name, value): &(&'static str, String)| pb::Pair {
-            name: (*name).to_owned(),
-            value: value.clone(),
-        };
-        self.settings.iter().map(pair).collect()
-    }
-
     /// Says which settings of sessions another node has otherwise, once and then seldom.
-    pub(crate) fn compare_settings(&self, peer: &NodeId, hello: &pb::Hello) {
-        let differing = differing_settings(&self.settings, &hello.settings);
-        if !differing.is_empty() && self.differing.allows("settings", peer, SELDOM, Instant::now()) {
-            tracing::warn!(node = %self.me.id, %peer, differing, "the peer has other settings of sessions: clients get \
-                those of the node that opens their session, and others on the way. Give all nodes the same");
+    pub(crate) fn warn_of_settings(&self, greeting: &Greeting) {
+        let differing = &greeting.differing;
+        if !differing.is_empty() && self.differing.allows("settings", &greeting.id, SELDOM, Instant::now()) {
+            let differing = differing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            tracing::warn!(node = %self.me.id, peer = %greeting.id, differing, "the peer has other settings of sessions: \
+                clients get those of the node that opens their session, and others on the way. Give all nodes the same");
         }
     }
 
@@ -409,8 +399,7 @@ impl Published {
             .filter(|member| member.id != self.me.id)
             .map(|member| KnownMember::from(member).for_peer(|address| may_be_told(address, peer)))
             .partition(|member| member.id == *to);
-        let hello = self.me.hello(address, state, resume, receiver.into_iter().chain(others));
-        pb::Hello { settings: self.told_settings(), ..hello }
+        self.me.hello(address, state, resume, receiver.into_iter().chain(others))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The cluster as one node sees it at one moment.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::ring::Ring;
@@ -51,6 +52,27 @@ pub struct MemberView {
     pub state: NodeState,
     /// How the node that has this view reaches it.
     pub link: LinkState,
+    /// The settings of sessions that it has otherwise than the node that has this view, as its hello said. Empty where all is
+    /// well: clients get the settings of the node that opens their session, and meet others on the way.
+    pub differing: Vec<SettingDifference>,
+}
+
+/// A setting of sessions that two nodes of a cluster have otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SettingDifference {
+    /// The name of the setting, as in [`engine::Config`](crate::engine::Config).
+    pub name: &'static str,
+    /// Its value on this node.
+    pub here: String,
+    /// Its value on the other one, 64 characters at most.
+    pub there: String,
+}
+
+impl fmt::Display for SettingDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {} here and {} there", self.name, self.here, self.there)
+    }
 }
 
 /// Whether a node takes clients.

@@ -35,6 +35,7 @@ pub fn gossip_filter(data: &[u8]) -> bool {
         address: OwnAddress::at(SocketAddr::from(([10, 0, 0, 1], 1))),
         cluster: "chat".to_owned(),
         parser: String::new(),
+        settings: Vec::new(),
     };
     let own = life("a", 1);
     let mut believed = Believed::default();

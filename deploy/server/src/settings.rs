@@ -4,6 +4,7 @@
 //! environment and `--ping-interval` as a flag. Everything else about settings is made from these types: the help, the errors,
 //! `socketmesh config` and the tables of the reference.
 
+mod arguments;
 mod clients;
 mod cluster;
 mod file;
@@ -18,12 +19,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+pub(crate) use arguments::{explain, with_switches};
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Member;
 pub(crate) use file::File;
 pub(crate) use names::check_variables;
 pub(crate) use operators::{LogFormat, Operators, admin_address};
-pub(crate) use places::{Places, explain, with_defaults, with_switches};
+pub(crate) use places::{Places, with_defaults};
 pub(crate) use schema::schema;
 pub(crate) use sessions::Sessions;
 pub(crate) use values::trimmed;

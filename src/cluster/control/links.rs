@@ -70,6 +70,7 @@ impl Control {
             // Later gossip knows better: a hello may have been on its way for long.
             node.state = greeting.state;
         }
+        node.differing.clone_from(&greeting.differing);
         node.greeted |= dialled;
         node.refusals.clear();
         let link = ActiveLink { id, path, dialled, since: now, answered: now, pinged: None, closed: false };
@@ -161,7 +162,7 @@ impl Control {
             let silence = now.saturating_duration_since(link.answered);
             let health = if link.is_healthy(now) { LinkHealth::Healthy } else { LinkHealth::Silent };
             self.liveness.handle_link(id, health);
-            if silence > SILENT && !stalled {
+            if silence > self.silence && !stalled {
                 silent.push((id.clone(), link.id));
             }
         }
@@ -171,7 +172,5 @@ impl Control {
     }
 }
 
-/// After this silence, six lost pings, a link is given up. Both ends of a cut in one direction agree after 3.5 s.
-const SILENT: Duration = Duration::from_secs(3);
 /// How long a link that was replaced stays open.
 const RETIREMENT: Duration = Duration::from_millis(500);

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use crate::id::{Incarnation, NodeId};
 
 /// What this node believes about the life of the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Liveness {
+    /// How long gossip must take a member for dead when the link is no evidence.
+    eviction: Duration,
     members: BTreeMap<NodeId, Evidence>,
     /// Lives that said goodbye, and when. Gossip may still tell of them for a while.
     departed: HashMap<NodeId, (Incarnation, Instant)>,
@@ -74,6 +76,17 @@ enum GossipEvidence {
 }
 
 impl Liveness {
+    /// `silence`: how long a link may be silent before it is lost.
+    pub(crate) fn new(silence: Duration) -> Self {
+        Self {
+            eviction: silence + AFTER_SILENCE,
+            members: BTreeMap::new(),
+            departed: HashMap::new(),
+            refused: HashMap::new(),
+            doubt: None,
+        }
+    }
+
     /// A node sent a hello or answered one, which is evidence of life before any gossip. Returns `None` if a newer life of it is a
     /// member.
     pub(crate) fn handle_hello(
@@ -174,8 +187,11 @@ impl Liveness {
         if self.doubts(now) {
             return Vec::new();
         }
-        let dead: Vec<_> =
-            self.members.iter().filter_map(|(id, known)| Some((id.clone(), known.death(now)?))).collect();
+        let dead = self
+            .members
+            .iter()
+            .filter_map(|(id, known)| Some((id.clone(), known.death(now, self.eviction)?)));
+        let dead: Vec<_> = dead.collect();
         dead.into_iter().flat_map(|(id, death)| self.declare_dead(&id, death)).collect()
     }
 
@@ -218,12 +234,12 @@ impl Liveness {
 }
 
 impl Evidence {
-    fn death(&self, now: Instant) -> Option<Death> {
+    fn death(&self, now: Instant, eviction: Duration) -> Option<Death> {
         match (self.gossip, self.link) {
             (GossipEvidence::Alive, _) | (_, LinkHealth::Healthy) => None,
             (GossipEvidence::Dead(_), LinkHealth::Lost) => Some(Death::GossipAndLink),
             (GossipEvidence::Dead(since), LinkHealth::Silent) | (GossipEvidence::Unheard(since), _) => {
-                (now >= since + EVICTION).then_some(Death::GossipAlone)
+                (now >= since + eviction).then_some(Death::GossipAlone)
             }
         }
     }
@@ -233,8 +249,8 @@ impl Evidence {
 pub(crate) const STALL: Duration = Duration::from_millis(500);
 /// Time for the others to be heard again: four pings, and two gossip intervals.
 const DOUBT: Duration = Duration::from_secs(2);
-/// How long gossip must take a member for dead when the link is no evidence.
-const EVICTION: Duration = Duration::from_secs(5);
+/// How much longer than a link gossip must be silent: two of its intervals.
+const AFTER_SILENCE: Duration = Duration::from_secs(2);
 /// How long gossip may tell of a life that was refused: longer than it takes to suspect one, in a large cluster as well.
 const LAG: Duration = Duration::from_secs(10);
 /// How long gossip may tell of a life that said goodbye. This is longer than it remembers the dead.
@@ -259,7 +275,7 @@ mod tests {
 
     impl Watch {
         fn new() -> Self {
-            Self { liveness: Liveness::default(), now: Instant::now(), late: Duration::ZERO }
+            Self { liveness: Liveness::new(3 * SECOND), now: Instant::now(), late: Duration::ZERO }
         }
 
         /// b is linked and gossip speaks of it.

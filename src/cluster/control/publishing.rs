@@ -35,12 +35,14 @@ impl Control {
     pub(super) fn members(&self) -> Vec<MemberView> {
         let LocalNode { id, incarnation, .. } = self.me.clone();
         let address = self.address;
-        let own = MemberView { id, incarnation, address, state: self.told_state(), link: LinkState::Up };
+        let (state, link) = (self.told_state(), LinkState::Up);
+        let own = MemberView { id, incarnation, address, state, link, differing: Vec::new() };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {
             let node = self.nodes.get(id).filter(|node| node.state != NodeState::Hung)?;
             let address = node.addresses.current().unwrap_or_else(|| unknown(0));
             let (id, state, link) = (id.clone(), node.state, node.link_state());
-            Some(MemberView { id, incarnation, address, state, link })
+            let differing = node.differing.clone();
+            Some(MemberView { id, incarnation, address, state, link, differing })
         });
         let mut members: Vec<_> = others.chain([own]).collect();
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));

@@ -11,7 +11,7 @@ use super::dial::DialSchedule;
 use super::link_choice::{ActiveLink, Path};
 use super::refusals::Refusals;
 use crate::cluster::hello::LinkId;
-use crate::cluster::view::{LinkState, NodeState};
+use crate::cluster::view::{LinkState, NodeState, SettingDifference};
 use crate::id::{Incarnation, NodeId};
 
 /// One life of another node: a member, a node that another member named, or a dead node that may come back.
@@ -20,6 +20,8 @@ pub(crate) struct RemoteNode {
     pub(crate) incarnation: Incarnation,
     pub(crate) addresses: Addresses,
     pub(crate) state: NodeState,
+    /// The settings of sessions that it has otherwise, as its last hello said.
+    pub(crate) differing: Vec<SettingDifference>,
     /// The members to which it has no direct link, as it gossips.
     pub(crate) misses: HashSet<NodeId>,
     /// Whether its hello or gossip spoke for it. Until then another member only named it.
@@ -52,6 +54,7 @@ impl RemoteNode {
             incarnation,
             addresses,
             state: NodeState::Joining,
+            differing: Vec::new(),
             misses: HashSet::new(),
             refusals: Refusals::default(),
             confirmed: false,

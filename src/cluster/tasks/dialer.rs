@@ -121,7 +121,7 @@ async fn read_answer(
     match reply.answer {
         Some(Answer::Accepted(hello)) => {
             let greeting = published.me.check(&hello, peer).map_err(|refusal| refused(&refusal))?;
-            published.compare_settings(peer, &hello);
+            published.warn_of_settings(&greeting);
             Ok((greeting, halves))
         }
         Some(Answer::Refused(refusal)) => Err(refused(&refusal)),

@@ -195,7 +195,7 @@ async fn handle_hello(
     };
     match ports.published.me.check(hello, &certified) {
         Ok(greeting) => {
-            ports.published.compare_settings(&certified, hello);
+            ports.published.warn_of_settings(&greeting);
             let connection = origin.is_empty().then(|| Arc::clone(connection));
             ports.tell_control(ControlMessage::Hello(Box::new(GreetedStream {
                 greeting,

@@ -135,7 +135,9 @@ async fn a_dial_that_its_own_end_gives_up_is_no_warning() {
     let (simulation, [_a, _b]) = Simulation::cluster::<2>().await;
     simulation.0.change_all(|link| link.delay = Duration::from_millis(50)..=Duration::from_millis(50));
     let dialler = simulation.config(2, &[]);
-    let endpoint = Endpoint::new(dialler.socket().unwrap(), &dialler.identity().unwrap()).unwrap();
+    let endpoint =
+        Endpoint::new(dialler.socket().unwrap(), &dialler.identity().unwrap(), Duration::from_secs(3))
+            .unwrap();
     let cut_short = timeout(Duration::from_millis(120), endpoint.dial(SimulatedNetwork::address(0))).await;
     assert!(!matches!(cut_short, Ok(Err(DialError::Untrusted(_)))), "{cut_short:?}");
     // Or the connection itself, before the other end has it.

@@ -31,6 +31,8 @@ pub(crate) struct Endpoint {
     client: Arc<RwLock<ClientConfig>>,
     /// What it is bound to.
     pub(crate) bound: SocketAddr,
+    /// How long the other end of a connection may be silent before it is lost.
+    silence: Duration,
     has_other_ports: bool,
     refused: Arc<dyn RefusedPackets>,
 }
@@ -40,8 +42,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the certificates cannot be used, or the socket is refused.
-    pub(crate) fn new(socket: BoundSocket, identity: &Identity) -> Result<Self, StartError> {
-        let (server, client) = configs(identity)?;
+    pub(crate) fn new(
+        socket: BoundSocket,
+        identity: &Identity,
+        silence: Duration,
+    ) -> Result<Self, StartError> {
+        let (server, client) = configs(identity, silence)?;
         let BoundSocket { local: bound, rng_seed, open, has_other_ports, refused } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
@@ -52,7 +58,7 @@ impl Endpoint {
             })
             .map_err(|error| StartError::Mesh(error.to_string()))?;
         let client = Arc::new(RwLock::new(client));
-        Ok(Self { quic, client, bound, has_other_ports, refused })
+        Ok(Self { quic, client, bound, silence, has_other_ports, refused })
     }
 
     /// Shows and accepts another identity of the same node from the next handshake on. Connections go on. What answers for the
@@ -61,7 +67,7 @@ impl Endpoint {
     /// # Errors
     /// When the certificates cannot be used. Then nothing changes.
     pub(crate) fn renew(&self, identity: &Identity) -> Result<(), IdentityError> {
-        let (server, client) = configs(identity)?;
+        let (server, client) = configs(identity, self.silence)?;
         self.quic.set_server_config(Some(server));
         *self.client.write() = client;
         Ok(())
@@ -162,18 +168,18 @@ fn identified(connection: Connection) -> Result<(Connection, NodeId), DialError>
 }
 
 /// What an identity is to those who dial this node, and to those whom it dials.
-fn configs(identity: &Identity) -> Result<(ServerConfig, ClientConfig), IdentityError> {
-    let transport = Arc::new(transport());
+fn configs(identity: &Identity, silence: Duration) -> Result<(ServerConfig, ClientConfig), IdentityError> {
+    let transport = Arc::new(transport(silence));
     let (mut server, mut client) = (identity.server_config()?, identity.client_config()?);
     server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES * 4);
     client.transport_config(transport);
     Ok((server, client))
 }
 
-fn transport() -> TransportConfig {
+fn transport(silence: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
-        .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
+        .max_idle_timeout(silence.try_into().ok())
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
         .congestion_controller_factory(Arc::new(WithFloor::default()))
@@ -214,9 +220,7 @@ fn remedy(code: u64) -> Option<&'static str> {
 /// The alert about a certificate that is not valid any more, or not yet (RFC 8446, section 6).
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 
-/// A dead peer is noticed after this time. A peer that pauses for two seconds, for a snapshot of its machine, is not dead.
-const IDLE_MS: u32 = 3000;
-/// A sixth of the idle timeout, so that five packets may be lost.
+/// A sixth of the usual time of silence, so that five packets may be lost.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Nodes are near each other. With this a lost first packet is sent again after 150 ms, not after a second.
 const INITIAL_RTT: Duration = Duration::from_millis(50);

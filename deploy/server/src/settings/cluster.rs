@@ -8,7 +8,7 @@ use socketmesh::cluster::{Certificates, Cluster, Credentials, Secret};
 use socketmesh::id::NodeId;
 
 use super::places::Places;
-use super::values::{switch, text, trimmed};
+use super::values::{Duration, switch, text, trimmed};
 use crate::process::{BoxError, read_secret, variable};
 
 /// How a node takes part in a cluster.
@@ -33,6 +33,9 @@ pub(crate) struct Member {
     /// Takes clients even while no seed answers.
     #[arg(long, env = "SOCKETMESH_SERVE_ALONE", value_parser = switch)]
     serve_alone: bool,
+    /// How long another node may be silent before it is taken for dead; the same on every node.
+    #[arg(long, env = "SOCKETMESH_SILENCE_TIMEOUT", default_value = "3s", value_parser = trimmed::<Duration>)]
+    silence_timeout: Duration,
     /// File with the secret that all nodes share, at least 32 bytes. Read again on SIGHUP.
     #[arg(long, env = "SOCKETMESH_SECRET_FILE", value_parser = trimmed::<PathBuf>)]
     secret_file: Option<PathBuf>,
@@ -78,7 +81,11 @@ impl Member {
     pub(crate) fn cluster(&self, id: NodeId) -> Result<Option<Cluster>, BoxError> {
         let Some(mesh) = self.mesh else { return Ok(None) };
         let cluster = Cluster::bind(mesh.to_string());
-        let mut cluster = cluster.seeds(self.seeds()).serve_alone(self.serve_alone).node_id(id);
+        let mut cluster = cluster
+            .seeds(self.seeds())
+            .serve_alone(self.serve_alone)
+            .silence_timeout(self.silence_timeout.0)
+            .node_id(id);
         match self.credentials()? {
             Some(Credentials::Secret(secret)) => cluster = cluster.secret(secret),
             Some(Credentials::Certificates(certificates)) => cluster = cluster.certificates(certificates),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use toml::de::{DeTable, DeValue};
 
+use super::arguments::{Kind, refusal, settings};
 use super::names::nearest;
-use super::places::{Kind, refusal, settings};
 
 /// What a configuration file says.
 #[derive(Debug)]

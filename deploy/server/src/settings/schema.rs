@@ -3,7 +3,7 @@
 use clap::{Arg, Command};
 use serde_json::{Map, Value, json};
 
-use super::places::{Kind, settings};
+use super::arguments::{Kind, settings};
 
 /// The schema of a configuration file.
 pub(crate) fn schema(command: &Command) -> Value {

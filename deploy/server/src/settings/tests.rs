@@ -7,6 +7,7 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _};
 use socketmesh::engine::{self, Compression, Transport};
 use socketmesh::socket;
 
+use super::arguments::settings;
 use super::*;
 use crate::Cli;
 
@@ -210,7 +211,7 @@ fn operators_of_this_machine_need_only_a_port() {
 #[test]
 fn there_are_few_settings_each_with_a_variable_and_words() {
     let serve = serve_with_variables();
-    let all: Vec<_> = places::settings(&serve).collect();
+    let all: Vec<_> = settings(&serve).collect();
     assert!(all.len() <= 46, "{}", all.len());
     for setting in all {
         let name = setting.get_id().as_str();
@@ -228,7 +229,7 @@ fn the_schema_has_every_setting_with_its_default() {
     let serve = serve_with_variables();
     let schema = schema(&serve);
     let properties = schema["properties"].as_object().unwrap();
-    assert_eq!(properties.len(), places::settings(&serve).count());
+    assert_eq!(properties.len(), settings(&serve).count());
     assert_eq!(properties["ping_interval"]["default"], "25s");
     assert_eq!(properties["parser"]["enum"], serde_json::json!(["json", "msgpack"]));
     assert_eq!(properties["transports"]["default"], serde_json::json!(["polling", "websocket"]));
@@ -253,7 +254,7 @@ fn the_reference_has_the_table_that_the_types_make() {
 fn table() -> String {
     let serve = serve_with_variables();
     let (mut table, mut heading) = (String::new(), String::new());
-    for setting in places::settings(&serve) {
+    for setting in settings(&serve) {
         let of = setting.get_help_heading().unwrap_or_default();
         if of != heading {
             heading = of.to_owned();

@@ -136,9 +136,10 @@ impl World {
             address: own,
             cluster: String::new(),
             parser: String::new(),
+            settings: Vec::new(),
         };
         let seeds = seeds.iter().map(ToString::to_string).collect();
-        let control = Control::new(me.clone(), seeds, serve_alone, self.now);
+        let control = Control::new(me.clone(), seeds, serve_alone, SILENCE, self.now);
         let node = Simulated {
             me,
             control,
@@ -425,6 +426,7 @@ impl World {
             state: node.publication.as_ref().map_or(NodeState::Joining, |publication| publication.state),
             resume: Resume::default(),
             members: others.map(KnownMember::from).collect(),
+            differing: Vec::new(),
         }
     }
 }
@@ -904,3 +906,5 @@ const DELAY: Duration = Duration::from_millis(1);
 const DIAL: Duration = Duration::from_millis(1500);
 /// How long gossip holds a silent node for alive.
 const SUSPICION: Duration = Duration::from_secs(3);
+/// After which a link is lost.
+const SILENCE: Duration = Duration::from_secs(3);

@@ -70,10 +70,11 @@ impl Hearing {
             address: OwnAddress::at(SocketAddr::from(([10, 0, 0, 1], 1))),
             cluster: "chat".to_owned(),
             parser: String::new(),
+            settings: Vec::new(),
         };
         let (gossip, inbox) = mpsc::channel(1000);
         let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}) };
-        let published = Arc::new(Published::new(me, Vec::new()));
+        let published = Arc::new(Published::new(me));
         let (app, warnings) = (Handle::current(), LogLimits::default());
         let ports = Arc::new(Ports { published, control, gossip, app, upward, warnings });
         let gossip = Gossip::start(&ports, inbox).await.expect("gossip");

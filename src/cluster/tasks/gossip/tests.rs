@@ -80,7 +80,7 @@ async fn what_chitchat_writes_is_decoded_and_says_the_same_when_it_is_encoded_an
     for number in 1..=4 {
         let Life { node: id, incarnation, .. } = life(&format!("node-{number}"), number);
         let (address, cluster) = (OwnAddress::at(address(number)), "chat".to_owned());
-        let me = LocalNode { id, incarnation, address, cluster, parser: String::new() };
+        let me = LocalNode { id, incarnation, address, cluster, parser: String::new(), settings: Vec::new() };
         let misses =
             (0..6000).map(|missed| format!("{:x}", missed * 7919 * u64::from(number))).collect::<Vec<_>>();
         let keys = vec![(STATE.to_owned(), "ready".to_owned()), (MISSES.to_owned(), misses.join(","))];
