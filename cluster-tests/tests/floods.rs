@@ -12,8 +12,8 @@ use cluster_tests::webtransport::{WebTransportTarget, first_packet};
 use http_body_util::Full;
 use hyper::{Method, Request};
 use socketmesh::engine::{self, Compression, Transport};
-use socketmesh::http::Listener;
-use socketmesh::{Node, Socket, namespace};
+use socketmesh::http::{self, Listener, TrustedProxies};
+use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -25,8 +25,12 @@ struct Front {
 
 impl Front {
     async fn start(config: engine::Config, listener: impl FnOnce(TcpListener) -> Listener) -> Self {
+        Self::start_with(Node::builder().engine(config), listener).await
+    }
+
+    async fn start_with(builder: NodeBuilder, listener: impl FnOnce(TcpListener) -> Listener) -> Self {
         let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
-        let node = Node::builder().engine(config).namespace(echo).start().await.expect("the node starts");
+        let node = builder.namespace(echo).start().await.expect("the node starts");
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let http = tcp.local_addr().expect("an address");
         let (serving, listener) = (node.clone(), listener(tcp));
@@ -168,6 +172,39 @@ async fn an_address_has_so_many_sessions_and_then_gets_429() {
     drop(session);
     let again = async { while front.handshake_from("127.0.0.2", "polling").await.0 == 429 {} };
     within("a place to come back", again).await;
+}
+
+/// The proxy is not limited itself, neither in its sessions nor in its connections, and nobody else speaks for others.
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_share() {
+    let proxies = TrustedProxies::new(["127.0.0.2"]).expect("a network");
+    let front = Front::start_with(
+        Node::builder()
+            .engine(engine::Config::default().max_sessions_per_address(1))
+            .http(http::Config::default().trusted_proxies(proxies)),
+        |tcp| Listener::new(tcp).max_connections_per_address(1),
+    )
+    .await;
+    let mut connections = Vec::new();
+    let mut shake_hands = async |from: &str, client: &str| {
+        let mut stream = front.connect_from(from).await.expect("a connection");
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.99, {client}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("it is written");
+        let mut answer = [0; 12];
+        let read = within("an answer", stream.read_exact(&mut answer)).await;
+        connections.push(stream);
+        read.map_or_else(
+            |_closed| "closed".to_owned(),
+            |_| String::from_utf8_lossy(&answer[9..]).into_owned(),
+        )
+    };
+    for (client, status) in [("203.0.113.1", "200"), ("203.0.113.2", "200"), ("203.0.113.1", "429")] {
+        assert_eq!(shake_hands("127.0.0.2", client).await, status, "{client}");
+    }
+    assert_eq!(shake_hands("127.0.0.3", "203.0.113.3").await, "200");
+    assert_eq!(shake_hands("127.0.0.3", "203.0.113.4").await, "closed", "one connection is its share");
 }
 
 #[tokio::test]

@@ -109,7 +109,8 @@ impl Handshake {
         self.protocol
     }
 
-    /// The address that the connection came from. Behind a proxy, that is the address of the proxy. `None` if the
+    /// The address that the connection came from. Behind a proxy, that is the address of the proxy, unless it is
+    /// [trusted](crate::http::Config::trusted_proxies). `None` if the
     /// server that took the connection did not add [`RemoteAddr`](crate::http::RemoteAddr) to the request.
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address

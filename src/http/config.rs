@@ -50,9 +50,8 @@ pub struct Config {
     /// Whether [`Node::serve`](crate::Node::serve) answers `/healthz` (200) and `/readyz` (200, or 503 while the node takes no new
     /// clients) beside the path of Socket.IO, for load balancers. Default: yes.
     pub health: bool,
-    /// The proxies in front of this node, whose word about the address of a client and its TLS counts: in
-    /// [`Handshake::address`](crate::Handshake::address) and [`secure`](crate::Handshake::secure), and for what one client address
-    /// may have. Default: none.
+    /// The proxies in front of this node, whose word about the address of a client and its TLS counts, in the handshake and for what
+    /// one client address may have. Default: none.
     pub trusted_proxies: TrustedProxies,
     /// Whether answers name the edge node, in the header `x-socketmesh-node`. Default: no.
     pub expose_node: bool,
