@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::deadline::within;
@@ -62,9 +63,32 @@ impl Trust {
     /// # Panics
     /// The connection is refused.
     pub async fn connect(&self, addr: SocketAddr, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_as(None, addr, alpn).await
+    }
+
+    /// The same for a client that presents a certificate, too.
+    ///
+    /// # Errors
+    /// The server presents another certificate, or breaks off.
+    ///
+    /// # Panics
+    /// The connection is refused.
+    pub async fn connect_as(
+        &self,
+        own: Option<&Self>,
+        addr: SocketAddr,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.own.clone()).expect("a certificate");
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match own {
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(vec![own.own.clone()], key).expect("a certificate and its key")
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let tcp = within("a TCP connection", TcpStream::connect(addr)).await.expect("somebody listens");
         let name = ServerName::try_from("localhost").expect("a name");

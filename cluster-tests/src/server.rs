@@ -63,6 +63,16 @@ impl Server {
         (field("http=").expect("an address for clients"), field("mesh="))
     }
 
+    /// Waits until the server logs its address for operators.
+    ///
+    /// # Panics
+    /// The server ends before, or has none.
+    pub async fn admin(&mut self) -> SocketAddr {
+        let line = self.line("listening ").await;
+        let field = line.split(' ').find_map(|field| field.strip_prefix("admin=")?.parse().ok());
+        field.expect("an address for operators")
+    }
+
     /// Waits until the server logs its WebTransport address and the hash of its own certificate.
     ///
     /// # Panics

@@ -82,11 +82,7 @@ async fn silent_connections_push_out_each_other(beginning: &'static [u8], secure
     let certificate = trust.certificate();
     let front = Front::start(engine::Config::default(), |tcp| {
         let listener = Listener::new(tcp).max_opening(OPENING);
-        if secure {
-            listener.tls(http::Tls::new(&certificate).expect("a certificate"))
-        } else {
-            listener
-        }
+        if secure { listener.tls(http::Tls::new(&certificate).expect("a certificate")) } else { listener }
     })
     .await;
     let mut silent = Vec::new();

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustls::crypto::ring::default_provider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
+use rustls::{DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -50,7 +53,24 @@ impl Tls {
     /// Fails if the key cannot sign, or does not belong to the certificate.
     pub fn new(certificate: &Certificate) -> Result<Self, CertificateError> {
         let presented = Arc::new(Presented(RwLock::new(signing(certificate)?)));
-        let config = configure(&presented, DEFAULT_VERSIONS, &[b"h2", b"http/1.1"])?;
+        let config = configure(&presented, DEFAULT_VERSIONS, &[b"h2", b"http/1.1"], None)?;
+        Ok(Self { presented, config: Arc::new(config) })
+    }
+
+    /// The same, and accepts only clients that present a certificate from one of these roots (PEM): for operators, or for
+    /// services that connect to each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tls::new`], and when there are no roots in the text.
+    pub fn mutual(certificate: &Certificate, roots: impl AsRef<[u8]>) -> Result<Self, CertificateError> {
+        let presented = Arc::new(Presented(RwLock::new(signing(certificate)?)));
+        let roots = client_roots(roots.as_ref())?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::new(default_provider()));
+        let verifier =
+            verifier.build().map_err(|error| CertificateError::new("the roots of clients", error))?;
+        let config = configure(&presented, DEFAULT_VERSIONS, &[b"h2", b"http/1.1"], Some(verifier))?;
         Ok(Self { presented, config: Arc::new(config) })
     }
 
@@ -68,7 +88,7 @@ impl Tls {
     /// TLS 1.3 for HTTP/3, with the same certificate.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) fn http3(&self) -> Result<ServerConfig, CertificateError> {
-        configure(&self.presented, &[&TLS13], &[b"h3"])
+        configure(&self.presented, &[&TLS13], &[b"h3"], None)
     }
 }
 
@@ -113,14 +133,24 @@ fn configure(
     presented: &Arc<Presented>,
     versions: &[&'static SupportedProtocolVersion],
     protocols: &[&[u8]],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(versions)
         .map_err(|error| CertificateError::new("TLS", error))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_cert_resolver(Arc::<Presented>::clone(presented));
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
+}
+
+fn client_roots(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
+    let failed = |error: &dyn fmt::Display| CertificateError::new("the roots of clients", error.to_string());
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(pem) {
+        roots.add(root.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    }
+    if roots.is_empty() { Err(failed(&"there is no certificate in them")) } else { Ok(roots) }
 }
 
 fn signing(certificate: &Certificate) -> Result<Arc<CertifiedKey>, CertificateError> {

@@ -30,7 +30,9 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
     if let Some(cluster) = member.cluster(id)? {
         builder = builder.cluster(cluster);
     }
-    let tls = clients.certificate()?.as_ref().map(Tls::new).transpose()?;
+    let certificate = clients.certificate()?;
+    let tls = certificate.as_ref().map(Tls::new).transpose()?;
+    let admin_tls = operators.tls(certificate.as_ref())?;
     let webtransport = webtransport::listener(clients, tls.as_ref()).await?;
     // Before anybody can be told where this process listens.
     let (hangups, mut stop) = (Hangups::new()?, StopSignals::new()?);
@@ -48,9 +50,14 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
     let mut admin = String::new();
-    if let Some((address, surface)) = operators.admin(&node, places)? {
+    if let Some(address) = operators.address() {
+        let surface = operators.admin(&node, places)?;
         let listener = bind(address, "--admin or SOCKETMESH_ADMIN").await?;
         admin = format!(" admin={}", listener.local_addr()?);
+        let mut listener = Listener::from(listener);
+        if let Some(tls) = &admin_tls {
+            listener = listener.tls(tls.clone());
+        }
         let serving = node.clone();
         served.spawn(async move { serving.serve_admin(surface, listener).await });
     }
@@ -63,7 +70,7 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         failure = node.failed() => Err(failure.into()),
         result = until_stopped(&node, &mut stop) => result,
         ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
-        never = renew(&node, tls, hangups, settings) => match never {},
+        never = renew(&node, [tls, admin_tls], hangups, settings) => match never {},
         never = service_manager::keep_alive() => match never {},
     };
     service_manager::stops();
@@ -100,13 +107,18 @@ async fn until_stopped(node: &Node, stop: &mut StopSignals) -> Result<(), BoxErr
 }
 
 /// Reads certificates and secrets again whenever the process is told to. Those that are of no use change nothing.
-async fn renew(node: &Node, tls: Option<Tls>, mut hangups: Hangups, settings: &Settings) -> Infallible {
+async fn renew(
+    node: &Node,
+    shown: [Option<Tls>; 2],
+    mut hangups: Hangups,
+    settings: &Settings,
+) -> Infallible {
     loop {
         hangups.next().await;
         service_manager::reloads();
-        let certificate = || match (&tls, settings.clients.certificate()?) {
-            (Some(tls), Some(certificate)) => Ok(tls.renew(&certificate)?),
-            _ => Ok(()),
+        let certificate = || match settings.clients.certificate()? {
+            Some(certificate) => Ok(shown.iter().flatten().try_for_each(|tls| tls.renew(&certificate))?),
+            None => Ok(()),
         };
         report("the certificate for clients", certificate());
         let credentials = || match settings.member.credentials()? {

@@ -66,6 +66,7 @@ impl Settings {
     pub(crate) fn check(&self, places: &Places) -> Result<(), String> {
         self.clients.check(places)?;
         self.member.check(places)?;
+        self.operators.check(places)?;
         let sessions = self.sessions.engine_config(self.clients.webtransport());
         sessions
             .validate()

@@ -368,6 +368,28 @@ async fn files_that_hold_secrets_are_refused_where_everybody_can_read_them() {
 }
 
 #[tokio::test]
+async fn operators_may_bring_certificates_instead_of_a_token() {
+    let (files, trust, authority) = (Files::new("operators"), Trust::new(), Authority::new());
+    let chain = files.write("chain.pem", &trust.chain);
+    let key = files.write("key.pem", &trust.key);
+    let roots = files.write("roots.pem", &authority.certificate);
+    let arguments = ["--admin", "0.0.0.0:0", "--tls-cert", &chain, "--tls-key", &key, "--admin-ca", &roots];
+    let mut server = Server::start(PROGRAM, arguments, &[]);
+    let admin = server.admin().await;
+    let asks = async |own: &Trust| {
+        let mut stream = trust.connect_as(Some(own), admin, &[]).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+    };
+    assert_eq!(asks(&authority.node("operator")).await.expect("an answer"), "HTTP/1.1 200 OK");
+    asks(&Authority::new().node("stranger")).await.expect_err("a certificate of somebody else");
+    let mut stream = trust.connect(admin, &[]).await.expect("TLS 1.3 says no after the handshake");
+    assert!(stream.read_u8().await.is_err(), "without a certificate");
+}
+
+#[tokio::test]
 async fn log_lines_are_json_where_that_is_asked_for() {
     let mut server = Server::start(PROGRAM, ["--log-format", "json", "--log", "debug"], &[]);
     server.listening().await;

@@ -9,14 +9,14 @@ use clap::Args;
 use socketmesh::http::{self, Certificate, ClientFiles, Cookie, Cors, Listener, SameSite, TrustedProxies};
 
 use super::places::Places;
-use super::values::{Duration, switch, text, trimmed};
+use super::values::{Duration, address, switch, text, trimmed};
 use crate::process::{BoxError, read_secret};
 
 /// How clients reach a node.
 #[derive(Debug, Args)]
 pub(crate) struct Clients {
     /// Address for clients: HTTP/1.1, HTTP/2 and WebSocket.
-    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000", value_parser = trimmed::<SocketAddr>)]
+    #[arg(long, env = "SOCKETMESH_HTTP", default_value = "127.0.0.1:3000", value_parser = address)]
     pub(crate) http: SocketAddr,
     /// Shares the port with other processes of this machine, which say the same: the system gives each new connection to one of
     /// them.
@@ -67,7 +67,7 @@ pub(crate) struct Clients {
     drain_delay: Duration,
     /// Address for WebTransport (UDP); browsers try the port of the page. Needs a certificate, which is read again on SIGHUP here
     /// too, or a self-signed one.
-    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT", value_parser = trimmed::<SocketAddr>)]
+    #[arg(long, env = "SOCKETMESH_WEBTRANSPORT", value_parser = address)]
     webtransport: Option<SocketAddr>,
     /// Makes a certificate for WebTransport that lasts 14 days, and prints the hash that browsers are told to accept.
     #[arg(long, env = "SOCKETMESH_WEBTRANSPORT_SELF_SIGNED", value_parser = switch)]

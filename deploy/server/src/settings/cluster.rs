@@ -8,14 +8,14 @@ use socketmesh::cluster::{Certificates, Cluster, Credentials, Secret};
 use socketmesh::id::NodeId;
 
 use super::places::Places;
-use super::values::{Duration, switch, text, trimmed};
+use super::values::{Duration, address, switch, text, trimmed};
 use crate::process::{BoxError, read_secret, variable};
 
 /// How a node takes part in a cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Member {
     /// Address for the other nodes (UDP): makes this node a member of a cluster.
-    #[arg(long, env = "SOCKETMESH_MESH", value_parser = trimmed::<SocketAddr>)]
+    #[arg(long, env = "SOCKETMESH_MESH", value_parser = address)]
     mesh: Option<SocketAddr>,
     /// Mesh address of a node to join, `host:port`; a name stands for all its addresses. May be repeated, or separated
     /// by commas.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use socketmesh::http::{Certificate, Tls};
 use socketmesh::{Admin, Node};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -19,6 +20,9 @@ pub(crate) struct Operators {
     /// machine, and any other address needs a token [default: none].
     #[arg(long, env = "SOCKETMESH_ADMIN", value_parser = admin_address)]
     admin: Option<SocketAddr>,
+    /// Roots (PEM) of the certificates that operators bring instead of a token: then they are served over TLS, with `tls_cert`.
+    #[arg(long, env = "SOCKETMESH_ADMIN_CA", value_parser = trimmed::<PathBuf>)]
+    admin_ca: Option<PathBuf>,
     /// File with the token that operators bring, at least 16 characters.
     #[arg(long, env = "SOCKETMESH_ADMIN_TOKEN_FILE", value_parser = trimmed::<PathBuf>)]
     admin_token_file: Option<PathBuf>,
@@ -59,18 +63,33 @@ impl FromStr for LogFilter {
 }
 
 impl Operators {
-    /// Where operators ask, and what they get there. Only those of this machine may ask without a token.
-    pub(crate) fn admin(
-        &self,
-        node: &Node,
-        places: &Places,
-    ) -> Result<Option<(SocketAddr, Admin)>, BoxError> {
-        let Some(address) = self.admin else { return Ok(None) };
-        match self.token()? {
-            Some(token) => Ok(Some((address, node.admin().token(token)))),
-            None if address.ip().is_loopback() => Ok(Some((address, node.admin()))),
-            None => Err(format!("{}: {NO_TOKEN}", places.said("admin", &address.to_string())).into()),
+    pub(super) fn check(&self, places: &Places) -> Result<(), String> {
+        places.needs("admin_ca", self.admin_ca.is_some(), &["admin", "tls_cert"])
+    }
+
+    /// Where operators ask.
+    pub(crate) const fn address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// What operators get. Only those of this machine may ask without a token or a certificate.
+    pub(crate) fn admin(&self, node: &Node, places: &Places) -> Result<Admin, BoxError> {
+        let is_open = self.admin.is_none_or(|address| address.ip().is_loopback()) || self.admin_ca.is_some();
+        match (self.token()?, self.admin) {
+            (Some(token), _) => Ok(node.admin().token(token)),
+            (None, Some(address)) if !is_open => {
+                Err(format!("{}: {NO_TOKEN}", places.said("admin", &address.to_string())).into())
+            }
+            (None, _) => Ok(node.admin()),
         }
+    }
+
+    /// Encrypts what operators get and checks who they are, where they bring certificates.
+    pub(crate) fn tls(&self, certificate: Option<&Certificate>) -> Result<Option<Tls>, BoxError> {
+        let (Some(roots), Some(certificate)) = (&self.admin_ca, certificate) else { return Ok(None) };
+        let pem = std::fs::read(roots).map_err(|error| format!("{}: {error}", roots.display()))?;
+        let tls = Tls::mutual(certificate, pem).map_err(|error| format!("{}: {error}", roots.display()))?;
+        Ok(Some(tls))
     }
 
     /// The token that operators bring.
@@ -104,5 +123,5 @@ pub(crate) fn admin_address(said: &str) -> Result<SocketAddr, String> {
 const ADMIN_TOKEN: &str = "SOCKETMESH_ADMIN_TOKEN";
 const SHORTEST_TOKEN: usize = 16;
 const TOO_SHORT: &str = "the admin token needs at least 16 characters (try `openssl rand -base64 24`)";
-const NO_TOKEN: &str = "operators of other machines need a token: set SOCKETMESH_ADMIN_TOKEN or \
-    SOCKETMESH_ADMIN_TOKEN_FILE, or let --admin listen on a loopback address";
+const NO_TOKEN: &str = "operators of other machines need a token or a certificate: set SOCKETMESH_ADMIN_TOKEN, \
+    admin_token_file or admin_ca, or let --admin listen on a loopback address";

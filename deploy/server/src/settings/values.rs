@@ -1,6 +1,7 @@
 //! How values are written: durations and sizes with their units, switches as people write them, spaces around them ignored.
 
 use std::convert::Infallible;
+use std::net::{AddrParseError, SocketAddr};
 use std::str::FromStr;
 
 /// A value without the spaces around it: files of variables may end their lines with a carriage return.
@@ -11,6 +12,12 @@ pub(crate) fn trimmed<T: FromStr>(said: &str) -> Result<T, T::Err> {
 /// The same for a text.
 pub(super) fn text(said: &str) -> Result<String, Infallible> {
     trimmed(said)
+}
+
+/// The address of a socket.
+pub(super) fn address(said: &str) -> Result<SocketAddr, String> {
+    trimmed(said)
+        .map_err(|_not_one: AddrParseError| "expected ip:port, such as 0.0.0.0:3000 or [::]:3000".to_owned())
 }
 
 /// A time, as `500ms`, `25s` or `1m 30s`.
