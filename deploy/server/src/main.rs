@@ -76,9 +76,10 @@ async fn run(arguments: Vec<OsString>) -> Result<(), BoxError> {
 
 /// What is asked for; the command whose settings may be in a file, and where they were said.
 fn parsed(arguments: Vec<OsString>) -> Result<(Action, Command, Places), BoxError> {
-    let command = command();
+    let command = of_settings(Cli::command(), settings::with_switches);
     let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
-    let matches = command.clone().try_get_matches_from(&arguments);
+    let asked = of_settings(command.clone(), settings::without_empty_variables);
+    let matches = asked.clone().try_get_matches_from(&arguments);
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_help = matches.as_ref().is_err_and(|error| !error.use_stderr());
     if !is_help {
@@ -91,17 +92,13 @@ fn parsed(arguments: Vec<OsString>) -> Result<(Action, Command, Places), BoxErro
     let file = path.map(|path| File::read(&path, &serve)).transpose()?;
     let matches = match &file {
         Some(file) => {
-            let command = of_settings(command, |command| settings::with_defaults(command, file));
-            command.try_get_matches_from(&arguments).or_else(|error| explained(error, &serve))?
+            let asked = of_settings(asked, |command| settings::with_defaults(command, file));
+            asked.try_get_matches_from(&arguments).or_else(|error| explained(error, &serve))?
         }
         None => matches,
     };
     let places = settings_of(&matches).map(|matches| Places::new(&serve, matches, file.as_ref()));
     Ok((Cli::from_arg_matches(&matches)?.action, serve, places.unwrap_or_default()))
-}
-
-fn command() -> Command {
-    of_settings(Cli::command(), settings::with_switches)
 }
 
 /// Changes the two commands that take settings.

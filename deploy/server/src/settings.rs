@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub(crate) use arguments::{explain, with_switches};
+pub(crate) use arguments::{explain, with_switches, without_empty_variables};
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Member;
 pub(crate) use file::File;

@@ -180,6 +180,11 @@ async fn values_may_have_spaces_around_them_and_switches_the_usual_spellings() {
         ("SOCKETMESH_MAX_PAYLOAD", "5000\r"),
         ("SOCKETMESH_TRANSPORTS", "polling\r"),
         ("SOCKETMESH_ALLOW_EIO3", "Yes\r"),
+        // As templates leave what nobody chose.
+        ("SOCKETMESH_CONFIG", ""),
+        ("SOCKETMESH_ADMIN", ""),
+        ("SOCKETMESH_MESH", " "),
+        ("SOCKETMESH_MAX_SESSIONS", ""),
     ];
     let mut server = Server::start(PROGRAM, NONE, &variables);
     let (addr, _) = server.listening().await;

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use clap::builder::ValueParser;
+use clap::builder::{Resettable, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
@@ -61,10 +61,20 @@ pub(crate) fn with_switches(command: Command) -> Command {
     })
 }
 
+/// Takes a variable that is empty for one that is not set, as templates of deployments leave them. Not that of the seeds: a node
+/// whose seed is missing would start a cluster of its own.
+pub(crate) fn without_empty_variables(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let is_empty = value.is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        if is_empty && arg.get_id() != "seed" { arg.env(Resettable::Reset) } else { arg }
+    })
+}
+
 /// Why a setting cannot have these values; `None` if it can.
 pub(super) fn refusal(setting: &Arg, values: &[String]) -> Option<String> {
     let flag = flag(setting);
-    let alone = setting.clone().env(clap::builder::Resettable::Reset).required(false);
+    let alone = setting.clone().env(Resettable::Reset).required(false);
     let command = Command::new("a setting").no_binary_name(true).arg(alone);
     let said = values.iter().map(|value| format!("{flag}={value}"));
     command.try_get_matches_from(said).err().map(|error| reason(&error))
