@@ -17,14 +17,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::counter::Count;
-use crate::engine::{self, Application, Census, Engine};
+use crate::engine::{self, Application, Census, Engine, EngineCounters};
 use crate::http::server::{self, Server};
-use crate::http::{self, Body, Edge, Listener, Owner, Service};
+use crate::http::{self, Body, Edge, HttpCounters, Listener, Owner, Service};
 use crate::id::{Key, NodeId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::Inbound;
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Description, Namespace, NamespaceRef, NamespaceSize, SocketIo};
+use crate::socket::{self, Description, Namespace, NamespaceFigures, NamespaceRef, SocketIo};
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -54,15 +54,16 @@ pub(crate) struct Parts<A: Application> {
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
 }
 
-type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// How many handlers have not ended.
+type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 
 /// What a node asks of its application beside what an engine does.
 struct Hooks<A> {
-    /// Waits until they have, once there are no sessions.
+    /// Waits until its handlers have ended, once there are no sessions.
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
-    namespaces: fn(&A) -> Vec<NamespaceSize>,
+    namespaces: fn(&A) -> Vec<NamespaceFigures>,
 }
 
 impl Node {
@@ -147,13 +148,23 @@ impl<A: Application> Node<A> {
         sessions.into_iter().chain(connections).chain(cluster).collect()
     }
 
+    /// What happened to the sessions of this node.
+    pub(crate) fn engine_counters(&self) -> &EngineCounters {
+        self.0.engine.counters()
+    }
+
+    /// What happened to the requests of this node.
+    pub(crate) fn http_counters(&self) -> &HttpCounters {
+        self.0.edge.counters()
+    }
+
     /// The sessions of this node, counted.
     pub(crate) fn census(&self) -> Census {
         self.0.engine.census()
     }
 
     /// What is on this node of each namespace.
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceFigures> {
         (self.0.hooks.namespaces)(&self.0.app)
     }
 
@@ -241,19 +252,29 @@ impl<A: Application> Node<A> {
     /// 4. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
     ///    requests that it carries, for 3 s at most.
     /// 5. It tells the other members that it leaves.
+    ///
+    /// The log says when it begins, and at the end what was not done in time.
     pub async fn shutdown(&self) {
+        let node = self.id();
+        tracing::info!(%node, sessions = self.sessions(), "stopping: the node takes no new clients");
         self.0.edge.drain();
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
         sleep(self.0.edge.config().drain_delay).await;
         // Pending polls are answered before their connections go.
-        self.0.engine.shutdown().await;
+        let sessions = self.0.engine.shutdown().await;
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
-        tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
+        let (handlers, requests) =
+            tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
+        }
+        if sessions + handlers + requests == 0 {
+            tracing::info!(%node, "stopped");
+        } else {
+            tracing::warn!(%node, sessions, handlers, requests, "stopped before everything was done");
         }
     }
 
@@ -372,7 +393,7 @@ impl NodeBuilder {
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
         let hooks =
-            Hooks { ended: |_| Box::pin(std::future::ready(())), kill: |_| {}, namespaces: |_| Vec::new() };
+            Hooks { ended: |_| Box::pin(std::future::ready(0)), kill: |_| {}, namespaces: |_| Vec::new() };
         self.compose(|_, _| app, |_, _| {}, hooks).await
     }
 

@@ -29,6 +29,7 @@ use crate::cluster::transport::connection::PeerConnection;
 use crate::cluster::transport::endpoint::Endpoint;
 use crate::cluster::transport::network::source_towards;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::log_limit::LogLimits;
 
@@ -141,7 +142,7 @@ impl Actor for ControlActor {
             ControlMessage::Gossip(members) => control.handle_gossip(members, now),
             ControlMessage::GossipEnded(reason) => {
                 let node = &state.ports.published.me.id;
-                tracing::error!(%node, reason, "gossip ended: it begins again in a second");
+                tracing::error!(%node, reason = %Excerpt::reason(reason), "gossip ended: it begins again in a second");
                 drop(me.send_after(GOSSIP_PAUSE, || ControlMessage::RestartGossip));
             }
             ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
