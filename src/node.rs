@@ -246,7 +246,8 @@ impl<A: Application> Node<A> {
     ///
     /// 1. For the [`drain_delay`](http::Config::drain_delay) it serves its clients as before, but takes no new ones: their
     ///    handshakes are answered with 503, and load balancers have time to learn that.
-    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node.
+    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node. An
+    ///    [`Application`] of your own that blocks its sessions is waited for, for 5 s at most.
     /// 3. [`serve`](Self::serve) returns, within a second. Polls that the node carries to the owners of other sessions are
     ///    answered, so that their clients poll another node; POSTs in flight are finished. A WebSocket that it carries breaks.
     /// 4. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for

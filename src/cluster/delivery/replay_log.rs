@@ -365,7 +365,8 @@ mod tests {
         log.resume(Some(2));
         let again = drain(&mut log);
         assert!(matches!(again[..], [Write::Body { seq: 3, .. }, Write::Body { seq: 4, .. }]), "{again:?}");
-        assert_eq!(log.counts().lost.total(), 0);
+        let OutgoingCounts { lost, replayed, gaps, waiting_bytes, .. } = log.counts();
+        assert_eq!((lost.total(), replayed, gaps, waiting_bytes), (0, 2, 0, 2 * cost(&body(1)) as u64));
     }
 
     #[test]
@@ -376,7 +377,7 @@ mod tests {
         assert_eq!(log.bytes(), 150);
         let written = drain(&mut log);
         assert_eq!(written[0], Write::Gap { to: 2 });
-        assert_eq!((written.len(), log.counts().lost.overflow), (4, 2));
+        assert_eq!((written.len(), log.counts().lost.overflow, log.counts().gaps), (4, 2, 1));
     }
 
     #[test]
