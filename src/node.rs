@@ -158,6 +158,11 @@ impl<A: Application> Node<A> {
         self.0.edge.counters()
     }
 
+    /// How many requests this node carries to other nodes now.
+    pub(crate) fn carried_requests(&self) -> usize {
+        self.0.edge.carried()
+    }
+
     /// The sessions of this node, counted.
     pub(crate) fn census(&self) -> Census {
         self.0.engine.census()

@@ -394,7 +394,9 @@ async fn carried_requests_and_members_that_come_and_go_are_measured() {
         (r#"engine_packets_received_total{transport="polling"}"#, 1),
     ])
     .await;
-    call(Method::GET).start().await.abort();
+    let waiting = call(Method::GET).start().await;
+    one.comes_to("socketmesh_http_forwarded_requests_in_flight", "1").await;
+    waiting.abort();
     one.comes_to(r#"socketmesh_http_forwarded_requests_total{result="aborted"}"#, "1").await;
 
     two.node.kill().await;

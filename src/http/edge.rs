@@ -106,6 +106,11 @@ impl<A: Application> Edge<A> {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// How many requests this node carries to the owners of their sessions now.
+    pub(crate) fn carried(&self) -> usize {
+        self.forwarder.as_ref().map_or(0, Forwarder::carried)
+    }
+
     /// Ends the requests that this node carries for others: polls are given back to their clients, the rest is waited for.
     /// Returns how many have no answer.
     pub(crate) async fn stop(&self) -> usize {

@@ -96,13 +96,18 @@ impl Forwarder {
         }
     }
 
+    /// How many requests have no answer yet.
+    pub(crate) fn carried(&self) -> usize {
+        self.carried.len()
+    }
+
     /// Answers the polls that this node carries, now and from now on: their owners are asked to. Waits until every request that is
     /// carried has its answer, for [`STOP`] at most. Returns how many have none.
     pub(crate) async fn stop(&self) -> usize {
         self.stopping.cancel();
         self.carried.close();
         let answered = timeout(STOP, self.carried.wait()).await;
-        if answered.is_ok() { 0 } else { self.carried.len() }
+        if answered.is_ok() { 0 } else { self.carried() }
     }
 
     /// Sends the request once. Whatever happens to the way until the owner has given a sign of life, this ends when `until` has

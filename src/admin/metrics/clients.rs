@@ -41,6 +41,11 @@ fn requests<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::R
         "socketmesh_http_forwarded_requests_total",
         "Requests that this node carried to the owner of their session, by what became of them",
         http.forwarded.named().map(|(result, count)| ([("result", result)], count)),
+    )?;
+    metrics.gauges(
+        "socketmesh_http_forwarded_requests_in_flight",
+        "Requests that this node carries now, polls that wait included",
+        [([], node.carried_requests())],
     )
 }
 
