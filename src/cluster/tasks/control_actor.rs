@@ -257,7 +257,7 @@ impl State {
     async fn supervise(&mut self) -> Result<(), ActorProcessingErr> {
         if self.accept.is_finished() {
             let Err(lost) = (&mut self.accept).await else { return Err("the UDP endpoint ended".into()) };
-            tracing::error!(node = %self.ports.published.me.id, %lost, "accepting connections ended: it begins again");
+            tracing::error!(node = %self.ports.published.me.id, lost = %Excerpt::reason(&lost), "accepting connections ended: it begins again");
             self.accept = start_accepting(&self.endpoint, &self.ports);
         }
         Ok(())
