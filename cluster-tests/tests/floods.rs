@@ -337,7 +337,7 @@ async fn talkative() -> (Node, SocketAddr) {
 
 /// Puts `text` everywhere where a client may write.
 async fn write_everywhere(at: SocketAddr, text: &str) {
-    let plain = "Q".repeat(text.len().min(4000));
+    let plain = "Q".repeat(1500);
     let path = format!("/socket.io/{plain}?EIO=4&transport={plain}&sid={plain}");
     let agent = ["user-agent", "origin", "referer", "cookie", "x-forwarded-for"];
     let named =

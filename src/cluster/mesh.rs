@@ -452,7 +452,8 @@ impl Peers for Mesh {
                 return behind;
             }
             behind.sort_unstable();
-            tracing::debug!(node = %self.id(), version, behind = %Excerpt::list(format_args!("{behind:?}")), "not every member confirmed the interest in time");
+            let named = Excerpt::list(format!("{behind:?}"));
+            tracing::debug!(node = %self.id(), version, behind = %named, "not every member confirmed the interest in time");
             self.published.counters.unconfirmed.increment();
             behind
         })

@@ -54,7 +54,9 @@ impl LocalNamespace {
             (Ok(_), None) => {}
             (Err(error), _) => {
                 self.count(NamespaceCounters::handler_failed);
-                tracing::warn!(ns = %Excerpt::name(&self.path), event = %Excerpt::name(&event.name), error = %Excerpt::reason(format_args!("{error:?}")), "the handler of a server event failed");
+                let (ns, name) = (Excerpt::name(&self.path), Excerpt::name(&event.name));
+                let error = Excerpt::reason(format!("{error:?}"));
+                tracing::warn!(%ns, event = %name, %error, "the handler of a server event failed");
                 server_event.fail();
             }
         }
