@@ -51,6 +51,7 @@ pub use session_ref::SessionRef;
 pub(crate) use admission::{NotAdmitted, Place};
 #[cfg(feature = "fuzzing")]
 pub(crate) use budget::Budget;
+pub(crate) use counters::EngineCounters;
 #[cfg(feature = "webtransport")]
 pub(crate) use first_packet::FirstPacket;
 pub(crate) use frame::{Frame, frames};

@@ -39,6 +39,7 @@ pub(crate) mod operator;
 mod owner;
 mod polling;
 pub(crate) mod proxy;
+mod refusal;
 mod reply;
 mod request;
 mod request_line;
@@ -73,5 +74,6 @@ pub use trusted_proxies::{InvalidNetwork, TrustedProxies};
 #[cfg(feature = "webtransport")]
 pub use webtransport::WebTransportListener;
 
+pub(crate) use counters::HttpCounters;
 pub(crate) use edge::Edge;
 pub(crate) use owner::Owner;

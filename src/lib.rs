@@ -77,6 +77,7 @@ mod catch_panic;
 pub mod cluster;
 mod counter;
 pub mod engine;
+mod excerpt;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

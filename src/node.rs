@@ -20,15 +20,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::counter::Count;
-use crate::engine::{self, Application, Census, Engine};
+use crate::engine::{self, Application, Census, Engine, EngineCounters};
 use crate::http::operator::Answers;
 use crate::http::server::{self, Answering, Server};
-use crate::http::{self, Body, Edge, Listener, Owner, Service};
+use crate::http::{self, Body, Edge, HttpCounters, Listener, Owner, Service};
 use crate::id::{Key, NodeId, SocketId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::{Inbound, SocketSummary};
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Description, Namespace, NamespaceRef, NamespaceSize, RoomSize, SocketIo};
+use crate::socket::{self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo};
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -61,18 +61,19 @@ pub(crate) struct Parts<A: Application> {
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
 }
 
-type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// How many handlers have not ended.
+type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 
 /// Is told who asked.
 pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
 
 /// What a node asks of its application beside what an engine does.
 struct Hooks<A> {
-    /// Waits until they have, once there are no sessions.
+    /// Waits until its handlers have ended, once there are no sessions.
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
-    namespaces: fn(&A) -> Vec<NamespaceSize>,
+    namespaces: fn(&A) -> Vec<NamespaceFigures>,
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
     find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
 }
@@ -159,13 +160,28 @@ impl<A: Application> Node<A> {
         sessions.into_iter().chain(connections).chain(cluster).collect()
     }
 
+    /// What happened to the sessions of this node.
+    pub(crate) fn engine_counters(&self) -> &EngineCounters {
+        self.0.engine.counters()
+    }
+
+    /// What happened to the requests of this node.
+    pub(crate) fn http_counters(&self) -> &HttpCounters {
+        self.0.edge.counters()
+    }
+
+    /// How many requests this node carries to other nodes now.
+    pub(crate) fn carried_requests(&self) -> usize {
+        self.0.edge.carried()
+    }
+
     /// The sessions of this node, counted.
     pub(crate) fn census(&self) -> Census {
         self.0.engine.census()
     }
 
     /// What is on this node of each namespace.
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceFigures> {
         (self.0.hooks.namespaces)(&self.0.app)
     }
 
@@ -248,25 +264,36 @@ impl<A: Application> Node<A> {
     ///
     /// 1. For the [`drain_delay`](http::Config::drain_delay) it serves its clients as before, but takes no new ones: their
     ///    handshakes are answered with 503, and load balancers have time to learn that.
-    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node.
+    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node. An
+    ///    [`Application`] of your own that blocks its sessions is waited for, for 5 s at most.
     /// 3. [`serve`](Self::serve) returns, within a second. Polls that the node carries to the owners of other sessions are
     ///    answered, so that their clients poll another node; POSTs in flight are finished. A WebSocket that it carries breaks.
     /// 4. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
     ///    requests that it carries, for 3 s at most.
     /// 5. It tells the other members that it leaves.
+    ///
+    /// The log says when it begins, and at the end what was not done in time.
     pub async fn shutdown(&self) {
+        let node = self.id();
+        tracing::info!(%node, sessions = self.sessions(), "stopping: the node takes no new clients");
         self.0.edge.drain();
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
         sleep(self.0.edge.config().drain_delay).await;
         // Pending polls are answered before their connections go.
-        self.0.engine.shutdown().await;
+        let sessions = self.0.engine.shutdown().await;
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
-        tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
+        let (handlers, requests) =
+            tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
+        }
+        if sessions + handlers + requests == 0 {
+            tracing::info!(%node, "stopped");
+        } else {
+            tracing::warn!(%node, sessions, handlers, requests, "stopped before everything was done");
         }
     }
 
@@ -387,7 +414,7 @@ impl NodeBuilder {
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
         let hooks = Hooks {
-            ended: |_| Box::pin(ready(())),
+            ended: |_| Box::pin(ready(0)),
             kill: |_| {},
             namespaces: |_| Vec::new(),
             largest_rooms: |_, _| Vec::new(),

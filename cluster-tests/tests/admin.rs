@@ -9,14 +9,16 @@ use std::time::Duration;
 use cluster_tests::deadline::within;
 use cluster_tests::http::{Call, Reply};
 use cluster_tests::member::member;
-use cluster_tests::messages::Messages as _;
+use cluster_tests::messages::{Messages as _, Received};
 use cluster_tests::websocket::WebSocket;
 use http_body_util::BodyExt as _;
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 use serde_json::Value;
 use socketmesh::cluster::{LinkState, MemberView, NodeState};
+use socketmesh::engine::{self, Handshake};
+use socketmesh::http::{AllowRequest, Middleware, Parts, Rejection};
 use socketmesh::testing::TestCluster;
-use socketmesh::{Admin, Node, NodeBuilder, Socket, engine, namespace, namespaces};
+use socketmesh::{Admin, EventError, Node, NodeBuilder, Socket, namespace, namespaces};
 use tokio::net::TcpListener;
 use tower_service::Service as _;
 
@@ -29,10 +31,20 @@ struct Served {
 
 impl Served {
     async fn start(builder: NodeBuilder, admin: impl FnOnce(Admin) -> Admin) -> Self {
-        let echo = namespace("/").on("join", async |socket: Socket, room: String| {
-            socket.join(room).await.ok();
-            Ok(())
-        });
+        let echo = namespace("/")
+            .on("join", async |socket: Socket, room: String| {
+                socket.join(room).await.ok();
+                Ok(())
+            })
+            .on("echo", async |_: Socket, text: String| Ok(text))
+            .on("fail", async |_: Socket, (): ()| {
+                Err::<(), _>(EventError::new("failed", "as it was asked to"))
+            })
+            .on("panic", async |_: Socket, (): ()| if true { panic!("as it was asked to") } else { Ok(()) })
+            .on("ask", async |socket: Socket, millis: u64| {
+                let asked = socket.timeout(Duration::from_millis(millis));
+                Ok(asked.emit_with_ack::<String, _>("name?", &()).await.is_ok())
+            });
         let many = namespaces("^/many-").on("echo", async |_: Socket, text: String| Ok(text));
         let node = builder.namespace(echo).namespace(many).start().await.expect("the node starts");
         let (clients, operators) = (listener().await, listener().await);
@@ -89,6 +101,27 @@ impl Served {
         let reply = self.ask("/metrics").await;
         assert_eq!(reply.status(), 200);
         reply.text().to_owned()
+    }
+
+    /// Asserts what these series are, each without `socketmesh_`.
+    async fn measures<const N: usize>(&self, expected: [(&str, u64); N]) {
+        let metrics = self.metrics().await;
+        for (series, value) in expected {
+            let line = format!("socketmesh_{series} {value}");
+            let name = line.split('{').next().unwrap_or_default();
+            let like = metrics.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
+            assert!(metrics.lines().any(|measured| measured == line), "{line}, and not\n{}", like.join("\n"));
+        }
+    }
+
+    /// Waits until a series has this value.
+    async fn comes_to(&self, series: &str, value: &str) {
+        let reached = async {
+            while self.metric(series).await != value {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within(format!("{series} {value}"), reached).await;
     }
 
     async fn metric(&self, series: &str) -> String {
@@ -204,6 +237,212 @@ async fn sessions_sockets_rooms_and_members_are_measured() {
     assert_eq!(cluster["members"][1]["state"], "ready");
 }
 
+/// A client that notes what passes over its WebSocket.
+struct Noting {
+    socket: WebSocket,
+    sent: Passed,
+    received: Passed,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Passed {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Noting {
+    async fn open(at: SocketAddr) -> Self {
+        let socket = WebSocket::open(at, "/socket.io/?EIO=4&transport=websocket").await.expect("a WebSocket");
+        Self { socket, sent: Passed::default(), received: Passed::default() }
+    }
+
+    async fn send(&mut self, packet: &str) {
+        self.socket.send(packet).await;
+        // The header of a short frame, and its mask.
+        self.sent.add(packet.len() + 2 + 4);
+    }
+
+    async fn receive(&mut self) -> String {
+        let Received::Text(packet) = within("a packet", self.socket.next()).await else { panic!("text") };
+        self.received.add(packet.len() + 2);
+        packet
+    }
+}
+
+impl Passed {
+    fn add(&mut self, bytes: usize) {
+        assert!(bytes < 126, "a short frame");
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+#[tokio::test]
+async fn packets_events_acks_and_handlers_are_measured_as_they_were() {
+    let served = Served::start(Node::builder(), |admin| admin).await;
+    let mut client = Noting::open(served.clients).await;
+    client.receive().await;
+    client.send("40").await;
+    client.receive().await;
+    for id in 0..10 {
+        client.send(&format!(r#"42{id}["echo","hello"]"#)).await;
+        assert_eq!(client.receive().await, format!(r#"43{id}["hello"]"#));
+    }
+    client.send(r#"4210["fail"]"#).await;
+    assert!(client.receive().await.starts_with(r#"4310[{"error""#));
+    client.send(r#"4211["ask",30]"#).await;
+    client.receive().await;
+    assert_eq!(client.receive().await, "4311[false]", "the client did not answer in time");
+    client.send(r#"4212["ask",60000]"#).await;
+    let question = client.receive().await;
+    served.measures([(r#"socket_acks_pending{namespace="/"}"#, 1)]).await;
+    let id = question.trim_start_matches("42").split('[').next().expect("an id").to_owned();
+    client.send(&format!(r#"43{id}["a name"]"#)).await;
+    assert_eq!(client.receive().await, "4312[true]");
+    client.send(r#"42["panic"]"#).await;
+    assert_eq!(client.receive().await, "41", "a panic disconnects the socket");
+    let Noting { mut socket, sent, received } = client;
+    served
+        .measures([
+            (r#"socket_events_received_total{namespace="/"}"#, 14),
+            (r#"socket_events_sent_total{namespace="/"}"#, 2),
+            (r#"socket_acks_pending{namespace="/"}"#, 0),
+            (r#"socket_acks_timed_out_total{namespace="/"}"#, 1),
+            (r#"socket_handlers_failed_total{namespace="/",kind="error"}"#, 1),
+            (r#"socket_handlers_failed_total{namespace="/",kind="panic"}"#, 1),
+            (r#"socket_handlers_failed_total{namespace="^/many-",kind="panic"}"#, 0),
+            (r#"socket_handler_seconds_count{namespace="/"}"#, 14),
+            (r#"socket_handler_seconds_bucket{le="+Inf",namespace="/"}"#, 14),
+            (r#"engine_packets_received_total{transport="websocket"}"#, sent.packets),
+            (r#"engine_received_bytes_total{transport="websocket"}"#, sent.bytes),
+            (r#"engine_packets_sent_total{transport="websocket"}"#, received.packets),
+            (r#"engine_sent_bytes_total{transport="websocket"}"#, received.bytes),
+            ("engine_outbox_largest_bytes", 0),
+        ])
+        .await;
+    socket.send_close().await;
+    served.comes_to(r#"socketmesh_engine_sessions_closed_total{reason="transport close"}"#, "1").await;
+}
+
+#[tokio::test]
+async fn packets_of_polls_are_measured_and_a_namespace_of_a_pattern_under_the_pattern() {
+    let served = Served::start(Node::builder(), |admin| admin).await;
+    let call = |method, query: &str| {
+        Call::new(served.clients, method, &format!("/socket.io/?EIO=4&transport=polling{query}"))
+    };
+    let opened = call(Method::GET, "").send().await;
+    let sid = opened.text().split('"').nth(3).expect("a sid");
+    let query = format!("&sid={sid}");
+    let mut answered = opened.bytes().len();
+    let posts = ["40/many-1,", "42/many-1,1[\"echo\",\"a\"]\u{1e}42/many-1,2[\"echo\",\"b\"]"];
+    for post in posts {
+        assert_eq!(call(Method::POST, &query).body(post).send().await.outcome(), (200, "ok"));
+        answered += call(Method::GET, &query).send().await.bytes().len();
+    }
+    let last = served.metric(r#"socketmesh_engine_packets_sent_total{transport="polling"}"#).await;
+    if last == "3" {
+        // The second echo came just after the first one was taken.
+        answered += call(Method::GET, &query).send().await.bytes().len();
+    }
+    served
+        .measures([
+            (r#"engine_packets_received_total{transport="polling"}"#, 3),
+            (r#"engine_received_bytes_total{transport="polling"}"#, posts.concat().len() as u64),
+            (r#"engine_packets_sent_total{transport="polling"}"#, 4),
+            (r#"engine_sent_bytes_total{transport="polling"}"#, answered as u64),
+            (r#"socket_events_received_total{namespace="^/many-"}"#, 2),
+            (r#"socket_handler_seconds_count{namespace="^/many-"}"#, 2),
+            (r#"socket_events_received_total{namespace="/"}"#, 0),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn handshakes_are_measured_by_what_became_of_them() {
+    let allow = AllowRequest::new(async |client: Arc<Handshake>| {
+        if client.headers().contains_key("x-forbidden") { Err("no".to_owned()) } else { Ok(()) }
+    });
+    let check = Middleware::new(async |request: Arc<Parts>| {
+        if request.headers.contains_key("x-stopped") {
+            Err(Rejection::new("no"))
+        } else {
+            Ok(HeaderMap::new())
+        }
+    });
+    let http = socketmesh::http::Config::default().allow_request(allow).middleware([check]);
+    let builder = Node::builder().http(http).engine(engine::Config::default().max_sessions(1));
+    let served = Served::start(builder, |admin| admin).await;
+    let call = |method, query: &str| Call::new(served.clients, method, &format!("/socket.io/?{query}"));
+    let polling = "EIO=4&transport=polling";
+    for (call, status) in [
+        (call(Method::GET, polling).header("x-forbidden", "1"), 403),
+        (call(Method::GET, polling).header("x-stopped", "1"), 400),
+        (call(Method::GET, "EIO=4&transport=tcp"), 400),
+        (call(Method::GET, "EIO=4&transport=tcp"), 400),
+        (call(Method::POST, polling), 400),
+        (call(Method::GET, "EIO=3&transport=polling"), 400),
+        (call(Method::GET, "EIO=4&transport=websocket"), 400),
+        (call(Method::GET, polling), 200),
+        (call(Method::GET, polling), 503),
+        (call(Method::GET, &format!("{polling}&sid=AAAAAAAAAAAAAAAAAAAA")), 400),
+    ] {
+        assert_eq!(call.send().await.status(), status);
+    }
+    served
+        .measures([
+            (r#"http_handshakes_total{result="accepted"}"#, 1),
+            (r#"http_handshakes_total{result="forbidden"}"#, 1),
+            (r#"http_handshakes_total{result="middleware"}"#, 1),
+            (r#"http_handshakes_total{result="unknown_transport"}"#, 2),
+            (r#"http_handshakes_total{result="bad_method"}"#, 1),
+            (r#"http_handshakes_total{result="unsupported_protocol"}"#, 1),
+            (r#"http_handshakes_total{result="not_an_upgrade"}"#, 1),
+            (r#"http_handshakes_total{result="node_full"}"#, 1),
+            (r#"http_handshakes_total{result="not_ready"}"#, 0),
+            (r#"http_requests_refused_total{reason="unknown_session"}"#, 1),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn carried_requests_and_members_that_come_and_go_are_measured() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let opened = Call::new(two.clients, Method::GET, "/socket.io/?EIO=4&transport=polling").send().await;
+    let sid = opened.text().split('"').nth(3).expect("a sid").to_owned();
+    let call =
+        |method| Call::new(one.clients, method, &format!("/socket.io/?EIO=4&transport=polling&sid={sid}"));
+    assert_eq!(call(Method::POST).body("40").send().await.outcome(), (200, "ok"));
+    assert!(call(Method::GET).send().await.text().starts_with("40{"));
+    one.measures([(r#"http_forwarded_requests_total{result="answered"}"#, 2)]).await;
+    two.measures([
+        (r#"http_forwarded_requests_total{result="answered"}"#, 0),
+        (r#"engine_packets_received_total{transport="polling"}"#, 1),
+    ])
+    .await;
+    let waiting = call(Method::GET).start().await;
+    one.comes_to("socketmesh_http_forwarded_requests_in_flight", "1").await;
+    waiting.abort();
+    one.comes_to(r#"socketmesh_http_forwarded_requests_total{result="aborted"}"#, "1").await;
+
+    two.node.kill().await;
+    one.comes_to("socketmesh_cluster_members_died_total", "1").await;
+    assert_eq!(call(Method::GET).send().await.status(), 400);
+    one.measures([
+        (r#"http_requests_refused_total{reason="unknown_session"}"#, 1),
+        ("cluster_members_joined_total", 1),
+        ("cluster_members_left_total", 0),
+        (r#"cluster_members{state="ready"}"#, 1),
+    ])
+    .await;
+    let three = Served::start(Node::builder().cluster(member(2, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&three).await;
+    three.node.shutdown().await;
+    one.comes_to("socketmesh_cluster_members_left_total", "1").await;
+    one.measures([("cluster_members_joined_total", 2), ("cluster_members_died_total", 1)]).await;
+}
+
 #[tokio::test]
 async fn every_metric_is_in_the_reference_with_a_help_text_and_the_reference_invents_none() {
     let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
@@ -234,13 +473,17 @@ async fn every_metric_that_the_alerts_and_the_dashboard_name_is_measured() {
     let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
     one.sees_both(&two).await;
     let metrics = one.metrics().await;
-    let measured: BTreeSet<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mut measured = BTreeSet::new();
+    for (name, kind) in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+        let parts = ["_bucket", "_count", "_sum"].iter().filter(|_| kind == "histogram");
+        measured.extend(parts.chain([&""]).map(|part| format!("{name}{part}")));
+    }
     for file in ["prometheus/alerts.yml", "grafana/socketmesh.json"] {
         let text = std::fs::read_to_string(format!("{DEPLOY}/{file}")).expect(file);
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let named: BTreeSet<&str> =
             words.filter(|word| word.starts_with("socketmesh_") || word.starts_with("process_")).collect();
+        let measured: BTreeSet<&str> = measured.iter().map(String::as_str).collect();
         assert!(named.len() > 10, "{file} names {named:?}");
         let unknown: Vec<_> = named.difference(&measured).collect();
         assert!(unknown.is_empty(), "{file} names what nobody measures: {unknown:?}");

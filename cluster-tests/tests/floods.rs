@@ -1,21 +1,36 @@
 //! Who opens more than others and says less: healthy clients do not notice, and what is refused is counted.
+#![expect(clippy::panic, reason = "tests fail by panicking, and so does a handler")]
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_tests::app::{App, plain};
 use cluster_tests::deadline::within;
 use cluster_tests::frames::{Frames, deflated};
+use cluster_tests::http::{Call, raw};
+use cluster_tests::messages::{Messages, Received};
 use cluster_tests::secure::{Trust, multiplexed};
 use cluster_tests::target::Target;
+use cluster_tests::websocket::WebSocket;
 use cluster_tests::webtransport::{WebTransportTarget, first_packet};
 use http_body_util::Full;
-use hyper::{Method, Request};
+use hyper::{HeaderMap, Method, Request};
 use socketmesh::engine::{self, Compression, Transport};
-use socketmesh::http::{self, Listener, TrustedProxies};
-use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use socketmesh::http::{self, Listener, Middleware, Parts, Rejection, TrustedProxies};
+use socketmesh::{
+    EventError, Handshake, Node, NodeBuilder, RawArgs, Refusal, Socket, namespace, namespaces,
+    namespaces_where,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::Notify;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// One node behind a listener of the test's making.
 struct Front {
@@ -39,7 +54,7 @@ impl Front {
     }
 
     /// A connection of a client with this address.
-    async fn connect_from(&self, address: &str) -> std::io::Result<TcpStream> {
+    async fn connect_from(&self, address: &str) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(format!("{address}:0").parse().expect("an address"))?;
         socket.connect(self.http).await
@@ -286,8 +301,197 @@ async fn first_packets_of_quic_from_anywhere_keep_nobody_out() {
     }
     let (mut stream, _) = target.open().await;
     stream.send("40").await;
-    cluster_tests::messages::Messages::packet_text(&mut stream).await;
+    stream.packet_text().await;
     assert!(counter(app.node(0), "socketmesh_http_webtransport_retries_total") >= 8);
+}
+
+// --- the log ---
+
+/// What the library logs on this thread, a line for each event.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn catch(&self) -> DefaultGuard {
+        let lines = self.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || lines.clone());
+        let library = Targets::new().with_target("socketmesh", tracing::Level::TRACE);
+        tracing_subscriber::registry().with(layer.with_filter(library)).set_default()
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no writer panics"))
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no writer panics").push(String::from_utf8_lossy(line).into_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Strict {}
+
+/// A node that passes on what clients write wherever an application may.
+async fn talkative() -> (Node, SocketAddr) {
+    let echoing = namespaces("^/many-")
+        .on("strict", async |_: Socket, _: Strict| Ok(()))
+        .on("panic", async |_: Socket, (): ()| if true { panic!("as it was asked to") } else { Ok(()) })
+        .on("ask", async |socket: Socket, (): ()| {
+            let asked = socket.nsp().all().local().timeout(Duration::from_millis(300));
+            Ok(asked.emit_with_ack::<u8, _>("number?", &()).await?.replies.len())
+        })
+        .fallback(async |_: Socket, event: String, _: RawArgs| {
+            Err::<(), _>(EventError::new("unknown", event))
+        });
+    let closed = namespace("/closed").auth(async |client: Handshake| {
+        Err::<(), _>(Refusal::new(client.auth::<serde_json::Value>()?.to_string()))
+    });
+    let doubtful = namespaces_where(async |client: Handshake| {
+        Err(EventError::new("doubtful", client.namespace().to_owned()))
+    });
+    let stopped = Middleware::new(async |request: Arc<Parts>| match request.headers.get("x-reason") {
+        Some(reason) => Err(Rejection::new(String::from_utf8_lossy(reason.as_bytes()))),
+        None => Ok(HeaderMap::new()),
+    });
+    let http = socketmesh::http::Config::default().middleware([stopped]);
+    let builder = Node::builder().http(http).namespace(echoing).namespace(closed).namespace(doubtful);
+    let node = builder.start().await.expect("the node starts");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = tcp.local_addr().expect("an address");
+    let serving = node.clone();
+    tokio::spawn(async move { serving.serve(tcp).await });
+    (node, address)
+}
+
+/// Puts `text` everywhere where a client may write.
+async fn write_everywhere(at: SocketAddr, text: &str) {
+    let plain = "~".repeat(1500);
+    let path = format!("/socket.io/{plain}?EIO=4&transport={plain}&sid={plain}");
+    let agent = ["user-agent", "origin", "referer", "cookie", "x-forwarded-for"];
+    let named =
+        agent.into_iter().fold(Call::new(at, Method::GET, &path), |call, name| call.header(name, &plain));
+    assert_eq!(named.send().await.status(), 400);
+    let method = Method::from_bytes(plain.as_bytes()).expect("a method");
+    assert_eq!(Call::new(at, method, "/socket.io/?EIO=4&transport=polling").send().await.status(), 400);
+    let stopped =
+        Call::new(at, Method::GET, "/socket.io/?EIO=4&transport=polling").header("x-reason", &plain);
+    assert_eq!(stopped.send().await.status(), 400);
+    raw(at, format!("{plain}\r\n\r\n").as_bytes(), "").await;
+
+    let uri = "/socket.io/?EIO=4&transport=websocket";
+    let mut client = WebSocket::open(at, uri).await.expect("a WebSocket");
+    client.recv_text().await;
+    let short: String = text.chars().take(400).collect();
+    let (many, quoted) = (format!("/many-{short}"), serde_json::to_string(text).expect("JSON"));
+    client.send(&format!("40{many},")).await;
+    client.recv_text().await;
+    for (packet, answer) in [
+        (format!("42{many},1[{quoted}]"), "43"),
+        (format!(r#"42{many},2["strict",{{{quoted}:1}}]"#), "43"),
+        (format!(r#"40/closed,{{"name":{quoted}}}"#), "44"),
+        (format!("40/doubtful-{short},"), "44"),
+        (format!("40/doubtful-{text},"), "44"),
+        (format!(r#"42{many},3["ask"]"#), "42"),
+    ] {
+        client.send(&packet).await;
+        let answered = client.recv_text().await;
+        assert!(answered.starts_with(answer), "{answered}");
+        if let Some((_, id)) = answered.split_once(',').filter(|_| answer == "42") {
+            let id = id.split('[').next().unwrap_or_default();
+            client.send(&format!("43{many},{id}[{quoted}]")).await;
+            client.recv_text().await;
+        }
+    }
+    client.send(&format!(r#"42{many},["panic"]"#)).await;
+    client.recv_text().await;
+    client.send(&format!("7{text}")).await;
+    assert!(matches!(client.recv().await, Received::Closed(_)));
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_holds_more_than_256_bytes_of_a_client_nor_what_moves_a_cursor() {
+    let (lines, (node, at)) = (Lines::default(), talkative().await);
+    let _log = lines.catch();
+    /// In each of them the last one may be cut off.
+    const FIELDS: usize = 3;
+    // It is in no id, and may be in the head of a request.
+    let ugly = "~\n\u{1b}[31m\u{202e}\r";
+    for (text, most) in
+        [("~".repeat(20_000), 256), (ugly.repeat(2000), 256 / ugly.escape_debug().count() + FIELDS)]
+    {
+        write_everywhere(at, &text).await;
+        let written = lines.take();
+        for said in [
+            "a handler failed",
+            "a handler panicked",
+            "a client was refused",
+            "an ack does not decode",
+            "request refused",
+            "the predicate for a namespace failed",
+        ] {
+            assert!(written.iter().any(|line| line.contains(said)), "{said} is not in\n{}", written.concat());
+        }
+        for line in &written {
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+        // Heads of requests are plain in any case.
+        let ugly = written.iter().filter(|line| most == 256 || line.contains("[31m"));
+        let worst = ugly.max_by_key(|line| line.matches('~').count()).expect("some line has the text");
+        assert!(worst.matches('~').count() <= most, "{worst}");
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_handshakes_is_one_line_with_the_number_of_all() {
+    let (lines, front) = (Lines::default(), Front::start(engine::Config::default(), Listener::new).await);
+    let _log = lines.catch();
+    for _ in 0..50 {
+        assert_eq!(front.handshake_from("127.0.0.1", "carrier-pigeon").await.0, 400);
+    }
+    let refused: Vec<_> =
+        lines.take().into_iter().filter(|line| line.contains("handshakes are refused")).collect();
+    let [line] = &refused[..] else { panic!("one line, not {refused:?}") };
+    assert!(line.contains(r#"why="unknown_transport" address="127.0.0.1" refused=1"#), "{line}");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_says_what_was_not_done_in_time() {
+    let (lines, stuck) = (Lines::default(), Arc::new(Notify::new()));
+    let started = Arc::clone(&stuck);
+    let chat = namespace("/").on("hang", async move |_: Socket, (): ()| {
+        started.notify_one();
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    let node = Node::builder().namespace(chat).start().await.expect("the node starts");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (at, serving) = (tcp.local_addr().expect("an address"), node.clone());
+    tokio::spawn(async move { serving.serve(tcp).await });
+    let _log = lines.catch();
+    let mut client = WebSocket::open(at, "/socket.io/?EIO=4&transport=websocket").await.expect("a WebSocket");
+    client.send("40").await;
+    client.send(r#"42["hang"]"#).await;
+    within("the handler", stuck.notified()).await;
+    within("the end of the node", node.shutdown()).await;
+    let written = lines.take().concat();
+    for said in [
+        "stopping: the node takes no new clients",
+        "sessions=1",
+        "stopped before everything was done",
+        "sessions=0 handlers=1 requests=0",
+    ] {
+        assert!(written.contains(said), "{said} is not in\n{written}");
+    }
 }
 
 const OPENING: usize = 64;

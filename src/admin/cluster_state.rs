@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::cluster::{LinkState, MemberView};
+use crate::cluster::MemberView;
 use crate::engine::Application;
 use crate::id::{NodeId, SocketId};
 use crate::node::Node;
@@ -106,11 +106,6 @@ pub(super) async fn drain<A: Application>(
     };
     let asked = node.ask(member, &Question::Drain(by)).await;
     asked.map_err(|error| (error.status(), format!("{name}: {error}")))
-}
-
-/// A link as labels name it.
-pub(super) const fn link(state: LinkState) -> &'static str {
-    state.as_str()
 }
 
 /// The answers of all members, this node included. A node without a cluster answers alone.

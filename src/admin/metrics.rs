@@ -3,7 +3,10 @@
 //! The figures are read when they are asked for: measuring costs nothing between two scrapes. Labels have values from small, fixed
 //! sets, the names of members, or of namespaces as the application described them.
 
+mod clients;
+mod cluster;
 mod process;
+mod runtime;
 mod writer;
 
 use std::fmt;
@@ -11,11 +14,9 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
-use tokio::runtime::Handle;
 
 use self::writer::Metrics;
-use super::cluster_state::link;
-use crate::engine::{Application, Protocol, Transport};
+use crate::engine::Application;
 use crate::node::Node;
 
 /// A text format.
@@ -80,154 +81,14 @@ impl<A: Application> fmt::Debug for NodeMetrics<A> {
 
 impl<A: Application> Collector for NodeMetrics<A> {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut metrics = Metrics::new(encoder);
-        self.node(&mut metrics)?;
-        self.cluster(&mut metrics)?;
-        runtime(&mut metrics)?;
-        process::encode(&mut metrics)
-    }
-}
-
-/// What the runtime that answers says of itself.
-fn runtime(metrics: &mut Metrics<'_>) -> fmt::Result {
-    let Ok(runtime) = Handle::try_current().map(|runtime| runtime.metrics()) else { return Ok(()) };
-    for (name, help, value) in [
-        ("socketmesh_runtime_tasks", "Tasks of the runtime that are alive", runtime.num_alive_tasks()),
-        ("socketmesh_runtime_workers", "Threads of the runtime", runtime.num_workers()),
-        (
-            "socketmesh_runtime_global_queue_depth",
-            "Tasks that wait in the queue of the whole runtime",
-            runtime.global_queue_depth(),
-        ),
-    ] {
-        metrics.gauges(name, help, [([], value)])?;
-    }
-    Ok(())
-}
-
-impl<A: Application> NodeMetrics<A> {
-    fn node(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
-        let node = &self.0;
+        let (node, mut metrics) = (&self.0, Metrics::new(encoder));
         for count in node.counts() {
             metrics.counters(count.name, count.help, [([], count.value)])?;
         }
-        let census = node.census();
-        let of = |transport: Transport, protocol| census.sessions(transport, protocol);
-        let transports = [Transport::Polling, Transport::WebSocket, Transport::WebTransport];
-        let sessions = transports.into_iter().flat_map(|transport| {
-            [(Protocol::V3, "3"), (Protocol::V4, "4")].map(|(protocol, version)| {
-                ([("transport", transport.as_str()), ("protocol", version)], of(transport, protocol))
-            })
-        });
-        metrics.gauges("socketmesh_engine_sessions", "Sessions of this node", sessions)?;
-        metrics.gauges(
-            "socketmesh_engine_buffered_bytes",
-            "Bytes that wait for clients; what is sent to many counts once",
-            [([], census.buffered)],
-        )?;
-        metrics.gauges(
-            "socketmesh_engine_slow_sessions",
-            "Sessions for which more waits than max_buffered",
-            [([], census.behind)],
-        )?;
-        let namespaces = node.namespaces();
-        let by = |size: fn(&crate::socket::NamespaceSize) -> usize| {
-            namespaces
-                .iter()
-                .map(move |namespace| ([("namespace", namespace.name.as_str())], size(namespace)))
-        };
-        metrics.gauges(
-            "socketmesh_socket_sockets",
-            "Sockets of this node",
-            by(|namespace| namespace.sockets),
-        )?;
-        metrics.gauges(
-            "socketmesh_socket_rooms",
-            "Rooms with a socket of this node",
-            by(|namespace| namespace.rooms),
-        )?;
-        metrics.gauges(
-            "socketmesh_ready",
-            "Whether this node takes new clients",
-            [([], u32::from(node.refuses_clients().is_none()))],
-        )
-    }
-
-    fn cluster(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
-        let node = &self.0;
-        let Some(view) = node.view().map(|view| view.borrow().clone()) else { return Ok(()) };
-        metrics.gauges(
-            "socketmesh_cluster_view_epoch",
-            "Grows with every change of the members or links",
-            [([], view.epoch)],
-        )?;
-        let others = || view.members.iter().filter(|member| member.id != *node.id());
-        let states = ["joining", "ready", "draining", "hung"].map(|state| {
-            let members = view.members.iter().filter(|member| member.state.as_str() == state).count();
-            ([("state", state)], members)
-        });
-        metrics.gauges("socketmesh_cluster_members", "Members of the cluster, this node included", states)?;
-        let links = others().flat_map(|member| {
-            ["up", "relayed", "down"].map(|state| {
-                ([("peer", member.id.as_str()), ("state", state)], u32::from(link(member.link) == state))
-            })
-        });
-        metrics.gauges(
-            "socketmesh_cluster_link",
-            "1 for the state of the link to each other member",
-            links,
-        )?;
-        let rtts = others().filter_map(|member| {
-            Some(([("peer", member.id.as_str())], node.link_rtt(&member.id)?.as_secs_f64()))
-        });
-        metrics.gauges("socketmesh_cluster_link_rtt_seconds", "Round trip time of each direct link", rtts)?;
-        let shares =
-            view.members.iter().map(|member| ([("peer", member.id.as_str())], view.ring.share(&member.id)));
-        metrics.gauges("socketmesh_cluster_ring_share", "Part of the ring that each member owns", shares)?;
-        self.peers(metrics)
-    }
-
-    /// Of the lives of other nodes those that are members: the number of series is that of the members.
-    fn peers(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
-        let node = &self.0;
-        let Some(view) = node.view().map(|view| view.borrow().clone()) else { return Ok(()) };
-        let mut peers = node.peer_counters();
-        peers.retain(|peer| view.has(&peer.node, peer.incarnation));
-        let waiting = peers.iter().map(|peer| ([("peer", peer.node.as_str())], peer.outgoing.waiting));
-        metrics.gauges(
-            "socketmesh_cluster_peer_waiting_messages",
-            "Messages that wait for a member or its confirmation",
-            waiting,
-        )?;
-        let sent = peers.iter().map(|peer| ([("peer", peer.node.as_str())], peer.outgoing.sent));
-        metrics.counters(
-            "socketmesh_cluster_peer_messages_sent_total",
-            "Messages queued for a member",
-            sent,
-        )?;
-        let received = peers.iter().map(|peer| ([("peer", peer.node.as_str())], peer.incoming.received));
-        metrics.counters(
-            "socketmesh_cluster_peer_messages_received_total",
-            "Messages of a member delivered here",
-            received,
-        )?;
-        let lost = peers.iter().flat_map(|peer| {
-            peer.outgoing
-                .lost
-                .named()
-                .map(|(reason, count)| ([("peer", peer.node.as_str()), ("reason", reason)], count))
-        });
-        metrics.counters(
-            "socketmesh_cluster_peer_messages_lost_total",
-            "Messages given up for a member",
-            lost,
-        )?;
-        let missed = peers.iter().map(|peer| ([("peer", peer.node.as_str())], peer.incoming.missed));
-        metrics.counters(
-            "socketmesh_cluster_peer_messages_missed_total",
-            "Messages that a member gave up",
-            missed,
-        )
+        clients::encode(node, &mut metrics)?;
+        cluster::encode(node, &mut metrics)?;
+        runtime::encode(&mut metrics)?;
+        process::encode(&mut metrics)
     }
 }
 

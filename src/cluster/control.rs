@@ -43,7 +43,7 @@ use jitter::Jitter;
 pub(crate) use link_choice::Path;
 use liveness::{Liveness, STALL};
 pub(crate) use lookup::LookupError;
-pub(crate) use output::{Announcement, GossipMember, Offer, Output, Publication, Route};
+pub(crate) use output::{Announcement, GossipMember, MembershipChanges, Offer, Output, Publication, Route};
 use pulse::Pulse;
 use remote_node::RemoteNode;
 use rhythm::Rhythm;
@@ -81,6 +81,7 @@ pub(crate) struct Control {
     missing_links: BTreeSet<NodeId>,
     /// Members that were without a link for so long that they hold no end of one either.
     unreached: BTreeSet<NodeId>,
+    changes: MembershipChanges,
     farewell: Farewell,
     rhythm: Rhythm,
     /// Whether something changed that the other tasks or the other nodes must know.
@@ -139,6 +140,7 @@ impl Control {
             missed: None,
             missing_links: BTreeSet::new(),
             unreached: BTreeSet::new(),
+            changes: MembershipChanges::default(),
             farewell: Farewell::Staying,
             rhythm: Rhythm::new(now),
             changed: true,

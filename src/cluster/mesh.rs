@@ -33,6 +33,7 @@ use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
 use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_request, pb};
 use crate::counter::Count;
+use crate::excerpt::Excerpt;
 use crate::id::{Key, NodeId};
 use crate::random;
 use crate::socket::messages::{
@@ -451,7 +452,8 @@ impl Peers for Mesh {
                 return behind;
             }
             behind.sort_unstable();
-            tracing::debug!(node = %self.id(), version, ?behind, "not every member confirmed the interest in time");
+            let named = Excerpt::list(format!("{behind:?}"));
+            tracing::debug!(node = %self.id(), version, behind = %named, "not every member confirmed the interest in time");
             self.published.counters.unconfirmed.increment();
             behind
         })
@@ -529,7 +531,7 @@ async fn open(connection: Arc<PeerConnection>, kind: Kind) -> Result<(BiStream, 
 /// any more.
 async fn watch_over(failed: impl Future<Output = String>, published: Arc<Published>) {
     let reason = failed.await;
-    tracing::error!(node = %published.me.id, reason, "the mesh of this node has failed: the node ends");
+    tracing::error!(node = %published.me.id, reason = %Excerpt::reason(&reason), "the mesh of this node has failed: the node ends");
     published.publish_failure(reason);
 }
 

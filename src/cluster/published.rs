@@ -9,7 +9,7 @@ use tokio::sync::{Notify, SetOnce, watch};
 use tokio::time::Instant;
 
 use super::address::may_be_told;
-use super::control::{Publication, Route};
+use super::control::{MembershipChanges, Publication, Route};
 use super::delivery::interest::{LocalInterest, local_interest};
 use super::delivery::past_lives::PastLives;
 use super::delivery::peer::Peer;
@@ -22,6 +22,7 @@ use super::transport::network::source_towards;
 use super::view::{MemberView, NodeState, View};
 use super::wire::{WireError, encode_response, pb};
 use crate::counter::{Count, Counter};
+use crate::excerpt::Excerpt;
 use crate::id::{Incarnation, NodeId};
 use crate::log_limit::{LogLimits, SELDOM};
 use crate::random;
@@ -43,6 +44,8 @@ pub(crate) struct Published {
     pub(crate) obstacle: RwLock<Option<String>>,
     /// The members that were without a link for so long that nothing of them is on its way.
     pub(crate) unreached: RwLock<Vec<NodeId>>,
+    /// How often other nodes came and went.
+    changes: RwLock<MembershipChanges>,
     /// Notifies when a peer has confirmed something, and when the members changed.
     pub(crate) confirmations: watch::Sender<()>,
     /// The requests of this node that wait for answers of others.
@@ -117,6 +120,7 @@ impl Published {
             failure: SetOnce::new(),
             obstacle: RwLock::new(Some(JOINING.to_owned())),
             unreached: RwLock::default(),
+            changes: RwLock::default(),
             confirmations: watch::Sender::new(()),
             requests: Mutex::new(PendingRequests::new()),
             counters: Counters::default(),
@@ -135,7 +139,8 @@ impl Published {
         publication: Publication,
         connection: impl Fn(LinkId) -> Option<Arc<PeerConnection>>,
     ) {
-        let Publication { state, obstacle, members, roster, routes, gossip, unreached } = publication;
+        let Publication { state, obstacle, members, roster, routes, gossip, unreached, changes } =
+            publication;
         // While this is locked nothing is emitted, so it is known what a life missed that is in no roster yet.
         let mut current = self.roster.write();
         let roster: Vec<_> = roster.into_iter().map(|(id, life)| self.ensure_peer(id, life)).collect();
@@ -158,6 +163,7 @@ impl Published {
         *self.routes.write() = routes;
         *self.gossip.write() = gossip;
         *self.unreached.write() = unreached;
+        *self.changes.write() = changes;
         *self.obstacle.write() = obstacle;
         self.view.send_if_modified(|view| {
             let changed = view.members != members;
@@ -254,7 +260,15 @@ impl Published {
             incoming.add(counters.incoming);
         }
         drop(past);
+        let MembershipChanges { joined, left, died } = *self.changes.read();
         let of_peers = [
+            ("socketmesh_cluster_members_joined_total", "Lives of other nodes that became members", joined),
+            ("socketmesh_cluster_members_left_total", "Members that left in good order", left),
+            (
+                "socketmesh_cluster_members_died_total",
+                "Members that went without a goodbye, or were replaced by a newer life",
+                died,
+            ),
             ("socketmesh_cluster_messages_sent_total", "Messages queued for other nodes", outgoing.sent),
             (
                 "socketmesh_cluster_messages_received_total",
@@ -373,7 +387,8 @@ impl Published {
         let differing = &greeting.differing;
         if !differing.is_empty() && self.differing.allows("settings", &greeting.id, SELDOM, Instant::now()) {
             let differing = differing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            tracing::warn!(node = %self.me.id, peer = %greeting.id, differing, "the peer has other settings of sessions: \
+            let differing = Excerpt::list(differing);
+            tracing::warn!(node = %self.me.id, peer = %greeting.id, %differing, "the peer has other settings of sessions: \
                 clients get those of the node that opens their session, and others on the way. Give all nodes the same");
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct SessionState<A: Application> {
     kept: Option<PollAnswer>,
     /// Until when a client that is behind may take nothing.
     patient_until: Option<Instant>,
+    /// Whether its client was found not to take what it is sent.
+    slow: bool,
     timer: Option<Timer>,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     registration: Registration<CommandOf<A>>,
@@ -111,6 +113,7 @@ impl<A: Application> Actor for SessionActor<A> {
             flushed: None,
             kept: None,
             patient_until: None,
+            slow: false,
             timer: None,
             registration,
             _place: place,
@@ -160,6 +163,7 @@ impl<A: Application> SessionState<A> {
                 self.session.handle_post(conn, now);
             }
             SessionMessage::PostBody(conn, PostBody::Whole(payload)) => {
+                self.this.counters().traffic.received(Transport::Polling, 0, payload.bytes.len());
                 self.session.handle_payload(conn, payload, now);
             }
             SessionMessage::PostBody(conn, PostBody::TooLarge) => self.session.handle_post_too_large(conn),
@@ -217,6 +221,7 @@ impl<A: Application> SessionState<A> {
     fn overflow(&mut self, now: Instant) {
         let counters = self.this.counters();
         counters.slow_clients.increment();
+        self.slow = true;
         if counters.slow_client_log.allows(SLOW_CLIENT_PAUSE, now) {
             let (address, closed) = (self.this.handshake().address(), counters.slow_clients.get());
             tracing::warn!(?address, closed, "closed a client that does not take what it is sent");
@@ -293,6 +298,10 @@ impl<A: Application> SessionState<A> {
     /// Carries out what the session decided, reads on if there is room, then arms the timer or ends the actor.
     fn settle(&mut self) {
         self.outputs();
+        let posted = self.session.take_posted();
+        if posted > 0 {
+            self.this.counters().traffic.received(Transport::Polling, posted, 0);
+        }
         if !self.session.keeps_answer() {
             self.kept = None;
         }
@@ -374,7 +383,11 @@ impl<A: Application> SessionState<A> {
             (PollReply::NoopClose, _) => vec![Frame::control(&Packet::Noop), Frame::control(&Packet::Close)],
         };
         let compress = frames.iter().any(Frame::compress);
-        PollAnswer::Payload { payload: payload::encode(&frames, self.this.dialect()), compress }
+        let payload = payload::encode(&frames, self.this.dialect());
+        let traffic = &self.this.counters().traffic;
+        traffic.sent_packets(Transport::Polling, frames.len());
+        traffic.sent_bytes(Transport::Polling, payload.bytes.len());
+        PollAnswer::Payload { payload, compress }
     }
 
     fn take_answer(&self, budget: usize) -> Vec<Frame> {
@@ -416,6 +429,7 @@ impl<A: Application> SessionState<A> {
             client.handle_close(reason);
         }
         self.this.outbox().close();
+        self.this.counters().closed.count(reason, self.slow);
         tracing::debug!(%reason, "session closed");
     }
 

@@ -53,6 +53,7 @@ impl<K: Send + 'static> Registry<K> {
         for session in self.sessions.read().values() {
             *census.sessions.entry((session.transport(), session.handshake().protocol())).or_default() += 1;
             census.behind += usize::from(session.outbox().behind_since().is_some());
+            census.most_buffered = census.most_buffered.max(session.buffered());
         }
         census
     }
@@ -89,6 +90,8 @@ pub(crate) struct Census {
     sessions: HashMap<(Transport, Protocol), usize>,
     /// Those for which more waits than may for long.
     pub(crate) behind: usize,
+    /// The bytes that wait for the one for which most do.
+    pub(crate) most_buffered: usize,
     /// The bytes that wait for all of them.
     pub(crate) buffered: usize,
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::Actor;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::actor::{SessionActor, SessionStart};
 use super::admission::{Admission, NotAdmitted, Place};
@@ -93,19 +93,11 @@ impl<A: Application> Engine<A> {
 
     /// Takes the place of a session for a client. Whoever is refused is counted.
     pub(crate) fn admit(&self, address: Option<SocketAddr>) -> Result<Place, NotAdmitted> {
-        let (address, now) = (address.map(|address| address.ip()), Instant::now());
-        self.admission.admit(address, now).inspect_err(|why| {
-            let (counter, target) = match why {
-                NotAdmitted::NodeIsFull => (&self.counters.node_full, None),
-                NotAdmitted::AddressIsFull => (&self.counters.address_full, address),
-                NotAdmitted::TooOften => (&self.counters.too_often, address),
-            };
-            counter.increment();
-            let target = target.map(|address| address.to_string()).unwrap_or_default();
-            if self.counters.refused_log.allows(why.as_str(), &target, REFUSED_LOG_PAUSE, now) {
-                let refused = counter.get();
-                tracing::warn!(why = why.as_str(), address = target, refused, "handshakes are refused");
-            }
+        let admitted = self.admission.admit(address.map(|address| address.ip()), Instant::now());
+        admitted.inspect_err(|why| match why {
+            NotAdmitted::NodeIsFull => self.counters.node_full.increment(),
+            NotAdmitted::AddressIsFull => self.counters.address_full.increment(),
+            NotAdmitted::TooOften => self.counters.too_often.increment(),
         })
     }
 
@@ -156,14 +148,17 @@ impl<A: Application> Engine<A> {
         Ok(SessionId::new((self.mint)(), random::bytes()?))
     }
 
-    /// Opens no further session, closes all sessions at once and waits until all of them are gone.
-    pub(crate) async fn shutdown(&self) {
+    /// Opens no further session, closes all sessions at once and waits until all of them are gone, for [`STOP`] at most.
+    /// Returns how many are left.
+    pub(crate) async fn shutdown(&self) -> usize {
         self.closing.store(true, Ordering::Release);
         for session in self.registry.all() {
             session.tell(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
         }
-        self.registry.emptied().await;
+        let emptied = timeout(STOP, self.registry.emptied()).await;
+        let left = if emptied.is_ok() { 0 } else { self.len() };
         self.supervisors.stop();
+        left
     }
 
     /// Ends every session where it stands; no client is told. Happens as well when the engine is dropped.
@@ -205,8 +200,8 @@ pub(crate) enum OpenSessionError {
     Runtime(#[from] RuntimeStopped),
 }
 
-/// From the first line about refused handshakes of a kind to the second.
-const REFUSED_LOG_PAUSE: Duration = Duration::from_secs(10);
+/// How long the sessions of a node that stops may take. Only an application that blocks them makes them take any time.
+const STOP: Duration = Duration::from_secs(5);
 
 /// The tokio runtime is shutting down, so no actor can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

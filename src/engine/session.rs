@@ -55,6 +55,8 @@ pub(crate) struct Session {
     heartbeat: Heartbeat,
     /// Whether the packets of a payload wait.
     held: bool,
+    /// Packets of payloads that were handled since they were asked for.
+    posted: usize,
     /// On polling, whether the outbox holds something that no GET has taken.
     queued: bool,
     /// Whether the packet that opens the session is on its way to the client.
@@ -89,6 +91,7 @@ impl Session {
                 None => Heartbeat::await_first_request(&config, now),
             },
             held: false,
+            posted: 0,
             queued: false,
             opened: conn.is_some(),
             outputs: VecDeque::new(),
@@ -366,6 +369,11 @@ impl Session {
         self.phase == Phase::Closed { farewell: None } && self.outputs.is_empty()
     }
 
+    /// How many packets of payloads were handled since the last call.
+    pub(crate) fn take_posted(&mut self) -> usize {
+        mem::take(&mut self.posted)
+    }
+
     /// Whether the last answer with packets may be asked for again, because it may have been lost on its way.
     pub(crate) fn keeps_answer(&self) -> bool {
         self.repeats.keeps_answer()
@@ -394,7 +402,10 @@ impl Session {
         let Some(PendingPost { body: Some(body), .. }) = self.post.as_deref_mut() else { return false };
         let arrived = body.arrived;
         match body.packets.next() {
-            Some(packet) => self.handle_packet(packet, arrived),
+            Some(packet) => {
+                self.posted += 1;
+                self.handle_packet(packet, arrived);
+            }
             None => self.finish_post(PostReply::Ok),
         }
         true

@@ -131,9 +131,11 @@ impl<K: Send + 'static> SessionRef<K> {
         self.tell(SessionMessage::StreamClosed { conn, clean: true });
     }
 
-    /// Appends the frames of one packet to the outbox, where they stay adjacent.
-    pub(crate) fn send(&self, frames: &[Frame], volatile: bool) {
-        match self.0.outbox.push(frames, volatile) {
+    /// Appends the frames of one packet to the outbox, where they stay adjacent. Returns whether they are on their way.
+    pub(crate) fn send(&self, frames: &[Frame], volatile: bool) -> bool {
+        let pushed = self.0.outbox.push(frames, volatile);
+        let is_queued = !matches!(pushed, PushResult::Dropped | PushResult::Overflow);
+        match pushed {
             PushResult::TellActor => self.tell(SessionMessage::Queued),
             PushResult::Behind => self.tell(SessionMessage::Behind),
             PushResult::Overflow => self.tell(SessionMessage::Overflow),
@@ -141,6 +143,7 @@ impl<K: Send + 'static> SessionRef<K> {
             PushResult::Dropped => self.0.counters.late_dropped.increment(),
             PushResult::Queued => {}
         }
+        is_queued
     }
 
     /// Drops what waits for the client, which does not take it, and closes the session.

@@ -19,7 +19,7 @@ use super::error::PacketError;
 use super::frame::{Dialect, Frame};
 use super::mailbox::SessionMessage;
 use super::packet::Packet;
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Transport};
 use super::session::ConnId;
 use super::session_ref::SessionRef;
 use super::transport_stage::{Stage, StageCell};
@@ -119,6 +119,15 @@ enum Framing {
     WebTransport(webtransport::Decoder),
 }
 
+impl Framing {
+    const fn transport(&self) -> Transport {
+        match self {
+            Self::WebSocket(_) => Transport::WebSocket,
+            Self::WebTransport(_) => Transport::WebTransport,
+        }
+    }
+}
+
 /// Why a stream ends.
 enum StreamEnd {
     /// The session closes it after what is queued.
@@ -145,7 +154,7 @@ impl<K: Send + 'static> StreamTask<K> {
                 Stage::Closed => return Poll::Ready(StreamEnd::Close),
                 Stage::Probed | Stage::Live => self.refill(stage, cx),
             }
-            match self.outgoing.poll_write(&mut self.stream, cx) {
+            match self.poll_write(cx) {
                 Poll::Ready(Ok(wrote)) if wrote => {
                     self.session.outbox().note_progress();
                     continue;
@@ -168,11 +177,12 @@ impl<K: Send + 'static> StreamTask<K> {
     fn refill(&mut self, stage: Stage, cx: &Context<'_>) {
         if self.probing {
             self.probing = false;
+            self.session.counters().traffic.sent_packets(self.framing.transport(), 1);
             self.push(Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
             if self.batch.is_empty() {
-                self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+                self.take_batch();
             }
             self.outgoing.chunks.reserve(self.batch.len());
             if !self.push_batch() {
@@ -180,6 +190,23 @@ impl<K: Send + 'static> StreamTask<K> {
                 cx.waker().wake_by_ref();
             }
         }
+    }
+
+    fn take_batch(&mut self) {
+        self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+        if !self.batch.is_empty() {
+            self.session.counters().traffic.sent_packets(self.framing.transport(), self.batch.len());
+        }
+    }
+
+    /// Writes what it can. Returns `false` if there is nothing left to write.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.outgoing.poll_write(&mut self.stream, cx).map_ok(|written| {
+            if written > 0 {
+                self.session.counters().traffic.sent_bytes(self.framing.transport(), written);
+            }
+            written > 0
+        })
     }
 
     /// Moves the batch to what is written, up to a frame that is still being deflated. Returns whether all was moved.
@@ -227,11 +254,12 @@ impl<K: Send + 'static> StreamTask<K> {
     fn receive(&mut self, bytes: &mut [u8]) -> Option<StreamEnd> {
         let mut packets = Vec::new();
         let mut end = None;
+        let length = bytes.len();
         let decoder = match &mut self.framing {
             Framing::WebSocket(decoder) => decoder,
             Framing::WebTransport(decoder) => {
                 packets.extend(decoder.feed(bytes));
-                self.hand_over(packets);
+                self.hand_over(packets, length);
                 return None;
             }
         };
@@ -247,12 +275,13 @@ impl<K: Send + 'static> StreamTask<K> {
                 Err(violation) => end = Some(StreamEnd::Violation(violation)),
             }
         }
-        self.hand_over(packets);
+        self.hand_over(packets, length);
         end
     }
 
     /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
-    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>) {
+    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>, bytes: usize) {
+        self.session.counters().traffic.received(self.framing.transport(), packets.len(), bytes);
         if !packets.is_empty() {
             self.stage.pause();
             self.session.tell(SessionMessage::Packets(self.conn, packets));
@@ -309,7 +338,7 @@ impl<K: Send + 'static> StreamTask<K> {
                 tokio::task::yield_now().await;
             }
             self.flush().await?;
-            self.batch = self.session.outbox().take_batch(WRITE_BATCH);
+            self.take_batch();
             if self.batch.is_empty() {
                 return Ok(());
             }
@@ -317,7 +346,7 @@ impl<K: Send + 'static> StreamTask<K> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        while poll_fn(|cx| self.outgoing.poll_write(&mut self.stream, cx)).await? {}
+        while poll_fn(|cx| self.poll_write(cx)).await? {}
         Ok(())
     }
 
@@ -357,18 +386,18 @@ impl Outgoing {
         self.pong = Some(frame);
     }
 
-    /// Writes as much as possible with one vectored write. Returns `false` if there is nothing left to write.
+    /// Writes as much as possible with one vectored write. Returns how much: 0 if there is nothing left to write.
     fn poll_write(
         &mut self,
         stream: &mut (dyn AsyncWrite + Send + Unpin),
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
+    ) -> Poll<io::Result<usize>> {
         if self.chunks.is_empty() {
             self.chunks.extend(self.pong.take());
         }
         if self.chunks.is_empty() {
             self.release_memory();
-            return Pin::new(stream).poll_flush(cx).map_ok(|()| false);
+            return Pin::new(stream).poll_flush(cx).map_ok(|()| 0);
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
@@ -379,7 +408,7 @@ impl Outgoing {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(written)) => {
                 self.advance(written);
-                Poll::Ready(Ok(true))
+                Poll::Ready(Ok(written))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::excerpt::Excerpt;
 use parking_lot::Mutex;
 use ractor::{
     Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, ActorStatus, SpawnErr, SupervisionEvent,
@@ -77,7 +78,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(_, error) = event {
             // Only a bug in this crate makes an actor fail. Its client is cut off and reconnects; other sessions go on.
-            tracing::error!(%error, "a session actor failed");
+            tracing::error!(error = %Excerpt::reason(error), "a session actor failed");
         }
         Ok(())
     }

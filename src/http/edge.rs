@@ -14,6 +14,7 @@ use super::counters::HttpCounters;
 use super::drain_body::DrainBody;
 use super::forward::Forwarder;
 use super::owner::Owner;
+use super::refusal::Refusal;
 use super::request::{self, ClientRequest};
 use super::{client_files, middleware, node_request, reply};
 use crate::cluster::{Mesh, NodeState, SessionOwner};
@@ -27,7 +28,6 @@ pub(crate) struct Edge<A: Application> {
     forwarder: Option<Forwarder>,
     owner: Arc<Owner<A>>,
     config: Arc<Config>,
-    counters: Arc<HttpCounters>,
     /// Whether this node is stopping.
     draining: AtomicBool,
 }
@@ -39,8 +39,8 @@ impl<A: Application> Edge<A> {
         owner: Arc<Owner<A>>,
         config: Arc<Config>,
     ) -> Self {
-        let forwarder = cluster.map(Forwarder::new);
-        Self { node, forwarder, owner, config, counters: Arc::default(), draining: AtomicBool::new(false) }
+        let forwarder = cluster.map(|mesh| Forwarder::new(mesh, Arc::clone(owner.counters())));
+        Self { node, forwarder, owner, config, draining: AtomicBool::new(false) }
     }
 
     pub(crate) const fn node(&self) -> &NodeId {
@@ -57,8 +57,8 @@ impl<A: Application> Edge<A> {
         &self.owner
     }
 
-    pub(crate) const fn counters(&self) -> &Arc<HttpCounters> {
-        &self.counters
+    pub(crate) fn counters(&self) -> &Arc<HttpCounters> {
+        self.owner.counters()
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -106,10 +106,17 @@ impl<A: Application> Edge<A> {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// How many requests this node carries to the owners of their sessions now.
+    pub(crate) fn carried(&self) -> usize {
+        self.forwarder.as_ref().map_or(0, Forwarder::carried)
+    }
+
     /// Ends the requests that this node carries for others: polls are given back to their clients, the rest is waited for.
-    pub(crate) async fn stop(&self) {
-        if let Some(forwarder) = &self.forwarder {
-            forwarder.stop().await;
+    /// Returns how many have no answer.
+    pub(crate) async fn stop(&self) -> usize {
+        match &self.forwarder {
+            Some(forwarder) => forwarder.stop().await,
+            None => 0,
         }
     }
 
@@ -154,13 +161,26 @@ impl<A: Application> Edge<A> {
         let file = client_files::serve(&self.config.client, request.uri().path(), request.headers()).await;
         let mut response = match file {
             Some(file) => file,
-            None if self.config.observes_requests() => self.observe(ClientRequest::new(request)).await,
-            None => self.route(ClientRequest::new(request)).await,
+            None => self.serve(ClientRequest::new(request)).await,
         };
         if self.config.expose_node
             && let Ok(node) = HeaderValue::from_str(self.node.as_str())
         {
             response.headers_mut().insert("x-socketmesh-node", node);
+        }
+        response
+    }
+
+    /// Answers a request for a session, or for a new one. A refusal is counted.
+    async fn serve(&self, request: ClientRequest) -> Response<Body> {
+        let opens = request.query.sid() == Ok(None);
+        let address = request.address();
+        let response = match self.config.observes_requests() {
+            true => self.observe(request).await,
+            false => self.route(request).await,
+        };
+        if let Some(reason) = response.extensions().get() {
+            self.counters().refuse(*reason, opens, address);
         }
         response
     }
@@ -171,7 +191,7 @@ impl<A: Application> Edge<A> {
         let opens = request.query.sid() == Ok(None);
         let mut added = HeaderMap::new();
         let mut response = match middleware::run(&self.config.middleware, &head, &mut added).await {
-            Some(refusal) => refusal,
+            Some(refusal) => reply::refused(refusal, Refusal::Middleware),
             None => self.route(request).await,
         };
         // As in Node, the headers of the engine override those of a middleware.
@@ -192,7 +212,8 @@ impl<A: Application> Edge<A> {
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
     async fn route(&self, request: ClientRequest) -> Response<Body> {
         if request.is_upgrade() && !self.admits(request.http.headers(), request.is_secure()) {
-            return reply::refusal(&HandshakeError::other_origin(), true);
+            let refusal = reply::refusal(&HandshakeError::other_origin(), true);
+            return reply::refused(refusal, Refusal::OtherOrigin);
         }
         match (request.query.sid(), &self.forwarder) {
             (Ok(Some(sid)), Some(forwarder)) => match forwarder.mesh().owner(sid.key()) {
@@ -203,7 +224,7 @@ impl<A: Application> Edge<A> {
                 _ => self.owner.respond(request).await,
             },
             (Ok(None), _) => match self.refuses_clients() {
-                Some(why) => reply::unavailable(why),
+                Some(why) => reply::refused(reply::unavailable(why), Refusal::NotReady),
                 None => self.owner.respond(request).await,
             },
             _ => self.owner.respond(request).await,

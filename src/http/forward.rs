@@ -15,12 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::Body;
+use super::counters::{Forwarded, HttpCounters};
 use super::drain_body::DrainBody;
 use super::node_request::NodeRequest;
 use super::request::ClientRequest;
 use super::{proxy, reply};
 use crate::cluster::{Mesh, OpenError, REACH, SessionOwner};
+use crate::counter::Counter;
 use crate::engine::HandshakeError;
+use crate::excerpt::Excerpt;
 use crate::id::{NodeId, SessionId};
 
 /// Carries requests to other nodes, until this one stops.
@@ -29,11 +32,21 @@ pub(crate) struct Forwarder {
     stopping: CancellationToken,
     /// Has a token for each request that is carried, until its answer is passed on.
     carried: TaskTracker,
+    counters: Arc<HttpCounters>,
+}
+
+/// Counts how a request ended, when it has.
+struct Ending<'a>(&'a Counter);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.increment();
+    }
 }
 
 impl Forwarder {
-    pub(crate) fn new(mesh: Arc<Mesh>) -> Self {
-        Self { mesh, stopping: CancellationToken::new(), carried: TaskTracker::new() }
+    pub(crate) fn new(mesh: Arc<Mesh>, counters: Arc<HttpCounters>) -> Self {
+        Self { mesh, stopping: CancellationToken::new(), carried: TaskTracker::new(), counters }
     }
 
     pub(crate) const fn mesh(&self) -> &Arc<Mesh> {
@@ -49,13 +62,18 @@ impl Forwarder {
         request: ClientRequest,
     ) -> Response<Body> {
         let (carried, upgrade) = (self.carried.token(), request.is_upgrade());
+        let Forwarded { answered, gone, unreachable, aborted } = &self.counters.forwarded;
+        let mut ending = Ending(aborted);
         let target = Target { sid, owner };
         let mut outgoing = Outgoing::new(request);
         let mut until = Instant::now() + REACH;
         let mut around = false;
         loop {
             let error = match self.attempt(&target, &mut outgoing, until, around).await {
-                Ok(response) => return response.map(|body| body.counted(carried)),
+                Ok(response) => {
+                    ending.0 = answered;
+                    return response.map(|body| body.counted(carried));
+                }
                 Err(error) => error,
             };
             // The next attempt takes another way, because the links do not know yet what this one has met.
@@ -66,24 +84,30 @@ impl Forwarder {
                 (until, around) = (now + REACH, false);
             }
             if !outgoing.is_left() || now + PAUSE > until {
-                tracing::debug!(peer = %target.owner, %error, "a request could not be forwarded");
+                tracing::debug!(peer = %target.owner, error = %Excerpt::reason(&error), "a request could not be forwarded");
+                ending.0 = unreachable;
                 return reply::unreachable();
             }
             sleep(PAUSE).await;
             if self.mesh.owner(target.sid.key()) != SessionOwner::There(target.owner.clone()) {
+                ending.0 = gone;
                 return reply::refusal(&HandshakeError::UnknownSession, upgrade);
             }
         }
     }
 
+    /// How many requests have no answer yet.
+    pub(crate) fn carried(&self) -> usize {
+        self.carried.len()
+    }
+
     /// Answers the polls that this node carries, now and from now on: their owners are asked to. Waits until every request that is
-    /// carried has its answer, for [`STOP`] at most.
-    pub(crate) async fn stop(&self) {
+    /// carried has its answer, for [`STOP`] at most. Returns how many have none.
+    pub(crate) async fn stop(&self) -> usize {
         self.stopping.cancel();
         self.carried.close();
-        if timeout(STOP, self.carried.wait()).await.is_err() {
-            tracing::warn!(requests = self.carried.len(), "requests of clients were not answered in time");
-        }
+        let answered = timeout(STOP, self.carried.wait()).await;
+        if answered.is_ok() { 0 } else { self.carried() }
     }
 
     /// Sends the request once. Whatever happens to the way until the owner has given a sign of life, this ends when `until` has

@@ -14,6 +14,7 @@ use super::request::ClientRequest;
 use crate::cluster::{Mesh, REACH};
 use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, Engine, HandshakeError, Transport};
+use crate::excerpt::Excerpt;
 use crate::id::{NodeId, SessionId};
 
 /// Asks `owner` for a stream to its session `sid`. An error says why the client's stream is closed.
@@ -28,7 +29,7 @@ pub(crate) async fn open(cluster: &Mesh, owner: &NodeId, sid: SessionId) -> Resu
         Ok((_, Some(splice))) => Ok(splice),
         Ok((_, None)) => Err("Session ID unknown"),
         Err(error) => {
-            tracing::debug!(peer = %owner, %error, "a WebTransport stream could not be forwarded");
+            tracing::debug!(peer = %owner, error = %Excerpt::reason(error), "a WebTransport stream could not be forwarded");
             Err(UNREACHABLE)
         }
     }

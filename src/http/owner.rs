@@ -7,8 +7,10 @@ use hyper::{Request, Response, StatusCode};
 
 use super::body::Body;
 use super::config::Config;
+use super::counters::HttpCounters;
 use super::drain_body::DrainBody;
 use super::node_request::NodeRequest;
+use super::refusal::Refusal;
 use super::request::ClientRequest;
 use super::{forwarded_stream, middleware, polling, reply, upgrade};
 use crate::engine::{
@@ -21,6 +23,7 @@ use crate::engine::{
 pub(crate) struct Owner<A: Application> {
     engine: Arc<Engine<A>>,
     config: Arc<Config>,
+    counters: Arc<HttpCounters>,
 }
 
 /// Why a client may not open a session.
@@ -34,12 +37,16 @@ pub(crate) enum Denied {
 }
 
 impl<A: Application> Owner<A> {
-    pub(crate) const fn new(engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
-        Self { engine, config }
+    pub(crate) fn new(engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
+        Self { engine, config, counters: Arc::default() }
     }
 
     pub(crate) fn engine(&self) -> &Engine<A> {
         &self.engine
+    }
+
+    pub(crate) const fn counters(&self) -> &Arc<HttpCounters> {
+        &self.counters
     }
 
     /// Answers a request that another node forwarded; that node did the work of the edge. Dropping the future is the
@@ -60,6 +67,9 @@ impl<A: Application> Owner<A> {
         };
         if let Some((listener, head)) = listener {
             listener.report_refusal(&head, &response);
+        }
+        if let Some(reason) = response.extensions().get() {
+            self.counters.refuse(*reason, false, None);
         }
         response
     }
@@ -107,7 +117,9 @@ impl<A: Application> Owner<A> {
             Ok(place) => place,
             Err(Denied::NotAdmitted(why)) => return reply::not_admitted(why),
             Err(Denied::Refused(error)) => return reply::refusal(&error, upgrade),
-            Err(Denied::Panicked) => return reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+            Err(Denied::Panicked) => {
+                return reply::refused(reply::empty(StatusCode::INTERNAL_SERVER_ERROR), Refusal::Failed);
+            }
         };
         match opening.admit(self.engine.config()) {
             Ok(Transport::Polling) => self.open_polling(place, handshake, request).await,

@@ -4,7 +4,9 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
+use super::refusal::Refusal;
 use crate::engine::{HandshakeError, NotAdmitted, OpenSessionError};
+use crate::excerpt::Excerpt;
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -18,7 +20,17 @@ pub(crate) struct Refused(pub(crate) HandshakeError);
 
 /// Refuses a request: with JSON over HTTP, and with status 400 and the bare message if it asked for a WebSocket.
 pub(crate) fn refusal(error: &HandshakeError, upgrade: bool) -> Response<Body> {
-    tracing::debug!(%error, "request refused");
+    tracing::debug!(error = %Excerpt::reason(error), "request refused");
+    refused(error_response(error, upgrade), error.into())
+}
+
+/// Says in the answer why it refuses.
+pub(crate) fn refused(mut response: Response<Body>, why: Refusal) -> Response<Body> {
+    response.extensions_mut().insert(why);
+    response
+}
+
+fn error_response(error: &HandshakeError, upgrade: bool) -> Response<Body> {
     if upgrade {
         let mut response = Response::new(Body::from(error.message().to_owned()));
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -60,16 +72,15 @@ fn try_again(status: StatusCode, why: &'static str) -> Response<Body> {
 /// A client that may not open a session now. Another node may have a place, where this one is full; of the limits of an address
 /// a load balancer is not to think that they are about this node.
 pub(crate) fn not_admitted(why: NotAdmitted) -> Response<Body> {
-    match why {
-        NotAdmitted::NodeIsFull => unavailable(why.as_str()),
-        NotAdmitted::AddressIsFull | NotAdmitted::TooOften => {
-            try_again(StatusCode::TOO_MANY_REQUESTS, why.as_str())
-        }
-    }
+    let status = match why {
+        NotAdmitted::NodeIsFull => StatusCode::SERVICE_UNAVAILABLE,
+        NotAdmitted::AddressIsFull | NotAdmitted::TooOften => StatusCode::TOO_MANY_REQUESTS,
+    };
+    refused(try_again(status, why.as_str()), why.into())
 }
 
 /// No session could be opened, which is no fault of the client.
 pub(crate) fn not_opened(error: &OpenSessionError) -> Response<Body> {
     tracing::error!(%error, "no session could be opened");
-    unavailable("no session could be opened")
+    refused(unavailable("no session could be opened"), Refusal::Failed)
 }

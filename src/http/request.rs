@@ -51,6 +51,11 @@ impl ClientRequest {
         asks_for_websocket(&self.http)
     }
 
+    /// The address that the connection came from, if it is known.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.http.extensions().get::<RemoteAddr>().map(|address| address.0)
+    }
+
     /// Whether the client came over TLS.
     pub(crate) fn is_secure(&self) -> bool {
         is_secure(self.http.uri(), self.http.extensions())

@@ -37,6 +37,7 @@ use super::trusted_proxies::TrustedProxies;
 use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Application, Way};
+use crate::excerpt::Excerpt;
 use crate::log_limit::LogLimits;
 use crate::per_address::{PerAddress, Share};
 
@@ -155,7 +156,7 @@ impl Server {
             () = place.given_up() => Err("its place was needed".into()),
         };
         if let Err(error) = ended {
-            tracing::trace!(%error, "a connection ended");
+            tracing::trace!(error = %Excerpt::reason(error), "a connection ended");
         }
     }
 
@@ -325,7 +326,7 @@ pub(crate) async fn serve_forwarded<A: Application>(
     let mut http = http1_builder(Some(FORWARDED_HEAD_TIMEOUT));
     let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
     if let Err(error) = connection.await {
-        tracing::trace!(%error, "a forwarded request ended");
+        tracing::trace!(error = %Excerpt::reason(error), "a forwarded request ended");
     }
 }
 

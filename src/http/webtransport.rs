@@ -25,6 +25,7 @@ use self::session_stream::{NORMAL_END, SessionStream};
 use super::edge::Edge;
 use super::opening::{OpeningConnections, OpeningPlace};
 use super::owner::Denied;
+use super::refusal::Refusal;
 use super::{forwarded_stream, middleware};
 use crate::cluster::SessionOwner;
 use crate::engine::stream_task::serve_webtransport;
@@ -163,11 +164,13 @@ impl<A: Application> WebTransportServer<A> {
         };
         if !self.edge.owner().engine().config().transports.contains(&Transport::WebTransport) {
             self.report(&request, &HandshakeError::UnknownTransport { given: "webtransport".to_owned() });
+            self.refuse(&request, Refusal::UnknownTransport);
             session.not_found().await;
             return None;
         }
         if !self.edge.admits(&request.0.headers, true) {
             self.report(&request, &HandshakeError::other_origin());
+            self.refuse(&request, Refusal::OtherOrigin);
             refuse(session, StatusCode::FORBIDDEN).await;
             return None;
         }
@@ -177,6 +180,7 @@ impl<A: Application> WebTransportServer<A> {
             if let Some(listener) = &config.on_connection_error {
                 listener.report_refusal(&request.0, &refusal);
             }
+            self.refuse(&request, Refusal::Middleware);
             refuse(session, refusal.status()).await;
             return None;
         }
@@ -200,18 +204,31 @@ impl<A: Application> WebTransportServer<A> {
     /// Whether the client may open a session here. An error is the reason.
     async fn admit(&self, request: &ConnectRequest) -> Result<Asked, &'static str> {
         if let Some(why) = self.edge.refuses_clients() {
+            self.refuse(request, Refusal::NotReady);
             return Err(why);
         }
         let handshake = request.handshake();
         match self.edge.owner().admit(&handshake).await {
             Ok(place) => Ok(Asked::Open(place, handshake)),
-            Err(Denied::NotAdmitted(why)) => Err(why.as_str()),
+            Err(Denied::NotAdmitted(why)) => {
+                self.refuse(request, why.into());
+                Err(why.as_str())
+            }
             Err(Denied::Refused(error)) => {
                 self.report(request, &error);
+                self.refuse(request, Refusal::Forbidden);
                 Err("forbidden")
             }
-            Err(Denied::Panicked) => Err("forbidden"),
+            Err(Denied::Panicked) => {
+                self.refuse(request, Refusal::Failed);
+                Err("forbidden")
+            }
         }
+    }
+
+    /// Counts a refused handshake.
+    fn refuse(&self, request: &ConnectRequest, why: Refusal) {
+        self.edge.counters().refuse(why, true, request.address());
     }
 
     /// Tells the application of a refused request.

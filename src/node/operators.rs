@@ -13,6 +13,7 @@ use crate::engine::{Application, Protocol, Transport};
 use crate::http::Body;
 use crate::http::operator::{self, AskError};
 use crate::id::{NodeId, SocketId};
+use crate::socket::NamespaceFigures;
 use crate::socket::messages::RemoteHandshake;
 
 /// What operators ask one node.
@@ -156,8 +157,14 @@ impl<A: Application> Node<A> {
         let (census, namespaces) = (self.census(), self.namespaces());
         let of =
             |transport| census.sessions(transport, Protocol::V3) + census.sessions(transport, Protocol::V4);
+        let events = |of: fn(&NamespaceFigures) -> u64| namespaces.iter().map(of).sum::<u64>();
+        let of_clients = [
+            ("socketmesh_socket_events_received_total", events(|of| of.counts.events_received)),
+            ("socketmesh_socket_events_sent_total", events(|of| of.counts.events_sent)),
+        ];
+        let counts = self.counts().into_iter().map(|count| (count.name, count.value)).chain(of_clients);
         let counters: serde_json::Map<String, Value> =
-            self.counts().into_iter().map(|count| (count.name.to_owned(), count.value.into())).collect();
+            counts.map(|(name, value)| (name.to_owned(), value.into())).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.uptime().as_secs(),

@@ -10,7 +10,7 @@ use super::api::NamespaceRef;
 use super::config::Config;
 use super::connection::{Clients, Connection};
 use super::hub::{
-    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry, NamespaceSize, RoomSize,
+    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceFigures, NamespaceRegistry, RoomSize,
 };
 use super::messages::{Inbound, SocketSummary};
 use super::peers::Peers;
@@ -42,8 +42,8 @@ impl SocketIo {
     }
 
     /// What is on this node of each namespace.
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
-        self.0.registry.sizes()
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceFigures> {
+        self.0.registry.figures()
     }
 
     /// The largest rooms of this node, those with most sockets first.
@@ -61,11 +61,11 @@ impl SocketIo {
         self.0.registry.handle(inbound);
     }
 
-    /// Waits until no handler runs, for a bounded time: one that hangs does not hold up a node that stops.
-    pub(crate) async fn handlers_ended(&self) {
-        if timeout(HANDLERS, self.0.registry.handlers_ended()).await.is_err() {
-            tracing::warn!("handlers still run while the node stops");
-        }
+    /// Waits until no handler runs, for a bounded time: one that hangs does not hold up a node that stops. Returns how many
+    /// tasks of handlers still run.
+    pub(crate) async fn handlers_ended(&self) -> usize {
+        let ended = timeout(HANDLERS, self.0.registry.handlers_ended()).await;
+        if ended.is_ok() { 0 } else { self.0.registry.running_handlers() }
     }
 
     /// What is there although no client is.

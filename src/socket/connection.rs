@@ -21,6 +21,7 @@ use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
 use crate::catch_panic;
 use crate::engine::{self, CloseReason, Message, Protocol};
+use crate::excerpt::Excerpt;
 use crate::id::{Key, SocketId};
 use crate::random::{self, RandomError};
 
@@ -227,7 +228,8 @@ impl Connection {
             }
             Err(refusal) => {
                 let (ns, _) = self.sockets.swap_remove(index);
-                tracing::debug!(%ns, refusal = refusal.message(), "a client was refused");
+                let refusal_message = Excerpt::reason(refusal.message());
+                tracing::debug!(ns = %Excerpt::name(&ns), refusal = %refusal_message, "a client was refused");
                 self.refuse(&ns, &refusal);
             }
         }

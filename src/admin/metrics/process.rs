@@ -13,7 +13,17 @@ pub(super) fn encode(metrics: &mut Metrics<'_>) -> fmt::Result {
             [([], seconds)],
         )?;
     }
-    if let Some(bytes) = resident_bytes() {
+    if let Some(seconds) = started() {
+        metrics.gauges(
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970",
+            [([], seconds)],
+        )?;
+    }
+    if let Some(bytes) = memory("VmSize:") {
+        metrics.gauges("process_virtual_memory_bytes", "Virtual memory of the process", [([], bytes)])?;
+    }
+    if let Some(bytes) = memory("VmRSS:") {
         metrics.gauges("process_resident_memory_bytes", "Resident memory of the process", [([], bytes)])?;
     }
     if let Some(files) = open_files() {
@@ -33,9 +43,19 @@ fn cpu_seconds() -> Option<f64> {
     Some(f64::from(ticks) / TICKS)
 }
 
-fn resident_bytes() -> Option<u64> {
+/// The seconds from 1970 to the start of the machine, and from there to that of the process.
+fn started() -> Option<f64> {
+    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    let machine: u32 = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks: f64 = fields.split(' ').nth(19)?.parse().ok()?;
+    Some(f64::from(machine) + ticks / TICKS)
+}
+
+fn memory(kind: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(kind))?;
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -58,7 +78,10 @@ mod tests {
 
     #[test]
     fn linux_tells_what_this_process_uses() {
-        assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(
+            memory("VmRSS:").is_some_and(|bytes| bytes > 1 << 20) && memory("VmSize:") > memory("VmRSS:")
+        );
+        assert!(started().is_some_and(|seconds| seconds > 1.6e9), "{:?}", started());
         assert!(cpu_seconds().is_some() && open_files() > Some(2) && most_files() > Some(10));
     }
 }

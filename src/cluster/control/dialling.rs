@@ -17,6 +17,7 @@ use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::hello::{KnownMember, LinkId};
 use crate::cluster::view::NodeState;
 use crate::cluster::wire::pb::refusal::Reason;
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 
 impl Control {
@@ -255,14 +256,14 @@ impl Control {
     }
 
     pub(super) fn handle_dial_error(&mut self, target: &DialTarget, error: &DialError, now: Instant) {
-        let node = &self.me.id;
+        let (node, told) = (&self.me.id, Excerpt::reason(error));
         match error {
             DialError::Refused { peer, reason: Reason::Stale, .. } => self.handle_outdated(peer, now),
             DialError::ThisNode { .. } | DialError::AlreadyLinked(_) => {}
             DialError::Refused { reason: Reason::Duplicate, .. }
             | DialError::Timeout
             | DialError::Broken(_) => {
-                tracing::debug!(%node, ?target, %error, "no link to the other node");
+                tracing::debug!(%node, ?target, error = %told, "no link to the other node");
             }
             DialError::Refused { .. }
             | DialError::Untrusted(_)
@@ -270,9 +271,9 @@ impl Control {
             | DialError::Address(_) => {
                 let (kind, to) = ("no link", target.to_string());
                 if self.warnings.allows(kind, &to, WARNING_INTERVAL, now) {
-                    tracing::warn!(%node, ?target, %error, "no link to the other node");
+                    tracing::warn!(%node, ?target, error = %told, "no link to the other node");
                 } else {
-                    tracing::debug!(%node, ?target, %error, "no link to the other node");
+                    tracing::debug!(%node, ?target, error = %told, "no link to the other node");
                 }
             }
         }

@@ -107,6 +107,7 @@ impl Control {
             self.note_news(now);
             match verdict {
                 Verdict::Alive(id, incarnation) => {
+                    self.changes.joined += 1;
                     tracing::info!(node = %self.me.id, peer = %id, ?incarnation, "joined");
                     if let Some(node) = self.nodes.get_mut(&id) {
                         (node.kept_until, node.sought_until) = (None, None);
@@ -114,6 +115,12 @@ impl Control {
                     }
                 }
                 Verdict::Dead(id, incarnation, death) => {
+                    match death {
+                        Death::Left => self.changes.left += 1,
+                        Death::Refused | Death::GossipAndLink | Death::GossipAlone | Death::Restarted => {
+                            self.changes.died += 1;
+                        }
+                    }
                     tracing::info!(node = %self.me.id, peer = %id, ?incarnation, reason = ?death, "left");
                     self.handle_death(&id, death, now);
                 }

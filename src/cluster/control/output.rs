@@ -56,7 +56,7 @@ pub(crate) enum Output {
 }
 
 /// What the other tasks of a node may know about the cluster.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
     /// The state of this node.
     pub(crate) state: NodeState,
@@ -72,6 +72,18 @@ pub(crate) struct Publication {
     pub(crate) gossip: Vec<(SocketAddr, LinkId)>,
     /// The members that were without a link for so long that they hold no end of one either.
     pub(crate) unreached: Vec<NodeId>,
+    /// What happened to the membership since the start.
+    pub(crate) changes: MembershipChanges,
+}
+
+/// How often other nodes came and went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MembershipChanges {
+    pub(crate) joined: u64,
+    /// Said goodbye.
+    pub(crate) left: u64,
+    /// Went without a goodbye, or a newer life took its place.
+    pub(crate) died: u64,
 }
 
 /// What a node says about itself by gossip.

@@ -28,7 +28,9 @@ impl Control {
         }
         let (state, members, obstacle) = (self.told_state(), self.members(), self.obstacle_in_words(now));
         let unreached = self.unreached.iter().cloned().collect();
-        let publication = Publication { state, obstacle, members, roster, routes, gossip, unreached };
+        let changes = self.changes;
+        let publication =
+            Publication { state, obstacle, members, roster, routes, gossip, unreached, changes };
         self.outputs.push_back(Output::Publish(publication));
     }
 

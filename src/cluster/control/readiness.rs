@@ -12,6 +12,7 @@ use super::pulse::Beat;
 use super::remote_node::RemoteNode;
 use super::{Control, Farewell, WARNING_INTERVAL};
 use crate::cluster::view::NodeState;
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 
 /// Why a node that does not stop takes no clients.
@@ -45,8 +46,8 @@ impl Control {
                 self.change_state(NodeState::Joining);
                 if let Obstacle::Missing(missing) = obstacle {
                     self.missed = Some(now);
-                    let missing = self.in_words(&missing);
-                    tracing::warn!(node = %self.me.id, missing, "not ready any more: others reach members that this node does not");
+                    let missing = Excerpt::list(self.in_words(&missing));
+                    tracing::warn!(node = %self.me.id, %missing, "not ready any more: others reach members that this node does not");
                 }
             }
             (NodeState::Joining, Some(Obstacle::Missing(_))) if self.missed.is_some() => {
@@ -276,35 +277,36 @@ impl Control {
             || self.seeds.is_found(false)
             || self.is_linked_with_a_ready_member();
         if !answered && say("not found", "") {
-            tracing::warn!(%node, seeds = self.seeds.unanswered(), "no seed answers");
+            tracing::warn!(%node, seeds = %Excerpt::list(self.seeds.unanswered()), "no seed answers");
         }
         match self.obstacle(now) {
             // Both were said: the one when it was learned.
             Some(Obstacle::Outdated | Obstacle::NotFound) => {}
             Some(Obstacle::Missing(missing)) if say("missing", "") => {
-                let missing = self.in_words(&missing);
-                tracing::warn!(%node, missing, "not ready: waiting for members to answer");
+                let missing = Excerpt::list(self.in_words(&missing));
+                tracing::warn!(%node, %missing, "not ready: waiting for members to answer");
             }
             _ => {}
         }
         let missed: BTreeSet<_> = self.completeness.lasting(now).cloned().collect();
         if self.state == NodeState::Ready && !missed.is_empty() && say("incomplete", "") {
-            let missed = self.in_words(&missed);
-            tracing::warn!(%node, missed, "serves although it misses members that others reach: it is on the side of a \
+            let missed = Excerpt::list(self.in_words(&missed));
+            tracing::warn!(%node, %missed, "serves although it misses members that others reach: it is on the side of a \
                 split that goes on serving");
         }
         for (id, other) in &self.nodes {
             let trouble = other.trouble.as_ref().filter(|_| other.is_hard_to_reach(now));
             if let Some(trouble) = trouble.filter(|_| self.liveness.incarnation(id).is_some()) {
-                let relayed = other.link.is_some();
+                let (relayed, trouble) = (other.link.is_some(), Excerpt::reason(trouble));
                 if say("no direct link", id.as_str()) {
-                    tracing::warn!(%node, peer = %id, relayed, trouble, "no direct link to the member");
+                    tracing::warn!(%node, peer = %id, relayed, %trouble, "no direct link to the member");
                 }
             }
         }
         for (address, nodes) in self.shared_addresses(now) {
             if say("shared", &address.to_string()) {
-                tracing::warn!(%node, %address, ?nodes, "several nodes advertise the same address: give each one that \
+                let nodes = Excerpt::list(format!("{nodes:?}"));
+                tracing::warn!(%node, %address, %nodes, "several nodes advertise the same address: give each one that \
                     leads to it alone");
             }
         }

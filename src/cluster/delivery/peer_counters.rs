@@ -44,6 +44,8 @@ pub struct OutgoingCounts {
     pub confirmed: u64,
     /// Of these, those that wait for it or for its confirmation. This one goes up and down.
     pub waiting: u64,
+    /// The bytes that these hold, and those that wait for it while it counts as dead. This one goes up and down, too.
+    pub waiting_bytes: u64,
     /// Of these, those that were given up, by reason.
     pub lost: LossCounts,
     /// Of these, those that it had not confirmed when it left in good order, without clients.
@@ -55,6 +57,10 @@ pub struct OutgoingCounts {
     pub withheld: u64,
     /// Volatile messages that were dropped because it could not take them at once. They count as nothing else.
     pub volatile_dropped: u64,
+    /// Messages that were written again, because their connection was lost before they were confirmed.
+    pub replayed: u64,
+    /// How often it was told that messages are missing, of which each time any number were given up.
+    pub gaps: u64,
 }
 
 /// Messages that were given up for another node, each counted once, when it happened, with its reason.
@@ -116,15 +122,18 @@ impl LossCounts {
 impl OutgoingCounts {
     /// Adds the counts of another life.
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { sent, confirmed, waiting, lost, unneeded, arrived, withheld, volatile_dropped } = other;
+        let Self { sent, confirmed, waiting, waiting_bytes, lost, unneeded, arrived, withheld, .. } = other;
         self.sent += sent;
         self.confirmed += confirmed;
         self.waiting += waiting;
+        self.waiting_bytes += waiting_bytes;
         self.lost.add(lost);
         self.unneeded += unneeded;
         self.arrived += arrived;
         self.withheld += withheld;
-        self.volatile_dropped += volatile_dropped;
+        self.volatile_dropped += other.volatile_dropped;
+        self.replayed += other.replayed;
+        self.gaps += other.gaps;
     }
 }
 

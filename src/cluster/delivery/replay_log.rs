@@ -22,6 +22,8 @@ pub(crate) struct SendLog {
     next: u64,
     /// The number of the next body to write on the current connection.
     cursor: u64,
+    /// The largest number that was written on any connection.
+    written: u64,
     /// The peer has confirmed every number up to here. What is not kept any more and beyond this was dropped.
     acked: u64,
     /// The first number pushed since the peer counts as dead.
@@ -83,6 +85,7 @@ impl SendLog {
             bytes: 0,
             next: 1,
             cursor: 1,
+            written: 0,
             acked: 0,
             verdict: None,
             counts: OutgoingCounts::default(),
@@ -156,12 +159,15 @@ impl SendLog {
         let first = self.first();
         if self.cursor < first {
             self.cursor = first;
+            self.counts.gaps += 1;
             return Some(Write::Gap { to: first - 1 });
         }
         let at = usize::try_from(self.cursor - first).ok()?;
-        let body = self.entries.get(at)?.body.clone();
+        let (seq, body) = (self.cursor, self.entries.get(at)?.body.clone());
+        self.counts.replayed += u64::from(seq <= self.written);
+        self.written = self.written.max(seq);
         self.cursor += 1;
-        Some(Write::Body { seq: self.cursor - 1, body })
+        Some(Write::Body { seq, body })
     }
 
     /// The peer has everything up to `seq`, or knows that it is lost.
@@ -226,7 +232,7 @@ impl SendLog {
 
     /// What became of the bodies.
     pub(crate) fn counts(&self) -> OutgoingCounts {
-        OutgoingCounts { waiting: self.waiting(), ..self.counts }
+        OutgoingCounts { waiting: self.waiting(), waiting_bytes: self.bytes as u64, ..self.counts }
     }
 
     /// The bodies that are kept and count.
@@ -359,7 +365,8 @@ mod tests {
         log.resume(Some(2));
         let again = drain(&mut log);
         assert!(matches!(again[..], [Write::Body { seq: 3, .. }, Write::Body { seq: 4, .. }]), "{again:?}");
-        assert_eq!(log.counts().lost.total(), 0);
+        let OutgoingCounts { lost, replayed, gaps, waiting_bytes, .. } = log.counts();
+        assert_eq!((lost.total(), replayed, gaps, waiting_bytes), (0, 2, 0, 2 * cost(&body(1)) as u64));
     }
 
     #[test]
@@ -370,7 +377,7 @@ mod tests {
         assert_eq!(log.bytes(), 150);
         let written = drain(&mut log);
         assert_eq!(written[0], Write::Gap { to: 2 });
-        assert_eq!((written.len(), log.counts().lost.overflow), (4, 2));
+        assert_eq!((written.len(), log.counts().lost.overflow, log.counts().gaps), (4, 2, 1));
     }
 
     #[test]

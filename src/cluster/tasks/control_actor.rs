@@ -29,6 +29,7 @@ use crate::cluster::transport::connection::PeerConnection;
 use crate::cluster::transport::endpoint::Endpoint;
 use crate::cluster::transport::network::source_towards;
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::log_limit::LogLimits;
 
@@ -141,7 +142,7 @@ impl Actor for ControlActor {
             ControlMessage::Gossip(members) => control.handle_gossip(members, now),
             ControlMessage::GossipEnded(reason) => {
                 let node = &state.ports.published.me.id;
-                tracing::error!(%node, reason, "gossip ended: it begins again in a second");
+                tracing::error!(%node, reason = %Excerpt::reason(reason), "gossip ended: it begins again in a second");
                 drop(me.send_after(GOSSIP_PAUSE, || ControlMessage::RestartGossip));
             }
             ControlMessage::RestartGossip => state.gossip = state.gossip.restart(&state.ports).await?,
@@ -256,7 +257,7 @@ impl State {
     async fn supervise(&mut self) -> Result<(), ActorProcessingErr> {
         if self.accept.is_finished() {
             let Err(lost) = (&mut self.accept).await else { return Err("the UDP endpoint ended".into()) };
-            tracing::error!(node = %self.ports.published.me.id, %lost, "accepting connections ended: it begins again");
+            tracing::error!(node = %self.ports.published.me.id, lost = %Excerpt::reason(&lost), "accepting connections ended: it begins again");
             self.accept = start_accepting(&self.endpoint, &self.ports);
         }
         Ok(())

@@ -29,6 +29,7 @@ use crate::cluster::gossip_filter::{Filtered, Known, MAX_VALUE, filter};
 use crate::cluster::hello::LocalNode;
 use crate::cluster::view::NodeState;
 use crate::cluster::wire::gossip::Life;
+use crate::excerpt::Excerpt;
 use crate::id::{Incarnation, NodeId};
 use living::Heartbeats;
 
@@ -288,7 +289,7 @@ impl MeshSocket {
         self.ports.published.counters.gossip_refused.add(refused);
         if refused > 0 && self.ports.may_warn("refused gossip", peer) {
             let node = &self.ports.published.me.id;
-            tracing::warn!(%node, %peer, %reason, "refused gossip; is the peer what it should be?");
+            tracing::warn!(%node, %peer, reason = %Excerpt::reason(reason), "refused gossip; is the peer what it should be?");
         }
     }
 }

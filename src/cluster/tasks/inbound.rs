@@ -17,6 +17,7 @@ use crate::cluster::transport::connection::{
 };
 use crate::cluster::transport::endpoint::{DIAL, Endpoint, HANDSHAKE, MAX_HANDSHAKES, has_left, shake_hands};
 use crate::cluster::wire::{CloseCode, encode_prelude, pb};
+use crate::excerpt::Excerpt;
 use pb::refusal::Reason;
 use pb::stream_header::Kind;
 
@@ -46,6 +47,7 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
 fn report_refused(ports: &Ports, from: SocketAddr, error: &DialError) {
     let node = &ports.published.me.id;
     let is_stranger = matches!(error, DialError::Untrusted(_) | DialError::Unnamed);
+    let error = Excerpt::reason(error);
     if is_stranger && ports.may_warn("refused a connection", from.ip()) {
         tracing::warn!(%node, %from, %error, "refused a connection");
     } else {
@@ -114,7 +116,7 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
             Err(error) => break error,
         }
     };
-    tracing::debug!(node = %ports.published.me.id, peer = %connection.peer, reason = %error, "connection closed");
+    tracing::debug!(node = %ports.published.me.id, peer = %connection.peer, reason = %Excerpt::reason(&error), "connection closed");
     if let Some(incarnation) = connection.incarnation().filter(|_| has_left(&error)) {
         ports.tell_control(ControlMessage::Goodbye(connection.peer.clone(), incarnation));
     }
@@ -168,10 +170,10 @@ async fn say_who(connection: &PeerConnection, halves: Halves, ports: &Ports) {
 
 /// A member does not reach this node at the address that it advertises.
 fn warn_unreachable(connection: &PeerConnection, report: &pb::Unreachable, ports: &Ports) {
-    let pb::Unreachable { address, reason } = report;
+    let (address, reason) = (Excerpt::name(&report.address), Excerpt::reason(&report.reason));
     if ports.may_warn("unreachable", &connection.peer) {
         tracing::warn!(
-            node = %ports.published.me.id, peer = %connection.peer, ?address, ?reason,
+            node = %ports.published.me.id, peer = %connection.peer, %address, %reason,
             "the peer does not reach this node at the address that it advertises: is `advertise` right, and UDP open?"
         );
     }
@@ -206,7 +208,7 @@ async fn handle_hello(
         Err(refusal) => {
             if refusal.reason() != Reason::Self_ && ports.may_warn("refused a hello", &certified) {
                 tracing::warn!(
-                    node = %ports.published.me.id, peer = %certified, reason = %refusal.detail, "refused a hello"
+                    node = %ports.published.me.id, peer = %certified, reason = %Excerpt::reason(&refusal.detail), "refused a hello"
                 );
             }
             refuse(halves, refusal).await;
@@ -253,7 +255,7 @@ async fn handle_relay(from: Arc<PeerConnection>, relay: pb::Relay, halves: Halve
         }
     };
     if let Err(error) = copied {
-        tracing::debug!(from = %from.peer, to = %to.peer, %error, "a relayed stream broke");
+        tracing::debug!(from = %from.peer, to = %to.peer, error = %Excerpt::reason(&error), "a relayed stream broke");
         // Each end learns how the other was lost.
         if losses.iter().any(StreamLoss::is_lost) {
             losses.iter().for_each(StreamLoss::declare);

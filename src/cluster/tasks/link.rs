@@ -15,6 +15,7 @@ use crate::cluster::delivery::peer::{Fill, Peer, ProtocolError, Received, Turn};
 use crate::cluster::hello::LinkId;
 use crate::cluster::transport::bi_stream::Halves;
 use crate::cluster::wire::{Frame, Message};
+use crate::excerpt::Excerpt;
 use crate::socket::messages::{Inbound, Requester, Response};
 
 /// A link that runs. Its tasks end when it is dropped.
@@ -176,7 +177,7 @@ impl LinkTask {
 
     fn log(&self, why: &str) {
         tracing::debug!(
-            node = %self.ports.published.me.id, peer = %self.peer.id, reason = why, "a task of a link ended"
+            node = %self.ports.published.me.id, peer = %self.peer.id, reason = %Excerpt::reason(why), "a task of a link ended"
         );
     }
 }

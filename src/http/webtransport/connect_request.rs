@@ -1,5 +1,6 @@
 //! The CONNECT request of a WebTransport session.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{HOST, HeaderName, HeaderValue};
@@ -36,6 +37,10 @@ impl ConnectRequest {
 
     pub(super) fn path(&self) -> &str {
         self.0.uri.path()
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.extensions.get::<RemoteAddr>().map(|address| address.0)
     }
 
     /// What the application may know of the request.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::target::Target;
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::socket::messages::{EmittedEvent, RequestKind, ResponsePart, Responses};
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs, encode_event};
@@ -57,7 +58,7 @@ impl Target {
         let decoded = replies.iter().filter_map(|reply| match R::from_args(reply) {
             Ok(reply) => Some(reply),
             Err(error) => {
-                tracing::warn!(ns = %path, event, %error, "an ack does not decode");
+                tracing::warn!(ns = %Excerpt::name(&path), event, error = %Excerpt::reason(error), "an ack does not decode");
                 missing += 1;
                 None
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::target::Target;
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::socket::hub::LocalNamespace;
 use crate::socket::messages::{Command, CommandKind, RequestKind};
@@ -61,7 +62,7 @@ impl Target {
     fn apply(self, kind: CommandKind) -> Applying {
         let (namespace, timeout) = (Arc::clone(&self.namespace), self.timeout);
         self.try_apply(kind).unwrap_or_else(|error| {
-            tracing::error!(ns = %namespace.path, %error, "a change of sockets is too large: it is made nowhere");
+            tracing::error!(ns = %Excerpt::name(&namespace.path), %error, "a change of sockets is too large: it is made nowhere");
             Applying { namespace, version: None, local: true, timeout }
         })
     }

@@ -13,7 +13,8 @@ use regex_lite::Regex;
 use self::handlers::{Auth, AuthFn, Handlers, event_fn};
 use super::socket::Socket;
 use crate::socket::hub::{
-    Description, DisconnectReason, EventError, Handshake, NamespacePaths, Refusal, normalize,
+    Description, DisconnectReason, EventError, Handshake, NamespaceCounters, NamespacePaths, Refusal,
+    normalize,
 };
 use crate::socket::protocol::{Event, FromArgs, IntoArgs, RawArgs, decode_event};
 
@@ -319,7 +320,8 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
             self.faults.push("events handles every event, so fallback never runs".to_owned());
         }
-        Description { paths: self.paths, handlers: Box::new(self.handlers), faults: self.faults }
+        let (handlers, counters) = (Box::new(self.handlers), NamespaceCounters::default());
+        Description { paths: self.paths, handlers, counters, faults: self.faults }
     }
 }
 

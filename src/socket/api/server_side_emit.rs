@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::namespace_ref::NamespaceRef;
 use super::target::REQUEST_TIMEOUT;
+use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::socket::messages::{Command, CommandKind, EmittedEvent, RequestKind, ResponsePart, Selection};
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs};
@@ -60,7 +61,7 @@ impl NamespaceRef {
             match given.first().map(R::from_args) {
                 Some(Ok(reply)) => replies.push((node, reply)),
                 Some(Err(error)) => {
-                    tracing::warn!(ns = self.path(), event, peer = %node, %error, "a reply to a server event does not decode");
+                    tracing::warn!(ns = self.path(), event, peer = %node, error = %Excerpt::reason(error), "a reply to a server event does not decode");
                     missing.push(node);
                 }
                 None => missing.push(node),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::admission::{Admission, BoxFuture};
+use super::counters::NamespaceCounters;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handshake::Handshake;
 use super::member::Member;
@@ -21,6 +22,7 @@ use crate::socket::protocol::{ArgsError, Event, RawArgs};
 pub(crate) struct Description {
     pub(crate) paths: NamespacePaths,
     pub(crate) handlers: Box<dyn ErasedHandlers>,
+    pub(crate) counters: NamespaceCounters,
     /// Contradictions in the description. A node does not start with any.
     pub(crate) faults: Vec<String>,
 }

@@ -9,6 +9,7 @@ use super::namespace::LocalNamespace;
 use super::registry::NamespaceRegistry;
 use super::responder::{Responder, ServerEvent};
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::socket::messages::{
     Command, CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
 };
@@ -41,7 +42,7 @@ impl NamespaceRegistry {
         let responder = Responder::new(Arc::clone(namespace.peers()), requester);
         let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
             if namespace.may_warn() {
-                tracing::warn!(ns = %namespace.path, "too many requests of other nodes at once: some fail");
+                tracing::warn!(ns = %Excerpt::name(&namespace.path), "too many requests of other nodes at once: some fail");
             }
             return responder.failed();
         };
@@ -51,7 +52,7 @@ impl NamespaceRegistry {
         // before it says goodbye.
         tasks.spawn(async move {
             if timeout(request.timeout, catch_panic::future(response)).await == Ok(None) {
-                tracing::error!(ns = %namespace.path, "the response to another node panicked");
+                tracing::error!(ns = %Excerpt::name(&namespace.path), "the response to another node panicked");
                 responder.failed();
             }
             drop(permit);

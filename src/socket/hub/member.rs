@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::acks::PendingAcks;
 use super::admission::Data;
 use super::backlog::Backlog;
 use super::broadcast_acks::ExpectedAck;
+use super::counters::NamespaceCounters;
 use super::error::{AckError, DisconnectReason, EventError};
 use super::handshake::Handshake;
 use super::life::{Life, LifeStage};
@@ -23,6 +25,7 @@ use super::namespace::LocalNamespace;
 use super::session::{ClientSession, ConnectionCommand, SocketDecision};
 use super::work_queue::{Work, WorkQueue};
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::id::SocketId;
 use crate::socket::messages::Flags;
 use crate::socket::protocol::{Encoded, Event, RawArgs, encode};
@@ -136,6 +139,7 @@ impl Member {
     pub(crate) fn receive(self: &Arc<Self>, event: Event) {
         let mut state = self.state.lock();
         if state.life.disconnect_reason().is_none() {
+            self.namespace.count(NamespaceCounters::event_received);
             state.inbox.push(self.counted(HandlerCall::Event(event)));
             self.start(state);
         }
@@ -150,6 +154,7 @@ impl Member {
     /// Takes an ack of the client. One that nobody waits for is dropped.
     pub(crate) fn receive_ack(&self, id: u64, args: RawArgs) {
         let waiter = self.acks.lock().take(id);
+        self.count_acks_ended(usize::from(waiter.is_some()));
         match waiter {
             // The caller may have given up this instant.
             Some(AckWaiter::Caller(caller)) => drop(caller.send(args)),
@@ -161,8 +166,9 @@ impl Member {
     /// Registers who gets the ack of an event that is about to be sent.
     pub(crate) fn expect_ack(&self, id: u64, waiter: AckWaiter) -> Result<(), AckError> {
         self.acks.lock().insert(id, waiter)?;
+        self.namespace.count(NamespaceCounters::ack_awaited);
         if !self.is_connected() {
-            self.forget_ack(id);
+            self.count_acks_ended(usize::from(self.acks.lock().cancel(id)));
             return Err(AckError::Disconnected);
         }
         if self.backlog.is_full() {
@@ -174,7 +180,15 @@ impl Member {
 
     /// Nobody waits for that ack any more.
     pub(crate) fn forget_ack(&self, id: u64) {
-        self.acks.lock().cancel(id);
+        if self.acks.lock().cancel(id) {
+            self.namespace.count(NamespaceCounters::ack_timed_out);
+        }
+    }
+
+    fn count_acks_ended(&self, count: usize) {
+        if count > 0 {
+            self.namespace.count(|counters| counters.acks_ended(count as u64));
+        }
     }
 
     /// Takes the socket out of its namespace: it gets nothing from now on. What its client sent before is still
@@ -184,7 +198,8 @@ impl Member {
             return false;
         }
         let left = self.namespace.remove(self.id);
-        drop(self.acks.lock().drain());
+        let given_up = self.acks.lock().drain().count();
+        self.count_acks_ended(given_up);
         let mut state = self.state.lock();
         if reason.is_of_the_server() {
             let (calls, bytes) = state.inbox.remove(|call| matches!(call, HandlerCall::Event(_)));
@@ -214,15 +229,16 @@ impl Member {
     /// Sends a packet to the client. After a disconnect it is dropped.
     pub(crate) fn emit(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
         if self.is_connected() {
-            self.write(packet, flags);
+            let sent = u64::from(self.write(packet, flags));
+            self.namespace.count(|counters| counters.events_sent(sent));
             self.namespace.observe_outgoing(|| vec![Arc::clone(self)], &packet.text, &packet.attachments);
         }
     }
 
-    /// Appends a packet to the client's outbox, whatever the state of the socket.
-    pub(crate) fn write(&self, packet: &Encoded, Flags { volatile, compress }: Flags) {
+    /// Appends a packet to the client's outbox, whatever the state of the socket. Returns whether it is on its way.
+    pub(crate) fn write(&self, packet: &Encoded, Flags { volatile, compress }: Flags) -> bool {
         let frames = self.namespace.parser().frames(&packet.text, &packet.attachments, compress);
-        self.session.send(&frames, volatile);
+        self.session.send(&frames, volatile)
     }
 
     /// Emits an event and waits for the client's ack.
@@ -259,8 +275,15 @@ impl Member {
 
     async fn call_handlers(self: Arc<Self>) {
         while let Some(call) = self.next_call() {
-            if catch_panic::future(self.call_handler(call)).await.is_none() {
-                tracing::error!(socket = %self.id, ns = %self.namespace.path, "a handler panicked: the socket is disconnected");
+            let began = matches!(call, HandlerCall::Event(_)).then(Instant::now);
+            let ended = catch_panic::future(self.call_handler(call)).await;
+            if let Some(began) = began {
+                self.namespace.count(|counters| counters.event_handled(began.elapsed()));
+            }
+            if ended.is_none() {
+                self.namespace.count(NamespaceCounters::handler_panicked);
+                let ns = Excerpt::name(&self.namespace.path);
+                tracing::error!(socket = %self.id, %ns, "a handler panicked: the socket is disconnected");
                 self.kick(false);
             }
         }
@@ -316,11 +339,13 @@ impl Member {
     }
 
     fn log_failure(&self, event: &str, error: &EventError) {
-        let (ns, event) = (&self.namespace.path, shortened(event));
+        self.namespace.count(NamespaceCounters::handler_failed);
+        let (ns, event) = (Excerpt::name(&self.namespace.path), Excerpt::name(event));
+        let (socket, error) = (self.id, Excerpt::reason(format!("{error:?}")));
         if self.namespace.may_warn() {
-            tracing::warn!(%ns, socket = %self.id, event, ?error, "a handler failed");
+            tracing::warn!(%ns, %socket, %event, %error, "a handler failed");
         } else {
-            tracing::debug!(%ns, socket = %self.id, event, ?error, "a handler failed");
+            tracing::debug!(%ns, %socket, %event, %error, "a handler failed");
         }
     }
 }
@@ -359,27 +384,5 @@ struct PendingAck<'a> {
 impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
         self.member.forget_ack(self.id);
-    }
-}
-
-/// The beginning of a name that a client chose: enough for a line of the log.
-fn shortened(name: &str) -> &str {
-    let end = name.char_indices().nth(LOGGED_CHARACTERS).map_or(name.len(), |(at, _)| at);
-    name.get(..end).unwrap_or(name)
-}
-
-/// How many characters of an event's name are logged.
-const LOGGED_CHARACTERS: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_name_of_an_event_is_logged_in_part() {
-        assert_eq!(shortened("say"), "say");
-        let (short, long) = ("ä".repeat(LOGGED_CHARACTERS), "ä".repeat(900_000));
-        assert_eq!(shortened(&short), short);
-        assert_eq!(shortened(&long), short);
     }
 }

@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::context::HubContext;
+use super::counters::NamespaceCounters;
 use super::handlers::{Description, ErasedHandlers, NoHandlers};
 use super::member::Member;
 use super::observation::Observation;
@@ -75,6 +76,13 @@ impl LocalNamespace {
     /// Sets the description unless another client was quicker; returns the one that it has.
     pub(crate) fn describe(&self, description: &Arc<Description>) -> &Arc<Description> {
         self.description.get_or_init(|| Arc::clone(description))
+    }
+
+    /// Counts something that happened here. Nothing happens before the description is known.
+    pub(crate) fn count(&self, count: impl FnOnce(&NamespaceCounters)) {
+        if let Some(description) = self.description.get() {
+            count(&description.counters);
+        }
     }
 
     pub(crate) fn handlers(&self) -> &dyn ErasedHandlers {

@@ -9,6 +9,7 @@ use super::admission::BoxFuture;
 use super::error::EventError;
 use super::handshake::Handshake;
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 
 /// The namespaces that one description is for.
 pub(crate) enum NamespacePaths {
@@ -52,13 +53,13 @@ impl NamespacePaths {
 
 async fn is_accepted(accepts: &AcceptFn, handshake: &Handshake) -> bool {
     let outcome = catch_panic::future(async { accepts(handshake.clone()).await }).await;
-    let ns = handshake.namespace();
+    let ns = Excerpt::name(handshake.namespace());
     match &outcome {
         Some(Ok(_)) => {}
         Some(Err(error)) => {
-            tracing::debug!(ns, ?error, "the predicate for a namespace failed, which means no");
+            tracing::debug!(%ns, error = %Excerpt::reason(error), "the predicate for a namespace failed, which means no");
         }
-        None => tracing::error!(ns, "the predicate for a namespace panicked, which means no"),
+        None => tracing::error!(%ns, "the predicate for a namespace panicked, which means no"),
     }
     matches!(outcome, Some(Ok(true)))
 }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::admission::Admission;
 use super::context::HubContext;
+use super::counters::NamespaceCounts;
 use super::handlers::Description;
 use super::handshake::Handshake;
 use super::namespace::LocalNamespace;
@@ -54,22 +55,32 @@ impl NamespaceRegistry {
         self.context.tasks.ended().await;
     }
 
+    /// How many tasks run handlers.
+    pub(crate) fn running_handlers(&self) -> usize {
+        self.context.tasks.len()
+    }
+
     /// Ends every handler where it waits.
     pub(crate) fn kill_handlers(&self) {
         self.context.tasks.kill();
     }
 
-    /// The namespaces by what describes them, so that those of a pattern are one: how many sockets and rooms are here.
-    pub(crate) fn sizes(&self) -> Vec<NamespaceSize> {
-        let mut sizes: BTreeMap<String, NamespaceSize> = BTreeMap::new();
+    /// The namespaces by what describes them, so that those of a pattern are one: what is here, and what happened here.
+    pub(crate) fn figures(&self) -> Vec<NamespaceFigures> {
+        let mut figures: BTreeMap<String, NamespaceFigures> = BTreeMap::new();
+        let described = self.fixed.values().filter_map(|namespace| namespace.description());
+        for description in described.chain(&self.parents.0) {
+            let name = description.paths.to_string();
+            figures.entry(name).or_default().counts.add(description.counters.counts());
+        }
         for namespace in self.fixed.values().cloned().chain(self.dynamic.all()) {
             let Some(description) = namespace.description() else { continue };
-            let name = description.paths.to_string();
-            let size = sizes.entry(name.clone()).or_insert(NamespaceSize { name, sockets: 0, rooms: 0 });
-            size.sockets += namespace.len();
-            size.rooms += namespace.rooms();
+            let figures = figures.entry(description.paths.to_string()).or_default();
+            figures.sockets += namespace.len();
+            figures.rooms += namespace.rooms();
         }
-        sizes.into_values().collect()
+        let named = figures.into_iter().map(|(name, figures)| NamespaceFigures { name, ..figures });
+        named.collect()
     }
 
     /// The largest rooms of this node, those with most sockets first. They are visited a few at a time, so nobody waits for them.
@@ -157,12 +168,13 @@ impl NamespaceRegistry {
     }
 }
 
-/// What is on this node of a namespace, or of all that one description stands for.
-#[derive(Debug)]
-pub(crate) struct NamespaceSize {
+/// What is on this node of a namespace, or of all that one description stands for, and what happened there.
+#[derive(Debug, Default)]
+pub(crate) struct NamespaceFigures {
     pub(crate) name: String,
     pub(crate) sockets: usize,
     pub(crate) rooms: usize,
+    pub(crate) counts: NamespaceCounts,
 }
 
 /// A room, and how many sockets of this node joined it.
@@ -184,6 +196,7 @@ const MAX_REQUESTS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use super::super::counters::NamespaceCounters;
     use super::super::handlers::NoHandlers;
     use super::super::tasks::HandlerTasks;
     use super::*;
@@ -199,7 +212,10 @@ mod tests {
             paths.push(NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true))))));
         }
         paths.push(NamespacePaths::Pattern(Regex::new("^/room-").unwrap()));
-        let describe = |paths| Description { paths, handlers: Box::new(NoHandlers), faults: Vec::new() };
+        let describe = |paths| {
+            let (handlers, counters) = (Box::new(NoHandlers), NamespaceCounters::default());
+            Description { paths, handlers, counters, faults: Vec::new() }
+        };
         let context = HubContext {
             node: NodeId::random().unwrap(),
             peers: Arc::new(NoPeers),

@@ -46,6 +46,11 @@ impl HandlerTasks {
         let _again = self.killed.set(());
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Resolves when no handler runs.
     pub(crate) async fn ended(&self) {
         // `wait` resolves for a closed tracker only. Tasks can be spawned on it nevertheless.

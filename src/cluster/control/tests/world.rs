@@ -292,16 +292,8 @@ impl World {
                 let goodbye = Message::Goodbye(node.me.id.clone(), node.me.incarnation);
                 self.send(name, stream, goodbye);
             }
-            Output::Publish(Publication { state, obstacle, members, roster, routes, gossip, unreached }) => {
-                self.nodes.get_mut(name).unwrap().publication = Some(Publication {
-                    state: *state,
-                    obstacle: obstacle.clone(),
-                    unreached: unreached.clone(),
-                    members: members.clone(),
-                    roster: roster.clone(),
-                    routes: routes.clone(),
-                    gossip: gossip.clone(),
-                });
+            Output::Publish(publication) => {
+                self.nodes.get_mut(name).unwrap().publication = Some(publication.clone());
             }
             Output::Announce(announcement) => {
                 self.nodes.get_mut(name).unwrap().announced = Some(announcement.clone());

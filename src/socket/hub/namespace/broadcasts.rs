@@ -14,12 +14,14 @@ impl LocalNamespace {
         let Flags { volatile, compress } = broadcast.flags;
         let frames = self.parser().frames(&broadcast.text, &broadcast.attachments, compress);
         let mut observed = self.handlers().has_on_any_outgoing().then(Vec::new);
+        let mut sent = 0;
         self.rooms.read().for_each(&broadcast.selection, |_, member| {
-            member.session.send(&frames, volatile);
+            sent += u64::from(member.session.send(&frames, volatile));
             if let Some(observed) = &mut observed {
                 observed.push(Arc::clone(member));
             }
         });
+        self.count(|counters| counters.events_sent(sent));
         if let Some(observed) = observed {
             self.observe_outgoing(|| observed, &broadcast.text, &broadcast.attachments);
         }
@@ -36,15 +38,17 @@ impl LocalNamespace {
         let encoded = encode::event(&self.path, Some(id), &event.name, &event.args)?;
         let frames = self.parser().frames(&encoded.text, &encoded.attachments, compress);
         let mut acks = BroadcastAcks { id, members: Vec::new(), collector: AckCollector::default() };
+        let mut sent = 0;
         // A socket that leaves is out of the index first, then gives up its acks. So none is waited for in vain.
         self.rooms.read().for_each(selection, |_, member| {
             let expected = AckWaiter::Broadcast(acks.collector.expect());
             // A socket with too many acks pending does not get the event: its ack could not be told apart.
             if member.expect_ack(id, expected).is_ok() {
-                member.session.send(&frames, false);
+                sent += u64::from(member.session.send(&frames, false));
             }
             acks.members.push(Arc::clone(member));
         });
+        self.count(|counters| counters.events_sent(sent));
         self.observe_outgoing(|| acks.members.clone(), &encoded.text, &encoded.attachments);
         Ok(acks)
     }

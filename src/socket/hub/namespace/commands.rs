@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::super::counters::NamespaceCounters;
 use super::super::member::Member;
 use super::super::responder::ServerEvent;
 use super::LocalNamespace;
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::socket::messages::{Command, CommandKind, Selection, SocketSummary};
 use crate::socket::protocol::RawArgs;
 use crate::socket::room::Room;
@@ -32,17 +34,20 @@ impl LocalNamespace {
     fn update(&self, selected: &[SelectedMember], update: &RawArgs) {
         for data in selected.iter().filter_map(|SelectedMember { member, .. }| member.data()) {
             let outcome = catch_panic::call(|| self.handlers().on_update(&*data, update));
-            let ns = &self.path;
+            let ns = Excerpt::name(&self.path);
             match outcome {
                 Some(Some(Ok(()))) => {}
                 Some(Some(Err(error))) if self.may_warn() => {
-                    tracing::warn!(%ns, %error, "the arguments of an update of data do not decode");
+                    tracing::warn!(%ns, error = %Excerpt::reason(error), "the arguments of an update of data do not decode");
                 }
                 Some(None) if self.may_warn() => {
                     tracing::warn!(%ns, "data cannot be updated in a namespace without on_update");
                 }
                 Some(_) => {}
-                None => tracing::error!(%ns, "on_update panicked"),
+                None => {
+                    self.count(NamespaceCounters::handler_panicked);
+                    tracing::error!(%ns, "on_update panicked");
+                }
             }
         }
     }

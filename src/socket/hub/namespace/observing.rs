@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::super::counters::NamespaceCounters;
 use super::super::member::Member;
 use super::super::observation::{Observation, changes, decode_event};
 use super::super::room_index::RoomIndex;
 use super::super::work_queue::QueueLimits;
 use super::LocalNamespace;
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::id::SocketId;
 use crate::socket::messages::EmittedEvent;
 use crate::socket::room::Room;
@@ -65,7 +67,7 @@ impl LocalNamespace {
             self.tasks().spawn(Arc::clone(self).tell_observers());
         }
         if queued.is_err() && self.may_warn() {
-            tracing::warn!(ns = %self.path, "the observers are too slow and miss something");
+            tracing::warn!(ns = %Excerpt::name(&self.path), "the observers are too slow and miss something");
         }
     }
 
@@ -80,7 +82,8 @@ impl LocalNamespace {
                 Observation::Outgoing(recipients, event) => self.tell_outgoing(recipients, &event).await,
             };
             if told.is_none() {
-                tracing::error!(ns = %self.path, "an observer panicked");
+                self.count(NamespaceCounters::handler_panicked);
+                tracing::error!(ns = %Excerpt::name(&self.path), "an observer panicked");
             }
         }
     }

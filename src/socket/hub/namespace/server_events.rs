@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use super::super::counters::NamespaceCounters;
 use super::super::responder::ServerEvent;
 use super::super::work_queue::QueueLimits;
 use super::LocalNamespace;
 use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::socket::messages::ResponsePart;
 
 impl LocalNamespace {
@@ -21,7 +23,7 @@ impl LocalNamespace {
         }
         if let Err(dropped) = queued {
             if self.may_warn() {
-                tracing::warn!(ns = %self.path, event = %dropped.event.name, "too many server events wait: one was dropped");
+                tracing::warn!(ns = %Excerpt::name(&self.path), event = %Excerpt::name(&dropped.event.name), "too many server events wait: one was dropped");
             }
             dropped.fail();
         }
@@ -30,7 +32,8 @@ impl LocalNamespace {
     async fn handle_server_events(self: Arc<Self>) {
         while let Some(event) = self.next_server_event() {
             if catch_panic::future(self.handle_server_event(&event)).await.is_none() {
-                tracing::error!(ns = %self.path, event = %event.event.name, "the handler of a server event panicked");
+                self.count(NamespaceCounters::handler_panicked);
+                tracing::error!(ns = %Excerpt::name(&self.path), event = %Excerpt::name(&event.event.name), "the handler of a server event panicked");
                 event.fail();
             }
         }
@@ -43,14 +46,17 @@ impl LocalNamespace {
     async fn handle_server_event(self: &Arc<Self>, server_event: &ServerEvent) {
         let ServerEvent { event, responder } = server_event;
         let Some(result) = self.handlers().on_server_event(Arc::clone(self), event) else {
-            tracing::debug!(ns = %self.path, event = %event.name, "there is no handler for a server event");
+            tracing::debug!(ns = %Excerpt::name(&self.path), event = %Excerpt::name(&event.name), "there is no handler for a server event");
             return server_event.fail();
         };
         match (result.await, responder) {
             (Ok(reply), Some(responder)) => responder.done(Some(ResponsePart::Replies(vec![reply]))),
             (Ok(_), None) => {}
             (Err(error), _) => {
-                tracing::warn!(ns = %self.path, event = %event.name, ?error, "the handler of a server event failed");
+                self.count(NamespaceCounters::handler_failed);
+                let (ns, name) = (Excerpt::name(&self.path), Excerpt::name(&event.name));
+                let error = Excerpt::reason(format!("{error:?}"));
+                tracing::warn!(%ns, event = %name, %error, "the handler of a server event failed");
                 server_event.fail();
             }
         }
