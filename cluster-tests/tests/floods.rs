@@ -361,7 +361,7 @@ async fn talkative() -> (Node, SocketAddr) {
         Some(reason) => Err(Rejection::new(String::from_utf8_lossy(reason.as_bytes()))),
         None => Ok(HeaderMap::new()),
     });
-    let http = socketmesh::http::Config::default().middleware([stopped]);
+    let http = http::Config::default().middleware([stopped]);
     let builder = Node::builder().http(http).namespace(echoing).namespace(closed).namespace(doubtful);
     let node = builder.start().await.expect("the node starts");
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
