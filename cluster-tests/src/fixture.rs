@@ -49,6 +49,15 @@ impl Suite {
     }
 }
 
+/// What some tests want different.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct More {
+    /// The compression of WebSocket messages.
+    pub deflate: Option<engine::Compression>,
+    /// How long the node serves its clients when it is asked to stop.
+    pub drain_delay: Duration,
+}
+
 /// A node of a fixture.
 #[derive(Debug, Clone)]
 pub enum Fixture {
@@ -64,19 +73,19 @@ impl Fixture {
     /// # Errors
     /// As [`NodeBuilder::start`].
     pub async fn start(suite: Suite, cluster: Option<Cluster>) -> Result<Self, StartError> {
-        Self::start_with(suite, cluster, None).await
+        Self::start_with(suite, cluster, More::default()).await
     }
 
-    /// Starts a node with these settings for the compression of WebSocket messages.
+    /// Starts a node with more settings.
     ///
     /// # Errors
     /// As [`NodeBuilder::start`].
     pub async fn start_with(
         suite: Suite,
         cluster: Option<Cluster>,
-        per_message_deflate: Option<engine::Compression>,
+        more: More,
     ) -> Result<Self, StartError> {
-        let builder = configured(suite, per_message_deflate);
+        let builder = configured(suite, more);
         let builder = match cluster {
             Some(cluster) => builder.cluster(cluster),
             None => builder,
@@ -163,8 +172,9 @@ impl Fixture {
 }
 
 /// A node with the timings and limits of a suite. The bench has the defaults.
-fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) -> NodeBuilder {
-    let cors = http::Config::default().cors(Cors::any());
+fn configured(suite: Suite, more: More) -> NodeBuilder {
+    let More { deflate: per_message_deflate, drain_delay } = more;
+    let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay);
     let fast = engine::Config::default()
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))

@@ -170,6 +170,16 @@ impl Node {
         Launch { http: self.http.port(), mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
     }
 
+    /// Asks the process to stop in good order, as a service manager does, and waits until it has ended.
+    ///
+    /// # Panics
+    /// It fails, or does not end in time.
+    pub async fn stop(mut self) {
+        self.signal("TERM").await.expect("a child can be asked to stop");
+        let status = within(format!("node {} to stop", self.launch.id), self.child.wait()).await;
+        assert!(status.expect("a child can be awaited").success(), "node {} failed", self.launch.id);
+    }
+
     /// Waits until the node writes a line to stderr that contains `text`.
     ///
     /// # Panics

@@ -9,6 +9,8 @@ use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, ClientFiles};
 use socketmesh::{Node, NodeBuilder};
 use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::TcpSocket;
 
 pub mod chat;
 
@@ -31,15 +33,19 @@ pub fn builder() -> Result<NodeBuilder, BoxError> {
 }
 
 /// The cluster to be a member of: `SOCKETMESH_MESH` is this node's address for the others (UDP), `SOCKETMESH_SEED` theirs,
-/// separated by commas, and `SOCKETMESH_SECRET` or `SOCKETMESH_SECRET_FILE` what they share. `None` without the first.
+/// separated by commas, and `SOCKETMESH_SECRET` or `SOCKETMESH_SECRET_FILE` what they share. `SOCKETMESH_NODE_ID` is its name,
+/// without it a random one. `None` without the first.
 ///
 /// # Errors
-/// The secret is too short, or its file cannot be read.
+/// The name is none, the secret is too short, or its file cannot be read.
 pub fn cluster_from_env() -> Result<Option<Cluster>, BoxError> {
     let Ok(mesh) = env::var("SOCKETMESH_MESH") else { return Ok(None) };
     let seeds = env::var("SOCKETMESH_SEED").unwrap_or_default();
     let seeds = seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
-    let cluster = Cluster::bind(mesh).seeds(seeds.map(str::to_owned));
+    let mut cluster = Cluster::bind(mesh).seeds(seeds.map(str::to_owned));
+    if let Ok(name) = env::var("SOCKETMESH_NODE_ID") {
+        cluster = cluster.node_id(name.parse()?);
+    }
     Ok(Some(match Secret::from_env()? {
         Some(secret) => cluster.secret(secret),
         None => cluster,
@@ -60,7 +66,8 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
 }
 
 /// Listens at the IP address in `ADDRESS`, without it on this machine only, and at the port that is the first argument or
-/// `PORT`: 0 takes a free one, and the default is 3000.
+/// `PORT`: 0 takes a free one, and the default is 3000. With `REUSE_PORT` several processes share the port, and the operating system
+/// deals the connections out among them.
 ///
 /// # Errors
 /// It is no address or no port, or it is taken.
@@ -68,8 +75,20 @@ pub async fn listen() -> Result<TcpListener, BoxError> {
     let port = env::args().nth(1).or_else(|| env::var("PORT").ok());
     let port: u16 = port.as_deref().unwrap_or("3000").parse()?;
     let address: IpAddr = env::var("ADDRESS").as_deref().unwrap_or("127.0.0.1").parse()?;
+    #[cfg(unix)]
+    if env::var_os("REUSE_PORT").is_some() {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind((address, port).into())?;
+        return Ok(socket.listen(BACKLOG)?);
+    }
     Ok(TcpListener::bind((address, port)).await?)
 }
+
+/// How many connections wait for a process that is busy.
+#[cfg(unix)]
+const BACKLOG: u32 = 1024;
 
 /// Says where the clients of a node connect, and the other nodes: `http://127.0.0.1:3000 (mesh 127.0.0.1:7946)`.
 ///

@@ -53,6 +53,12 @@ async fn the_ticker_of_each_node_tells_the_clients_of_that_node() {
 }
 
 #[tokio::test]
+async fn one_node_of_two_greets_the_clients_of_both() {
+    let nodes = Example::two_with(env!("CARGO_BIN_EXE_leader"), &[("PERIOD_MS", "100")]).await;
+    drive("leader.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
 async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
     for (binary, signal) in ALL.iter().flat_map(|binary| [(binary, "INT"), (binary, "TERM")]) {
         let mut node = Example::start(binary, &[("JWT_SECRET", "a secret of the tests, for tokens")]).await;
@@ -83,7 +89,7 @@ fn the_list_of_examples_is_complete() {
     assert_eq!(found, ALL.len(), "the list of binaries");
 }
 
-const ALL: [&str; 7] = [
+const ALL: [&str; 8] = [
     env!("CARGO_BIN_EXE_hello"),
     env!("CARGO_BIN_EXE_chat"),
     env!("CARGO_BIN_EXE_whiteboard"),
@@ -91,6 +97,7 @@ const ALL: [&str; 7] = [
     env!("CARGO_BIN_EXE_login"),
     env!("CARGO_BIN_EXE_typed"),
     env!("CARGO_BIN_EXE_ticker"),
+    env!("CARGO_BIN_EXE_leader"),
 ];
 
 /// A running example. Dropping it kills the process.
@@ -111,7 +118,12 @@ impl Example {
 
     /// Two nodes of one cluster.
     async fn two(binary: &str) -> [Self; 2] {
+        Self::two_with(binary, &[]).await
+    }
+
+    async fn two_with(binary: &str, environment: &[(&str, &str)]) -> [Self; 2] {
         let member = [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET)];
+        let member = [&member, environment].concat();
         let first = Self::start(binary, &member).await;
         let seed = first.mesh.as_deref().expect("a member says where the others reach it");
         let second = Self::start(binary, &[&member[..], &[("SOCKETMESH_SEED", seed)]].concat()).await;

@@ -1,0 +1,96 @@
+//! Each load balancer that `deploy/round-robin` has a file for, really started before four node processes, while official clients and
+//! counted requests go through it: one node is stopped in good order, and another one is killed.
+//!
+//! **Errors that are the ended node's own** are those of sessions that it owned, of WebSockets that passed through it, and of a POST that
+//! it had in its hands when it was killed: nobody else can know whether it was handled. There may be no other ones.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
+
+mod counted;
+mod official;
+
+use std::time::{Duration, SystemTime};
+
+use cluster_tests::load_balancer::{LoadBalancer, Program};
+use cluster_tests::process::{Node, Nodes};
+use tokio::time::{Instant, sleep};
+
+use counted::Counted;
+use official::Official;
+
+#[tokio::test]
+async fn nginx_loses_no_request_when_a_node_is_stopped_and_another_killed() {
+    loses_no_request(Program::Nginx, "nginx.conf").await;
+}
+
+#[tokio::test]
+async fn haproxy_loses_no_request_when_a_node_is_stopped_and_another_killed() {
+    loses_no_request(Program::Haproxy, "haproxy.cfg").await;
+}
+
+#[tokio::test]
+async fn apache_loses_no_request_but_polls_at_the_killed_node() {
+    loses_no_request(Program::Apache, "apache.conf").await;
+}
+
+#[tokio::test]
+async fn caddy_loses_no_request_when_a_node_is_stopped_and_another_killed() {
+    loses_no_request(Program::Caddy, "Caddyfile").await;
+}
+
+#[tokio::test]
+async fn traefik_loses_no_request_when_a_node_is_stopped_and_another_killed() {
+    loses_no_request(Program::Traefik, "traefik-routes.yaml").await;
+}
+
+#[tokio::test]
+async fn envoy_loses_no_request_when_a_node_is_stopped_and_another_killed() {
+    loses_no_request(Program::Envoy, "envoy.yaml").await;
+}
+
+async fn loses_no_request(program: Program, file: &str) {
+    let mut nodes = Nodes::start_with(FIXTURE, 4, &["--drain-delay", "2500"]).await.nodes;
+    let addresses: Vec<_> = nodes.iter().map(|node| node.http).collect();
+    let file = format!("round-robin/{file}");
+    let balancer = LoadBalancer::start(program, &file, &HOSTS, &addresses, &[]).await;
+    let counted = Counted::start(balancer.addr);
+    let official = Official::start(&format!("http://{}", balancer.addr)).await;
+    // The load is steady for a while, before and after.
+    sleep(Duration::from_secs(1)).await;
+
+    let stopped = End::of(nodes.remove(2), Node::stop).await;
+    sleep(Duration::from_secs(1)).await;
+    let killed = End::of(nodes.remove(1), async |node| drop(node.kill(&[]).await)).await;
+    sleep(Duration::from_secs(4)).await;
+
+    let repeats_polls = !matches!(program, Program::Apache);
+    let (counted, official) = (counted.stop().await, official.stop().await);
+    println!("{program:?}: {}; {}", counted.summary(), official.summary());
+    counted.judge(&stopped, &killed, repeats_polls, &balancer);
+    official.judge(&stopped, &killed, repeats_polls);
+}
+
+/// How a node ended.
+struct End {
+    pid: u32,
+    /// When it was told to, and when the process was gone.
+    between: [Instant; 2],
+    /// The same in milliseconds since 1970.
+    milliseconds: [u64; 2],
+}
+
+impl End {
+    async fn of(node: Node, end: impl AsyncFnOnce(Node)) -> Self {
+        let (pid, began) = (node.pid().expect("it runs"), (Instant::now(), milliseconds()));
+        end(node).await;
+        Self { pid, between: [began.0, Instant::now()], milliseconds: [began.1, milliseconds()] }
+    }
+}
+
+fn milliseconds() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "official clients report times of the clock")]
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+const HOSTS: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+const FIXTURE: Option<&str> = option_env!("CARGO_BIN_EXE_fixture");
