@@ -25,6 +25,8 @@ pub mod load_balancer;
 pub mod member;
 pub mod messages;
 pub mod mutants;
+#[cfg(feature = "balancers")]
+pub mod names;
 pub mod nodes;
 pub mod oracle;
 pub mod polling;

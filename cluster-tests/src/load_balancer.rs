@@ -37,7 +37,7 @@ pub enum Program {
 
 impl LoadBalancer {
     /// Starts one with a file of `deploy`, in which the `exchanges` are made: all else is as it is shipped. `hosts` are the names of
-    /// the nodes in the file, which may name fewer nodes.
+    /// the nodes in the file, which may name fewer nodes; none for a file that asks a name server.
     ///
     /// # Panics
     /// The program is missing, the file has another form, or nothing listens in time.
@@ -104,6 +104,7 @@ impl Program {
             // Debian's nginx cannot look names up again.
             Self::Nginx => vec![
                 ("listen 80;", format!("listen {addr};")),
+                ("/tmp/nginx.pid", "pid".to_owned()),
                 ("http {", NGINX.to_owned()),
                 ("resolver ", "# resolver ".to_owned()),
                 (" resolve ", " ".to_owned()),
@@ -121,7 +122,7 @@ impl Program {
 
     async fn command(self, folder: &Path, config: &Path, addr: SocketAddr) -> Command {
         let (program, arguments): (PathBuf, &[&str]) = match self {
-            Self::Nginx => ("nginx".into(), &["-e", "error.log", "-g", "daemon off; pid pid;", "-c"]),
+            Self::Nginx => ("nginx".into(), &["-e", "error.log", "-g", "daemon off;", "-c"]),
             Self::Haproxy => ("haproxy".into(), &["-db", "-f"]),
             Self::Apache => ("apache2".into(), &["-DFOREGROUND", "-f"]),
             Self::Caddy => ("caddy".into(), &["run", "--adapter", "caddyfile", "--config"]),
@@ -147,7 +148,7 @@ impl Program {
 
 /// The file with one line for each node where it has one for the first host, and none where it has one for another.
 fn at_nodes(file: &str, hosts: &[&str], nodes: &[SocketAddr]) -> String {
-    let (first, others) = hosts.split_first().expect("a host");
+    let Some((first, others)) = hosts.split_first() else { return file.to_owned() };
     let mut text = String::new();
     for line in file.lines() {
         if line.contains(first) {

@@ -3,8 +3,11 @@
 use std::env;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, ClientFiles};
 use socketmesh::{Node, NodeBuilder};
@@ -19,13 +22,15 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The description of a node, which is a member of a cluster if the environment says so. Pages get the browser client from
 /// the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that variable from the official CDN.
+/// Behind a load balancer a node that stops waits `DRAIN_DELAY_MS` milliseconds until that has left it.
 ///
 /// # Errors
-/// As [`cluster_from_env`].
+/// As [`cluster_from_env`], or the delay is no number.
 pub fn builder() -> Result<NodeBuilder, BoxError> {
+    let delay = env::var("DRAIN_DELAY_MS").map_or(Ok(0), |ms| ms.parse())?;
     let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
     let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
-    let builder = Node::builder().http(http::Config::default().client(client));
+    let builder = Node::builder().http(http::Config::default().client(client).drain_delay(Duration::from_millis(delay)));
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,
@@ -52,13 +57,16 @@ pub fn cluster_from_env() -> Result<Option<Cluster>, BoxError> {
     }))
 }
 
-/// Serves the node at `/socket.io/` beside other routes, until Ctrl-C; says where, as soon as clients are welcome.
+/// Serves the node at `/socket.io/` beside other routes, until Ctrl-C; says where, as soon as clients are welcome. Load balancers ask
+/// `/readyz` whether the node takes new ones.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
     let listener = listen().await?;
-    let app = routes.nest_service("/socket.io", node.service());
+    let asked = node.clone();
+    let ready = async move || if asked.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let app = routes.route("/readyz", get(ready)).nest_service("/socket.io", node.service());
     node.ready().await;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;

@@ -1,6 +1,9 @@
 //! Every example as a process, driven by the official JavaScript client.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
+#[cfg(feature = "balancers")]
+mod deployments;
+
 use std::path::Path;
 use std::process::Stdio;
 
@@ -74,7 +77,7 @@ async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
 fn the_list_of_examples_is_complete() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect(path);
-    let (readme, tests) = (read("README.md"), read("tests/examples.rs"));
+    let (readme, tests) = (read("README.md"), read("tests/examples/main.rs"));
     let mut found = 0;
     for entry in std::fs::read_dir(folder.join("src/bin")).expect("the examples") {
         let path = entry.expect("an entry").path();
@@ -122,12 +125,17 @@ impl Example {
     }
 
     async fn two_with(binary: &str, environment: &[(&str, &str)]) -> [Self; 2] {
-        let member = [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET)];
-        let member = [&member, environment].concat();
-        let first = Self::start(binary, &member).await;
-        let seed = first.mesh.as_deref().expect("a member says where the others reach it");
-        let second = Self::start(binary, &[&member[..], &[("SOCKETMESH_SEED", seed)]].concat()).await;
+        let first = Self::member(binary, None, environment).await;
+        let second = Self::member(binary, Some(&first), environment).await;
         [first, second]
+    }
+
+    /// A node of the cluster that another one is in.
+    async fn member(binary: &str, other: Option<&Self>, environment: &[(&str, &str)]) -> Self {
+        let seed = other.map_or("", |other| other.mesh.as_deref().expect("a member says where others reach it"));
+        let member =
+            [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET), ("SOCKETMESH_SEED", seed)];
+        Self::start(binary, &[&member, environment].concat()).await
     }
 
     async fn start(binary: &str, environment: &[(&str, &str)]) -> Self {
