@@ -31,7 +31,7 @@ class Loaded {
     while (loading && this.disconnects.length === 0) {
       this.socket.emit("mirror", this.sent);
       this.sent += 1;
-      await sleep(50 + Math.random() * 100);
+      await sleep(100 + Math.random() * 100);
     }
     await until(10_000, () => this.disconnects.length > 0 || this.received === this.sent);
     // Whoever was disconnected is back, and its last session has an owner.

@@ -34,7 +34,7 @@ pub enum Suite {
     /// The namespaces of the suite and some more, with default timings; clients of Engine.IO 3 are allowed.
     SocketV3,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
-    /// timings.
+    /// timings. Answers name the node that gives them.
     Bench,
 }
 
@@ -80,11 +80,7 @@ impl Fixture {
     ///
     /// # Errors
     /// As [`NodeBuilder::start`].
-    pub async fn start_with(
-        suite: Suite,
-        cluster: Option<Cluster>,
-        more: More,
-    ) -> Result<Self, StartError> {
+    pub async fn start_with(suite: Suite, cluster: Option<Cluster>, more: More) -> Result<Self, StartError> {
         let builder = configured(suite, more);
         let builder = match cluster {
             Some(cluster) => builder.cluster(cluster),
@@ -174,7 +170,8 @@ impl Fixture {
 /// A node with the timings and limits of a suite. The bench has the defaults.
 fn configured(suite: Suite, more: More) -> NodeBuilder {
     let More { deflate: per_message_deflate, drain_delay } = more;
-    let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay);
+    let bench = matches!(suite, Suite::Bench);
+    let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay).expose_node(bench);
     let fast = engine::Config::default()
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use hyper::Method;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::http::Call;
 use crate::python::Packages;
 use crate::sources::root;
 
@@ -72,11 +74,30 @@ impl LoadBalancer {
         let process =
             command.spawn().unwrap_or_else(|error| panic!("{program:?} is needed for this test: {error}"));
         let balancer = Self { addr, folder, process };
-        let listening = async { while TcpStream::connect(addr).await.is_err() { sleep(PAUSE).await } };
+        let listening = async {
+            while TcpStream::connect(addr).await.is_err() {
+                sleep(PAUSE).await
+            }
+        };
         if timeout(START, listening).await.is_err() {
             panic!("{program:?} does not listen: {}", balancer.log());
         }
         balancer
+    }
+
+    /// Waits until it passes requests on: a path is answered with 200.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub async fn serves(&self, path: &str) {
+        let asking = async {
+            while Call::new(self.addr, Method::GET, path).send().await.status() != 200 {
+                sleep(PAUSE).await
+            }
+        };
+        if timeout(START, asking).await.is_err() {
+            panic!("it does not serve {path}: {}", self.log());
+        }
     }
 
     /// What it wrote.
@@ -127,7 +148,9 @@ impl Program {
             Self::Apache => ("apache2".into(), &["-DFOREGROUND", "-f"]),
             Self::Caddy => ("caddy".into(), &["run", "--adapter", "caddyfile", "--config"]),
             Self::Traefik => (PYPI.installed().await.join("bin/traefik"), &["--configFile"]),
-            Self::Envoy => (PYPI.installed().await.join("envoy/_bin/envoy"), &["--disable-hot-restart", "-c"]),
+            Self::Envoy => {
+                (PYPI.installed().await.join("envoy/_bin/envoy"), &["--disable-hot-restart", "-c"])
+            }
         };
         let mut command = Command::new(program);
         command.args(arguments);

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_question_for_addresses_is_answered_with_those_of_the_name() {
-        let query = |kind| [&[7, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3][..], b"App", &[0, 0, kind, 0, 1]].concat();
+        let query =
+            |kind| [&[7, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3][..], b"App", &[0, 0, kind, 0, 1]].concat();
         let known = BTreeMap::from([("app".to_owned(), vec![Ipv4Addr::new(127, 0, 0, 9)])]);
         let found = answer(&query(1), &known).unwrap();
         assert_eq!(found[..8], [7, 9, 0x85, 0x80, 0, 1, 0, 1]);

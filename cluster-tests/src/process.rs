@@ -155,6 +155,12 @@ impl Node {
         Target::of(Suite::Bench, self.http, &[self.http])
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.launch.id
+    }
+
     /// The id of its process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

@@ -30,7 +30,8 @@ pub fn builder() -> Result<NodeBuilder, BoxError> {
     let delay = env::var("DRAIN_DELAY_MS").map_or(Ok(0), |ms| ms.parse())?;
     let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
     let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
-    let builder = Node::builder().http(http::Config::default().client(client).drain_delay(Duration::from_millis(delay)));
+    let builder = Node::builder()
+        .http(http::Config::default().client(client).drain_delay(Duration::from_millis(delay)));
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,

@@ -19,7 +19,8 @@ async fn main() -> Result<(), BoxError> {
     let builder = PATHS.into_iter().fold(builder()?, |node, path| node.namespace(app(path)));
     let node = builder.engine(sessions).start().await?;
     NODE.get_or_init(|| node.id().to_string());
-    let period = std::env::var("PERIOD_MS").ok().map(|ms| ms.parse().map(Duration::from_millis)).transpose()?;
+    let period =
+        std::env::var("PERIOD_MS").ok().map(|ms| ms.parse().map(Duration::from_millis)).transpose()?;
     let greeting = tokio::spawn(greet(node.clone(), period.unwrap_or(PERIOD)));
     serve(node, Router::new()).await?;
     greeting.abort();

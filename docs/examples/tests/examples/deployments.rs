@@ -16,8 +16,9 @@ async fn four_named_servers_behind_nginx_carry_private_messages_and_their_acks()
     for name in BEATLES {
         servers.push(named(env!("CARGO_BIN_EXE_private"), servers.first(), name, &[]).await);
     }
-    let nginx = LoadBalancer::start(Program::Nginx, "named-servers/nginx.conf", &BEATLES, &addresses(&servers), &[]);
-    let url = format!("http://{}", nginx.await.addr);
+    let file = "named-servers/nginx.conf";
+    let nginx = LoadBalancer::start(Program::Nginx, file, &BEATLES, &addresses(&servers), &[]).await;
+    let url = format!("http://{}", nginx.addr);
     drive("deployments/named-servers.mjs", &[&[&*url][..], &BEATLES].concat()).await;
 }
 
@@ -36,6 +37,7 @@ async fn behind_haproxy_under_a_prefix_one_node_greets_all_and_a_recreated_one_g
     let exchanges = exchanges.each_ref().map(|(from, to)| (*from, to.as_str()));
     let haproxy = LoadBalancer::start(Program::Haproxy, "compose-haproxy/haproxy.cfg", &[], &[], &exchanges);
     let haproxy = haproxy.await;
+    haproxy.serves("/chat/readyz").await;
     let url = format!("http://{}", haproxy.addr);
     drive("deployments/prefix.mjs", &[&url, &processes(&["one", "two", "three"], &nodes)]).await;
     // The leader is gone, and a container comes in its place at another address.
@@ -57,7 +59,11 @@ async fn workers_share_a_port_and_one_that_is_replaced_costs_its_siblings_nothin
         workers.push(named(binary, workers.first(), name, &shared).await);
     }
     let url = workers[0].url.clone();
-    drive("deployments/one-port.mjs", &[&url, &processes(&["worker-1", "worker-2", "worker-3"], &workers), "worker-2"]).await;
+    drive(
+        "deployments/one-port.mjs",
+        &[&url, &processes(&["worker-1", "worker-2", "worker-3"], &workers), "worker-2"],
+    )
+    .await;
     let _replaced = named(binary, workers.first(), "worker-2", &shared).await;
     drive("deployments/served-by.mjs", &[&url, "/socket.io/", "worker-1", "worker-2", "worker-3"]).await;
 }
@@ -72,6 +78,7 @@ async fn three_whiteboards_behind_traefik_share_what_is_drawn_and_who_is_invited
     let hosts = ["node-1", "node-2", "node-3"];
     let traefik = "round-robin/traefik-routes.yaml";
     let traefik = LoadBalancer::start(Program::Traefik, traefik, &hosts, &addresses(&nodes), &[]).await;
+    traefik.serves("/readyz").await;
     let url = format!("http://{}", traefik.addr);
     for _ in 0..3 {
         drive("whiteboard.mjs", &[&url, &url]).await;
@@ -79,12 +86,7 @@ async fn three_whiteboards_behind_traefik_share_what_is_drawn_and_who_is_invited
 }
 
 /// A node with a name.
-async fn named(
-    binary: &str,
-    other: Option<&Example>,
-    name: &str,
-    environment: &[(&str, &str)],
-) -> Example {
+async fn named(binary: &str, other: Option<&Example>, name: &str, environment: &[(&str, &str)]) -> Example {
     Example::member(binary, other, &[&[("SOCKETMESH_NODE_ID", name)], environment].concat()).await
 }
 

@@ -132,7 +132,8 @@ impl Example {
 
     /// A node of the cluster that another one is in.
     async fn member(binary: &str, other: Option<&Self>, environment: &[(&str, &str)]) -> Self {
-        let seed = other.map_or("", |other| other.mesh.as_deref().expect("a member says where others reach it"));
+        let seed =
+            other.map_or("", |other| other.mesh.as_deref().expect("a member says where others reach it"));
         let member =
             [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET), ("SOCKETMESH_SEED", seed)];
         Self::start(binary, &[&member, environment].concat()).await
