@@ -38,12 +38,22 @@ pub enum Program {
 }
 
 impl LoadBalancer {
-    /// Starts one with a file of `deploy`, in which the `exchanges` are made: all else is as it is shipped. `hosts` are the names of
-    /// the nodes in the file, which may name fewer nodes; none for a file that asks a name server.
+    /// Starts one with a file of `deploy/round-robin`, in which only addresses are exchanged: `node-1` and so on are these nodes.
     ///
     /// # Panics
     /// The program is missing, the file has another form, or nothing listens in time.
-    pub async fn start(
+    pub async fn start(program: Program, file: &str, nodes: &[SocketAddr]) -> Self {
+        let hosts: Vec<_> = (1..=nodes.len()).map(|number| format!("node-{number}")).collect();
+        let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+        Self::start_with(program, &format!("round-robin/{file}"), &hosts, nodes, &[]).await
+    }
+
+    /// Starts one with another file of `deploy` and more exchanges in it. `hosts` are the names of the nodes in the file, which may name
+    /// fewer nodes; none for a file that asks a name server.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_with(
         program: Program,
         file: &str,
         hosts: &[&str],

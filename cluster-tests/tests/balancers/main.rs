@@ -55,8 +55,7 @@ async fn loses_no_request(program: Program, file: &str) {
     let _alone = ALONE.lock().await;
     let mut nodes = Nodes::start_with(FIXTURE, 4, &["--drain-delay", "2500"]).await.nodes;
     let addresses: Vec<_> = nodes.iter().map(|node| node.http).collect();
-    let file = format!("round-robin/{file}");
-    let balancer = LoadBalancer::start(program, &file, &HOSTS, &addresses, &[]).await;
+    let balancer = LoadBalancer::start(program, file, &addresses).await;
     balancer.serves("/readyz").await;
     let counted = Counted::start(balancer.addr);
     let official = Official::start(&format!("http://{}", balancer.addr)).await;
@@ -101,5 +100,4 @@ fn milliseconds() -> u64 {
 }
 
 static ALONE: Mutex<()> = Mutex::const_new(());
-const HOSTS: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 const FIXTURE: Option<&str> = option_env!("CARGO_BIN_EXE_fixture");

@@ -17,7 +17,7 @@ async fn four_named_servers_behind_nginx_carry_private_messages_and_their_acks()
         servers.push(named(env!("CARGO_BIN_EXE_private"), servers.first(), name, &[]).await);
     }
     let file = "named-servers/nginx.conf";
-    let nginx = LoadBalancer::start(Program::Nginx, file, &BEATLES, &addresses(&servers), &[]).await;
+    let nginx = LoadBalancer::start_with(Program::Nginx, file, &BEATLES, &addresses(&servers), &[]).await;
     let url = format!("http://{}", nginx.addr);
     drive("deployments/named-servers.mjs", &[&[&*url][..], &BEATLES].concat()).await;
 }
@@ -35,7 +35,7 @@ async fn behind_haproxy_under_a_prefix_one_node_greets_all_and_a_recreated_one_g
     names.set("app", &[at(1), at(2), at(3)]);
     let exchanges = [("127.0.0.11:53", names.addr.to_string()), ("app:3000", format!("app:{port}"))];
     let exchanges = exchanges.each_ref().map(|(from, to)| (*from, to.as_str()));
-    let haproxy = LoadBalancer::start(Program::Haproxy, "compose-haproxy/haproxy.cfg", &[], &[], &exchanges);
+    let haproxy = LoadBalancer::start_with(Program::Haproxy, "compose-haproxy/haproxy.cfg", &[], &[], &exchanges);
     let haproxy = haproxy.await;
     haproxy.serves("/chat/readyz").await;
     let url = format!("http://{}", haproxy.addr);
@@ -75,9 +75,7 @@ async fn three_whiteboards_behind_traefik_share_what_is_drawn_and_who_is_invited
     for name in ["board-1", "board-2", "board-3"] {
         nodes.push(named(env!("CARGO_BIN_EXE_whiteboard"), nodes.first(), name, &[]).await);
     }
-    let hosts = ["node-1", "node-2", "node-3"];
-    let traefik = "round-robin/traefik-routes.yaml";
-    let traefik = LoadBalancer::start(Program::Traefik, traefik, &hosts, &addresses(&nodes), &[]).await;
+    let traefik = LoadBalancer::start(Program::Traefik, "traefik-routes.yaml", &addresses(&nodes)).await;
     traefik.serves("/readyz").await;
     let url = format!("http://{}", traefik.addr);
     for _ in 0..3 {
