@@ -1,12 +1,10 @@
 //! The HTTP server of a node that serves its clients itself, and of the requests that other nodes forward.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -90,8 +88,8 @@ impl Server {
             never = Arc::clone(&server).accept(&tcp, &connections) => match never {},
             () = stop => {}
         }
-        server.accept_waiting(&tcp, &connections).await;
-        drop((tcp, stop_connections));
+        server.close(tcp, &connections);
+        drop(stop_connections);
         connections.close();
         // Clients that do not take their answer in time are left behind.
         let _late = timeout(SHUTDOWN_TIMEOUT, connections.wait()).await;
@@ -108,16 +106,17 @@ impl Server {
         }
     }
 
-    /// Takes the connections that the system has made already: load balancers may have sent a request on them, and would not know
-    /// whether it was handled if they were reset. They are as many as one turn of a task accepts.
-    async fn accept_waiting(self: Arc<Self>, listener: &TcpListener, connections: &TaskTracker) {
-        poll_fn(|cx| {
-            while let Poll::Ready(Ok((stream, address))) = listener.poll_accept(cx) {
+    /// Closes the port, and takes the connections that the system has made before: load balancers may have sent a request on them,
+    /// and would not know whether it was handled if they were reset.
+    fn close(self: Arc<Self>, listener: TcpListener, connections: &TaskTracker) {
+        // Of the runtime one only learns what was there when it asked last.
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..BACKLOG {
+            let Ok((stream, address)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
                 self.spawn(stream, address, (), connections);
             }
-            Poll::Ready(())
-        })
-        .await;
+        }
     }
 
     fn spawn(
@@ -396,6 +395,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection is checked within the shorter of its timeouts, and the shortest time between two checks.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
+
+/// More connections than the system keeps for a port.
+const BACKLOG: usize = 4096;
 
 /// How long a connection may be without its first request when the node stops.
 const FIRST_REQUEST: Duration = Duration::from_millis(200);

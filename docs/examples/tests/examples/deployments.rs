@@ -35,7 +35,8 @@ async fn behind_haproxy_under_a_prefix_one_node_greets_all_and_a_recreated_one_g
     names.set("app", &[at(1), at(2), at(3)]);
     let exchanges = [("127.0.0.11:53", names.addr.to_string()), ("app:3000", format!("app:{port}"))];
     let exchanges = exchanges.each_ref().map(|(from, to)| (*from, to.as_str()));
-    let haproxy = LoadBalancer::start_with(Program::Haproxy, "compose-haproxy/haproxy.cfg", &[], &[], &exchanges);
+    let haproxy =
+        LoadBalancer::start_with(Program::Haproxy, "compose-haproxy/haproxy.cfg", &[], &[], &exchanges);
     let haproxy = haproxy.await;
     haproxy.serves("/chat/readyz").await;
     let url = format!("http://{}", haproxy.addr);
