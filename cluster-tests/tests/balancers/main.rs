@@ -12,8 +12,10 @@ mod official;
 
 use std::time::{Duration, SystemTime};
 
+use cluster_tests::interop;
 use cluster_tests::load_balancer::{LoadBalancer, Program};
 use cluster_tests::process::{Node, Nodes};
+use cluster_tests::sources::root;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -48,6 +50,12 @@ async fn traefik_loses_no_request_when_a_node_is_stopped_and_another_killed() {
 #[tokio::test]
 async fn envoy_loses_no_request_when_a_node_is_stopped_and_another_killed() {
     loses_no_request(Program::Envoy, "envoy.yaml").await;
+}
+
+/// Their schema is that of Compose. No container engine runs them here.
+#[tokio::test]
+async fn the_compose_files_keep_their_schema_and_are_as_hard_as_they_say() {
+    interop::run("compose.mjs", [root().join("deploy")]).await;
 }
 
 async fn loses_no_request(program: Program, file: &str) {
