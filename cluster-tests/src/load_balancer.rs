@@ -10,10 +10,11 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use crate::http::Call;
-use crate::python::Packages;
+use crate::python;
 use crate::sources::root;
 
 /// A running load balancer, which ends with the value.
@@ -65,6 +66,10 @@ impl LoadBalancer {
         let folder = temporary(addr);
         let file = root().join("deploy").join(file);
         let mut text = at_nodes(&read(&file), hosts, nodes);
+        if matches!(program, Program::Nginx) {
+            // Debian's cannot look names up again.
+            text = text.replace(" resolve ", " ").replace("resolver ", "# resolver ");
+        }
         let own = program.exchanges(addr);
         let own = own.iter().map(|(from, to)| (*from, to.as_str()));
         for (from, to) in own.chain(exchanges.iter().copied()) {
@@ -132,13 +137,10 @@ impl Program {
     /// What a test on loopback says in place of what the file says.
     fn exchanges(self, addr: SocketAddr) -> Vec<(&'static str, String)> {
         match self {
-            // Debian's nginx cannot look names up again.
             Self::Nginx => vec![
                 ("listen 80;", format!("listen {addr};")),
                 ("/tmp/nginx.pid", "pid".to_owned()),
                 ("http {", NGINX.to_owned()),
-                ("resolver ", "# resolver ".to_owned()),
-                (" resolve ", " ".to_owned()),
             ],
             Self::Haproxy => vec![("bind :80", format!("bind {addr}"))],
             Self::Apache => vec![("*:80", addr.to_string())],
@@ -157,10 +159,8 @@ impl Program {
             Self::Haproxy => ("haproxy".into(), &["-db", "-f"]),
             Self::Apache => ("apache2".into(), &["-DFOREGROUND", "-f"]),
             Self::Caddy => ("caddy".into(), &["run", "--adapter", "caddyfile", "--config"]),
-            Self::Traefik => (PYPI.installed().await.join("bin/traefik"), &["--configFile"]),
-            Self::Envoy => {
-                (PYPI.installed().await.join("envoy/_bin/envoy"), &["--disable-hot-restart", "-c"])
-            }
+            Self::Traefik => (packages().await.join("bin/traefik"), &["--configFile"]),
+            Self::Envoy => (packages().await.join("envoy/_bin/envoy"), &["--disable-hot-restart", "-c"]),
         };
         let mut command = Command::new(program);
         command.args(arguments);
@@ -204,6 +204,15 @@ fn exchange(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+/// Where the wheels with Traefik and Envoy are.
+async fn packages() -> PathBuf {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let folder = root().join("cluster-tests/load-balancers");
+    let (requirements, packages) = (folder.join("requirements.txt"), folder.join("packages"));
+    INSTALLED.get_or_init(|| python::install(&requirements, &packages)).await;
+    packages
+}
+
 fn temporary(addr: SocketAddr) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("socketmesh-{}-{}", std::process::id(), addr.port()));
     fs::create_dir_all(&folder).expect("a folder for temporary files");
@@ -220,7 +229,6 @@ fn write(file: &Path, text: &str) {
     fs::write(file, text).expect("a file can be written");
 }
 
-static PYPI: Packages = Packages::of("load-balancers");
 const NGINX: &str = "http {
 access_log off;
 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;

@@ -66,7 +66,11 @@ async fn workers_share_a_port_and_one_that_is_replaced_costs_its_siblings_nothin
     )
     .await;
     let _replaced = named(binary, workers.first(), "worker-2", &shared).await;
-    drive("deployments/served-by.mjs", &[&url, "/socket.io/", "worker-1", "worker-2", "worker-3"]).await;
+    let exchanges = [("127.0.0.1:3000", url.trim_start_matches("http://"))];
+    let nginx = LoadBalancer::start_with(Program::Nginx, "one-port/nginx.conf", &[], &[], &exchanges).await;
+    for url in [url, format!("http://{}", nginx.addr)] {
+        drive("deployments/served-by.mjs", &[&url, "/socket.io/", "worker-1", "worker-2", "worker-3"]).await;
+    }
 }
 
 /// `deploy/whiteboard-kubernetes`, whose Ingress makes Traefik the round robin that it is here.
