@@ -91,7 +91,7 @@ impl LoadBalancer {
         let balancer = Self { addr, folder, process };
         let listening = async {
             while TcpStream::connect(addr).await.is_err() {
-                sleep(PAUSE).await
+                sleep(PAUSE).await;
             }
         };
         if timeout(START, listening).await.is_err() {
@@ -107,7 +107,7 @@ impl LoadBalancer {
     pub async fn serves(&self, path: &str) {
         let asking = async {
             while Call::new(self.addr, Method::GET, path).send().await.status() != 200 {
-                sleep(PAUSE).await
+                sleep(PAUSE).await;
             }
         };
         if timeout(START, asking).await.is_err() {
