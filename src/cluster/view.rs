@@ -157,6 +157,7 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 7946)),
             state: *state,
             link: LinkState::Up,
+            differing: Vec::new(),
         });
         View { members: members.collect(), ..View::default() }
     }
