@@ -59,7 +59,7 @@ pub fn cluster_from_env() -> Result<Option<Cluster>, BoxError> {
 }
 
 /// Serves the node at `/socket.io/` beside other routes, until Ctrl-C; says where, as soon as clients are welcome. Load balancers ask
-/// `/readyz` whether the node takes new ones.
+/// `/readyz` whether the node takes new ones, containers `/healthz` whether it lives.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -67,7 +67,8 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
     let listener = listen().await?;
     let asked = node.clone();
     let ready = async move || if asked.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let app = routes.route("/readyz", get(ready)).nest_service("/socket.io", node.service());
+    let probes = Router::new().route("/readyz", get(ready)).route("/healthz", get(async || "ok"));
+    let app = routes.merge(probes).nest_service("/socket.io", node.service());
     node.ready().await;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;
