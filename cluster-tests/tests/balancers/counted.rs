@@ -49,7 +49,7 @@ impl Requests {
             // Sessions of the stopped node are unknown from then on (400), and for a moment their owner is not reached (424).
             let of_the_stopped = request.owner == stopped.name && matches!(request.outcome, Ok(400 | 424));
             let of_the_killed = request.owner == killed.name && request.ended >= killed.between[0];
-            let in_its_hands = request.sent <= killed.between[1] && request.ended >= killed.between[0];
+            let in_its_hands = request.sent <= killed.between[1] + READ && request.ended >= killed.between[0];
             let refused = request.what == "handshake"
                 && request.outcome == Ok(503)
                 && (stopped.between[0]..stopped.between[0] + CHECKED).contains(&request.sent);
@@ -189,6 +189,8 @@ impl Client {
     }
 }
 
+/// When a load balancer on a busy machine has read that its connections to a killed node are closed: until then it may write to them.
+const READ: Duration = Duration::from_millis(100);
 /// When a check has noticed that a node stops, on a busy machine.
 const CHECKED: Duration = Duration::from_secs(2);
 const RESIDENTS: usize = 12;

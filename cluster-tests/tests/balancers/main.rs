@@ -2,7 +2,8 @@
 //! counted requests go through it: one node is stopped in good order, and another one is killed.
 //!
 //! **Errors that are the ended node's own** are those of sessions that it owned, of WebSockets that passed through it, and of a POST that
-//! it had in its hands when it was killed: nobody else can know whether it was handled. There may be no other ones. Apache repeats
+//! it had in its hands when it was killed, or that was written to a connection whose end was not read yet: nobody else can know whether it
+//! was handled. There may be no other ones. Apache repeats
 //! nothing: with it, so is a poll in the hands of the killed node, and the 503 with which the stopping node refuses a newcomer before
 //! the next check.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
