@@ -232,6 +232,8 @@ impl Server {
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
         tokio::select! {
+            // Asked to stop before it has read what is there, it would drop that.
+            biased;
             ended = connection.as_mut() => Ok(ended?),
             () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
