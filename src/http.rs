@@ -35,6 +35,7 @@ mod listener;
 mod middleware;
 mod node_request;
 mod opening;
+pub(crate) mod operator;
 mod owner;
 mod polling;
 pub(crate) mod proxy;

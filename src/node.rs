@@ -1,30 +1,34 @@
 //! A node: the one place that knows every layer. It builds them and connects those that do not know each other.
 
+pub(crate) mod operators;
 #[cfg(feature = "webtransport")]
 mod webtransport;
 
 use std::fmt;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::counter::Count;
 use crate::engine::{self, Application, Census, Engine};
-use crate::http::server::{self, Server};
+use crate::http::operator::Answers;
+use crate::http::server::{self, Answering, Server};
 use crate::http::{self, Body, Edge, Listener, Owner, Service};
-use crate::id::{Key, NodeId};
+use crate::id::{Key, NodeId, SocketId};
 use crate::random::{self, RandomError};
-use crate::socket::messages::Inbound;
+use crate::socket::messages::{Inbound, SocketSummary};
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Description, Namespace, NamespaceRef, NamespaceSize, SocketIo};
+use crate::socket::{self, Description, Namespace, NamespaceRef, NamespaceSize, RoomSize, SocketIo};
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -50,11 +54,17 @@ pub(crate) struct Parts<A: Application> {
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
     hooks: Hooks<A>,
+    started: Instant,
+    /// What happens when operators ask this node to stop, as long as they may.
+    on_drain: Mutex<Weak<OnDrain>>,
     /// Ends the node when its mesh fails.
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
 }
 
 type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Is told who asked.
+pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
 
 /// What a node asks of its application beside what an engine does.
 struct Hooks<A> {
@@ -63,6 +73,8 @@ struct Hooks<A> {
     /// Ends them where they wait.
     kill: fn(&A),
     namespaces: fn(&A) -> Vec<NamespaceSize>,
+    largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
+    find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
 }
 
 impl Node {
@@ -250,8 +262,9 @@ impl<A: Application> Node<A> {
     ) {
         let stop = self.0.stopping.cancelled();
         let (service, edge) = (Some((self.service(), path.to_owned())), Arc::clone(&self.0.edge));
-        let fallback = Arc::new(move |request: &Request<Incoming>| {
-            edge.probed(request).unwrap_or_else(|| fallback(request))
+        let fallback = Arc::new(move |request: Request<Incoming>| {
+            let response = edge.probed(&request).unwrap_or_else(|| fallback(&request));
+            Box::pin(ready(response)) as Answering
         });
         let counters = Arc::clone(self.0.edge.counters());
         let mut listener = listener.into();
@@ -388,6 +401,8 @@ impl NodeBuilder {
             ended: |app: Arc<SocketIo>| Box::pin(async move { app.handlers_ended().await }),
             kill: SocketIo::kill_handlers,
             namespaces: SocketIo::namespaces,
+            largest_rooms: SocketIo::largest_rooms,
+            find_socket: SocketIo::find_socket,
         };
         self.compose(make, SocketIo::handle, hooks).await
     }
@@ -399,8 +414,13 @@ impl NodeBuilder {
     ///
     /// As [`NodeBuilder::start`].
     pub async fn start_engine<A: Application>(self, app: A) -> Result<Node<A>, StartError> {
-        let hooks =
-            Hooks { ended: |_| Box::pin(std::future::ready(())), kill: |_| {}, namespaces: |_| Vec::new() };
+        let hooks = Hooks {
+            ended: |_| Box::pin(ready(())),
+            kill: |_| {},
+            namespaces: |_| Vec::new(),
+            largest_rooms: |_, _| Vec::new(),
+            find_socket: |_, _| None,
+        };
         self.compose(|_, _| app, |_, _| {}, hooks).await
     }
 
@@ -431,10 +451,12 @@ impl NodeBuilder {
         let config = Arc::new(self.http);
         let owner = Arc::new(Owner::new(Arc::clone(&engine), Arc::clone(&config)));
         let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), Arc::clone(&owner), config));
-        // Set once, here: what arrived from other nodes until now found no sockets.
-        let _set_before = above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner) });
         let stopping = CancellationToken::new();
         let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {
+            let operators = answers(Weak::clone(parts));
+            // Set once, here: what arrived from other nodes until now found no sockets.
+            let _set_before =
+                above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner), operators });
             let end_with_mesh = cluster.as_ref().map(|cluster| {
                 let (parts, failed) = (Weak::clone(parts), cluster.failed());
                 AbortOnDropHandle::new(tokio::spawn(async move {
@@ -444,7 +466,19 @@ impl NodeBuilder {
                     }
                 }))
             });
-            Parts { id, app, engine, cluster, edge, stopping, hooks, _end_with_mesh: end_with_mesh }
+            let (started, on_drain) = (Instant::now(), Mutex::new(Weak::<fn(&str)>::new() as Weak<OnDrain>));
+            Parts {
+                id,
+                app,
+                engine,
+                cluster,
+                edge,
+                stopping,
+                hooks,
+                started,
+                on_drain,
+                _end_with_mesh: end_with_mesh,
+            }
         });
         Ok(Node(parts))
     }
@@ -474,6 +508,15 @@ impl fmt::Debug for NodeBuilder {
 struct Above<A: Application> {
     app: Weak<A>,
     owner: Weak<Owner<A>>,
+    operators: Answers,
+}
+
+/// What this node says to the operators of others.
+fn answers<A: Application>(node: Weak<Parts<A>>) -> Answers {
+    Arc::new(move |method, uri| match node.upgrade() {
+        Some(parts) => Node(parts).answer_node(method, uri),
+        None => Response::new(Body::default()),
+    })
 }
 
 async fn join<A: Application>(
@@ -502,8 +545,9 @@ async fn join<A: Application>(
         (None, Inbound::Broadcast(_) | Inbound::Command(_)) => {}
     };
     let serve = move |stream: BiStream| {
-        if let Some(owner) = for_requests.get().and_then(|above| above.owner.upgrade()) {
-            tokio::spawn(server::serve_forwarded(owner, stream));
+        let Some(above) = for_requests.get() else { return };
+        if let Some(owner) = above.owner.upgrade() {
+            tokio::spawn(server::serve_forwarded(owner, Arc::clone(&above.operators), stream));
         }
     };
     let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound) };

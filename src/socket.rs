@@ -31,7 +31,7 @@ pub use api::{
 };
 pub use config::Config;
 pub use hub::{AckError, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result, RoomEvent};
-pub(crate) use hub::{Description, NamespaceSize};
+pub(crate) use hub::{Description, NamespaceSize, RoomSize};
 pub use messages::RemoteHandshake;
 pub use protocol::{
     Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArg, IntoArgs, PacketError, Parser,

@@ -102,6 +102,17 @@ pub enum LinkState {
     Down,
 }
 
+impl LinkState {
+    /// As labels and JSON name it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Relayed => "relayed",
+            Self::Down => "down",
+        }
+    }
+}
+
 impl View {
     /// The member with this name, or `None` if there is none.
     pub fn member(&self, id: &NodeId) -> Option<&MemberView> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::opening::{OpeningConnections, OpeningPlace};
 use super::owner::Owner;
+use super::operator;
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
@@ -40,7 +41,10 @@ use crate::log_limit::LogLimits;
 use crate::per_address::{PerAddress, Share};
 
 /// Answers the requests outside the path of the service.
-pub(crate) type Fallback = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
+pub(crate) type Fallback = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+
+/// An answer that is being made.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// One listener: the service at its path, and the application's fallback for other paths.
 pub(crate) struct Server {
@@ -306,9 +310,10 @@ impl Server {
         {
             return service.clone().call(request).await;
         }
-        let mut response = (self.fallback)(&request);
+        let is_websocket = asks_for_websocket(&request);
+        let mut response = (self.fallback)(request).await;
         // As Node's `destroyUpgrade`, which closes the connection of a WebSocket for another path.
-        if asks_for_websocket(&request) {
+        if is_websocket {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
@@ -327,12 +332,22 @@ pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
     reply::empty(StatusCode::NOT_FOUND)
 }
 
-/// Serves one stream of another node, which carries a single request or a WebSocket.
-pub(crate) async fn serve_forwarded<A: Application>(owner: Arc<Owner<A>>, stream: BiStream) {
+/// Serves one stream of another node, which carries a single request or a WebSocket. What that node asks for its operators is
+/// answered by `operators`.
+pub(crate) async fn serve_forwarded<A: Application>(
+    owner: Arc<Owner<A>>,
+    operators: operator::Answers,
+    stream: BiStream,
+) {
     let way: Arc<dyn Way> = Arc::new(stream.loss());
     let answer = service_fn(move |request: Request<Incoming>| {
-        let (owner, way) = (Arc::clone(&owner), Arc::clone(&way));
-        async move { Ok::<_, Infallible>(owner.respond_to_forwarded(request.map(DrainBody::new), way).await) }
+        let (owner, operators, way) = (Arc::clone(&owner), Arc::clone(&operators), Arc::clone(&way));
+        async move {
+            if operator::asks(request.headers()) {
+                return Ok::<_, Infallible>(operators(request.method(), request.uri()));
+            }
+            Ok(owner.respond_to_forwarded(request.map(DrainBody::new), way).await)
+        }
     });
     let mut http = http1_builder(Some(FORWARDED_HEAD_TIMEOUT));
     let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();

@@ -10,12 +10,12 @@ use super::api::NamespaceRef;
 use super::config::Config;
 use super::connection::{Clients, Connection};
 use super::hub::{
-    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry, NamespaceSize,
+    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceRegistry, NamespaceSize, RoomSize,
 };
-use super::messages::Inbound;
+use super::messages::{Inbound, SocketSummary};
 use super::peers::Peers;
 use crate::engine::{self, SessionRef};
-use crate::id::{Key, NodeId};
+use crate::id::{Key, NodeId, SocketId};
 
 /// Socket.IO as the application of an engine.
 ///
@@ -44,6 +44,16 @@ impl SocketIo {
     /// What is on this node of each namespace.
     pub(crate) fn namespaces(&self) -> Vec<NamespaceSize> {
         self.0.registry.sizes()
+    }
+
+    /// The largest rooms of this node, those with most sockets first.
+    pub(crate) fn largest_rooms(&self, most: usize) -> Vec<RoomSize> {
+        self.0.registry.largest_rooms(most)
+    }
+
+    /// The socket with this id, if it is here, and its namespace.
+    pub(crate) fn find_socket(&self, id: SocketId) -> Option<(String, SocketSummary)> {
+        self.0.registry.find_socket(id)
     }
 
     /// Handles a message of another node.

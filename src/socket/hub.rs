@@ -44,7 +44,7 @@ pub(crate) use member::Member;
 pub(crate) use namespace::LocalNamespace;
 pub use observation::RoomEvent;
 pub(crate) use paths::{NamespacePaths, normalize};
-pub(crate) use registry::{NamespaceRegistry, NamespaceSize};
+pub(crate) use registry::{NamespaceRegistry, NamespaceSize, RoomSize};
 pub use session::ConnectionCommand;
 pub(crate) use session::{ClientSession, SocketDecision};
 pub(crate) use tasks::HandlerTasks;

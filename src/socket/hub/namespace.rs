@@ -5,6 +5,8 @@ mod commands;
 mod observing;
 mod server_events;
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -125,6 +127,26 @@ impl LocalNamespace {
         self.rooms.read().rooms()
     }
 
+    /// The rooms with most sockets here, in no order. The index is locked for a few thousand rooms at a time.
+    pub(crate) fn largest_rooms(&self, most: usize) -> Vec<(Room, usize)> {
+        let mut largest: BinaryHeap<Reverse<(usize, Room)>> = BinaryHeap::new();
+        for first in (0..).step_by(VISITED_AT_ONCE) {
+            let rooms = self.rooms.read();
+            let Some(visited) = rooms.rooms_in_slots(first..first + VISITED_AT_ONCE) else { break };
+            for (room, sockets) in visited {
+                if largest.len() < most || largest.peek().is_some_and(|Reverse((least, _))| sockets > *least) {
+                    largest.push(Reverse((sockets, room.clone())));
+                }
+                if largest.len() > most {
+                    largest.pop();
+                }
+            }
+        }
+        // A room that was emptied and filled again meanwhile may have been met twice.
+        let rooms: HashMap<Room, usize> = largest.into_iter().map(|Reverse((sockets, room))| (room, sockets)).collect();
+        rooms.into_iter().collect()
+    }
+
     /// Whether there is neither a socket nor a room.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn is_unused(&self) -> bool {
@@ -227,3 +249,5 @@ impl fmt::Debug for LocalNamespace {
 
 /// Warnings about one namespace come at most this often; the others are debug lines or nothing.
 const WARNINGS: Duration = Duration::from_secs(1);
+/// How many rooms are visited while their index is locked.
+const VISITED_AT_ONCE: usize = 4096;

@@ -5,6 +5,7 @@
 //! as any other.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use slab::Slab;
 
@@ -105,6 +106,16 @@ impl<T> RoomIndex<T> {
     /// How many rooms have members.
     pub(crate) fn rooms(&self) -> usize {
         self.names.len()
+    }
+
+    /// The rooms of a range of slots, with how many members joined each: what is visited a part at a time, so that nobody waits
+    /// for all of it. `None` when no slots are left.
+    pub(crate) fn rooms_in_slots(&self, slots: Range<usize>) -> Option<impl Iterator<Item = (&Room, usize)>> {
+        let occupied = slots.start < self.rooms.capacity();
+        occupied.then(|| {
+            let entries = slots.filter_map(|slot| self.rooms.get(slot));
+            entries.map(|entry| (&entry.name, entry.seats.len()))
+        })
     }
 
     /// How many members there are.
