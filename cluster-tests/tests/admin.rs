@@ -3,17 +3,22 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_tests::deadline::within;
 use cluster_tests::http::{Call, Reply};
 use cluster_tests::member::member;
+use cluster_tests::messages::Messages as _;
 use cluster_tests::websocket::WebSocket;
+use http_body_util::BodyExt as _;
 use hyper::Method;
 use serde_json::Value;
 use socketmesh::cluster::{LinkState, MemberView, NodeState};
+use socketmesh::testing::TestCluster;
 use socketmesh::{Admin, Node, NodeBuilder, Socket, engine, namespace, namespaces};
 use tokio::net::TcpListener;
+use tower_service::Service as _;
 
 /// A node with listeners for clients and for operators.
 struct Served {
@@ -54,6 +59,29 @@ impl Served {
 
     async fn ask(&self, path: &str) -> Reply {
         Call::new(self.operators, Method::GET, path).send().await
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let reply = self.ask(path).await;
+        assert_eq!(reply.status(), 200, "{path}: {}", reply.text());
+        serde_json::from_str(reply.text()).expect("JSON")
+    }
+
+    /// A client of this node, in a room, and the id of its socket.
+    async fn client_in(&self, room: &str) -> (WebSocket, String) {
+        let mut client =
+            WebSocket::open(self.clients, "/socket.io/?EIO=4&transport=websocket").await.expect("a WebSocket");
+        client.next().await;
+        client.send("40").await;
+        let connected = client.recv_text().await;
+        let id = connected.split('"').nth(3).expect("an id").to_owned();
+        client.send(&format!(r#"420["join","{room}"]"#)).await;
+        client.next().await;
+        (client, id)
+    }
+
+    fn stop(&self, node: &str) -> Call {
+        Call::new(self.operators, Method::POST, &format!("/drain?node={node}"))
     }
 
     async fn metrics(&self) -> String {
@@ -173,6 +201,162 @@ async fn sessions_sockets_rooms_and_members_are_measured() {
         (Some(2), &Value::from(3))
     );
     assert_eq!(cluster["members"][1]["state"], "ready");
+}
+
+/// Two nodes that see each other.
+async fn pair(admin: impl Fn(Admin) -> Admin) -> (Served, Served) {
+    let one = Served::start(Node::builder().cluster(member(0, None)), &admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), &admin).await;
+    one.sees_both(&two).await;
+    (one, two)
+}
+
+#[tokio::test]
+async fn any_member_tells_what_every_member_says_of_itself() {
+    let (one, two) = pair(|admin| admin).await;
+    let _client = two.client_in("lobby").await;
+    for asked in [&one, &two] {
+        let cluster = asked.json("/cluster").await;
+        assert_eq!(cluster["node"], asked.node.id().as_str());
+        let members = cluster["members"].as_array().expect("members");
+        assert_eq!(members.len(), 2);
+        for (member, (sessions, peer)) in members.iter().zip([(0, "node-1"), (1, "node-0")]) {
+            let report = &member["report"];
+            assert_eq!((&report["sessions"], &report["rooms"]), (&sessions.into(), &sessions.into()), "{member}");
+            assert_eq!((&report["links"][0]["peer"], &report["links"][0]["state"]), (&peer.into(), &"up".into()));
+            assert!(report["links"][0]["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0), "{report}");
+            assert_eq!(report["counters"]["socketmesh_engine_sessions_opened_total"], sessions);
+            assert_eq!((&member["problem"], &member["state"]), (&Value::Null, &"ready".into()));
+            assert!(member["age_seconds"].as_u64().is_some_and(|age| age < 600), "{member}");
+        }
+        let shares = members.iter().filter_map(|member| member["ring_share"].as_f64());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+}
+
+#[tokio::test]
+async fn a_node_on_its_own_is_its_only_member() {
+    let alone = Served::start(Node::builder(), |admin| admin).await;
+    let (_client, id) = alone.client_in("lobby").await;
+    let cluster = alone.json("/cluster").await;
+    let members = cluster["members"].as_array().expect("members");
+    assert_eq!((members.len(), &members[0]["id"]), (1, &alone.node.id().as_str().into()));
+    assert_eq!((&members[0]["state"], &members[0]["report"]["sessions"]), (&"ready".into(), &1.into()));
+    assert_eq!(alone.json(&format!("/sockets/{id}")).await["rooms"], serde_json::json!(["lobby"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_does_not_answer_is_shown_as_such_in_time() {
+    let cluster = TestCluster::start(3, |_| Node::builder()).await;
+    cluster.partition(&[0], &[2]);
+    cluster.partition(&[1], &[2]);
+    let started = tokio::time::Instant::now();
+    let mut admin = cluster.node(0).node().admin();
+    let request = hyper::Request::get("/cluster").body(()).expect("a request");
+    let answer = admin.call(request).await.unwrap_or_else(|never| match never {});
+    assert!(started.elapsed() <= Duration::from_secs(3), "{:?}", started.elapsed());
+    let body = answer.into_body().collect().await.expect("a body").to_bytes();
+    let state: Value = serde_json::from_slice(&body).expect("JSON");
+    let [first, second, third] = [0, 1, 2].map(|number| &state["members"][number]);
+    for member in [first, second] {
+        assert_eq!((&member["problem"], member["report"].is_object()), (&Value::Null, true), "{member}");
+    }
+    assert!(third["problem"].is_string() && third["report"].is_null(), "{third}");
+}
+
+#[tokio::test]
+async fn the_largest_rooms_are_counted_over_all_nodes() {
+    let (one, two) = pair(|admin| admin).await;
+    let mut clients = Vec::new();
+    for (node, room) in [(&one, "large"), (&two, "large"), (&two, "small"), (&two, "large"), (&one, "middle"), (&one, "middle")]
+    {
+        clients.push(node.client_in(room).await);
+    }
+    let room = |room: &str, sockets: u8, nodes: u8| serde_json::json!({ "namespace": "/", "room": room, "sockets": sockets, "nodes": nodes });
+    for asked in [&one, &two] {
+        let all = serde_json::json!({ "rooms": [room("large", 3, 2), room("middle", 2, 1), room("small", 1, 1)], "missing": [] });
+        assert_eq!(asked.json("/rooms").await, all);
+        assert_eq!(asked.json("/rooms?limit=1").await["rooms"], serde_json::json!([room("large", 3, 2)]));
+    }
+}
+
+#[tokio::test]
+async fn a_socket_is_found_whichever_node_has_it() {
+    let (one, two) = pair(|admin| admin).await;
+    let (mut client, id) = two.client_in("lobby").await;
+    for asked in [&one, &two] {
+        let socket = asked.json(&format!("/sockets/{id}")).await;
+        assert_eq!((&socket["id"], &socket["node"]), (&id.as_str().into(), &"node-1".into()));
+        assert_eq!((&socket["namespace"], &socket["rooms"]), (&"/".into(), &serde_json::json!(["lobby"])));
+        assert_eq!(socket["data"], Value::Null, "the application describes none");
+        assert!(socket["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{socket}");
+    }
+    assert_eq!(one.ask("/sockets/short").await.status(), 400);
+    client.send("41").await;
+    let gone = async { while one.ask(&format!("/sockets/{id}")).await.status() != 404 {} };
+    within("the socket to be gone", gone).await;
+}
+
+#[tokio::test]
+async fn any_member_passes_on_that_another_is_to_stop() {
+    let asked: [Arc<Mutex<Vec<String>>>; 2] = Default::default();
+    let surface = |number: usize, admin: Admin| {
+        let heard = Arc::clone(&asked[number]);
+        admin.drain(move |by| heard.lock().expect("no panic").push(by.to_owned()))
+    };
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| surface(0, admin)).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| surface(1, admin)).await;
+    one.sees_both(&two).await;
+    for node in ["node-0", "node-1"] {
+        let answer = one.stop(node).header("x-socketmesh-operator", "1").send().await;
+        assert_eq!(answer.outcome(), (200, &*format!(r#"{{"asked":true,"node":"{node}"}}"#)));
+    }
+    for heard in &asked {
+        let heard = heard.lock().expect("no panic").join(",");
+        assert!(heard.starts_with("127.0.0.1:") && heard.ends_with(" at node-0"), "{heard}");
+    }
+    let unknown = one.stop("node-9").header("x-socketmesh-operator", "1").send().await;
+    assert_eq!(unknown.outcome(), (404, "no member has this name; the members are node-0, node-1\n"));
+    let nobody = one.stop("").header("x-socketmesh-operator", "1").send().await;
+    assert_eq!(nobody.status(), 404);
+}
+
+#[tokio::test]
+async fn a_node_whose_application_does_not_take_part_is_not_asked_to_stop() {
+    let deaf = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let other = Served::start(Node::builder().cluster(member(1, deaf.node.mesh_addr())), |admin| admin.drain(|_| {})).await;
+    deaf.sees_both(&other).await;
+    let refused = other.stop("node-0").header("x-socketmesh-operator", "1").send().await;
+    assert_eq!(refused.outcome(), (501, "node-0: the node cannot be asked to stop\n"));
+    assert_eq!(deaf.stop("node-1").header("x-socketmesh-operator", "1").send().await.status(), 405);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_stop_no_node() {
+    let refuse = |_: &str| panic!("it is not asked");
+    let open = Served::start(Node::builder(), |admin| admin.drain(refuse)).await;
+    let node = open.node.id().as_str();
+    assert_eq!(open.stop(node).send().await.status(), 403, "a form of any page can do this");
+    let rebound = open.stop(node).header("x-socketmesh-operator", "1").header("host", "a.example").send().await;
+    assert_eq!(rebound.status(), 403, "a page whose name leads here now can do this");
+    let safe = Call::new(open.operators, Method::GET, &format!("/drain?node={node}"));
+    assert_eq!(safe.header("x-socketmesh-operator", "1").send().await.status(), 405);
+    let closed = Served::start(Node::builder(), |admin| admin.token("a token of operators").drain(refuse)).await;
+    let without = closed.stop(closed.node.id().as_str()).header("x-socketmesh-operator", "1");
+    assert_eq!(without.send().await.status(), 401);
+}
+
+#[tokio::test]
+async fn the_page_is_for_everybody_and_runs_nothing_but_its_own_script() {
+    let served = Served::start(Node::builder(), |admin| admin.token("a token of operators")).await;
+    let page = served.ask("/").await;
+    assert_eq!((page.status(), page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    for part in ["default-src 'none'", "script-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(!page.text().contains(served.node.id().as_str()), "it holds nothing of the node");
 }
 
 #[tokio::test]

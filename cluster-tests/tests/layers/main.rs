@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cluster", &["catch_panic", "counter", "id", "log_limit", "random", "socket"]),
     ("http", &["catch_panic", "counter", "setters", "id", "engine", "cluster", "log_limit", "per_address"]),
     ("node", &["counter", "id", "random", "engine", "socket", "cluster", "http"]),
-    ("admin", &["engine", "socket", "cluster", "http", "node"]),
+    ("admin", &["id", "engine", "socket", "cluster", "http", "node"]),
     ("testing", &["id", "random", "engine", "socket", "cluster", "http", "node"]),
     ("fuzzing", &["id", "engine", "socket", "cluster"]),
     ("lib", &["admin", "cluster", "engine", "http", "id", "node", "random", "socket", "testing"]),

@@ -1,13 +1,12 @@
 //! `socketmesh health`: asks a node of this machine how it is, for containers without a shell.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use hyper::{Method, StatusCode};
 
+use crate::admin_client::AdminClient;
 use crate::process::{BoxError, say};
 use crate::settings::{admin_address, trimmed};
 
@@ -30,40 +29,16 @@ pub(crate) struct Options {
 /// # Errors
 /// The node is not well, or it does not answer.
 pub(crate) async fn run(options: &Options) -> Result<(), BoxError> {
-    let address = reachable(options.admin.unwrap_or(options.http));
+    let client = AdminClient::without_token(options.admin.unwrap_or(options.http));
     let path = if options.ready { "/readyz" } else { "/healthz" };
-    let answer = timeout(PATIENCE, ask(address, path)).await;
-    let answer = answer.map_err(|_late| format!("{address} does not answer"))??;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    match head.split(' ').nth(1).unwrap_or_default() {
-        "200" => {
-            say(format_args!("{}", body.trim()));
-            Ok(())
-        }
-        status => Err(format!("{address}{path}: {status} {}", body.trim()).into()),
+    let answer = client.ask(Method::GET, path, PATIENCE).await?;
+    let said = answer.body.trim();
+    if answer.status != StatusCode::OK {
+        return Err(format!("{}{path}: {} {said}", client.address(), answer.status.as_u16()).into());
     }
-}
-
-async fn ask(address: SocketAddr, path: &str) -> Result<String, BoxError> {
-    let failed = |error: std::io::Error| format!("{address}: {error}");
-    let mut stream = TcpStream::connect(address).await.map_err(failed)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).await.map_err(failed)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// A node that listens on every address is asked on this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    say(format_args!("{said}"));
+    Ok(())
 }
 
 /// Under the timeout of common probes.
 const PATIENCE: Duration = Duration::from_secs(3);
-const LONGEST: u64 = 16 * 1024;

@@ -1,14 +1,18 @@
 //! The program `socketmesh`: a node, a demo, and what operators need.
 
+mod admin_client;
 mod app;
 mod config;
 mod demo;
+mod drain;
 mod health;
 mod log;
 mod process;
 mod serve;
 mod service_manager;
 mod settings;
+mod status;
+mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +48,12 @@ enum Action {
     Config(config::Options),
     /// Asks the node of this machine how it is, for health checks of containers without a shell. Fails if the node is not well.
     Health(health::Options),
+    /// Prints the cluster once, as any of its nodes sees it.
+    Status(status::Options),
+    /// Shows the cluster live, in a terminal.
+    Top(top::Options),
+    /// Asks a node to stop in good order, through any node of its cluster, and waits until it is gone.
+    Drain(drain::Options),
 }
 
 #[tokio::main]
@@ -64,13 +74,16 @@ async fn run(arguments: Vec<OsString>) -> Result<(), BoxError> {
     let warnings = Targets::new().with_default(Level::WARN);
     match &action {
         Action::Serve(settings) => log::init(settings.operators.log_format, settings.operators.log.0.clone()),
-        Action::Demo(_) | Action::Config(_) | Action::Health(_) => log::init(LogFormat::Text, warnings),
+        _ => log::init(LogFormat::Text, warnings),
     }
     match action {
         Action::Demo(options) => demo::run(options).await,
         Action::Serve(settings) => serve::run(&settings, &places).await,
         Action::Config(options) => config::run(&options.action, &serve, &places),
         Action::Health(options) => health::run(&options).await,
+        Action::Status(options) => status::run(&options).await,
+        Action::Top(options) => top::run(&options).await,
+        Action::Drain(options) => drain::run(&options).await,
     }
 }
 

@@ -3,11 +3,13 @@
 mod webtransport;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Page};
@@ -49,9 +51,13 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         let (serving, path) = (node.clone(), clients.path.clone());
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
-    let mut admin = String::new();
+    let (mut admin, drained) = (String::new(), Arc::new(Notify::new()));
     if let Some(address) = operators.address() {
-        let surface = operators.admin(&node, places)?;
+        let asked = Arc::clone(&drained);
+        let surface = operators.admin(&node, places)?.drain(move |by| {
+            tracing::info!(by, "an operator asks this node to stop");
+            asked.notify_one();
+        });
         let listener = bind(address, "--admin or SOCKETMESH_ADMIN").await?;
         admin = format!(" admin={}", listener.local_addr()?);
         let mut listener = Listener::from(listener);
@@ -69,6 +75,7 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         biased;
         failure = node.failed() => Err(failure.into()),
         result = until_stopped(&node, &mut stop) => result,
+        () = drained.notified() => Ok(()),
         ended = served.join_next() => Err(format!("a listener for clients ended: {ended:?}").into()),
         never = renew(&node, [tls, admin_tls], hangups, settings) => match never {},
         never = service_manager::keep_alive() => match never {},

@@ -81,8 +81,8 @@ class Chart {
     this.most = make("small");
     this.svg = make("svg:svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img" });
     this.card = make("section", { class: "card chart" },
-      make("div", { class: "bar" }, make("h3", {}, title), this.most),
-      make("div", {}, this.now, make("small", {}, ` ${unit}`)),
+      make("h3", {}, title),
+      make("div", { class: "feet" }, make("span", {}, this.now, make("small", {}, ` ${unit}`)), this.most),
       this.svg,
       make("div", { class: "feet", "aria-hidden": "true" }, make("small", {}, "3 min ago"), make("small", {}, "now")));
   }
@@ -91,7 +91,7 @@ class Chart {
     const { history } = this;
     const { line, area } = history.path();
     say(this.now, rate(history.last));
-    say(this.most, history.values.length ? `at most ${rate(history.most)}` : "");
+    say(this.most, history.values.length ? `peak ${rate(history.most)}` : "");
     this.svg.setAttribute("aria-label", `${this.title}: ${rate(history.last)} ${this.unit} now, at most ${rate(history.most)} in three minutes`);
     this.svg.replaceChildren(
       make("svg:path", { class: "axis", d: "M0 30H100" }), make("svg:path", { class: "area", d: area }), make("svg:path", { class: "line", d: line }));

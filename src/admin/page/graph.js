@@ -1,5 +1,7 @@
 // The members on a circle, in the order of their names, and the links between them: the same picture whenever it is drawn.
 
+const WAYS = { up: "direct", relayed: "relayed", down: "down" };
+
 /** Both ends tell of a link: the worse state counts, the shorter round trip, and what waits in either direction. */
 function linksOf(members) {
   const links = new Map();
@@ -27,14 +29,16 @@ function drawGraph(svg, members, links, marked, onMark) {
   const places = new Map(members.map((member, at) => [member.id, layout.place(at)]));
   const mine = (link) => (link.ends.includes(marked) ? " mine" : "");
   const lines = [], labels = [];
-  for (const link of links) {
+  // What is wrong is drawn on top.
+  const ranks = ["up", "relayed", "down"];
+  for (const link of links.toSorted((a, b) => ranks.indexOf(a.state) - ranks.indexOf(b.state))) {
     const [from, to] = link.ends.map((end) => places.get(end));
     if (!from || !to) continue;
     const line = make("svg:path", { class: `link ${link.state}${mine(link)}`, d: `M${from.x} ${from.y}L${to.x} ${to.y}` },
       make("svg:title", {}, `${link.ends.join(" – ")}: ${linkText(link)}`));
     if (link.waiting > 0) line.style.strokeWidth = String(Math.min(5, layout.stroke + Math.log10(1 + link.waiting)));
     lines.push(line);
-    if (members.length <= 5 || mine(link)) {
+    if (members.length <= 5 || (mine(link) && members.length <= 20)) {
       // Nearer to one end than to the other where links cross in the middle; always at the far end of a marked node.
       const at = mine(link) && members.length > 5 ? (link.ends[0] === marked ? 0.72 : 0.28) : members.length > 3 ? 0.36 : 0.5;
       const text = link.state === "down" ? "down" : link.waiting > 9 ? `${milliseconds(link.rtt)} · ${count(link.waiting)}` : milliseconds(link.rtt);
@@ -70,7 +74,7 @@ function drawGraph(svg, members, links, marked, onMark) {
 }
 
 function linkText({ state, rtt, waiting }) {
-  const parts = [{ up: "direct", relayed: "through another node", down: "down" }[state] ?? state];
+  const parts = [WAYS[state] ?? state];
   if (typeof rtt === "number") parts.push(milliseconds(rtt));
   if (waiting > 0) parts.push(`${count(waiting)} waiting`);
   return parts.join(", ");
@@ -79,7 +83,7 @@ function linkText({ state, rtt, waiting }) {
 /** Where the nodes and their names are, and how large they are, for so many of them. */
 function circle(number) {
   const crowded = number > 16;
-  const ring = number === 1 ? 0 : crowded ? 96 : number > 8 ? 84 : 72;
+  const ring = number === 1 ? 0 : crowded ? 96 : number > 8 ? 96 : 72;
   const radius = crowded ? Math.max(2.5, Math.min(6, (Math.PI * ring) / number / 1.6)) : number > 8 ? 9 : 14;
   const font = crowded ? Math.max(4.5, Math.min(8, (2 * Math.PI * ring) / number * 0.8)) : 10;
   const place = (at) => {
@@ -102,9 +106,10 @@ function circle(number) {
         : { x, y: round(y + (sin < -0.001 ? -1 : 1) * (gap + 4)), "text-anchor": "middle" },
     };
   };
-  const box = crowded ? "-150 -150 300 300" : number > 8 ? "-160 -112 320 224" : number === 1 ? "-100 -40 200 90"
-    : number === 3 ? "-150 -102 300 156" : number === 2 ? "-150 -102 300 204" : "-150 -102 300 204";
-  return { place, box, radius, font, small: crowded ? 6 : 8, stroke: crowded ? 0.5 : 1.6, counts: !crowded, letters: crowded ? 12 : 14 };
+  const box = crowded ? "-150 -150 300 300" : number > 8 ? "-165 -126 330 252" : number === 1 ? "-100 -40 200 90"
+    : number === 3 ? "-135 -102 270 156" : "-135 -102 270 204";
+  const small = crowded || number > 8 ? 6 : 8;
+  return { place, box, radius, font, small, stroke: crowded ? 0.5 : 1.6, counts: !crowded, letters: crowded ? 12 : 14 };
 }
 
 function round(number) {

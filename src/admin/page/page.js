@@ -213,12 +213,12 @@ function memberRow(id) {
   const row = make("tr", { role: "row", "data-id": id },
     make("th", { scope: "row", role: "rowheader" }, button, make("span", { class: "here" }), make("span", { class: "problem" })),
     cell("State"), cell("Age", true), cell("Sessions", true), cell("Rooms", true), cell("Messages / s", true),
-    cell("Link from here"), cell("Share of the ring"));
+    cell("Link from here"), cell("Waiting", true), cell("Ring share"));
   return row;
 }
 
 function fillMember(row, member, me) {
-  const [name, state, ageOf, sessions, rooms, messages, link, share] = row.cells;
+  const [name, state, ageOf, sessions, rooms, messages, link, waiting, share] = row.cells;
   const { report } = member;
   row.classList.toggle("gone", member.shown === "gone");
   say(name.querySelector(".here"), member.id === me ? "this node" : "");
@@ -229,10 +229,13 @@ function fillMember(row, member, me) {
   say(rooms, report ? count(report.rooms) : "–");
   const history = busy.get(member.id);
   messages.replaceChildren(sparkline(history), report ? rate(history.last) : "–");
-  if (member.gone || member.id === me) say(link, "–");
-  else {
-    const waiting = member.waiting > 0 ? ` · ${count(member.waiting)} waiting` : "";
-    link.replaceChildren(make("span", { class: `state ${member.link}` }, { up: "direct" }[member.link] ?? member.link), ` ${milliseconds(member.rtt_ms)}${waiting}`);
+  if (member.gone || member.id === me) {
+    say(link, "–");
+    say(waiting, "–");
+  } else {
+    link.replaceChildren(make("span", { class: `state ${member.link}` }, WAYS[member.link] ?? member.link),
+      typeof member.rtt_ms === "number" ? ` ${milliseconds(member.rtt_ms)}` : "");
+    say(waiting, count(member.waiting));
   }
   const part = member.gone ? 0 : member.ring_share;
   share.replaceChildren(make("span", { class: "share" },
@@ -243,7 +246,7 @@ function fillMember(row, member, me) {
 function showLinks(links) {
   $("links").tBodies[0].replaceChildren(...links.map(({ ends, state, rtt, waiting }) => make("tr", {},
     make("th", { scope: "row" }, ends[0]), make("td", {}, ends[1]),
-    make("td", {}, make("span", { class: `state ${state}` }, { up: "direct" }[state] ?? state)),
+    make("td", {}, make("span", { class: `state ${state}` }, WAYS[state] ?? state)),
     make("td", { class: "number" }, milliseconds(rtt)), make("td", { class: "number" }, count(waiting)))));
 }
 
