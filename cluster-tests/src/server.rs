@@ -19,7 +19,40 @@ pub struct Server {
     log: Log,
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For clients.
+    pub clients: SocketAddr,
+    /// For other nodes.
+    pub mesh: Option<SocketAddr>,
+    /// For operators.
+    pub operators: Option<SocketAddr>,
+}
+
 impl Server {
+    /// Starts a member of a cluster with this number in its name, and waits until it says where it listens. `seed` is another one.
+    ///
+    /// # Panics
+    /// The program cannot be executed, or ends before.
+    pub async fn member(
+        program: &str,
+        number: usize,
+        seed: Option<SocketAddr>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Self, Addresses) {
+        let name = format!("node-{number}");
+        let seed = seed.map(|seed| ["--seed".to_owned(), seed.to_string()]);
+        let own = ["--mesh", "127.0.0.1:0", "--admin", "0", "--node-id", &name].map(str::to_owned);
+        let all = own.into_iter().chain(seed.into_iter().flatten()).chain(arguments.iter().map(ToString::to_string));
+        let mut variables = variables.to_vec();
+        variables.push(("SOCKETMESH_SECRET", "a secret of the tests, at least 32 bytes"));
+        let mut server = Self::start(program, all, &variables);
+        let addresses = server.addresses().await;
+        (server, addresses)
+    }
+
     /// Starts `socketmesh serve` on a free port, with these arguments and variables.
     ///
     /// # Panics
@@ -58,9 +91,31 @@ impl Server {
     /// # Panics
     /// The server ends before.
     pub async fn listening(&mut self) -> (SocketAddr, Option<SocketAddr>) {
+        let Addresses { clients, mesh, .. } = self.addresses().await;
+        (clients, mesh)
+    }
+
+    /// Waits until the server logs its addresses.
+    ///
+    /// # Panics
+    /// The server ends before.
+    pub async fn addresses(&mut self) -> Addresses {
         let line = self.line("listening ").await;
         let field = |name| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse().ok());
-        (field("http=").expect("an address for clients"), field("mesh="))
+        Addresses {
+            clients: field("http=").expect("an address for clients"),
+            mesh: field("mesh="),
+            operators: field("admin="),
+        }
+    }
+
+    /// The id of its process.
+    ///
+    /// # Panics
+    /// It has ended.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Waits until the server logs its address for operators.

@@ -103,7 +103,7 @@ impl AdminClient {
     }
 
     async fn send(&self, method: Method, target: &str) -> Result<Answer, BoxError> {
-        let failed = |error: std::io::Error| format!("{}: {error}", self.address);
+        let failed = |error: std::io::Error| format!("no node answers at {}: {error}", self.address);
         let stream = TcpStream::connect(&self.address).await.map_err(failed)?;
         let mut request = Request::builder().method(method).uri(target).header(HOST, &self.address);
         // A node without a token answers to programs of its own machine, and to no page in a browser there.

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use cluster_tests::demo::Demo;
+use cluster_tests::server::Server;
 use cluster_tests::{browser, interop};
 use tokio::net::TcpListener;
 
@@ -28,6 +29,21 @@ async fn the_page_works_with_its_own_client_where_the_cdn_does_not_answer() {
     visit(&demo, "own", &silent.local_addr().expect("an address").to_string()).await;
 }
 
+#[tokio::test]
+async fn the_page_of_operators_shows_the_cluster_and_the_end_of_a_node() {
+    let token = [("SOCKETMESH_ADMIN_TOKEN", TOKEN)];
+    let (_first, seen) = Server::member(PROGRAM, 1, None, &[], &token).await;
+    let (_second, second) = Server::member(PROGRAM, 2, seen.mesh, &[], &token).await;
+    let (third, _) = Server::member(PROGRAM, 3, seen.mesh, &[], &token).await;
+    let chromium = browser::chromium();
+    let page = format!("http://{}/", seen.operators.expect("an address for operators"));
+    let (clients, victim) = (format!("http://{}", second.clients), third.process().to_string());
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let arguments = [&*page, TOKEN, &clients, &victim].map(OsStr::new);
+    let arguments = [chromium.as_os_str()].into_iter().chain(arguments).chain([screenshots.as_os_str()]);
+    interop::run("cluster-page.mjs", arguments).await;
+}
+
 /// Draws, chats, stops a node and starts it again, in several windows. `cdn` is where the browser finds the official CDN.
 async fn visit(demo: &Demo, client: &str, cdn: &str) {
     let chromium = browser::chromium();
@@ -39,6 +55,7 @@ async fn visit(demo: &Demo, client: &str, cdn: &str) {
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_socketmesh");
+const TOKEN: &str = "a token of operators, long enough";
 const NOTHING: [&str; 0] = [];
 /// A name that does not resolve.
 const NOWHERE: &str = "~NOTFOUND";

@@ -150,7 +150,9 @@ function judge(state, links) {
   if (down) faults.push(`${plural(down, "link")} down`);
   const waits = ["joining", "draining"].filter((one) => of(one).length).map((one) => `${named(of(one))} ${one}`);
   const relayed = links.filter((link) => link.state === "relayed").length;
-  if (relayed) waits.push(`${plural(relayed, "link")} through another node`);
+  const gone = [...known.values()].filter((member) => member.gone);
+  if (gone.length) waits.push(`${named(gone)} gone`);
+  if (relayed) waits.push(`${plural(relayed, "link")} relayed`);
   $("verdict").dataset.mood = faults.length ? "bad" : waits.length ? "wait" : "well";
   const all = state.members.length === 1 ? "this node is ready, on its own" : `all ${state.members.length} members are ready`;
   say($("verdict"), [...faults, ...waits].join("; ") || all);
@@ -224,7 +226,7 @@ function fillMember(row, member, me) {
   say(name.querySelector(".here"), member.id === me ? "this node" : "");
   say(name.querySelector(".problem"), member.problem ?? report?.obstacle ?? "");
   state.replaceChildren(make("span", { class: `state ${member.shown}` }, member.shown === "silent" ? "no answer" : member.shown));
-  say(ageOf, member.gone ? `left ${age((Date.now() - member.gone) / 1000)} ago` : age(member.age_seconds));
+  say(ageOf, member.gone ? `gone for ${age((Date.now() - member.gone) / 1000)}` : age(member.age_seconds));
   say(sessions, report ? count(report.sessions) : "–");
   say(rooms, report ? count(report.rooms) : "–");
   const history = busy.get(member.id);
