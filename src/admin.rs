@@ -199,7 +199,9 @@ impl Admin {
             }
             ("/drain", _) => self.pass_on_drain(&asked).await,
             (_, Some(id)) => self.socket(id).await,
-            _ => text(StatusCode::NOT_FOUND, "/, /healthz, /readyz, /metrics, /cluster, /rooms or /sockets/ID"),
+            _ => {
+                text(StatusCode::NOT_FOUND, "/, /healthz, /readyz, /metrics, /cluster, /rooms or /sockets/ID")
+            }
         }
     }
 
@@ -230,7 +232,9 @@ impl Admin {
     }
 
     async fn socket(&self, id: &str) -> Response<Body> {
-        let Ok(id) = id.parse() else { return text(StatusCode::BAD_REQUEST, "a socket id has 20 characters") };
+        let Ok(id) = id.parse() else {
+            return text(StatusCode::BAD_REQUEST, "a socket id has 20 characters");
+        };
         match self.node.socket(id).await {
             Ok(socket) => json(&socket),
             Err(error) => text(error.status(), error.to_string()),

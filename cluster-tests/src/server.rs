@@ -45,7 +45,10 @@ impl Server {
         let name = format!("node-{number}");
         let seed = seed.map(|seed| ["--seed".to_owned(), seed.to_string()]);
         let own = ["--mesh", "127.0.0.1:0", "--admin", "0", "--node-id", &name].map(str::to_owned);
-        let all = own.into_iter().chain(seed.into_iter().flatten()).chain(arguments.iter().map(ToString::to_string));
+        let all = own
+            .into_iter()
+            .chain(seed.into_iter().flatten())
+            .chain(arguments.iter().map(ToString::to_string));
         let mut variables = variables.to_vec();
         variables.push(("SOCKETMESH_SECRET", "a secret of the tests, at least 32 bytes"));
         let mut server = Self::start(program, all, &variables);

@@ -69,8 +69,9 @@ impl Served {
 
     /// A client of this node, in a room, and the id of its socket.
     async fn client_in(&self, room: &str) -> (WebSocket, String) {
-        let mut client =
-            WebSocket::open(self.clients, "/socket.io/?EIO=4&transport=websocket").await.expect("a WebSocket");
+        let mut client = WebSocket::open(self.clients, "/socket.io/?EIO=4&transport=websocket")
+            .await
+            .expect("a WebSocket");
         client.next().await;
         client.send("40").await;
         let connected = client.recv_text().await;
@@ -222,8 +223,15 @@ async fn any_member_tells_what_every_member_says_of_itself() {
         assert_eq!(members.len(), 2);
         for (member, (sessions, peer)) in members.iter().zip([(0, "node-1"), (1, "node-0")]) {
             let report = &member["report"];
-            assert_eq!((&report["sessions"], &report["rooms"]), (&sessions.into(), &sessions.into()), "{member}");
-            assert_eq!((&report["links"][0]["peer"], &report["links"][0]["state"]), (&peer.into(), &"up".into()));
+            assert_eq!(
+                (&report["sessions"], &report["rooms"]),
+                (&sessions.into(), &sessions.into()),
+                "{member}"
+            );
+            assert_eq!(
+                (&report["links"][0]["peer"], &report["links"][0]["state"]),
+                (&peer.into(), &"up".into())
+            );
             assert!(report["links"][0]["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0), "{report}");
             assert_eq!(report["counters"]["socketmesh_engine_sessions_opened_total"], sessions);
             assert_eq!((&member["problem"], &member["state"]), (&Value::Null, &"ready".into()));
@@ -268,8 +276,14 @@ async fn a_member_that_does_not_answer_is_shown_as_such_in_time() {
 async fn the_largest_rooms_are_counted_over_all_nodes() {
     let (one, two) = pair(|admin| admin).await;
     let mut clients = Vec::new();
-    for (node, room) in [(&one, "large"), (&two, "large"), (&two, "small"), (&two, "large"), (&one, "middle"), (&one, "middle")]
-    {
+    for (node, room) in [
+        (&one, "large"),
+        (&two, "large"),
+        (&two, "small"),
+        (&two, "large"),
+        (&one, "middle"),
+        (&one, "middle"),
+    ] {
         clients.push(node.client_in(room).await);
     }
     let room = |room: &str, sockets: u8, nodes: u8| serde_json::json!({ "namespace": "/", "room": room, "sockets": sockets, "nodes": nodes });
@@ -289,7 +303,10 @@ async fn a_socket_is_found_whichever_node_has_it() {
         assert_eq!((&socket["id"], &socket["node"]), (&id.as_str().into(), &"node-1".into()));
         assert_eq!((&socket["namespace"], &socket["rooms"]), (&"/".into(), &serde_json::json!(["lobby"])));
         assert_eq!(socket["data"], Value::Null, "the application describes none");
-        assert!(socket["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{socket}");
+        assert!(
+            socket["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")),
+            "{socket}"
+        );
     }
     assert_eq!(one.ask("/sockets/short").await.status(), 400);
     client.send("41").await;
@@ -305,7 +322,9 @@ async fn any_member_passes_on_that_another_is_to_stop() {
         admin.drain(move |by| heard.lock().expect("no panic").push(by.to_owned()))
     };
     let one = Served::start(Node::builder().cluster(member(0, None)), |admin| surface(0, admin)).await;
-    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| surface(1, admin)).await;
+    let two =
+        Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| surface(1, admin))
+            .await;
     one.sees_both(&two).await;
     for node in ["node-0", "node-1"] {
         let answer = one.stop(node).header("x-socketmesh-operator", "1").send().await;
@@ -324,7 +343,9 @@ async fn any_member_passes_on_that_another_is_to_stop() {
 #[tokio::test]
 async fn a_node_whose_application_does_not_take_part_is_not_asked_to_stop() {
     let deaf = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
-    let other = Served::start(Node::builder().cluster(member(1, deaf.node.mesh_addr())), |admin| admin.drain(|_| {})).await;
+    let other =
+        Served::start(Node::builder().cluster(member(1, deaf.node.mesh_addr())), |admin| admin.drain(|_| {}))
+            .await;
     deaf.sees_both(&other).await;
     let refused = other.stop("node-0").header("x-socketmesh-operator", "1").send().await;
     assert_eq!(refused.outcome(), (501, "node-0: the node cannot be asked to stop\n"));
@@ -337,11 +358,13 @@ async fn pages_of_other_sites_stop_no_node() {
     let open = Served::start(Node::builder(), |admin| admin.drain(refuse)).await;
     let node = open.node.id().as_str();
     assert_eq!(open.stop(node).send().await.status(), 403, "a form of any page can do this");
-    let rebound = open.stop(node).header("x-socketmesh-operator", "1").header("host", "a.example").send().await;
+    let rebound =
+        open.stop(node).header("x-socketmesh-operator", "1").header("host", "a.example").send().await;
     assert_eq!(rebound.status(), 403, "a page whose name leads here now can do this");
     let safe = Call::new(open.operators, Method::GET, &format!("/drain?node={node}"));
     assert_eq!(safe.header("x-socketmesh-operator", "1").send().await.status(), 405);
-    let closed = Served::start(Node::builder(), |admin| admin.token("a token of operators").drain(refuse)).await;
+    let closed =
+        Served::start(Node::builder(), |admin| admin.token("a token of operators").drain(refuse)).await;
     let without = closed.stop(closed.node.id().as_str()).header("x-socketmesh-operator", "1");
     assert_eq!(without.send().await.status(), 401);
 }
@@ -352,7 +375,8 @@ async fn the_page_is_for_everybody_and_runs_nothing_but_its_own_script() {
     let page = served.ask("/").await;
     assert_eq!((page.status(), page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").expect("a policy");
-    for part in ["default-src 'none'", "script-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"] {
+    for part in ["default-src 'none'", "script-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"]
+    {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");

@@ -12,7 +12,8 @@ use crate::http::RemoteAddr;
 /// A page cannot send the header to another site unless that agrees, and a page whose name was pointed here later (DNS rebinding)
 /// still asks for that name.
 pub(super) fn refuse(asked: &Parts) -> Result<(), &'static str> {
-    let is_local = asked.extensions.get::<RemoteAddr>().is_some_and(|RemoteAddr(from)| from.ip().is_loopback());
+    let is_local =
+        asked.extensions.get::<RemoteAddr>().is_some_and(|RemoteAddr(from)| from.ip().is_loopback());
     if !is_local {
         return Err("without a token only this machine may ask that");
     }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{Node, OnDrain};
 use crate::cluster::SessionOwner;
 use crate::engine::{Application, Protocol, Transport};
-use crate::http::operator::{self, AskError};
 use crate::http::Body;
+use crate::http::operator::{self, AskError};
 use crate::id::{NodeId, SocketId};
 use crate::socket::messages::RemoteHandshake;
 
@@ -154,9 +154,8 @@ impl<A: Application> Node<A> {
 
     fn report(&self) -> Value {
         let (census, namespaces) = (self.census(), self.namespaces());
-        let of = |transport| {
-            census.sessions(transport, Protocol::V3) + census.sessions(transport, Protocol::V4)
-        };
+        let of =
+            |transport| census.sessions(transport, Protocol::V3) + census.sessions(transport, Protocol::V4);
         let counters: serde_json::Map<String, Value> =
             self.counts().into_iter().map(|count| (count.name.to_owned(), count.value.into())).collect();
         json!({
@@ -263,7 +262,9 @@ mod tests {
             let (method, uri) = question.request();
             assert_eq!(Question::of(&method, &uri.unwrap()), Some(question));
         }
-        for (method, uri) in [(Method::GET, "/drain?by=x"), (Method::GET, "/socket?id=short"), (Method::GET, "/rooms")] {
+        for (method, uri) in
+            [(Method::GET, "/drain?by=x"), (Method::GET, "/socket?id=short"), (Method::GET, "/rooms")]
+        {
             assert_eq!(Question::of(&method, &uri.parse().unwrap()), None, "{uri}");
         }
     }

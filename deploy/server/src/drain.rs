@@ -66,7 +66,9 @@ async fn look(client: &AdminClient, asked: &str, before: &Member) -> Sight {
     match client.get::<ClusterState>("/cluster").await {
         Ok(now) => match now.members.into_iter().find(|member| member.id == before.id) {
             // Another life of it may have begun already.
-            Some(member) if member.incarnation == before.incarnation && member.age_seconds >= before.age_seconds => {
+            Some(member)
+                if member.incarnation == before.incarnation && member.age_seconds >= before.age_seconds =>
+            {
                 Sight::Member(member.state)
             }
             _ => Sight::Gone,

@@ -87,9 +87,7 @@ impl Member {
             Column::Rooms => said(|report| report.rooms),
             Column::Ring => format!("{:.1} %", self.ring_share * 100.0),
             Column::Link if other => plain(&self.link),
-            Column::Rtt if other => {
-                self.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1} ms"))
-            }
+            Column::Rtt if other => self.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1} ms")),
             Column::Waiting if other => self.waiting.to_string(),
             Column::Link | Column::Rtt | Column::Waiting => "-".to_owned(),
         }
@@ -158,7 +156,9 @@ fn describe(cluster: &ClusterState) -> String {
     let mut rows = vec![Column::ALL.map(|column| column.title().to_owned())];
     rows.extend(members.iter().map(|member| Column::ALL.map(|column| member.cell(column, node))));
     let widths: Vec<usize> = (0..Column::ALL.len())
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|at| {
+            rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
         .collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).zip(Column::ALL).map(|((cell, &width), column)| {

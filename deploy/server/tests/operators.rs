@@ -71,9 +71,14 @@ async fn status_brings_the_token_from_a_file_or_a_variable_and_says_when_it_is_m
     let path = file.to_str().expect("UTF-8");
     assert!(ask(&["status", "--token-file", path], admin, &[]).await.success);
     std::fs::remove_file(&file).expect("it is there");
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let nowhere =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let nobody = ask(&["status"], nowhere, &[]).await;
-    assert!(!nobody.success && nobody.err.contains(&format!("no node answers at {nowhere}")), "{}", nobody.err);
+    assert!(
+        !nobody.success && nobody.err.contains(&format!("no node answers at {nowhere}")),
+        "{}",
+        nobody.err
+    );
 }
 
 #[tokio::test]
@@ -98,7 +103,11 @@ async fn drain_says_so_if_the_node_is_not_gone_in_time() {
     let (server, addresses) =
         Server::member(PROGRAM, 1, None, &["--serve-alone", "--drain-delay", "5s"], &[]).await;
     let late = ask(&["drain", "node-1", "--timeout", "1"], operators(addresses), &[]).await;
-    assert!(!late.success && late.err.contains("node-1 is not gone after 1 s: it is draining"), "{}", late.err);
+    assert!(
+        !late.success && late.err.contains("node-1 is not gone after 1 s: it is draining"),
+        "{}",
+        late.err
+    );
     assert!(server.ended().await.success());
 }
 
@@ -124,7 +133,8 @@ async fn top_shows_the_cluster_on_a_terminal_and_gives_it_back() {
             .kill_on_drop(true)
             .spawn()
             .expect("util-linux has it");
-        let (mut keys, mut screen) = (terminal.stdin.take().expect("piped"), terminal.stdout.take().expect("piped"));
+        let (mut keys, mut screen) =
+            (terminal.stdin.take().expect("piped"), terminal.stdout.take().expect("piped"));
         let mut shown = String::new();
         let mut bytes = [0; 4096];
         let drawn = async {

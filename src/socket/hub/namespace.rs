@@ -134,7 +134,8 @@ impl LocalNamespace {
             let rooms = self.rooms.read();
             let Some(visited) = rooms.rooms_in_slots(first..first + VISITED_AT_ONCE) else { break };
             for (room, sockets) in visited {
-                if largest.len() < most || largest.peek().is_some_and(|Reverse((least, _))| sockets > *least) {
+                if largest.len() < most || largest.peek().is_some_and(|Reverse((least, _))| sockets > *least)
+                {
                     largest.push(Reverse((sockets, room.clone())));
                 }
                 if largest.len() > most {
@@ -143,7 +144,8 @@ impl LocalNamespace {
             }
         }
         // A room that was emptied and filled again meanwhile may have been met twice.
-        let rooms: HashMap<Room, usize> = largest.into_iter().map(|Reverse((sockets, room))| (room, sockets)).collect();
+        let rooms: HashMap<Room, usize> =
+            largest.into_iter().map(|Reverse((sockets, room))| (room, sockets)).collect();
         rooms.into_iter().collect()
     }
 

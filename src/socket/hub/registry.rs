@@ -82,7 +82,9 @@ impl NamespaceRegistry {
                 sockets,
             }));
         }
-        largest.sort_unstable_by(|one, other| other.sockets.cmp(&one.sockets).then_with(|| one.room.cmp(&other.room)));
+        largest.sort_unstable_by(|one, other| {
+            other.sockets.cmp(&one.sockets).then_with(|| one.room.cmp(&other.room))
+        });
         largest.truncate(most);
         largest
     }
@@ -92,7 +94,8 @@ impl NamespaceRegistry {
         let selection = Selection { rooms: vec![Room::Own(id)], except: Vec::new() };
         self.fixed.values().cloned().chain(self.dynamic.all()).find_map(|namespace| {
             let selected = namespace.select(&selection);
-            let summaries = selected.into_iter().filter_map(|selected| catch_panic::call(|| selected.summary()));
+            let summaries =
+                selected.into_iter().filter_map(|selected| catch_panic::call(|| selected.summary()));
             let summary = summaries.into_iter().find(|summary| summary.id == id)?;
             Some((namespace.path.to_string(), summary))
         })

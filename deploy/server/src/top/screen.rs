@@ -85,7 +85,12 @@ impl Screen {
         let area = frame.area();
         let charts = if area.height >= ROOM_FOR_CHARTS { CHART_HEIGHT } else { 0 };
         let footer = u16::from(area.height >= 8);
-        let rows = [Constraint::Length(1), Constraint::Length(charts), Constraint::Min(0), Constraint::Length(footer)];
+        let rows = [
+            Constraint::Length(1),
+            Constraint::Length(charts),
+            Constraint::Min(0),
+            Constraint::Length(footer),
+        ];
         let [head, rates, table, foot] = Layout::vertical(rows).areas(area);
         frame.render_widget(self.headline(), head);
         if charts > 0 {
@@ -130,7 +135,11 @@ impl Screen {
         for (chart, area) in charts.iter().zip(columns.iter()) {
             let now = chart.rates.back().copied().unwrap_or_default();
             let newest = chart.rates.iter().rev().take(area.width.into()).rev();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are no negative numbers")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "rates are no negative numbers"
+            )]
             let bars: Vec<u64> = newest.map(|rate| (rate * 10.0).round() as u64).collect();
             let title = format!("{} {now:.1}/s", chart.title);
             let block = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title);
@@ -327,7 +336,10 @@ mod tests {
         let mut screen = Screen::new("127.0.0.1:9090");
         let start = Instant::now();
         screen.update(start, Ok(cluster(vec![member(1, 5), member(2, 7)])));
-        screen.update(start + Duration::from_secs(2), Ok(cluster(vec![member(1, 6), member(2, 8), member(3, 99)])));
+        screen.update(
+            start + Duration::from_secs(2),
+            Ok(cluster(vec![member(1, 6), member(2, 8), member(3, 99)])),
+        );
         let lines = drawn(&mut screen, 120, 24);
         assert!(lines[0].starts_with("node-1: 3 nodes, 113 sessions"), "{lines:#?}");
         // Twenty in two seconds: a node that is new counts from its second report on.
@@ -343,7 +355,12 @@ mod tests {
         screen.update(Instant::now(), Ok(cluster(vec![member(1, 5), member(2, 7), member(3, 6)])));
         let order = |screen: &mut Screen| -> String {
             let lines = drawn(screen, 100, 10);
-            lines.iter().filter_map(|line| line.strip_prefix("node-")?.chars().next()).filter(|c| *c != ':').skip(1).collect()
+            lines
+                .iter()
+                .filter_map(|line| line.strip_prefix("node-")?.chars().next())
+                .filter(|c| *c != ':')
+                .skip(1)
+                .collect()
         };
         assert_eq!(order(&mut screen), "123");
         (0..3).for_each(|_| screen.sort_by_neighbour(1));
@@ -379,7 +396,8 @@ mod tests {
         assert!(drawn(&mut screen, 40, 5)[0].starts_with("asking 127.0.0.1:9090"));
         screen.update(Instant::now(), Err("127.0.0.1:9090: Connection refused".to_owned()));
         assert!(drawn(&mut screen, 60, 5)[0].contains("Connection refused"));
-        let silent = Member { problem: Some("the node does not answer".to_owned()), report: None, ..member(2, 0) };
+        let silent =
+            Member { problem: Some("the node does not answer".to_owned()), report: None, ..member(2, 0) };
         screen.update(Instant::now(), Ok(cluster(vec![member(1, 5), silent])));
         let lines = drawn(&mut screen, 100, 10);
         assert!(lines[0].contains("1 without an answer"), "{lines:#?}");
