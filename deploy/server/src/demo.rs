@@ -69,8 +69,12 @@ fn greet(balancer: &Balancer, nodes: &Nodes) {
     say(format_args!("Open http://{entry} in two or more browser windows.\n"));
     say(format_args!("A stateless load balancer sends each request to the next node:"));
     for node in nodes.iter() {
-        say(format_args!("  {}  http://{}  mesh {}", node.id(), node.http(), node.mesh()));
+        let (id, http, mesh, operators) = (node.id(), node.http(), node.mesh(), node.operators());
+        say(format_args!("  {id}  http://{http}  mesh {mesh}  operators http://{operators}"));
     }
+    say(format_args!(
+        "\nAt `operators` each shows the whole cluster; so does `socketmesh top --admin` with that address."
+    ));
     say(format_args!("\nCtrl-C ends the demo."));
 }
 

@@ -375,6 +375,26 @@ mod tests {
     }
 
     #[test]
+    fn rooms_are_visited_a_part_at_a_time_each_once() {
+        let mut index = RoomIndex::new();
+        for n in 0..40 {
+            index.insert(id(n), n);
+            (0..n).for_each(|other| assert_eq!(index.join(&id(n), &room(&other.to_string())), n == other + 1));
+        }
+        // Slots become free between others.
+        (0..40).for_each(|n| drop(index.leave(&id(n), &room("7"))));
+        let mut visited = BTreeMap::new();
+        for first in (0..).step_by(6) {
+            let Some(rooms) = index.rooms_in_slots(first..first + 6) else { break };
+            for (room, members) in rooms {
+                assert_eq!(visited.insert(room.to_string(), members), None, "{room}");
+            }
+        }
+        let expected = (0..39).filter(|n| *n != 7).map(|n: u8| (n.to_string(), usize::from(39 - n))).collect();
+        assert_eq!(visited, expected);
+    }
+
+    #[test]
     fn the_own_room_is_neither_joined_nor_left() {
         let mut rooms = four();
         let own = room(&id(1).to_string());

@@ -30,6 +30,7 @@ pub(super) struct Nodes {
 pub(super) struct DemoNode {
     id: NodeId,
     http: SocketAddr,
+    operators: SocketAddr,
     mesh: SocketAddr,
     life: Option<Life>,
 }
@@ -61,7 +62,7 @@ impl Nodes {
         let mut nodes = Self { nodes: Vec::new(), setup, phases };
         for number in 1..=count {
             let id: NodeId = format!("node-{number}").parse()?;
-            let mut node = DemoNode { id, http: ANY, mesh: ANY, life: None };
+            let mut node = DemoNode { id, http: ANY, operators: ANY, mesh: ANY, life: None };
             node.start(&nodes.setup, nodes.seeds()).await?;
             set_phase(&nodes.phases, &node.id, Phase::Running);
             nodes.nodes.push(node);
@@ -151,6 +152,11 @@ impl DemoNode {
         self.http
     }
 
+    /// Where it shows the cluster to operators.
+    pub(super) fn operators(&self) -> SocketAddr {
+        self.operators
+    }
+
     /// Where it serves other nodes.
     pub(super) fn mesh(&self) -> SocketAddr {
         self.mesh
@@ -168,20 +174,24 @@ impl DemoNode {
             .secret(setup.secret.clone())
             .seeds(seeds.iter().map(SocketAddr::to_string));
         let app = App::new(self.id.clone(), Some(setup.switch.clone()));
-        let (http, client_dir) = (self.http, setup.client_dir.clone());
+        let (http, operators, client_dir) = (self.http, self.operators, setup.client_dir.clone());
         let started = runtime.spawn(async move {
-            let listener = TcpListener::bind(http).await?;
-            let http = listener.local_addr()?;
+            let (listener, for_operators) =
+                (TcpListener::bind(http).await?, TcpListener::bind(operators).await?);
+            let (http, operators) = (listener.local_addr()?, for_operators.local_addr()?);
             let builder = Node::builder().http(http_config(client_dir)).namespace(app.namespace());
             let node = builder.cluster(cluster).start().await?;
             let (serving, page) = (node.clone(), Page::new(PATH));
             tokio::spawn(async move {
                 serving.serve_at(PATH, listener, move |request| page.answer(request)).await;
             });
+            let shown = node.clone();
+            tokio::spawn(async move { shown.serve_admin(shown.admin(), for_operators).await });
             tokio::spawn(app.show_members(node.clone()));
-            Ok::<_, BoxError>((node, http))
+            Ok::<_, BoxError>((node, http, operators))
         });
-        let (node, http) = match started.await.map_err(BoxError::from).and_then(|started| started) {
+        let (node, http, operators) = match started.await.map_err(BoxError::from).and_then(|started| started)
+        {
             Ok(started) => started,
             Err(error) => {
                 // Dropping it would wait, which async code must not.
@@ -189,7 +199,7 @@ impl DemoNode {
                 return Err(error);
             }
         };
-        self.http = http;
+        (self.http, self.operators) = (http, operators);
         self.mesh = node.mesh_addr().unwrap_or(self.mesh);
         self.life = Some(Life { node, runtime: Some(runtime) });
         Ok(())
