@@ -49,6 +49,7 @@ pub(crate) struct Member {
     pub(crate) rtt_ms: Option<f64>,
     pub(crate) waiting: u64,
     pub(crate) ring_share: f64,
+    pub(crate) settings_that_differ: Vec<String>,
     pub(crate) report: Option<Report>,
     pub(crate) problem: Option<String>,
 }
@@ -171,6 +172,10 @@ fn describe(cluster: &ClusterState) -> String {
     }
     let problems = members.iter().filter_map(|member| Some((member, member.problem.as_ref()?)));
     lines.extend(problems.map(|(member, problem)| format!("{}: {}", plain(&member.id), plain(problem))));
+    let differing = members
+        .iter()
+        .flat_map(|member| member.settings_that_differ.iter().map(move |setting| (&member.id, setting)));
+    lines.extend(differing.map(|(id, setting)| format!("{}: {}", plain(id), plain(setting))));
     lines.join("\n")
 }
 
@@ -199,6 +204,7 @@ mod tests {
                 {"id":"node-1","incarnation":"1","state":"ready","link":"up","age_seconds":93784,"ring_share":0.5,
                  "report":{"sessions":12,"sockets":13,"rooms":4}},
                 {"id":"node-10","incarnation":"2","state":"ready","link":"down","age_seconds":59,"ring_share":0.5,"waiting":7,
+                 "settings_that_differ":["ping_interval is 25s here and 10s there"],
                  "report":null,"problem":"the node does not\u001b answer"}]}"#,
         )
         .unwrap();
@@ -208,7 +214,8 @@ mod tests {
              NODE     STATE               AGE  SESSIONS  SOCKETS  ROOMS    RING  LINK  RTT  WAITING\n\
              node-1   ready              1d2h        12       13      4  50.0 %  -       -        -\n\
              node-10  ready, no answer    59s         -        -      -  50.0 %  down    -        7\n\
-             node-10: the node does not  answer"
+             node-10: the node does not  answer\n\
+             node-10: ping_interval is 25s here and 10s there"
         );
     }
 }

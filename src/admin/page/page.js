@@ -150,6 +150,8 @@ function judge(state, links) {
   if (down) faults.push(`${plural(down, "link")} down`);
   const waits = ["joining", "draining"].filter((one) => of(one).length).map((one) => `${named(of(one))} ${one}`);
   const relayed = links.filter((link) => link.state === "relayed").length;
+  const differing = state.members.filter((member) => member.settings_that_differ?.length);
+  if (differing.length) waits.push(`settings of ${named(differing)} differ`);
   const gone = [...known.values()].filter((member) => member.gone);
   if (gone.length) waits.push(`${named(gone)} gone`);
   if (relayed) waits.push(`${plural(relayed, "link")} relayed`);
@@ -224,7 +226,8 @@ function fillMember(row, member, me) {
   const { report } = member;
   row.classList.toggle("gone", member.shown === "gone");
   say(name.querySelector(".here"), member.id === me ? "this node" : "");
-  say(name.querySelector(".problem"), member.problem ?? report?.obstacle ?? "");
+  const differing = member.settings_that_differ ?? [];
+  say(name.querySelector(".problem"), member.problem ?? report?.obstacle ?? differing.join("; "));
   state.replaceChildren(make("span", { class: `state ${member.shown}` }, member.shown === "silent" ? "no answer" : member.shown));
   say(ageOf, member.gone ? `gone for ${age((Date.now() - member.gone) / 1000)}` : age(member.age_seconds));
   say(sessions, report ? count(report.sessions) : "–");

@@ -379,7 +379,8 @@ mod tests {
         let mut index = RoomIndex::new();
         for n in 0..40 {
             index.insert(id(n), n);
-            (0..n).for_each(|other| assert_eq!(index.join(&id(n), &room(&other.to_string())), n == other + 1));
+            (0..n)
+                .for_each(|other| assert_eq!(index.join(&id(n), &room(&other.to_string())), n == other + 1));
         }
         // Slots become free between others.
         (0..40).for_each(|n| drop(index.leave(&id(n), &room("7"))));
@@ -390,7 +391,8 @@ mod tests {
                 assert_eq!(visited.insert(room.to_string(), members), None, "{room}");
             }
         }
-        let expected = (0..39).filter(|n| *n != 7).map(|n: u8| (n.to_string(), usize::from(39 - n))).collect();
+        let expected =
+            (0..39).filter(|n| *n != 7).map(|n: u8| (n.to_string(), usize::from(39 - n))).collect();
         assert_eq!(visited, expected);
     }
 
