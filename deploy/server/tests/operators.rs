@@ -1,6 +1,7 @@
 //! What operators ask from a terminal: `socketmesh status`, `top` and `drain`.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use cluster_tests::deadline::within;
@@ -35,12 +36,16 @@ fn operators(addresses: Addresses) -> SocketAddr {
     addresses.operators.expect("an address for operators")
 }
 
-/// Two nodes that are ready.
+/// Two nodes that are ready, and see each other so.
 async fn pair(variables: &[(&str, &str)]) -> [(Server, SocketAddr); 2] {
     let (mut first, seen) = Server::member(PROGRAM, 1, None, &[], variables).await;
     let (mut second, other) = Server::member(PROGRAM, 2, seen.mesh, &[], variables).await;
     first.ready().await;
     second.ready().await;
+    for admin in [operators(seen), operators(other)] {
+        let both = async { while ask(&["status"], admin, variables).await.out.matches("ready").count() < 2 {} };
+        within("two nodes that are ready", both).await;
+    }
     [(first, operators(seen)), (second, operators(other))]
 }
 
@@ -68,6 +73,7 @@ async fn status_brings_the_token_from_a_file_or_a_variable_and_says_when_it_is_m
     assert!(ask(&["status"], admin, &token).await.success);
     let file = std::env::temp_dir().join(format!("socketmesh-token-{}", std::process::id()));
     std::fs::write(&file, format!("{TOKEN}\r\n")).expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let path = file.to_str().expect("UTF-8");
     assert!(ask(&["status", "--token-file", path], admin, &[]).await.success);
     std::fs::remove_file(&file).expect("it is there");
