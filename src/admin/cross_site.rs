@@ -21,7 +21,7 @@ pub(super) fn refuse(asked: &Parts) -> Result<(), &'static str> {
         return Err("without a token the header x-socketmesh-operator is needed");
     }
     let host = asked.headers.get(HOST).and_then(|host| host.to_str().ok());
-    if !host.or(asked.uri.host()).is_some_and(names_no_site) {
+    if !host.or_else(|| asked.uri.host()).is_some_and(names_no_site) {
         return Err("without a token the host has to be an address, or localhost");
     }
     Ok(())

@@ -43,7 +43,8 @@ async fn pair(variables: &[(&str, &str)]) -> [(Server, SocketAddr); 2] {
     first.ready().await;
     second.ready().await;
     for admin in [operators(seen), operators(other)] {
-        let both = async { while ask(&["status"], admin, variables).await.out.matches("ready").count() < 2 {} };
+        let both =
+            async { while ask(&["status"], admin, variables).await.out.matches("ready").count() < 2 {} };
         within("two nodes that are ready", both).await;
     }
     [(first, operators(seen)), (second, operators(other))]

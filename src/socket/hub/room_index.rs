@@ -383,7 +383,7 @@ mod tests {
                 .for_each(|other| assert_eq!(index.join(&id(n), &room(&other.to_string())), n == other + 1));
         }
         // Slots become free between others.
-        (0..40).for_each(|n| drop(index.leave(&id(n), &room("7"))));
+        (0..40).for_each(|n| assert_eq!(index.leave(&id(n), &room("7")), n == 39));
         let mut visited = BTreeMap::new();
         for first in (0..).step_by(6) {
             let Some(rooms) = index.rooms_in_slots(first..first + 6) else { break };

@@ -24,10 +24,11 @@ pub(super) struct Screen {
     table: TableState,
     charts: Vec<Chart>,
     /// The counters of each life of a member, and when they were told.
-    counted: Option<(Instant, BTreeMap<Life, BTreeMap<String, u64>>)>,
+    counted: Option<(Instant, BTreeMap<Life, Counters>)>,
 }
 
 type Life = (String, Option<String>);
+type Counters = BTreeMap<String, u64>;
 
 /// The rate of some counters, over all members.
 #[derive(Debug)]
