@@ -126,9 +126,7 @@ impl Server {
     /// # Panics
     /// The server ends before, or has none.
     pub async fn admin(&mut self) -> SocketAddr {
-        let line = self.line("listening ").await;
-        let field = line.split(' ').find_map(|field| field.strip_prefix("admin=")?.parse().ok());
-        field.expect("an address for operators")
+        self.addresses().await.operators.expect("an address for operators")
     }
 
     /// Waits until the server logs its WebTransport address and the hash of its own certificate.
