@@ -204,6 +204,117 @@ async fn sessions_sockets_rooms_and_members_are_measured() {
     assert_eq!(cluster["members"][1]["state"], "ready");
 }
 
+#[tokio::test]
+async fn every_metric_is_in_the_reference_with_a_help_text_and_the_reference_invents_none() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let metrics = one.metrics().await;
+    let named = |kind: &str| -> BTreeSet<String> {
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(kind));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(named("# HELP "), named("# TYPE "));
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/");
+    let pages =
+        ["admin.md", "counters.md"].map(|page| std::fs::read_to_string(format!("{root}{page}")).expect(page));
+    let rows = pages.iter().flat_map(|page| page.lines());
+    let cells = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let told = cells.filter(|cell| cell.starts_with("socketmesh_") || cell.starts_with("process_"));
+    assert_eq!(
+        named("# TYPE "),
+        told.map(str::to_owned).collect(),
+        "left: measured, right: in the reference"
+    );
+}
+
+#[tokio::test]
+async fn every_metric_that_the_alerts_and_the_dashboard_name_is_measured() {
+    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
+    one.sees_both(&two).await;
+    let metrics = one.metrics().await;
+    let measured: BTreeSet<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["prometheus/alerts.yml", "grafana/socketmesh.json"] {
+        let text = std::fs::read_to_string(format!("{DEPLOY}/{file}")).expect(file);
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: BTreeSet<&str> =
+            words.filter(|word| word.starts_with("socketmesh_") || word.starts_with("process_")).collect();
+        assert!(named.len() > 10, "{file} names {named:?}");
+        let unknown: Vec<_> = named.difference(&measured).collect();
+        assert!(unknown.is_empty(), "{file} names what nobody measures: {unknown:?}");
+    }
+}
+
+#[cfg(feature = "balancers")]
+#[tokio::test]
+async fn prometheus_reads_the_metrics_and_the_alerts() {
+    let served = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
+    let file = std::env::temp_dir().join(format!("socketmesh-metrics-{}", std::process::id()));
+    std::fs::write(&file, served.metrics().await).expect("a file");
+    let metrics = std::fs::File::open(&file).expect("the file");
+    let rules = format!("{DEPLOY}/prometheus/alerts.yml");
+    let config = format!("{DEPLOY}/prometheus/prometheus.yml");
+    for (arguments, input) in [
+        (vec!["check", "metrics"], Some(metrics)),
+        (vec!["check", "rules", &rules], None),
+        (vec!["check", "config", "--syntax-only", &config], None),
+    ] {
+        let mut promtool = std::process::Command::new("promtool");
+        promtool.args(&arguments);
+        if let Some(input) = input {
+            promtool.stdin(input);
+        }
+        let output = promtool.output().expect("promtool, of Debian's package prometheus");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+    std::fs::remove_file(file).expect("it is there");
+}
+
+#[tokio::test]
+async fn who_accepts_openmetrics_gets_that() {
+    let served = Served::start(Node::builder(), |admin| admin).await;
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
+    let call = Call::new(served.operators, Method::GET, "/metrics").header("accept", accept);
+    let reply = call.send().await;
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(reply.text().ends_with("# EOF\n"));
+    assert!(reply.text().contains("# TYPE socketmesh_engine_sessions_opened counter\n"));
+    let older = served.ask("/metrics").await;
+    assert_eq!(older.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(!older.text().contains("# EOF"));
+}
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+
+#[tokio::test]
+async fn settings_that_differ_are_in_the_view_with_both_values() {
+    let [slow, fast] =
+        [25, 10].map(|seconds| engine::Config::default().ping_interval(Duration::from_secs(seconds)));
+    let first = Served::start(Node::builder().engine(slow).cluster(member(1, None)), |admin| admin).await;
+    let second = Node::builder().engine(fast).cluster(member(2, first.node.mesh_addr()));
+    let second = Served::start(second, |admin| admin).await;
+    first.sees_both(&second).await;
+    let differing = |node: &Node| {
+        let view = node.view().expect("a member").borrow().clone();
+        let all = view.members.iter().flat_map(|member| member.differing.iter().map(ToString::to_string));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(differing(&first.node), ["ping_interval is 25s here and 10s there"]);
+    assert_eq!(differing(&second.node), ["ping_interval is 10s here and 25s there"]);
+    let shown = first.ask("/cluster").await;
+    let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
+    let members = shown["members"].as_array().expect("members");
+    let other = members.iter().find(|member| member["id"] == "node-2").expect("the other one");
+    assert_eq!(other["settings_that_differ"][0], "ping_interval is 25s here and 10s there");
+}
+
 /// Two nodes that see each other.
 async fn pair(admin: impl Fn(Admin) -> Admin) -> (Served, Served) {
     let one = Served::start(Node::builder().cluster(member(0, None)), &admin).await;
@@ -381,115 +492,4 @@ async fn the_page_is_for_everybody_and_runs_nothing_but_its_own_script() {
     }
     assert!(!policy.contains("unsafe"), "{policy}");
     assert!(!page.text().contains(served.node.id().as_str()), "it holds nothing of the node");
-}
-
-#[tokio::test]
-async fn every_metric_is_in_the_reference_with_a_help_text_and_the_reference_invents_none() {
-    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
-    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
-    one.sees_both(&two).await;
-    let metrics = one.metrics().await;
-    let named = |kind: &str| -> BTreeSet<String> {
-        let lines = metrics.lines().filter_map(|line| line.strip_prefix(kind));
-        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
-    };
-    assert_eq!(named("# HELP "), named("# TYPE "));
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/");
-    let pages =
-        ["admin.md", "counters.md"].map(|page| std::fs::read_to_string(format!("{root}{page}")).expect(page));
-    let rows = pages.iter().flat_map(|page| page.lines());
-    let cells = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
-    let told = cells.filter(|cell| cell.starts_with("socketmesh_") || cell.starts_with("process_"));
-    assert_eq!(
-        named("# TYPE "),
-        told.map(str::to_owned).collect(),
-        "left: measured, right: in the reference"
-    );
-}
-
-#[tokio::test]
-async fn every_metric_that_the_alerts_and_the_dashboard_name_is_measured() {
-    let one = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
-    let two = Served::start(Node::builder().cluster(member(1, one.node.mesh_addr())), |admin| admin).await;
-    one.sees_both(&two).await;
-    let metrics = one.metrics().await;
-    let measured: BTreeSet<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    for file in ["prometheus/alerts.yml", "grafana/socketmesh.json"] {
-        let text = std::fs::read_to_string(format!("{DEPLOY}/{file}")).expect(file);
-        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let named: BTreeSet<&str> =
-            words.filter(|word| word.starts_with("socketmesh_") || word.starts_with("process_")).collect();
-        assert!(named.len() > 10, "{file} names {named:?}");
-        let unknown: Vec<_> = named.difference(&measured).collect();
-        assert!(unknown.is_empty(), "{file} names what nobody measures: {unknown:?}");
-    }
-}
-
-#[cfg(feature = "balancers")]
-#[tokio::test]
-async fn prometheus_reads_the_metrics_and_the_alerts() {
-    let served = Served::start(Node::builder().cluster(member(0, None)), |admin| admin).await;
-    let file = std::env::temp_dir().join(format!("socketmesh-metrics-{}", std::process::id()));
-    std::fs::write(&file, served.metrics().await).expect("a file");
-    let metrics = std::fs::File::open(&file).expect("the file");
-    let rules = format!("{DEPLOY}/prometheus/alerts.yml");
-    let config = format!("{DEPLOY}/prometheus/prometheus.yml");
-    for (arguments, input) in [
-        (vec!["check", "metrics"], Some(metrics)),
-        (vec!["check", "rules", &rules], None),
-        (vec!["check", "config", "--syntax-only", &config], None),
-    ] {
-        let mut promtool = std::process::Command::new("promtool");
-        promtool.args(&arguments);
-        if let Some(input) = input {
-            promtool.stdin(input);
-        }
-        let output = promtool.output().expect("promtool, of Debian's package prometheus");
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-    }
-    std::fs::remove_file(file).expect("it is there");
-}
-
-#[tokio::test]
-async fn who_accepts_openmetrics_gets_that() {
-    let served = Served::start(Node::builder(), |admin| admin).await;
-    let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
-    let call = Call::new(served.operators, Method::GET, "/metrics").header("accept", accept);
-    let reply = call.send().await;
-    assert_eq!(
-        reply.header("content-type"),
-        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
-    );
-    assert!(reply.text().ends_with("# EOF\n"));
-    assert!(reply.text().contains("# TYPE socketmesh_engine_sessions_opened counter\n"));
-    let older = served.ask("/metrics").await;
-    assert_eq!(older.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    assert!(!older.text().contains("# EOF"));
-}
-
-const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
-
-#[tokio::test]
-async fn settings_that_differ_are_in_the_view_with_both_values() {
-    let [slow, fast] =
-        [25, 10].map(|seconds| engine::Config::default().ping_interval(Duration::from_secs(seconds)));
-    let first = Served::start(Node::builder().engine(slow).cluster(member(1, None)), |admin| admin).await;
-    let second = Node::builder().engine(fast).cluster(member(2, first.node.mesh_addr()));
-    let second = Served::start(second, |admin| admin).await;
-    first.sees_both(&second).await;
-    let differing = |node: &Node| {
-        let view = node.view().expect("a member").borrow().clone();
-        let all = view.members.iter().flat_map(|member| member.differing.iter().map(ToString::to_string));
-        all.collect::<Vec<_>>()
-    };
-    assert_eq!(differing(&first.node), ["ping_interval is 25s here and 10s there"]);
-    assert_eq!(differing(&second.node), ["ping_interval is 10s here and 25s there"]);
-    let shown = first.ask("/cluster").await;
-    let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
-    let members = shown["members"].as_array().expect("members");
-    let other = members.iter().find(|member| member["id"] == "node-2").expect("the other one");
-    assert_eq!(other["settings_that_differ"][0], "ping_interval is 25s here and 10s there");
 }
