@@ -211,9 +211,9 @@ mod tests {
         assert_eq!(
             describe(&cluster),
             "2 nodes as node-1 sees it: 12 sessions, 13 sockets\n\
-             NODE     STATE               AGE  SESSIONS  SOCKETS  ROOMS    RING  LINK  RTT  WAITING\n\
-             node-1   ready              1d2h        12       13      4  50.0 %  -       -        -\n\
-             node-10  ready, no answer    59s         -        -      -  50.0 %  down    -        7\n\
+             NODE     STATE              AGE  SESSIONS  SOCKETS  ROOMS    RING  LINK  RTT  WAITING\n\
+             node-1   ready             1d2h        12       13      4  50.0 %  -       -        -\n\
+             node-10  ready, no answer   59s         -        -      -  50.0 %  down    -        7\n\
              node-10: the node does not  answer\n\
              node-10: ping_interval is 25s here and 10s there"
         );
