@@ -144,6 +144,9 @@ impl Answer {
                 client.address
             )
             .into()),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Err(format!("the node at {} does not let operators stop nodes", client.address).into())
+            }
             _ if said.is_empty() => Err(format!("{} answers {}", client.address, self.status).into()),
             _ => Err(said.into()),
         }
