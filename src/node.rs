@@ -67,6 +67,9 @@ type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 /// Is told who asked.
 pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
 
+/// Is told who asked.
+pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
+
 /// What a node asks of its application beside what an engine does.
 struct Hooks<A> {
     /// Waits until its handlers have ended, once there are no sessions.
@@ -125,6 +128,34 @@ impl<A: Application> Node<A> {
     /// The members of the cluster as this node sees them, now and after each change; `None` without a cluster.
     pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
         self.0.cluster.as_ref().map(|cluster| cluster.view())
+    }
+
+    /// The node that does what only one should do, as this node sees it now: [`View::leader`]. Without a cluster it is this one.
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.view() {
+            Some(view) => view.borrow().leader().cloned(),
+            None => Some(self.id().clone()),
+        }
+    }
+
+    /// Whether this node is the [`leader`](Self::leader), which is **no lock**: while a death is not noticed yet (3 s) nobody may
+    /// be it, and while the cluster is cut in two each part has one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn f(node: socketmesh::Node) -> Result<(), socketmesh::socket::EncodeError> {
+    /// // A task on every node. One of them greets everybody, and another goes on when that one dies.
+    /// let mut ticks = tokio::time::interval(Duration::from_secs(30));
+    /// loop {
+    ///     ticks.tick().await;
+    ///     if node.is_leader() {
+    ///         node.of("/").emit("hello", "every 30 s")?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn is_leader(&self) -> bool {
+        self.leader().as_ref() == Some(self.id())
     }
 
     /// The UDP address that this node has bound for the other nodes; `None` without a cluster.

@@ -34,7 +34,7 @@ pub enum Suite {
     /// The namespaces of the suite and some more, with default timings; clients of Engine.IO 3 are allowed.
     SocketV3,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
-    /// timings.
+    /// timings. Answers name the node that gives them.
     Bench,
 }
 
@@ -47,6 +47,15 @@ impl Suite {
             Self::Socket | Self::SocketV3 | Self::Bench => "/socket.io/",
         }
     }
+}
+
+/// What some tests want different.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct More {
+    /// The compression of WebSocket messages.
+    pub deflate: Option<engine::Compression>,
+    /// How long the node serves its clients when it is asked to stop.
+    pub drain_delay: Duration,
 }
 
 /// A node of a fixture.
@@ -64,19 +73,15 @@ impl Fixture {
     /// # Errors
     /// As [`NodeBuilder::start`].
     pub async fn start(suite: Suite, cluster: Option<Cluster>) -> Result<Self, StartError> {
-        Self::start_with(suite, cluster, None).await
+        Self::start_with(suite, cluster, More::default()).await
     }
 
-    /// Starts a node with these settings for the compression of WebSocket messages.
+    /// Starts a node with more settings.
     ///
     /// # Errors
     /// As [`NodeBuilder::start`].
-    pub async fn start_with(
-        suite: Suite,
-        cluster: Option<Cluster>,
-        per_message_deflate: Option<engine::Compression>,
-    ) -> Result<Self, StartError> {
-        let builder = configured(suite, per_message_deflate);
+    pub async fn start_with(suite: Suite, cluster: Option<Cluster>, more: More) -> Result<Self, StartError> {
+        let builder = configured(suite, more);
         let builder = match cluster {
             Some(cluster) => builder.cluster(cluster),
             None => builder,
@@ -163,8 +168,10 @@ impl Fixture {
 }
 
 /// A node with the timings and limits of a suite. The bench has the defaults.
-fn configured(suite: Suite, per_message_deflate: Option<engine::Compression>) -> NodeBuilder {
-    let cors = http::Config::default().cors(Cors::any());
+fn configured(suite: Suite, more: More) -> NodeBuilder {
+    let More { deflate: per_message_deflate, drain_delay } = more;
+    let bench = matches!(suite, Suite::Bench);
+    let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay).expose_node(bench);
     let fast = engine::Config::default()
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))

@@ -20,11 +20,13 @@ pub mod interop;
 pub mod journal;
 pub mod judge;
 pub mod load;
+#[cfg(feature = "balancers")]
+pub mod load_balancer;
 pub mod member;
 pub mod messages;
 pub mod mutants;
 #[cfg(feature = "balancers")]
-pub mod nginx;
+pub mod names;
 pub mod nodes;
 pub mod oracle;
 pub mod polling;

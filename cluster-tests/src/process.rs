@@ -155,6 +155,12 @@ impl Node {
         Target::of(Suite::Bench, self.http, &[self.http])
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.launch.id
+    }
+
     /// The id of its process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -168,6 +174,16 @@ impl Node {
     pub async fn kill(mut self, seeds: &[SocketAddr]) -> Launch {
         self.child.kill().await.expect("a child can be killed");
         Launch { http: self.http.port(), mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
+    }
+
+    /// Asks the process to stop in good order, as a service manager does, and waits until it has ended.
+    ///
+    /// # Panics
+    /// It fails, or does not end in time.
+    pub async fn stop(mut self) {
+        self.signal("TERM").await.expect("a child can be asked to stop");
+        let status = within(format!("node {} to stop", self.launch.id), self.child.wait()).await;
+        assert!(status.expect("a child can be awaited").success(), "node {} failed", self.launch.id);
     }
 
     /// Waits until the node writes a line to stderr that contains `text`.

@@ -145,7 +145,9 @@ impl Proof {
 pub fn is_a_test(sources: &Sources, name: &str) -> bool {
     let Some((path, test)) = name.rsplit_once("::") else { return false };
     let file = path.replace("::", "/");
-    FOLDERS.iter().any(|folder| sources.has_test(&format!("{folder}/{file}.rs"), test))
+    let mut files =
+        FOLDERS.iter().flat_map(|folder| ["", "/main"].map(|main| format!("{folder}/{file}{main}.rs")));
+    files.any(|file| sources.has_test(&file, test))
 }
 
 const FOLDERS: [&str; 5] =

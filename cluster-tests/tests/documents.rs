@@ -289,7 +289,7 @@ fn rust_files(folder: &str) -> impl Iterator<Item = String> {
 /// The pages that people read, with their paths.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = pages_in(&root());
-    let mut folders = vec![root().join("docs")];
+    let mut folders = vec![root().join("docs"), root().join("deploy")];
     while let Some(folder) = folders.pop() {
         paths.extend(pages_in(&folder));
         folders.extend(entries(&folder).filter(|path| path.is_dir()));

@@ -220,6 +220,28 @@ async fn a_shutdown_closes_http_2_connections() {
     within("the end of the connection", ended).await.expect("no panic").expect("a goodbye");
 }
 
+/// A load balancer has connected, and its request is on the way.
+#[tokio::test]
+async fn a_connection_that_is_there_when_the_port_closes_gets_its_answer() {
+    let front = Front::start(1, Listener::new).await;
+    let mut early = front.tcp(0).await;
+    let addr = front.http[0];
+    let node = front.nodes[0].clone();
+    let stopping = tokio::spawn(async move { node.shutdown().await });
+    let closed = async {
+        while TcpStream::connect(addr).await.is_ok() {
+            // Many silent connections would push out this one.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("the port to close", closed).await;
+    early.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within("an answer", early.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    within("the node to stop", stopping).await.unwrap();
+}
+
 // --- TLS ---
 
 fn secured(trust: &Trust) -> impl Fn(TcpListener) -> Listener {

@@ -120,6 +120,19 @@ impl View {
         self.members.get(at)
     }
 
+    /// The member that does what only one node should do: the one that started first of those that take clients. `None` while
+    /// none does.
+    ///
+    /// It follows from the view alone, without a vote: nodes with the same view name the same leader, and a newcomer never takes
+    /// over. It is **no lock**. Views differ for up to 3 s after a death, and for as long as a cluster is cut in two: then
+    /// there are two leaders, or none that you reach. What must not happen twice in such a moment needs a database that decides.
+    ///
+    /// [`Node::is_leader`](crate::Node::is_leader) has an example.
+    pub fn leader(&self) -> Option<&NodeId> {
+        let ready = self.members.iter().filter(|member| member.state == NodeState::Ready);
+        ready.min_by_key(|member| (member.incarnation, &member.id)).map(|member| &member.id)
+    }
+
     /// Whether that life of a node is a member.
     pub(crate) fn has(&self, id: &NodeId, incarnation: Incarnation) -> bool {
         self.member(id).is_some_and(|member| member.incarnation == incarnation)
@@ -141,5 +154,36 @@ impl NodeState {
         [Self::Joining, Self::Ready, Self::Draining, Self::Hung]
             .into_iter()
             .find(|state| state.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(members: &[(&str, u64, NodeState)]) -> View {
+        let members = members.iter().map(|(id, incarnation, state)| MemberView {
+            id: id.parse().unwrap(),
+            incarnation: Incarnation(*incarnation),
+            address: SocketAddr::from(([127, 0, 0, 1], 7946)),
+            state: *state,
+            link: LinkState::Up,
+            differing: Vec::new(),
+        });
+        View { members: members.collect(), ..View::default() }
+    }
+
+    #[test]
+    fn the_leader_is_the_first_that_started_of_those_that_take_clients() {
+        use NodeState::{Draining, Hung, Joining, Ready};
+        for (members, leader) in [
+            (&[][..], None),
+            (&[("a", 1, Joining), ("b", 2, Draining), ("c", 3, Hung)][..], None),
+            (&[("a", 3, Ready), ("b", 2, Ready), ("c", 9, Ready)], Some("b")),
+            (&[("a", 3, Ready), ("b", 2, Draining), ("c", 1, Joining)], Some("a")),
+            (&[("a", 2, Ready), ("b", 2, Ready)], Some("a")),
+        ] {
+            assert_eq!(view(members).leader().map(NodeId::as_str), leader, "{members:?}");
+        }
     }
 }

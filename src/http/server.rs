@@ -15,7 +15,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,32 +90,56 @@ impl Server {
         let stop_connections = stopping.drop_guard();
         let connections = TaskTracker::new();
         tokio::select! {
-            never = server.accept(tcp, &connections) => match never {},
+            never = Arc::clone(&server).accept(&tcp, &connections) => match never {},
             () = stop => {}
         }
+        server.close(tcp, &connections);
         drop(stop_connections);
         connections.close();
         // Clients that do not take their answer in time are left behind.
         let _late = timeout(SHUTDOWN_TIMEOUT, connections.wait()).await;
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, connections: &TaskTracker) -> Infallible {
+    async fn accept(self: Arc<Self>, listener: &TcpListener, connections: &TaskTracker) -> Infallible {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { continue };
             match listener.accept().await {
-                Ok((stream, address)) if stream.set_nodelay(true).is_ok() => {
-                    let Some(share) = self.share(address) else { continue };
-                    let connection = Arc::clone(&self).connection(stream, address);
-                    connections.spawn(async move {
-                        connection.await;
-                        drop((permit, share));
-                    });
-                }
-                // The client has gone away already.
-                Ok(_) => {}
+                Ok((stream, address)) => self.spawn(stream, address, permit, connections),
                 Err(error) => self.make_room_after(&error).await,
             }
+        }
+    }
+
+    /// Closes the port, and takes the connections that the system has made before: load balancers may have sent a request on them,
+    /// and would not know whether it was handled if they were reset.
+    fn close(self: Arc<Self>, listener: TcpListener, connections: &TaskTracker) {
+        // Of the runtime one only learns what was there when it asked last.
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..BACKLOG {
+            let Ok((stream, address)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.spawn(stream, address, (), connections);
+            }
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: impl Send + 'static,
+        connections: &TaskTracker,
+    ) {
+        // Or the client has gone away already.
+        if stream.set_nodelay(true).is_ok()
+            && let Some(share) = self.share(address)
+        {
+            let connection = Arc::clone(self).connection(stream, address);
+            connections.spawn(async move {
+                connection.await;
+                drop((permit, share));
+            });
         }
     }
 
@@ -145,7 +169,7 @@ impl Server {
             };
             tracing::warn!(%error, remedy, "a connection could not be accepted");
         }
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 
     /// Serves one client. A failure ends its connection and nothing else.
@@ -168,7 +192,8 @@ impl Server {
     ) -> Result<(), BoxError> {
         let opened = tokio::select! {
             opened = Box::pin(self.open(stream)) => opened?,
-            () = self.stopping.cancelled() => return Ok(()),
+            // What a new connection brings is on its way.
+            () = async { self.stopping.cancelled().await; sleep(FIRST_REQUEST).await } => return Ok(()),
         };
         // Each in a box of its own, so that neither has room for the other.
         match opened {
@@ -212,6 +237,8 @@ impl Server {
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
         tokio::select! {
+            // Asked to stop before it has read what is there, it would drop that.
+            biased;
             ended = connection.as_mut() => Ok(ended?),
             () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
@@ -386,6 +413,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection is checked within the shorter of its timeouts, and the shortest time between two checks.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
+
+/// More connections than the system keeps for a port.
+const BACKLOG: usize = 4096;
+
+/// How long a connection may be without its first request when the node stops.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
 
 /// How long requests in flight may take to be answered when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

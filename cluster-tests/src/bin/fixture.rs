@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use balancer::Balancer;
 use clap::Parser;
-use cluster_tests::fixture::{self, Fixture, Suite};
+use cluster_tests::fixture::{self, Fixture, More, Suite};
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::engine::Compression;
 use socketmesh::id::NodeId;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -51,6 +51,9 @@ struct Options {
     /// Compresses WebSocket messages for clients that offer to read that.
     #[arg(long)]
     deflate: bool,
+    /// Serves its clients for that many milliseconds more when it is asked to stop.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    drain_delay: u64,
     /// Writes a line to standard error whenever the view of the cluster changes, with the present and the lost members.
     #[arg(long)]
     log_views: bool,
@@ -72,7 +75,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let http = listener.local_addr()?;
     let deflate = options.deflate.then(Compression::default);
-    let node = Fixture::start_with(options.suite, cluster(&options)?, deflate).await?;
+    let more = More { deflate, drain_delay: Duration::from_millis(options.drain_delay) };
+    let node = Fixture::start_with(options.suite, cluster(&options)?, more).await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
     if let Some(seconds) = options.hang {
@@ -82,10 +86,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if options.log_views {
         tokio::spawn(log_views(node.clone()));
     }
+    let mut terminated = signal(SignalKind::terminate())?;
     announce(http, &node)?;
     tokio::select! {
         _ = served => {}
         _ = tokio::signal::ctrl_c() => node.shutdown().await,
+        _ = terminated.recv() => node.shutdown().await,
     }
     Ok(())
 }
@@ -113,8 +119,8 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, Box<dyn std::error::Err
 }
 
 /// Blocks every worker of the runtime for a while whenever the signal comes.
-async fn hang(signal: SignalKind, pause: Duration) -> std::io::Result<()> {
-    let mut signals = tokio::signal::unix::signal(signal)?;
+async fn hang(kind: SignalKind, pause: Duration) -> std::io::Result<()> {
+    let mut signals = signal(kind)?;
     let workers = Handle::current().metrics().num_workers();
     while signals.recv().await.is_some() {
         // Nobody sleeps before each worker has one of them.

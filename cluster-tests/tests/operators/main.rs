@@ -7,6 +7,7 @@ mod alone;
 mod commands;
 mod deaths;
 mod fetching;
+mod leader;
 mod nodes;
 mod remote;
 mod server_events;

@@ -3,12 +3,17 @@
 use std::env;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, ClientFiles};
 use socketmesh::{Node, NodeBuilder};
 use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::TcpSocket;
 
 pub mod chat;
 
@@ -17,13 +22,16 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The description of a node, which is a member of a cluster if the environment says so. Pages get the browser client from
 /// the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that variable from the official CDN.
+/// Behind a load balancer a node that stops waits `DRAIN_DELAY_MS` milliseconds until that has left it.
 ///
 /// # Errors
-/// As [`cluster_from_env`].
+/// As [`cluster_from_env`], or the delay is no number.
 pub fn builder() -> Result<NodeBuilder, BoxError> {
+    let delay = env::var("DRAIN_DELAY_MS").map_or(Ok(0), |ms| ms.parse())?;
     let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
     let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
-    let builder = Node::builder().http(http::Config::default().client(client));
+    let builder = Node::builder()
+        .http(http::Config::default().client(client).drain_delay(Duration::from_millis(delay)));
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,
@@ -31,28 +39,36 @@ pub fn builder() -> Result<NodeBuilder, BoxError> {
 }
 
 /// The cluster to be a member of: `SOCKETMESH_MESH` is this node's address for the others (UDP), `SOCKETMESH_SEED` theirs,
-/// separated by commas, and `SOCKETMESH_SECRET` or `SOCKETMESH_SECRET_FILE` what they share. `None` without the first.
+/// separated by commas, and `SOCKETMESH_SECRET` or `SOCKETMESH_SECRET_FILE` what they share. `SOCKETMESH_NODE_ID` is its name,
+/// without it a random one. `None` without the first.
 ///
 /// # Errors
-/// The secret is too short, or its file cannot be read.
+/// The name is none, the secret is too short, or its file cannot be read.
 pub fn cluster_from_env() -> Result<Option<Cluster>, BoxError> {
     let Ok(mesh) = env::var("SOCKETMESH_MESH") else { return Ok(None) };
     let seeds = env::var("SOCKETMESH_SEED").unwrap_or_default();
     let seeds = seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
-    let cluster = Cluster::bind(mesh).seeds(seeds.map(str::to_owned));
+    let mut cluster = Cluster::bind(mesh).seeds(seeds.map(str::to_owned));
+    if let Ok(name) = env::var("SOCKETMESH_NODE_ID") {
+        cluster = cluster.node_id(name.parse()?);
+    }
     Ok(Some(match Secret::from_env()? {
         Some(secret) => cluster.secret(secret),
         None => cluster,
     }))
 }
 
-/// Serves the node at `/socket.io/` beside other routes, until Ctrl-C; says where, as soon as clients are welcome.
+/// Serves the node at `/socket.io/` beside other routes, until Ctrl-C; says where, as soon as clients are welcome. Load balancers ask
+/// `/readyz` whether the node takes new ones, containers `/healthz` whether it lives.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
     let listener = listen().await?;
-    let app = routes.nest_service("/socket.io", node.service());
+    let asked = node.clone();
+    let ready = async move || if asked.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let probes = Router::new().route("/readyz", get(ready)).route("/healthz", get(async || "ok"));
+    let app = routes.merge(probes).nest_service("/socket.io", node.service());
     node.ready().await;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;
@@ -60,7 +76,8 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
 }
 
 /// Listens at the IP address in `ADDRESS`, without it on this machine only, and at the port that is the first argument or
-/// `PORT`: 0 takes a free one, and the default is 3000.
+/// `PORT`: 0 takes a free one, and the default is 3000. With `REUSE_PORT` several processes share the port, and the operating system
+/// deals the connections out among them.
 ///
 /// # Errors
 /// It is no address or no port, or it is taken.
@@ -68,8 +85,20 @@ pub async fn listen() -> Result<TcpListener, BoxError> {
     let port = env::args().nth(1).or_else(|| env::var("PORT").ok());
     let port: u16 = port.as_deref().unwrap_or("3000").parse()?;
     let address: IpAddr = env::var("ADDRESS").as_deref().unwrap_or("127.0.0.1").parse()?;
+    #[cfg(unix)]
+    if env::var_os("REUSE_PORT").is_some() {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind((address, port).into())?;
+        return Ok(socket.listen(BACKLOG)?);
+    }
     Ok(TcpListener::bind((address, port)).await?)
 }
+
+/// How many connections wait for a process that is busy.
+#[cfg(unix)]
+const BACKLOG: u32 = 1024;
 
 /// Says where the clients of a node connect, and the other nodes: `http://127.0.0.1:3000 (mesh 127.0.0.1:7946)`.
 ///

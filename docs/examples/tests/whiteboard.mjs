@@ -23,5 +23,13 @@ const pointer = new Promise((resolve) => viewer.once("pointer", (...args) => res
 const moving = setInterval(() => artist.emit("pointer", { x: 0.25, y: 0.5 }), 20); // it may be dropped
 assert.deepEqual(await deadline("the pointer", pointer), [artist.id, { x: 0.25, y: 0.5 }]);
 clearInterval(moving);
+
+// Clients of versions 2 and 4 are invited by a node that they are not connected to, and only they see the small board.
+const guests = await Promise.all(["2", "4"].map((version) => connected(client(there, { version }))));
+viewer.on("sketch", () => assert.fail("nobody has invited this one"));
+const sketched = Promise.all(guests.map((guest) => new Promise((resolve) => guest.once("sketch", (...args) => resolve(args)))));
+for (const guest of guests) await emit(artist, "invite", await emit(guest, "whoami"), "small");
+artist.emit("sketch", "small", strokes[0]);
+assert.deepEqual(await deadline("the sketch", sketched), guests.map(() => ["small", strokes[0]]));
 assert.match(await (await fetch(there)).text(), /<title>whiteboard<\/title>/);
 process.exit(0);

@@ -1,6 +1,9 @@
 //! Every example as a process, driven by the official JavaScript client.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
+#[cfg(feature = "balancers")]
+mod deployments;
+
 use std::path::Path;
 use std::process::Stdio;
 
@@ -53,6 +56,12 @@ async fn the_ticker_of_each_node_tells_the_clients_of_that_node() {
 }
 
 #[tokio::test]
+async fn one_node_of_two_greets_the_clients_of_both() {
+    let nodes = Example::two_with(env!("CARGO_BIN_EXE_leader"), &[("PERIOD_MS", "100")]).await;
+    drive("leader.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+}
+
+#[tokio::test]
 async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
     for (binary, signal) in ALL.iter().flat_map(|binary| [(binary, "INT"), (binary, "TERM")]) {
         let mut node = Example::start(binary, &[("JWT_SECRET", "a secret of the tests, for tokens")]).await;
@@ -68,7 +77,7 @@ async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
 fn the_list_of_examples_is_complete() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect(path);
-    let (readme, tests) = (read("README.md"), read("tests/examples.rs"));
+    let (readme, tests) = (read("README.md"), read("tests/examples/main.rs"));
     let mut found = 0;
     for entry in std::fs::read_dir(folder.join("src/bin")).expect("the examples") {
         let path = entry.expect("an entry").path();
@@ -83,7 +92,7 @@ fn the_list_of_examples_is_complete() {
     assert_eq!(found, ALL.len(), "the list of binaries");
 }
 
-const ALL: [&str; 7] = [
+const ALL: [&str; 8] = [
     env!("CARGO_BIN_EXE_hello"),
     env!("CARGO_BIN_EXE_chat"),
     env!("CARGO_BIN_EXE_whiteboard"),
@@ -91,6 +100,7 @@ const ALL: [&str; 7] = [
     env!("CARGO_BIN_EXE_login"),
     env!("CARGO_BIN_EXE_typed"),
     env!("CARGO_BIN_EXE_ticker"),
+    env!("CARGO_BIN_EXE_leader"),
 ];
 
 /// A running example. Dropping it kills the process.
@@ -111,11 +121,22 @@ impl Example {
 
     /// Two nodes of one cluster.
     async fn two(binary: &str) -> [Self; 2] {
-        let member = [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET)];
-        let first = Self::start(binary, &member).await;
-        let seed = first.mesh.as_deref().expect("a member says where the others reach it");
-        let second = Self::start(binary, &[&member[..], &[("SOCKETMESH_SEED", seed)]].concat()).await;
+        Self::two_with(binary, &[]).await
+    }
+
+    async fn two_with(binary: &str, environment: &[(&str, &str)]) -> [Self; 2] {
+        let first = Self::member(binary, None, environment).await;
+        let second = Self::member(binary, Some(&first), environment).await;
         [first, second]
+    }
+
+    /// A node of the cluster that another one is in.
+    async fn member(binary: &str, other: Option<&Self>, environment: &[(&str, &str)]) -> Self {
+        let seed =
+            other.map_or("", |other| other.mesh.as_deref().expect("a member says where others reach it"));
+        let member =
+            [("SOCKETMESH_MESH", "127.0.0.1:0"), ("SOCKETMESH_SECRET", SECRET), ("SOCKETMESH_SEED", seed)];
+        Self::start(binary, &[&member, environment].concat()).await
     }
 
     async fn start(binary: &str, environment: &[(&str, &str)]) -> Self {
