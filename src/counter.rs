@@ -1,5 +1,6 @@
 //! The counter type of all layers.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Counts something that happened, for [`Node::counters`](crate::Node::counters). It only grows.
@@ -41,7 +42,7 @@ impl<T> PerThread<T> {
     /// Those of this thread.
     pub(crate) fn here(&self) -> &T {
         let [first, others @ ..] = &self.0;
-        let lines = COPY.with(|copy| others.get(*copy)).unwrap_or(first);
+        let lines = others.get(copy_of_this_thread()).unwrap_or(first);
         &lines.0
     }
 
@@ -51,11 +52,19 @@ impl<T> PerThread<T> {
     }
 }
 
-thread_local! {
-    static COPY: usize = {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        THREADS.fetch_add(1, Ordering::Relaxed) % COPIES
-    };
+fn copy_of_this_thread() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        // Made without code, so that reading it takes no check whether it is there.
+        static COPY: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    let known = COPY.get();
+    if known < COPIES {
+        return known;
+    }
+    let copy = THREADS.fetch_add(1, Ordering::Relaxed) % COPIES;
+    COPY.set(copy);
+    copy
 }
 
 /// More threads than that share.

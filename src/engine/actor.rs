@@ -384,9 +384,7 @@ impl<A: Application> SessionState<A> {
         };
         let compress = frames.iter().any(Frame::compress);
         let payload = payload::encode(&frames, self.this.dialect());
-        let traffic = &self.this.counters().traffic;
-        traffic.sent_packets(Transport::Polling, frames.len());
-        traffic.sent_bytes(Transport::Polling, payload.bytes.len());
+        self.this.counters().traffic.sent(Transport::Polling, frames.len(), payload.bytes.len());
         PollAnswer::Payload { payload, compress }
     }
 

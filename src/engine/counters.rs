@@ -140,14 +140,11 @@ impl Traffic {
         bytes_received.add(bytes as u64);
     }
 
-    /// Packets are on their way to a client.
-    pub(crate) fn sent_packets(&self, over: Transport, packets: usize) {
-        flow(self.0.here(), over).packets_sent.add(packets as u64);
-    }
-
-    /// Bytes are on their way to a client.
-    pub(crate) fn sent_bytes(&self, over: Transport, bytes: usize) {
-        flow(self.0.here(), over).bytes_sent.add(bytes as u64);
+    /// Something is on its way to a client.
+    pub(crate) fn sent(&self, over: Transport, packets: usize, bytes: usize) {
+        let Flow { packets_sent, bytes_sent, .. } = flow(self.0.here(), over);
+        packets_sent.add(packets as u64);
+        bytes_sent.add(bytes as u64);
     }
 
     /// What came from clients so far.

@@ -83,6 +83,7 @@ fn serve<K: Send + 'static>(
         framing,
         batch: VecDeque::new(),
         outgoing: Outgoing::default(),
+        uncounted: 0,
         probing: stage.get() == Stage::Waiting,
         dialect,
         session,
@@ -103,6 +104,8 @@ struct StreamTask<K: Send + 'static> {
     /// Frames that were taken out of the outbox and are not being written yet: they may have to be deflated first.
     batch: VecDeque<Frame>,
     outgoing: Outgoing,
+    /// Packets in the batch and in what is written that were not counted yet.
+    uncounted: usize,
     /// The stream opened for a session of another transport, and its probe was not answered yet.
     probing: bool,
     dialect: Dialect,
@@ -177,7 +180,7 @@ impl<K: Send + 'static> StreamTask<K> {
     fn refill(&mut self, stage: Stage, cx: &Context<'_>) {
         if self.probing {
             self.probing = false;
-            self.session.counters().traffic.sent_packets(self.framing.transport(), 1);
+            self.uncounted += 1;
             self.push(Frame::control(&Packet::Pong("probe".into())));
         }
         if stage == Stage::Live && self.outgoing.is_empty() {
@@ -194,16 +197,15 @@ impl<K: Send + 'static> StreamTask<K> {
 
     fn take_batch(&mut self) {
         self.batch = self.session.outbox().take_batch(WRITE_BATCH);
-        if !self.batch.is_empty() {
-            self.session.counters().traffic.sent_packets(self.framing.transport(), self.batch.len());
-        }
+        self.uncounted += self.batch.len();
     }
 
     /// Writes what it can. Returns `false` if there is nothing left to write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.outgoing.poll_write(&mut self.stream, cx).map_ok(|written| {
             if written > 0 {
-                self.session.counters().traffic.sent_bytes(self.framing.transport(), written);
+                let packets = std::mem::take(&mut self.uncounted);
+                self.session.counters().traffic.sent(self.framing.transport(), packets, written);
             }
             written > 0
         })
