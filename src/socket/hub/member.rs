@@ -274,11 +274,15 @@ impl Member {
     }
 
     async fn call_handlers(self: Arc<Self>) {
+        // One look at the clock between two calls: the end of the one is the beginning of the next.
+        let mut began = Instant::now();
         while let Some(call) = self.next_call() {
-            let began = matches!(call, HandlerCall::Event(_)).then(Instant::now);
+            let is_event = matches!(call, HandlerCall::Event(_));
             let ended = catch_panic::future(self.call_handler(call)).await;
-            if let Some(began) = began {
-                self.namespace.count(|counters| counters.event_handled(began.elapsed()));
+            let now = Instant::now();
+            let took = now.saturating_duration_since(std::mem::replace(&mut began, now));
+            if is_event {
+                self.namespace.count(|counters| counters.event_handled(took));
             }
             if ended.is_none() {
                 self.namespace.count(NamespaceCounters::handler_panicked);
