@@ -1,0 +1,8 @@
+//! What `deploy` ships for machines: Kubernetes, containers, systemd, Debian; by the tools of those who run them.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod containers;
+mod debian;
+mod kubernetes;
+mod machine;
+mod tools;
