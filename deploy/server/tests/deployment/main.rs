@@ -3,6 +3,10 @@
 
 mod containers;
 mod debian;
+mod fleet;
 mod kubernetes;
 mod machine;
+mod network;
+mod official;
+mod pods;
 mod tools;
