@@ -15,7 +15,11 @@ async fn the_package_is_installed_runs_under_systemd_is_upgraded_and_purged() {
     build(&machine.shared.join("socketmesh.deb")).await;
     let install = "dpkg --install /mnt/socketmesh.deb";
     machine.run(install).await;
-    assert_eq!(machine.run("systemctl is-active socketmesh || true").await, "inactive", "it has no settings yet");
+    assert_eq!(
+        machine.run("systemctl is-active socketmesh || true").await,
+        "inactive",
+        "it has no settings yet"
+    );
 
     it_starts_with_the_settings_of_the_file(&machine).await;
     it_reads_its_files_again_and_goes_on(&machine).await;
@@ -35,7 +39,8 @@ async fn the_package_is_installed_runs_under_systemd_is_upgraded_and_purged() {
     machine.run("test ! -e /usr/bin/socketmesh && test -e /etc/socketmesh/socketmesh.toml").await;
     machine.run("! systemctl is-active socketmesh.service && ! systemctl is-active socketmesh.socket").await;
     machine.run("dpkg --purge socketmesh").await;
-    let left = "find / -xdev -name '*socketmesh*' -not -path '/mnt/*' -not -path '/var/log/*' -newer /mnt/console";
+    let left =
+        "find / -xdev -name '*socketmesh*' -not -path '/mnt/*' -not -path '/var/log/*' -newer /mnt/console";
     assert_eq!(machine.run(left).await, "", "left behind");
 }
 
@@ -44,8 +49,12 @@ async fn it_starts_with_the_settings_of_the_file(machine: &Machine) {
     machine.run(&format!("head --bytes 32 /dev/urandom | base64 > {secret}")).await;
     machine.run(&format!("chown root:socketmesh {secret} && chmod 0640 {secret}")).await;
     // The lines of the sample that make it a member of a cluster, with a seed that is itself.
-    machine.run(r#"sed --in-place 's/^#\(mesh\|seed\|secret_file\) /\1 /' /etc/socketmesh/socketmesh.toml"#).await;
-    machine.run(r#"sed --in-place 's/^seed .*/seed = ["127.0.0.1:7946"]/' /etc/socketmesh/socketmesh.toml"#).await;
+    machine
+        .run(r#"sed --in-place 's/^#\(mesh\|seed\|secret_file\) /\1 /' /etc/socketmesh/socketmesh.toml"#)
+        .await;
+    machine
+        .run(r#"sed --in-place 's/^seed .*/seed = ["127.0.0.1:7946"]/' /etc/socketmesh/socketmesh.toml"#)
+        .await;
     machine.run("systemctl enable --now socketmesh").await;
     // `Type=notify`: it is active when it listens.
     machine.run("socketmesh health --http 127.0.0.1:3000").await;
@@ -64,7 +73,9 @@ async fn it_reads_its_files_again_and_goes_on(machine: &Machine) {
 
 async fn it_is_started_again_when_it_hangs_or_dies(machine: &Machine) {
     let folder = "/etc/systemd/system/socketmesh.service.d";
-    machine.run(&format!("mkdir {folder} && printf '[Service]\nWatchdogSec=1\n' > {folder}/quick.conf")).await;
+    machine
+        .run(&format!("mkdir {folder} && printf '[Service]\nWatchdogSec=1\n' > {folder}/quick.conf"))
+        .await;
     machine.run("systemctl daemon-reload && systemctl restart socketmesh").await;
     // It tells the watchdog that it lives: for three times as long as that waits.
     let before = main_process(machine).await;
@@ -73,7 +84,9 @@ async fn it_is_started_again_when_it_hangs_or_dies(machine: &Machine) {
     for signal in ["STOP", "KILL"] {
         let before = main_process(machine).await;
         machine.run(&format!("kill -s {signal} {before}")).await;
-        machine.until(&format!("test $(systemctl show --property MainPID --value socketmesh) != {before}")).await;
+        machine
+            .until(&format!("test $(systemctl show --property MainPID --value socketmesh) != {before}"))
+            .await;
         machine.until("socketmesh health --ready").await;
     }
     machine.run(&format!("rm -r {folder} && systemctl daemon-reload && systemctl restart socketmesh")).await;
@@ -82,7 +95,9 @@ async fn it_is_started_again_when_it_hangs_or_dies(machine: &Machine) {
 /// While it does not run, connections wait; the first one starts it.
 async fn systemd_holds_the_port_of_clients(machine: &Machine) {
     machine.run("systemctl disable --now socketmesh.service").await;
-    machine.run("sed --in-place 's/^http = .*/http = \"0.0.0.0:3000\"/' /etc/socketmesh/socketmesh.toml").await;
+    machine
+        .run("sed --in-place 's/^http = .*/http = \"0.0.0.0:3000\"/' /etc/socketmesh/socketmesh.toml")
+        .await;
     machine.run("systemctl enable --now socketmesh.socket").await;
     assert_eq!(machine.run("systemctl is-active socketmesh.service || true").await, "inactive");
     machine.run("socketmesh health --http 127.0.0.1:3000").await;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cluster_tests::sources::root;
 use serde_json::{Value, json};
 
 use super::tools::{complaint, objects, output, tool};
 
 #[tokio::test]
 async fn all_manifests_and_the_chart_with_all_kinds_of_values_fit_the_schemas() {
-    for folder in ["statefulset", "deployment", "autoscaling-by-sessions", "ingress-nginx", "ingress-traefik"] {
+    for folder in ["statefulset", "deployment", "autoscaling-by-sessions", "ingress-nginx", "ingress-traefik"]
+    {
         let rendered = kustomized(folder).await;
         assert!(!rendered.is_empty(), "{folder}");
     }
@@ -25,7 +25,10 @@ async fn a_manifest_with_a_mistyped_key_would_be_noticed() {
     let rendered = |more: &str| format!("{service}{more}}}}}");
     objects(&rendered("")).await.expect("it fits");
     let complaint = objects(&rendered(", publishNotReadyAddress: true")).await.expect_err("it does not");
-    assert!(complaint.contains("Service mesh") && complaint.contains("publishNotReadyAddress"), "{complaint}");
+    assert!(
+        complaint.contains("Service mesh") && complaint.contains("publishNotReadyAddress"),
+        "{complaint}"
+    );
 }
 
 #[tokio::test]
@@ -66,7 +69,8 @@ async fn nothing_is_sticky_anywhere() {
     for values in VALUES {
         all.extend(chart(values).await);
     }
-    let services = all.iter().filter(|object| object["kind"] == "Service" && object["spec"]["clusterIP"] != "None");
+    let services =
+        all.iter().filter(|object| object["kind"] == "Service" && object["spec"]["clusterIP"] != "None");
     assert!(services.clone().count() >= 2);
     for service in services {
         assert_eq!(service["spec"]["sessionAffinity"], "None");
@@ -109,7 +113,8 @@ async fn chart(values: &[&str]) -> Vec<Value> {
 
 /// The pods of the workload, but for their labels and the tag of the image.
 pub(crate) fn pod(objects: &[Value]) -> Value {
-    let workload = objects.iter().find(|object| object["kind"] == "StatefulSet" || object["kind"] == "Deployment");
+    let workload =
+        objects.iter().find(|object| object["kind"] == "StatefulSet" || object["kind"] == "Deployment");
     let mut pod = workload.expect("a workload")["spec"]["template"]["spec"].clone();
     pod["topologySpreadConstraints"].take();
     let container = &mut pod["containers"][0];

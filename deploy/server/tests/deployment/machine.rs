@@ -43,14 +43,25 @@ impl Machine {
         };
         if tokio::time::timeout(BOOT, booted).await.is_err() {
             let console = fs::read_to_string(machine.shared.join("console"));
-            panic!("the machine did not boot within {BOOT:?}; it needs root and systemd:\n{}", console.unwrap_or_default());
+            panic!(
+                "the machine did not boot within {BOOT:?}; it needs root and systemd:\n{}",
+                console.unwrap_or_default()
+            );
         }
         machine
     }
 
     /// What a command line of the shell prints there that ends well.
     pub(crate) async fn run(&self, line: &str) -> String {
-        output(&mut self.shell(line)).await.trim().to_owned()
+        let ended = within(line, self.shell(line).output()).await.expect("nsenter is there");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if !ended.status.success() {
+            let journal =
+                self.shell("journalctl --no-pager --lines 40 --identifier socketmesh --identifier systemd");
+            let journal = output(&mut { journal }).await;
+            panic!("{line}: {}\n{}\n{}\n{journal}", ended.status, text(&ended.stdout), text(&ended.stderr));
+        }
+        text(&ended.stdout)
     }
 
     /// Whether a command line fails there, and what it complains about.

@@ -7,7 +7,10 @@ use cluster_tests::interop;
 use tokio::runtime::Builder;
 
 /// Runs a test where the clients of so many machines are.
-pub(crate) fn among<F: Future<Output = ()>>(machines: usize, test: impl FnOnce(Network) -> F + Send + 'static) {
+pub(crate) fn among<F: Future<Output = ()>>(
+    machines: usize,
+    test: impl FnOnce(Network) -> F + Send + 'static,
+) {
     // The thread is lost to the network that it enters.
     let playing = thread::spawn(move || {
         let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");

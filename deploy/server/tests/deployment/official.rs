@@ -54,6 +54,9 @@ impl Official {
     }
 
     async fn line(&mut self) -> String {
-        within("a line of the clients", self.lines.next_line()).await.expect("it is text").expect("it goes on")
+        within("a line of the clients", self.lines.next_line())
+            .await
+            .expect("it is text")
+            .expect("it goes on")
     }
 }

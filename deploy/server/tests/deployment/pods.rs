@@ -36,7 +36,8 @@ fn the_pods_of_the_manifests_are_a_cluster_and_stop_in_good_order() {
                 kubelet.until(number, probe, 200).await;
             }
             let token = format!("Bearer {TOKEN}");
-            let seen = kubelet.get(number, "admin", "/cluster", &token).await.text();
+            let seen = kubelet.get(number, "admin", "/cluster", &token).await;
+            let seen = seen.text();
             for other in 0..PODS {
                 assert!(seen.contains(&format!("\"socketmesh-{other}\"")), "{seen}");
             }
@@ -127,7 +128,7 @@ impl<'a> Kubelet<'a> {
         let asks = &self.pod["containers"][0][probe]["httpGet"];
         let (port, path) = (asks["port"].as_str().expect("a name"), asks["path"].as_str().expect("a path"));
         tokio::net::TcpStream::connect(self.address(number, port)).await.ok()?;
-        Some(self.get(number, port, path, "").await.status().as_u16())
+        Some(self.get(number, port, path, "").await.status())
     }
 
     async fn get(&self, number: usize, port: &str, path: &str, authorization: &str) -> Reply {

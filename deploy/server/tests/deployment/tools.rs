@@ -28,7 +28,8 @@ pub(crate) async fn output(command: &mut Command) -> String {
 
 /// Whether a command fails, and what it complains about.
 pub(crate) async fn complaint(command: &mut Command) -> Option<String> {
-    let ended = within("a tool to end", command.stdin(Stdio::null()).output()).await.expect("it is installed");
+    let ended =
+        within("a tool to end", command.stdin(Stdio::null()).output()).await.expect("it is installed");
     let said = [ended.stdout, ended.stderr].concat();
     (!ended.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
 }
