@@ -30,4 +30,17 @@ fn images_have_a_version_run_as_nobody_in_particular_and_know_their_health() {
     }
 }
 
+#[test]
+fn the_chart_and_the_images_are_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("helm/socketmesh/Chart.yaml", format!("version: {version}\n")),
+        ("helm/socketmesh/Chart.yaml", format!("appVersion: {version}\n")),
+        ("app.Dockerfile", format!("FROM socketmesh:{version} AS socketmesh\n")),
+    ] {
+        let text = fs::read_to_string(root().join("deploy").join(file)).expect("it is shipped");
+        assert!(text.contains(&format!("\n{line}")), "{file}: {line}");
+    }
+}
+
 const FILES: [&str; 2] = ["Dockerfile", "app.Dockerfile"];

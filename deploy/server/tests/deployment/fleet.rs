@@ -15,15 +15,18 @@ use cluster_tests::fixture::Suite;
 use cluster_tests::http::Call;
 use cluster_tests::nginx::Nginx;
 use cluster_tests::server::Server;
+use cluster_tests::sources::root;
 use cluster_tests::target::Target;
 use hyper::Method;
 use serde_json::json;
+use tokio::process::Command;
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use super::network::{MESH, among};
 use super::official::Official;
+use super::tools::{complaint, output};
 
 #[test]
 fn a_fleet_that_finds_itself_by_a_name_is_upgraded_machine_by_machine() {
@@ -36,8 +39,9 @@ fn a_fleet_that_finds_itself_by_a_name_is_upgraded_machine_by_machine() {
 }
 
 #[test]
-fn a_fleet_with_fixed_seeds_is_upgraded_machine_by_machine() {
+fn a_fleet_with_fixed_seeds_behind_the_firewall_of_the_guide_is_upgraded_machine_by_machine() {
     among(MACHINES, async |network| {
+        firewall(&network).await;
         let seeds = (0..3).map(|machine| format!("{}:{MESH}", mesh_address(machine))).collect();
         upgrade(&network, "fixed", seeds).await;
     });
@@ -55,6 +59,32 @@ async fn upgrade(network: &Network, name: &str, seeds: Vec<String>) {
     sleep(Duration::from_millis(500)).await;
     crowd.judge().await;
     official.judge().await;
+}
+
+/// Gives every machine the rules of docs/guides/operations.md, with the addresses of this network.
+async fn firewall(network: &Network) {
+    let guide = fs::read_to_string(root().join("docs/guides/operations.md")).expect("the guide");
+    let (_, rules) = guide.split_once("```text\n").expect("the sample of rules");
+    let (rules, _) = rules.split_once("```").expect("its end");
+    let nodes: Vec<_> = (0..MACHINES).map(|machine| mesh_address(machine).to_string()).collect();
+    let rules = rules.replace("10.0.0.1, 10.0.0.2, 10.0.0.3", &nodes.join(", "));
+    let rules = rules.replace("10.0.0.10 ", &format!("{} ", network::clients_address()));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rules.nft");
+    fs::write(&file, rules).expect("a file");
+    for machine in 0..MACHINES {
+        output(on(network, machine).arg("nft").arg("--file").arg(&file)).await;
+    }
+    // Others do not get through: here a neighbour, who tries the port of clients.
+    let neighbour = format!("exec 3<>/dev/tcp/{}/{}", http_address(0).ip(), http_address(0).port());
+    let refused = complaint(on(network, 1).args(["timeout", "1", "bash", "-c", &neighbour])).await;
+    assert_eq!(refused.as_deref(), Some(""), "it is dropped, so the time is over");
+}
+
+/// A command on a machine.
+fn on(network: &Network, machine: usize) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &network.space_of(machine)]);
+    command
 }
 
 /// The machines, with the binary that they have now.
