@@ -22,7 +22,7 @@ fn images_have_a_version_run_as_nobody_in_particular_and_know_their_health() {
             let tag = base.rsplit_once(':').map(|(_, tag)| tag);
             assert!(tag.is_some_and(|tag| tag != "latest"), "{file}: {base}");
         }
-        assert_eq!(instructions("USER ").last(), Some("65532:65532"), "{file}");
+        assert_eq!(instructions("USER ").next_back(), Some("65532:65532"), "{file}");
         assert_eq!(instructions("HEALTHCHECK ").count(), 1, "{file}");
         // Dependencies are a layer of their own, which the sources do not change.
         let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{file} has no {part:?}"));

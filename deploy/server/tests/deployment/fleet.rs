@@ -47,6 +47,15 @@ fn a_fleet_with_fixed_seeds_behind_the_firewall_of_the_guide_is_upgraded_machine
     });
 }
 
+#[test]
+#[should_panic(expected = "each once, in order, without a hole")]
+fn a_hole_in_what_somebody_heard_would_be_noticed() {
+    let (since, name) = (Instant::now(), "speaker".to_owned());
+    let said = Spoken { name: name.clone(), since, acknowledged: 3, until: since };
+    let heard = [0, 2].map(|number| (name.clone(), number)).to_vec();
+    Listened { machine: 0, since, lasted: true, heard }.is_without_a_hole_in(&said);
+}
+
 async fn upgrade(network: &Network, name: &str, seeds: Vec<String>) {
     let mut fleet = Fleet::install(network, name, &seeds).await;
     let nginx = Nginx::start(&(0..MACHINES).map(http_address).collect::<Vec<_>>()).await;
