@@ -1,9 +1,10 @@
 //! A fleet of bare machines, upgraded as docs/guides/operations.md says: a new binary on one machine after another, under load.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +101,6 @@ fn on(network: &Network, machine: usize) -> Command {
 struct Fleet<'a> {
     network: &'a Network,
     folder: PathBuf,
-    seeds: &'a [String],
     nodes: Vec<Option<Server>>,
     up: Up,
 }
@@ -110,7 +110,7 @@ type Up = Arc<Vec<RwLock<watch::Sender<bool>>>>;
 
 impl<'a> Fleet<'a> {
     /// Starts a node on every machine, with the old binary.
-    async fn install(network: &'a Network, name: &str, seeds: &'a [String]) -> Self {
+    async fn install(network: &'a Network, name: &str, seeds: &[String]) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fleet-{name}"));
         fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder).expect("a folder");
@@ -121,8 +121,20 @@ impl<'a> Fleet<'a> {
         let mode = fs::metadata(env!("CARGO_BIN_EXE_socketmesh")).expect("the program").permissions();
         fs::set_permissions(folder.join("new"), mode).expect("it is ours");
 
+        // The same settings everywhere; only the name of a machine is a variable.
+        let secret = folder.join("mesh");
+        fs::write(&secret, "a secret of the tests, long enough to be one").expect("a file");
+        fs::set_permissions(&secret, Permissions::from_mode(0o640)).expect("it is ours");
+        let settings = [
+            format!("http = \"0.0.0.0:{}\"", http_address(0).port()),
+            format!("mesh = \"0.0.0.0:{MESH}\""),
+            format!("seed = {seeds:?}"),
+            format!("secret_file = {secret:?}"),
+        ];
+        fs::write(folder.join("socketmesh.toml"), settings.join("\n")).expect("a file");
+
         let up = (0..MACHINES).map(|_| RwLock::new(watch::Sender::new(false))).collect();
-        let mut fleet = Self { network, folder, seeds, nodes: Vec::new(), up: Arc::new(up) };
+        let mut fleet = Self { network, folder, nodes: Vec::new(), up: Arc::new(up) };
         for machine in 0..MACHINES {
             fs::create_dir(fleet.folder.join(machine.to_string())).expect("a folder");
             fs::hard_link(env!("CARGO_BIN_EXE_socketmesh"), fleet.binary(machine)).expect("the same disk");
@@ -153,16 +165,13 @@ impl<'a> Fleet<'a> {
     }
 
     fn start(&self, machine: usize) -> Server {
-        let mut command = Server::command("ip");
+        let mut command = on(self.network, machine);
         command
-            .args(["netns", "exec", &self.network.space_of(machine)])
             .arg(self.binary(machine))
-            .arg("serve");
-        command.args(["--http", &format!("0.0.0.0:{}", http_address(machine).port())]);
-        command.args(["--mesh", &format!("0.0.0.0:{MESH}"), "--node-id", &format!("machine-{machine}")]);
-        command.args(self.seeds.iter().flat_map(|seed| ["--seed", seed]));
-        command.env("SOCKETMESH_SECRET", "a secret of the tests, long enough to be one");
-        Server::spawn(command)
+            .args(["serve", "--config"])
+            .arg(self.folder.join("socketmesh.toml"));
+        command.env("SOCKETMESH_NODE_ID", format!("machine-{machine}")).stdin(Stdio::null());
+        Server::run(command)
     }
 
     async fn ready(&mut self, machine: usize) {

@@ -40,7 +40,6 @@ async fn the_chart_is_in_order_and_refuses_values_that_make_no_sense() {
         ("kind=DaemonSet", "kind"),
         ("settings.http=0.0.0.0:80", "http"),
         ("settings.pingInterval=10s", "pingInterval"),
-        ("secret.also=true", "secret/name"),
         ("service.sessionAffinity=ClientIP", "sessionAffinity"),
     ] {
         let refused = complaint(tool("helm").await.args(["template", "chat", CHART, "--set", wrong])).await;
@@ -149,7 +148,6 @@ const VALUES: [&[&str]; 3] = [
         "fullnameOverride=chat",
         "ipv6=true",
         "secret.name=chat-secrets",
-        "secret.also=true",
         "ingress.enabled=true",
         "ingress.className=traefik",
         "image.tag=1.2.3",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use cluster_tests::chaos::network::{self, Network, http_address, mesh_address};
@@ -14,6 +15,7 @@ use cluster_tests::http::{Call, Reply};
 use cluster_tests::server::Server;
 use hyper::Method;
 use serde_json::Value;
+use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::kubernetes::{kustomized, pod, settings};
@@ -81,8 +83,14 @@ impl<'a> Kubelet<'a> {
         assert_eq!(self.pod["volumes"][0]["secret"]["defaultMode"], 0o440);
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
         assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-        let mut command = Server::command("ip");
-        command.args(["netns", "exec", &self.network.space_of(number), "env", "--ignore-environment"]);
+        let mut command = Command::new("ip");
+        command.stdin(Stdio::null()).args([
+            "netns",
+            "exec",
+            &self.network.space_of(number),
+            "env",
+            "--ignore-environment",
+        ]);
         command.arg("PATH=/usr/sbin:/usr/bin:/sbin:/bin").args(self.variables(number));
         command.args(["sh", "-euc", START, "pod", env!("CARGO_BIN_EXE_socketmesh")]).arg(&self.secret);
         command.args([container["volumeMounts"][0]["mountPath"].as_str().expect("a path"), mode]);
@@ -90,10 +98,8 @@ impl<'a> Kubelet<'a> {
             command.arg(security[id].to_string());
         }
         let arguments = container["args"].as_array().expect("arguments").iter();
-        Server::spawn({
-            command.args(arguments.map(|argument| argument.as_str().expect("a text")));
-            command
-        })
+        command.args(arguments.map(|argument| argument.as_str().expect("a text")));
+        Server::run(command)
     }
 
     /// The variables of a pod, `NAME=value`.
