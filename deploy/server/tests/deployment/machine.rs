@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use cluster_tests::deadline::within;
 use tokio::process::{Child, Command};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::tools::{complaint, folder, output};
 
@@ -41,10 +40,10 @@ impl Machine {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(BOOT, booted).await.is_err() {
+        if timeout(PATIENCE, booted).await.is_err() {
             let console = fs::read_to_string(machine.shared.join("console"));
             panic!(
-                "the machine did not boot within {BOOT:?}; it needs root and systemd:\n{}",
+                "the machine did not boot within {PATIENCE:?}; it needs root and systemd:\n{}",
                 console.unwrap_or_default()
             );
         }
@@ -53,7 +52,7 @@ impl Machine {
 
     /// What a command line of the shell prints there that ends well.
     pub(crate) async fn run(&self, line: &str) -> String {
-        let ended = within(line, self.shell(line).output()).await.expect("nsenter is there");
+        let ended = patiently(line, self.shell(line).output()).await.expect("nsenter is there");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if !ended.status.success() {
             let journal =
@@ -76,7 +75,7 @@ impl Machine {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        within(format!("{line:?} to end well"), well).await;
+        patiently(line, well).await;
     }
 
     fn shell(&self, line: &str) -> Command {
@@ -88,10 +87,15 @@ impl Machine {
     }
 }
 
+async fn patiently<T>(line: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_late| panic!("waited {PATIENCE:?} for {line}"))
+}
+
 fn child_of(process: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
 }
 
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-const BOOT: Duration = Duration::from_secs(30);
+/// Many times longer than anything takes, a package to be unpacked and a node to stop and start again included.
+const PATIENCE: Duration = Duration::from_secs(60);
