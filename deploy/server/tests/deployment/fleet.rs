@@ -14,7 +14,7 @@ use cluster_tests::client::Client;
 use cluster_tests::deadline::within;
 use cluster_tests::fixture::Suite;
 use cluster_tests::http::Call;
-use cluster_tests::nginx::Nginx;
+use cluster_tests::load_balancer::{LoadBalancer, Program};
 use cluster_tests::server::Server;
 use cluster_tests::sources::root;
 use cluster_tests::target::Target;
@@ -59,7 +59,8 @@ fn a_hole_in_what_somebody_heard_would_be_noticed() {
 
 async fn upgrade(network: &Network, name: &str, seeds: Vec<String>) {
     let mut fleet = Fleet::install(network, name, &seeds).await;
-    let nginx = Nginx::start(&(0..MACHINES).map(http_address).collect::<Vec<_>>()).await;
+    let addresses: Vec<_> = (0..MACHINES).map(http_address).collect();
+    let nginx = LoadBalancer::start(Program::Nginx, "nginx.conf", &addresses).await;
     let official = Official::start(&format!("http://{}", nginx.addr)).await;
     let mut crowd = Crowd::gather(&fleet.up).await;
     for machine in 0..MACHINES {
