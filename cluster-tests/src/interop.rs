@@ -48,7 +48,10 @@ async fn install() {
 }
 
 /// The output of a command that ended successfully and in time.
-pub(crate) async fn finish(what: &str, command: &mut Command, deadline: Duration) -> String {
+///
+/// # Panics
+/// It is not installed, fails, or takes too long. The message has what it wrote.
+pub async fn finish(what: &str, command: &mut Command, deadline: Duration) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let started = Instant::now();
     let output = match timeout(deadline, command.output()).await {
@@ -69,6 +72,7 @@ pub(crate) fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
 
-pub(crate) const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
+/// Enough for a script with clients.
+pub const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
 /// Enough for a cold cache and a slow registry.
 pub(crate) const INSTALL_DEADLINE: Duration = Duration::from_secs(180);

@@ -187,6 +187,12 @@ impl Server {
         self.log.close().await;
     }
 
+    /// The id of its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends a signal, by its name without `SIG`.
     ///
     /// # Errors
