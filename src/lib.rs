@@ -51,6 +51,7 @@
 //! | --- | --- | --- |
 //! | `tls` | TLS for clients without a proxy in front: `http::Tls`, `http::Certificate`, `Listener::tls` | off |
 //! | `webtransport` | WebTransport for clients: `http::WebTransportListener`, `Node::serve_webtransport`; includes `tls` | off |
+//! | `opentelemetry` | [Traces](https://github.com/socketmesh/socketmesh/blob/main/docs/guides/tracing.md): from the request of a client to the deliveries on other nodes, by the tracer provider that the application installs | off |
 //! | `testing` | `testing`: a whole cluster with its clients in one process and in virtual time, for the tests of applications | off |
 //!
 //! TLS between nodes is always on and needs no feature.
@@ -91,6 +92,7 @@ mod setters;
 pub mod socket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod trace;
 
 pub use admin::Admin;
 pub use node::{Failure, Node, NodeBuilder, StartError};

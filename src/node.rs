@@ -29,6 +29,7 @@ use crate::random::{self, RandomError};
 use crate::socket::messages::{Inbound, SocketSummary};
 use crate::socket::peers::{NoPeers, Peers};
 use crate::socket::{self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo};
+use crate::trace::Span;
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
@@ -475,11 +476,12 @@ impl NodeBuilder {
             Some(cluster) => cluster.id().clone(),
             None => NodeId::random()?,
         };
+        let _starting = Span::start(id.as_str());
         let app = Arc::new(make(&id, cluster.as_ref()));
         let engine = Engine::start(Arc::clone(&app), Arc::new(self.engine), mint(cluster.as_ref())).await;
         let engine = Arc::new(engine.map_err(|_stopped| StartError::Runtime)?);
         let config = Arc::new(self.http);
-        let owner = Arc::new(Owner::new(Arc::clone(&engine), Arc::clone(&config)));
+        let owner = Arc::new(Owner::new(id.clone(), Arc::clone(&engine), Arc::clone(&config)));
         let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), Arc::clone(&owner), config));
         let stopping = CancellationToken::new();
         let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {

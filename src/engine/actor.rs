@@ -28,6 +28,7 @@ use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder}
 use super::session_ref::SessionRef;
 use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::way::Ending;
+use crate::trace::Trace;
 
 /// The behaviour of the actor. What it starts with is in [`SessionStart`].
 pub(crate) struct SessionActor<A>(PhantomData<A>);
@@ -46,6 +47,8 @@ pub(crate) struct SessionStart<A: Application> {
     pub(crate) place: Place,
     /// The WebSocket or WebTransport stream that opened the session, if one did.
     pub(crate) stream: Option<(ConnId, Arc<StageCell>)>,
+    /// Of the request that opened the session.
+    pub(crate) trace: Trace,
 }
 
 /// The only owner of a session's state.
@@ -68,6 +71,10 @@ pub(crate) struct SessionState<A: Application> {
     /// Whether its client was found not to take what it is sent.
     slow: bool,
     timer: Option<Timer>,
+    /// What streams bring is a part of this trace.
+    trace: Trace,
+    /// Of the last POST.
+    post_trace: Trace,
     /// Takes the session out of the registry when it is dropped, also if the actor panics.
     registration: Registration<CommandOf<A>>,
     _place: Place,
@@ -95,7 +102,7 @@ impl<A: Application> Actor for SessionActor<A> {
         myself: ActorRef<Self::Msg>,
         start: SessionStart<A>,
     ) -> Result<SessionState<A>, ActorProcessingErr> {
-        let SessionStart { session: this, app, config, registration, place, stream } = start;
+        let SessionStart { session: this, app, config, registration, place, stream, trace } = start;
         this.bind(myself.clone());
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
@@ -115,6 +122,8 @@ impl<A: Application> Actor for SessionActor<A> {
             patient_until: None,
             slow: false,
             timer: None,
+            trace,
+            post_trace: Trace::default(),
             registration,
             _place: place,
         };
@@ -158,7 +167,8 @@ impl<A: Application> SessionState<A> {
             SessionMessage::PollEnded(conn, Ending::Aborted) => self.poll_aborted(conn),
             SessionMessage::PollEnded(conn, Ending::Lost) => self.poll_lost(conn),
             SessionMessage::Release => self.session.handle_release(),
-            SessionMessage::Post(conn, reply) => {
+            SessionMessage::Post(conn, reply, trace) => {
+                self.post_trace = trace;
                 self.connections.push((conn, ClientConnection::Post(reply)));
                 self.session.handle_post(conn, now);
             }
@@ -417,6 +427,8 @@ impl<A: Application> SessionState<A> {
     }
 
     fn deliver(&mut self, message: Message) {
+        let is_posted = self.session.transport() == Transport::Polling;
+        let _within = if is_posted { self.post_trace.enter() } else { self.trace.enter() };
         if let Some(client) = &mut self.client {
             client.handle_message(message);
         }

@@ -9,6 +9,7 @@ use super::protocol::Transport;
 use super::session::{ConnId, Get, PollReply, PostReply};
 use super::transport_stage::StageGuard;
 use super::way::Ending;
+use crate::trace::Trace;
 
 /// A message to the actor of a session. `K` is what the application tells its own part of the session.
 pub(crate) enum SessionMessage<K> {
@@ -18,8 +19,8 @@ pub(crate) enum SessionMessage<K> {
     PollEnded(ConnId, Ending),
     /// The node that carries the waiting GET wants it to be answered.
     Release,
-    /// The head of a POST arrived.
-    Post(ConnId, oneshot::Sender<PostReply>),
+    /// The head of a POST arrived. What it brings is a part of its trace.
+    Post(ConnId, oneshot::Sender<PostReply>, Trace),
     /// The body of a POST ended.
     PostBody(ConnId, PostBody),
     /// A POST ended before its body did.

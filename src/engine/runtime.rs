@@ -26,6 +26,7 @@ use super::supervisors::Supervisors;
 use super::transport_stage::{Stage, StageCell};
 use crate::id::{Key, SessionId};
 use crate::random::{self, RandomError};
+use crate::trace::Trace;
 
 /// The sessions of one node.
 pub(crate) struct Engine<A: Application> {
@@ -129,6 +130,7 @@ impl<A: Application> Engine<A> {
             registration,
             place,
             stream: stream.clone(),
+            trace: Trace::current(),
         };
         let _actor = match self.supervisors.next() {
             Some(supervisor) => Actor::spawn_linked(None, SessionActor::<A>::new(), start, supervisor).await,

@@ -24,6 +24,7 @@ use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::verify::LiveSession;
 use super::way::{Ending, Way};
 use crate::id::SessionId;
+use crate::trace::Trace;
 
 /// A handle of one session, which sends messages and closes it from any task.
 ///
@@ -217,7 +218,7 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn post<'a>(&'a self, way: Option<&'a Arc<dyn Way>>) -> PostInFlight<'a, K> {
         let conn = self.next_conn();
         let (reply, answer) = oneshot::channel();
-        self.tell(SessionMessage::Post(conn, reply));
+        self.tell(SessionMessage::Post(conn, reply, Trace::current()));
         let guard = EndGuard { session: self, conn, way, ended: Some(SessionMessage::PostEnded) };
         PostInFlight { answer, guard }
     }

@@ -25,6 +25,7 @@ use crate::counter::Counter;
 use crate::engine::HandshakeError;
 use crate::excerpt::Excerpt;
 use crate::id::{NodeId, SessionId};
+use crate::trace::Span;
 
 /// Carries requests to other nodes, until this one stops.
 pub(crate) struct Forwarder {
@@ -59,8 +60,15 @@ impl Forwarder {
         &self,
         sid: SessionId,
         owner: NodeId,
-        request: ClientRequest,
+        mut request: ClientRequest,
     ) -> Response<Body> {
+        let span = Span::forward(owner.as_str(), request.http.headers_mut());
+        let response = self.carry(sid, owner, request).await;
+        span.answered(response.status());
+        response
+    }
+
+    async fn carry(&self, sid: SessionId, owner: NodeId, request: ClientRequest) -> Response<Body> {
         let (carried, upgrade) = (self.carried.token(), request.is_upgrade());
         let Forwarded { answered, gone, unreachable, aborted } = &self.counters.forwarded;
         let mut ending = Ending(aborted);

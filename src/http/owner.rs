@@ -17,10 +17,13 @@ use crate::engine::{
     Application, Engine, Handshake, HandshakeError, NotAdmitted, Opening, Place, RequestHead, Transport,
     Verified, Way, verify,
 };
+use crate::id::NodeId;
+use crate::trace::Span;
 
 /// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
 /// they do not depend on the edges that the requests of a client take.
 pub(crate) struct Owner<A: Application> {
+    node: NodeId,
     engine: Arc<Engine<A>>,
     config: Arc<Config>,
     counters: Arc<HttpCounters>,
@@ -37,8 +40,8 @@ pub(crate) enum Denied {
 }
 
 impl<A: Application> Owner<A> {
-    pub(crate) fn new(engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
-        Self { engine, config, counters: Arc::default() }
+    pub(crate) fn new(node: NodeId, engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
+        Self { node, engine, config, counters: Arc::default() }
     }
 
     pub(crate) fn engine(&self) -> &Engine<A> {
@@ -59,12 +62,14 @@ impl<A: Application> Owner<A> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
         let asked = NodeRequest::of(request.headers());
+        let span = Span::request(&request, self.node.as_str());
         let request = ClientRequest::carried(request, way);
         let response = match asked {
             Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, request),
             Some(NodeRequest::Release) => return self.release(&request),
-            None => self.respond(request).await,
+            None => span.scope(self.respond(request)).await,
         };
+        span.answered(response.status());
         if let Some((listener, head)) = listener {
             listener.report_refusal(&head, &response);
         }

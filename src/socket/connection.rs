@@ -24,6 +24,7 @@ use crate::engine::{self, CloseReason, Message, Protocol};
 use crate::excerpt::Excerpt;
 use crate::id::{Key, SocketId};
 use crate::random::{self, RandomError};
+use crate::trace::Trace;
 
 /// What the connections of a node share.
 pub(crate) struct Clients {
@@ -177,10 +178,11 @@ impl Connection {
         };
         // Copies: a socket lives much longer than the message it came in.
         let (ns, auth) = (ByteString::from(&*ns), auth.map(|auth| ByteString::from(&*auth)));
+        let trace = Trace::of_auth(auth.as_deref());
         let path = Arc::clone(&namespace.path);
         let handshake = Handshake::new(path, Arc::clone(self.session.handshake()), auth);
         match self.clients.new_socket_id() {
-            Ok(id) => self.decide(ns, id, namespace, handshake),
+            Ok(id) => self.decide(ns, id, namespace, handshake, trace),
             Err(_) => self.refuse(&ns, &Refusal::new("internal error")),
         }
     }
@@ -194,10 +196,19 @@ impl Connection {
         kicked.map(|index| self.sockets.swap_remove(index)).is_some()
     }
 
-    fn decide(&mut self, ns: ByteString, id: SocketId, namespace: Arc<LocalNamespace>, handshake: Handshake) {
+    fn decide(
+        &mut self,
+        ns: ByteString,
+        id: SocketId,
+        namespace: Arc<LocalNamespace>,
+        handshake: Handshake,
+        trace: Trace,
+    ) {
+        let within = trace.or_current();
+        let _within = within.enter();
         let admission = self.clients.registry.admit(&namespace, handshake.clone());
         let (session, backlog) = (self.session.clone(), Arc::clone(&self.backlog));
-        let member = Member::new(id, namespace, session, backlog, handshake);
+        let member = Member::new(id, namespace, session, backlog, handshake, trace);
         self.insert(ns, Arc::clone(&member));
         match admission {
             Admission::Open(data) => self.admit(&member, data),
@@ -205,10 +216,12 @@ impl Connection {
                 let session = self.session.clone();
                 let task = tokio::spawn(async move {
                     // A panic in the application's `auth` must not leave the client waiting.
-                    let outcome = catch_panic::future(decision)
+                    let outcome = within
+                        .scope(catch_panic::future(decision))
                         .await
                         .unwrap_or_else(|| Err(Refusal::new("internal error")));
-                    session.command(ConnectionCommand(SocketDecision::Admission { socket: id, outcome }));
+                    let decided = SocketDecision::Admission { socket: id, outcome, trace: within };
+                    session.command(ConnectionCommand(decided));
                 });
                 member.set_decision(AbortOnDropHandle::new(task));
             }
@@ -340,7 +353,10 @@ impl engine::Client for Connection {
 
     fn handle_command(&mut self, ConnectionCommand(decision): ConnectionCommand) {
         match decision {
-            SocketDecision::Admission { socket, outcome } => self.decided(socket, outcome),
+            SocketDecision::Admission { socket, outcome, trace } => {
+                let _within = trace.enter();
+                self.decided(socket, outcome);
+            }
             SocketDecision::Kicked { socket, close } => self.kicked(socket, close),
         }
     }

@@ -305,5 +305,5 @@ fn args_size(args: &RawArgs) -> usize {
 
 /// What a field has beside its content on the wire: its number and its length.
 const FIELD: usize = 6;
-/// The fields of fixed size, and what wraps the others.
-const FIXED: usize = 64;
+/// The fields of fixed size, what wraps the others, and the context of a trace.
+const FIXED: usize = 704;

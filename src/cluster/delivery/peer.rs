@@ -19,6 +19,7 @@ use super::replay_log::Arrival;
 use crate::cluster::hello::{LinkId, Resume};
 use crate::cluster::wire::{Frame, Message, WireError, pb, unsequenced};
 use crate::id::{Incarnation, NodeId};
+use crate::trace::Trace;
 use pb::envelope::Kind;
 
 /// One life of another node.
@@ -317,7 +318,10 @@ impl Peer {
         deliver: &dyn Fn(Message),
     ) -> Result<Received, ProtocolError> {
         let (seq, size) = (frame.seq, frame.body.len());
-        let message = Message::decode(frame.body);
+        let (message, trace) = match Message::decode_traced(frame.body) {
+            Ok((message, trace)) => (Ok(message), trace),
+            Err(error) => (Err(error), Trace::default()),
+        };
         if seq == 0 {
             return self.receive_control(link, message, now);
         }
@@ -335,6 +339,7 @@ impl Peer {
         let received = match message {
             _ if arrival == Arrival::Duplicate => Received::Duplicate,
             Ok(message) if body => {
+                let _within = trace.enter();
                 deliver(message);
                 Received::Delivered
             }

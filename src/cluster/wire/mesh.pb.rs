@@ -198,6 +198,9 @@ pub mod refusal {
 /// The body of a frame on a link.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Envelope {
+    /// The span of the sender that a broadcast, a command or a request is part of; absent if it is part of none, or not sampled.
+    #[prost(message, optional, tag = "15")]
+    pub trace: ::core::option::Option<TraceContext>,
     #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11")]
     pub kind: ::core::option::Option<envelope::Kind>,
 }
@@ -226,6 +229,14 @@ pub mod envelope {
         #[prost(message, tag = "11")]
         Response(super::Response),
     }
+}
+/// Both headers of W3C Trace Context, as text. What is malformed counts as absent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceContext {
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
 }
 /// The first frame in each direction: which log the sequence numbers belong to, and the first that may come.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

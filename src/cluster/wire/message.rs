@@ -8,6 +8,7 @@ use super::frame::{Frame, fits};
 use super::pb;
 use super::values::{self, decode_command, decode_request};
 use crate::socket::messages::{Broadcast, Command, Request, Response};
+use crate::trace::{Trace, TraceHeaders};
 use pb::envelope::Kind;
 
 /// What the body of a frame says.
@@ -41,10 +42,23 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn decode(body: Bytes) -> Result<Self, WireError> {
+        Self::decode_traced(body).map(|(message, _)| message)
+    }
+
+    /// A message, and the context of the span that it is a part of.
+    ///
     /// # Errors
     /// When the body is no envelope; the frame is skipped.
-    pub(crate) fn decode(body: Bytes) -> Result<Self, WireError> {
-        Ok(match pb::Envelope::decode(body)?.kind {
+    pub(crate) fn decode_traced(body: Bytes) -> Result<(Self, Trace), WireError> {
+        let pb::Envelope { kind, trace } = pb::Envelope::decode(body)?;
+        let trace = trace.map(|pb::TraceContext { parent, state }| TraceHeaders { parent, state });
+        Ok((Self::of(kind)?, Trace::of_headers(trace)))
+    }
+
+    fn of(kind: Option<Kind>) -> Result<Self, WireError> {
+        Ok(match kind {
             None => Self::Unknown,
             Some(Kind::Interest(interest)) => Self::Interest(interest),
             Some(Kind::Start(pb::Start { log, first })) => Self::Start { log, first },
@@ -77,15 +91,15 @@ impl Message {
 
 /// An unsequenced frame, ready to write.
 pub(crate) fn unsequenced(kind: Kind) -> Frame {
-    Frame { seq: 0, body: encode(kind) }
+    Frame { seq: 0, body: encode(kind, &Trace::default()) }
 }
 
-/// The body of a broadcast, encoded once for all peers.
+/// The body of a broadcast, encoded once for all peers. It and the next two are part of the current trace.
 ///
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Broadcast(broadcast.into())))
+    fits(encode(Kind::Broadcast(broadcast.into()), &Trace::current()))
 }
 
 /// The body of a command, encoded once for all peers.
@@ -93,7 +107,7 @@ pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Command(command.into())))
+    fits(encode(Kind::Command(command.into()), &Trace::current()))
 }
 
 /// The body of a request, encoded once for all peers.
@@ -101,7 +115,7 @@ pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Request(values::encode_request(id, request))))
+    fits(encode(Kind::Request(values::encode_request(id, request)), &Trace::current()))
 }
 
 /// The body of one message of a response.
@@ -109,11 +123,12 @@ pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireEr
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Response(values::encode_response(id, response))))
+    fits(encode(Kind::Response(values::encode_response(id, response)), &Trace::default()))
 }
 
-fn encode(kind: Kind) -> Bytes {
-    pb::Envelope { kind: Some(kind) }.encode_to_vec().into()
+fn encode(kind: Kind, trace: &Trace) -> Bytes {
+    let trace = trace.to_headers().map(|TraceHeaders { parent, state }| pb::TraceContext { parent, state });
+    pb::Envelope { kind: Some(kind), trace }.encode_to_vec().into()
 }
 
 #[cfg(test)]
@@ -131,6 +146,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::time::Duration;
+
+    fn untraced(kind: Kind) -> Bytes {
+        encode(kind, &Trace::default())
+    }
 
     fn broadcasts() -> impl Strategy<Value = Broadcast> {
         let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
@@ -160,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_is_not_text_is_refused() {
-        let body = encode(Kind::Broadcast(pb::Broadcast {
+        let body = untraced(Kind::Broadcast(pb::Broadcast {
             text: Bytes::from_static(&[0xff]),
             ..Default::default()
         }));
@@ -294,12 +313,12 @@ mod tests {
     fn a_request_of_a_later_version_is_unknown_and_such_a_command_is_ignored() {
         let mut request = pb::Request { id: 5, ..pb::Request::default() };
         assert_eq!(
-            Message::decode(encode(Kind::Request(request.clone()))).unwrap(),
+            Message::decode(untraced(Kind::Request(request.clone()))).unwrap(),
             Message::UnknownRequest(5)
         );
         request.kind = Some(pb::request::Kind::Sockets(pb::Nothing {}));
-        assert!(matches!(Message::decode(encode(Kind::Request(request))).unwrap(), Message::Request(5, _)));
-        assert_eq!(Message::decode(encode(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
+        assert!(matches!(Message::decode(untraced(Kind::Request(request))).unwrap(), Message::Request(5, _)));
+        assert_eq!(Message::decode(untraced(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
     }
 
     #[test]

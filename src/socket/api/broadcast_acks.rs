@@ -10,6 +10,7 @@ use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::socket::messages::{EmittedEvent, RequestKind, ResponsePart, Responses};
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs, encode_event};
+use crate::trace::Span;
 
 impl Target {
     /// Sends an event to the selected sockets and waits for the acks of all of them, at most 5 seconds
@@ -72,8 +73,12 @@ impl Target {
         let event = EmittedEvent { name: event.into(), args };
         let compress = self.flags.compress;
         let request = self.event_request(RequestKind::Acks { event: event.clone(), compress })?;
+        let span = Span::emit(&self.namespace.path, &event.name);
         let acks = self.namespace.broadcast_with_ack(&self.selection, &event, compress)?;
-        let remote = self.ask(request);
+        let remote = {
+            let _within = span.enter();
+            self.ask(request)
+        };
         let mut replies = Vec::new();
         let here = async {
             while let Some(more) = acks.next().await {

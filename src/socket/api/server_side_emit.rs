@@ -8,6 +8,7 @@ use crate::excerpt::Excerpt;
 use crate::id::NodeId;
 use crate::socket::messages::{Command, CommandKind, EmittedEvent, RequestKind, ResponsePart, Selection};
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs};
+use crate::trace::Span;
 
 impl NamespaceRef {
     /// Sends an event to the other nodes, where [`on_server_event`](super::Namespace::on_server_event) handles it, and never
@@ -24,6 +25,8 @@ impl NamespaceRef {
         let namespace = Arc::clone(&self.0.path);
         let command = Command { namespace, selection: Selection::default(), kind };
         self.0.check_size(command.size())?;
+        let span = Span::emit(&self.0.path, event);
+        let _within = span.enter();
         self.0.peers().command(&command);
         Ok(())
     }
@@ -53,7 +56,9 @@ impl NamespaceRef {
         let kind =
             RequestKind::ServerEvent(EmittedEvent { name: event.into(), args: RawArgs::encode(args)? });
         let all = self.all().timeout(REQUEST_TIMEOUT);
-        let responses = all.ask(all.event_request(kind)?).await;
+        let request = all.event_request(kind)?;
+        let span = Span::emit(&self.0.path, event);
+        let responses = span.scope(async { all.ask(request).await }).await;
         let mut missing = responses.missing();
         let mut replies = Vec::new();
         for (node, part) in responses.parts {

@@ -14,6 +14,7 @@ use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Memb
 use crate::socket::messages::Flags;
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs, encode, encode_event};
 use crate::socket::room::Room;
+use crate::trace::Span;
 
 /// One client in one namespace; `S` is the type that the namespace's `auth` returns. Node: `Socket`.
 ///
@@ -289,6 +290,7 @@ impl Emitter<'_> {
     /// As [`Socket::emit`].
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
         let packet = encode::event(&self.member.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        let _span = Span::emit(&self.member.namespace.path, event);
         self.member.emit(&packet, self.flags);
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::socket::hub::LocalNamespace;
 use crate::socket::messages::{Broadcast, Flags, Request, RequestKind, Responses, Selection};
 use crate::socket::protocol::{EncodeError, Encoded, IntoArgs, RawArgs, encode, encode_event};
 use crate::socket::room::Room;
+use crate::trace::Span;
 
 /// Selected sockets of a namespace, on every node: what [`Socket::to`](super::Socket::to) and
 /// [`NamespaceRef::to`](super::NamespaceRef::to) return. Node: `BroadcastOperator`.
@@ -95,7 +96,7 @@ impl Target {
     /// [alone](Self::local). Nobody gets it then, on no node.
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
         let packet = encode::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
-        self.deliver(packet)
+        self.deliver(event, packet)
     }
 
     /// Sends a typed event: the variant of `event` is its name, the content its arguments.
@@ -106,10 +107,12 @@ impl Target {
     pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
         let (name, args) = encode_event(event)?;
         let packet = encode::event(&self.namespace.path, None, name, &args)?;
-        self.deliver(packet)
+        self.deliver(name, packet)
     }
 
-    fn deliver(self, encoded: Encoded) -> Result<(), EncodeError> {
+    fn deliver(self, event: &str, encoded: Encoded) -> Result<(), EncodeError> {
+        let span = Span::emit(&self.namespace.path, event);
+        let _within = span.enter();
         let broadcast = Broadcast {
             namespace: Arc::clone(&self.namespace.path),
             selection: self.selection,

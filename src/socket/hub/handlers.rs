@@ -40,6 +40,11 @@ pub(crate) trait ErasedHandlers: Send + Sync {
         nothing()
     }
 
+    /// Whether the application named this event itself. Any other name is a client's invention.
+    fn knows(&self, _event: &str) -> bool {
+        false
+    }
+
     /// Handles an event of a client; the value is the reply.
     fn on_event(&self, _: Arc<Member>, _: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
         Box::pin(future::ready(Ok(RawArgs::default())))

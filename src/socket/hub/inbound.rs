@@ -13,6 +13,7 @@ use crate::excerpt::Excerpt;
 use crate::socket::messages::{
     Command, CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
 };
+use crate::trace::{Span, Trace};
 
 impl NamespaceRegistry {
     /// Handles a message of another node. Everything that depends on the order of arrival has happened when it returns.
@@ -21,6 +22,7 @@ impl NamespaceRegistry {
             // A namespace that does not exist here has no sockets here.
             Inbound::Broadcast(broadcast) => {
                 if let Some(namespace) = self.find(&broadcast.namespace) {
+                    let _span = Span::delivery(namespace.node().as_str(), &namespace.path);
                     namespace.fan_out(&broadcast);
                 }
             }
@@ -79,7 +81,9 @@ fn respond(
             Box::pin(async move { responder.rooms(rooms).await })
         }
         RequestKind::Acks { event, compress } => {
+            let span = Span::delivery(namespace.node().as_str(), &namespace.path);
             let acks = namespace.broadcast_with_ack(selection, &event, compress);
+            drop(span);
             Box::pin(async move {
                 // The requesting node has encoded the event before. Only a node of another version could disagree.
                 let Ok(acks) = acks else { return responder.failed() };
@@ -100,7 +104,8 @@ fn respond(
         }
         RequestKind::ServerEvent(event) => {
             // It is handled after the events before it, which may take longer than this future.
-            namespace.receive_server_event(ServerEvent { event, responder: Some(responder) });
+            let (responder, trace) = (Some(responder), Trace::current());
+            namespace.receive_server_event(ServerEvent { event, responder, trace });
             Box::pin(std::future::ready(()))
         }
     }

@@ -30,6 +30,7 @@ use crate::id::SocketId;
 use crate::socket::messages::Flags;
 use crate::socket::protocol::{Encoded, Event, RawArgs, encode};
 use crate::socket::room::Room;
+use crate::trace::{Span, Trace};
 
 /// What a namespace, a connection and the application's handles share of one socket.
 pub(crate) struct Member {
@@ -37,6 +38,8 @@ pub(crate) struct Member {
     pub(crate) namespace: Arc<LocalNamespace>,
     pub(crate) session: ClientSession,
     pub(crate) handshake: Handshake,
+    /// What the client said in its auth payload that its events are a part of.
+    trace: Trace,
     state: Mutex<MemberState>,
     /// What waits for handlers in all sockets of the client, this one included.
     backlog: Arc<Backlog>,
@@ -60,8 +63,8 @@ pub(crate) enum AckWaiter {
 /// What a handler is to be called for.
 #[derive(Debug)]
 enum HandlerCall {
-    Connect,
-    Event(Event),
+    Connect(Trace),
+    Event(Event, Trace),
     Disconnecting(DisconnectReason),
     Disconnect(DisconnectReason),
 }
@@ -74,10 +77,11 @@ impl Member {
         session: ClientSession,
         backlog: Arc<Backlog>,
         handshake: Handshake,
+        trace: Trace,
     ) -> Arc<Self> {
         let state = MemberState { life: Life::Connecting { decision: None }, inbox: WorkQueue::default() };
         let (state, acks) = (Mutex::new(state), Mutex::default());
-        Arc::new(Self { id, namespace, session, handshake, state, backlog, acks })
+        Arc::new(Self { id, namespace, session, handshake, trace, state, backlog, acks })
     }
 
     /// Keeps the task that decides on the admission: it is aborted with this socket.
@@ -127,7 +131,7 @@ impl Member {
             // From here on it can be disconnected, so the call of `on_connect` is in the inbox before that.
             let mut state = self.state.lock();
             state.life.connect(data);
-            state.inbox.push_front(self.counted(HandlerCall::Connect));
+            state.inbox.push_front(self.counted(HandlerCall::Connect(Trace::current())));
         }
         let protocol = self.session.handshake().protocol();
         self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
@@ -140,7 +144,7 @@ impl Member {
         let mut state = self.state.lock();
         if state.life.disconnect_reason().is_none() {
             self.namespace.count(NamespaceCounters::event_received);
-            state.inbox.push(self.counted(HandlerCall::Event(event)));
+            state.inbox.push(self.counted(HandlerCall::Event(event, self.trace.or_current())));
             self.start(state);
         }
     }
@@ -202,7 +206,7 @@ impl Member {
         self.count_acks_ended(given_up);
         let mut state = self.state.lock();
         if reason.is_of_the_server() {
-            let (calls, bytes) = state.inbox.remove(|call| matches!(call, HandlerCall::Event(_)));
+            let (calls, bytes) = state.inbox.remove(|call| matches!(call, HandlerCall::Event(..)));
             // The session is resumed below in any case.
             let _has_room = self.backlog.remove(calls, bytes);
         }
@@ -258,6 +262,7 @@ impl Member {
         self.expect_ack(id, AckWaiter::Caller(sender))?;
         // Forgets the ack however this future ends.
         let _pending = PendingAck { member: self, id };
+        let _span = Span::emit(&self.namespace.path, event);
         self.emit(&packet, Flags { compress, ..Flags::default() });
         match tokio::time::timeout(timeout, ack).await {
             Ok(Ok(args)) => Ok(args),
@@ -309,15 +314,21 @@ impl Member {
     async fn call_handler(self: &Arc<Self>, call: HandlerCall) {
         let (handlers, member) = (self.namespace.handlers(), Arc::clone(self));
         match call {
-            HandlerCall::Connect => {
-                if let Err(error) = handlers.on_connect(member).await {
+            HandlerCall::Connect(trace) => {
+                let span = self.span(&trace, "connect");
+                if let Err(error) = span.scope(handlers.on_connect(member)).await {
+                    span.failed();
                     self.log_failure("on_connect", &error);
                     self.kick(false);
                 }
             }
-            HandlerCall::Event(event) => {
+            HandlerCall::Event(event, trace) => {
                 let (id, name) = (event.id, event.name.clone());
-                let result = handlers.on_event(member, event).await;
+                let span = self.span(&trace, &name);
+                let result = span.scope(handlers.on_event(member, event)).await;
+                if result.is_err() {
+                    span.failed();
+                }
                 self.reply(&name, id, result);
             }
             HandlerCall::Disconnecting(reason) => {
@@ -331,6 +342,12 @@ impl Member {
                 }
             }
         }
+    }
+
+    fn span(&self, trace: &Trace, event: &str) -> Span {
+        let (node, path) = (self.namespace.node().as_str(), &self.namespace.path);
+        let is_known = || event == "connect" || self.namespace.handlers().knows(event);
+        Span::handler(trace, node, path, event, is_known)
     }
 
     fn reply(&self, event: &str, id: Option<u64>, result: Result<RawArgs, EventError>) {
@@ -357,8 +374,8 @@ impl Member {
 impl Work for HandlerCall {
     fn bytes(&self) -> usize {
         match self {
-            Self::Event(event) => event.len(),
-            Self::Connect | Self::Disconnecting(_) | Self::Disconnect(_) => 0,
+            Self::Event(event, _) => event.len(),
+            Self::Connect(_) | Self::Disconnecting(_) | Self::Disconnect(_) => 0,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::socket::messages::{EmittedEvent, Requester, Response, ResponsePart, S
 use crate::socket::peers::Peers;
 use crate::socket::protocol::RawArgs;
 use crate::socket::room::Room;
+use crate::trace::Trace;
 
 /// Sends the response to one request.
 #[derive(Debug, Clone)]
@@ -85,6 +86,7 @@ impl Responder {
 pub(crate) struct ServerEvent {
     pub(crate) event: EmittedEvent,
     pub(crate) responder: Option<Responder>,
+    pub(crate) trace: Trace,
 }
 
 impl ServerEvent {

@@ -4,6 +4,7 @@ use super::admission::Data;
 use super::error::Refusal;
 use crate::engine::SessionRef;
 use crate::id::SocketId;
+use crate::trace::Trace;
 
 /// The session of a Socket.IO client.
 pub(crate) type ClientSession = SessionRef<ConnectionCommand>;
@@ -18,7 +19,7 @@ pub struct ConnectionCommand(pub(crate) SocketDecision);
 #[derive(Debug)]
 pub(crate) enum SocketDecision {
     /// The namespace admitted or refused it.
-    Admission { socket: SocketId, outcome: Result<Data, Refusal> },
+    Admission { socket: SocketId, outcome: Result<Data, Refusal>, trace: Trace },
     /// The server disconnected it. With `close`, the whole session is to be closed.
     Kicked { socket: SocketId, close: bool },
 }

@@ -138,6 +138,10 @@ impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
         }
     }
 
+    fn knows(&self, event: &str) -> bool {
+        self.on.contains_key(event)
+    }
+
     fn on_event(&self, member: Arc<Member>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
         let Some(socket) = Socket::of(Arc::clone(&member)) else { return unknown_event() };
         if self.on_any.is_empty() && self.middleware.is_empty() {

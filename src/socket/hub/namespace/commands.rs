@@ -11,6 +11,7 @@ use crate::excerpt::Excerpt;
 use crate::socket::messages::{Command, CommandKind, Selection, SocketSummary};
 use crate::socket::protocol::RawArgs;
 use crate::socket::room::Room;
+use crate::trace::Trace;
 
 impl LocalNamespace {
     /// Changes the selected sockets of this node.
@@ -24,7 +25,8 @@ impl LocalNamespace {
             }
             CommandKind::Update(update) => self.update(&self.select(&command.selection), update),
             CommandKind::ServerEvent(event) => {
-                self.receive_server_event(ServerEvent { event: event.clone(), responder: None });
+                let (event, trace) = (event.clone(), Trace::current());
+                self.receive_server_event(ServerEvent { event, responder: None, trace });
             }
         }
     }

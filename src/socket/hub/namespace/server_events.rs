@@ -10,6 +10,7 @@ use super::LocalNamespace;
 use crate::catch_panic;
 use crate::excerpt::Excerpt;
 use crate::socket::messages::ResponsePart;
+use crate::trace::Span;
 
 impl LocalNamespace {
     /// Handles an event of another node after those before it.
@@ -44,12 +45,17 @@ impl LocalNamespace {
     }
 
     async fn handle_server_event(self: &Arc<Self>, server_event: &ServerEvent) {
-        let ServerEvent { event, responder } = server_event;
+        let ServerEvent { event, responder, trace } = server_event;
         let Some(result) = self.handlers().on_server_event(Arc::clone(self), event) else {
             tracing::debug!(ns = %Excerpt::name(&self.path), event = %Excerpt::name(&event.name), "there is no handler for a server event");
             return server_event.fail();
         };
-        match (result.await, responder) {
+        let span = Span::handler(trace, self.node().as_str(), &self.path, &event.name, || true);
+        let result = span.scope(result).await;
+        if result.is_err() {
+            span.failed();
+        }
+        match (result, responder) {
             (Ok(reply), Some(responder)) => responder.done(Some(ResponsePart::Replies(vec![reply]))),
             (Ok(_), None) => {}
             (Err(error), _) => {
