@@ -178,6 +178,38 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_an_earlier_version_reads_a_traced_message_and_what_it_sends_has_no_trace() {
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Earlier {
+            #[prost(message, optional, tag = "8")]
+            broadcast: Option<pb::Broadcast>,
+        }
+        let broadcast = pb::Broadcast { namespace: "/".into(), ..Default::default() };
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = pb::TraceContext { parent: parent.into(), state: "a=1".into() };
+        let kind = Some(Kind::Broadcast(broadcast.clone()));
+        let traced = pb::Envelope { kind, trace: Some(trace) }.encode_to_vec();
+        let earlier = Earlier::decode(&traced[..]).unwrap();
+        assert_eq!(earlier.broadcast, Some(broadcast.clone()));
+        let (message, trace) = Message::decode_traced(earlier.encode_to_vec().into()).unwrap();
+        assert_eq!(message, Message::Broadcast(broadcast.try_into().unwrap()));
+        assert_eq!(trace.to_headers(), None);
+        // Of this version, but without traces or with them.
+        let is_traced = Message::decode_traced(traced.into()).unwrap().1.to_headers().is_some();
+        assert_eq!(is_traced, cfg!(feature = "opentelemetry"));
+    }
+
+    #[test]
+    fn a_malformed_trace_is_none_and_the_message_stays() {
+        let trace = pb::TraceContext { parent: "00-nothing".into(), state: "=".repeat(1 << 20) };
+        let kind = Some(Kind::Broadcast(pb::Broadcast::default()));
+        let body = pb::Envelope { kind, trace: Some(trace) }.encode_to_vec();
+        let (message, trace) = Message::decode_traced(body.into()).unwrap();
+        assert!(message.is_body());
+        assert_eq!(trace.to_headers(), None);
+    }
+
+    #[test]
     fn a_packet_that_is_not_text_is_refused() {
         let body = untraced(Kind::Broadcast(pb::Broadcast {
             text: Bytes::from_static(&[0xff]),
