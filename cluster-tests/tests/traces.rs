@@ -13,18 +13,21 @@ use cluster_tests::nodes::Nodes;
 use cluster_tests::polling::Polling;
 use cluster_tests::target::Target;
 use cluster_tests::websocket::WebSocket;
+use cluster_tests::webtransport::WebTransportTarget;
 use hyper::Method;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
 use opentelemetry::{Value, global};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use socketmesh::engine::{self, Transport};
 use socketmesh::{EventError, Node, RawArg, Socket, namespace};
 use tokio::time::sleep;
 
 /// A namespace for each test: the spans of all tests are in one place.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "/polling",
     "/websocket",
     "/upgrade",
+    "/webtransport",
     "/auth",
     "/own",
     "/malformed",
@@ -44,10 +47,10 @@ fn traced() -> &'static Traced {
     static TRACED: OnceLock<Traced> = OnceLock::new();
     Nodes::shared(&TRACED, || async {
         let spans = InMemorySpanExporter::default();
-        global::set_tracer_provider(
-            SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build(),
-        );
-        let app = |_| PATHS.iter().fold(Node::builder(), |node, path| node.namespace(talk(path)));
+        global::set_tracer_provider(SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build());
+        let transports = [Transport::Polling, Transport::WebSocket, Transport::WebTransport];
+        let node = move || Node::builder().engine(engine::Config::default().transports(transports));
+        let app = |_| PATHS.iter().fold(node(), |node, path| node.namespace(talk(path)));
         Traced { nodes: Nodes::start(3, app).await, spans }
     })
 }
@@ -111,7 +114,9 @@ impl Traced {
     async fn ancestry(&self, span: &SpanData) -> (Vec<String>, SpanId) {
         let (mut line, mut span) = (vec![shown(span)], span.clone());
         while span.parent_span_id != SpanId::INVALID {
-            let Some(parent) = self.ended(span.span_context.trace_id(), span.parent_span_id).await else { break };
+            let Some(parent) = self.ended(span.span_context.trace_id(), span.parent_span_id).await else {
+                break;
+            };
             line.push(shown(&parent));
             span = parent;
         }
@@ -210,7 +215,8 @@ const OVER_TWO_NODES: [&str; 5] =
 async fn a_post_through_another_node_is_in_one_trace_with_what_it_causes_on_every_node() {
     let mut listeners = traced().listeners("/polling").await;
     let polling = polling("/polling").await;
-    let headers = |call: Call| call.header("traceparent", &traceparent(0xa1, true)).header("tracestate", "a=1");
+    let headers =
+        |call: Call| call.header("traceparent", &traceparent(0xa1, true)).header("tracestate", "a=1");
     post(&polling, r#"42/polling,["say","hello"]"#.to_owned(), headers).await;
     hear(&mut listeners, "/polling", "hello").await;
     let (trace, line, top) = traced().deliveries("/polling").await;
@@ -276,6 +282,20 @@ async fn events_after_an_upgrade_through_another_node_are_part_of_the_handshake(
     let (trace, line, top) = traced().deliveries("/upgrade").await;
     assert_eq!((trace, top), (TraceId::from(0xa3), client_span()));
     assert_eq!(line, ["emit", "handle say at node-0", "GET at node-0"]);
+}
+
+#[tokio::test]
+async fn events_over_webtransport_are_part_of_the_request_that_opened_the_session() {
+    let mut listeners = traced().listeners("/webtransport").await;
+    let first = traced().nodes.nodes.first().unwrap_or_else(|| panic!("a node"));
+    let (mut stream, _) = WebTransportTarget::of(first).await.open().await;
+    stream.send("40/webtransport,").await;
+    connected(&stream.packet_text().await, "/webtransport");
+    stream.send(r#"42/webtransport,["say","hello"]"#).await;
+    hear(&mut listeners, "/webtransport", "hello").await;
+    let (_, line, top) = traced().deliveries("/webtransport").await;
+    assert_eq!(line, ["emit", "handle say at node-0", "CONNECT at node-0"]);
+    assert_eq!(top, SpanId::INVALID);
 }
 
 #[tokio::test]
@@ -352,7 +372,8 @@ async fn long_names_of_a_client_are_cut_and_name_no_span() {
     let polling = polling("/hostile").await;
     let name = "ä".repeat(20_000);
     let agent = "x".repeat(8000);
-    let headers = |call: Call| call.header("traceparent", &traceparent(0xa8, true)).header("user-agent", &agent);
+    let headers =
+        |call: Call| call.header("traceparent", &traceparent(0xa8, true)).header("user-agent", &agent);
     post(&polling, format!(r#"42/hostile,["{name}"]"#), headers).await;
     let unknown = traced().spans("/hostile", "handle", 1).await;
     let unknown = unknown.first().unwrap_or_else(|| panic!("a span"));

@@ -20,7 +20,6 @@ use super::{client_files, middleware, node_request, reply};
 use crate::cluster::{Mesh, NodeState, SessionOwner};
 use crate::engine::{Application, HandshakeError};
 use crate::id::NodeId;
-use crate::trace::Span;
 
 /// Answers the requests of the clients that are connected to this node: CORS, client files and middleware here, and the
 /// session here or on the node that owns it.
@@ -130,7 +129,7 @@ impl<A: Application> Edge<A> {
         request::settle_upgrade(&mut request);
         node_request::remove_tokens(request.headers_mut());
         request = self.look_behind_proxies(request);
-        let span = Span::request(&request, self.node.as_str());
+        let span = request::span(&request, self.node.as_str());
         let mut response = span.scope(self.respond_with_cors(request)).await;
         span.answered(response.status());
         if self.is_draining()

@@ -11,14 +11,13 @@ use super::counters::HttpCounters;
 use super::drain_body::DrainBody;
 use super::node_request::NodeRequest;
 use super::refusal::Refusal;
-use super::request::ClientRequest;
+use super::request::{self, ClientRequest};
 use super::{forwarded_stream, middleware, polling, reply, upgrade};
 use crate::engine::{
     Application, Engine, Handshake, HandshakeError, NotAdmitted, Opening, Place, RequestHead, Transport,
     Verified, Way, verify,
 };
 use crate::id::NodeId;
-use crate::trace::Span;
 
 /// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
 /// they do not depend on the edges that the requests of a client take.
@@ -62,7 +61,7 @@ impl<A: Application> Owner<A> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
         let asked = NodeRequest::of(request.headers());
-        let span = Span::request(&request, self.node.as_str());
+        let span = request::span(&request, self.node.as_str());
         let request = ClientRequest::carried(request, way);
         let response = match asked {
             Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, request),

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Request, Uri};
 use super::drain_body::DrainBody;
 use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Handshake, Query, Way};
+use crate::trace::Span;
 
 /// The address of a client. The server that takes the connection puts it into the extensions of each request.
 ///
@@ -80,6 +81,11 @@ pub(crate) fn handshake(headers: &HeaderMap, uri: &Uri, extensions: &Extensions,
 
 fn is_secure(uri: &Uri, extensions: &Extensions) -> bool {
     extensions.get::<Secure>().map_or_else(|| uri.scheme_str() == Some("https"), |secure| secure.0)
+}
+
+/// The span of a request at this node.
+pub(crate) fn span<B>(request: &Request<B>, node: &str) -> Span {
+    Span::request(request.method(), request.uri(), request.version(), request.headers(), node)
 }
 
 /// Decides where a request arrives whether it upgrades its connection, so that the answer is the same whichever node owns the

@@ -32,6 +32,7 @@ use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, FirstPacket, Handshake, HandshakeError, Place, Transport};
 use crate::id::SessionId;
 use crate::log_limit::LogLimit;
+use crate::trace::Span;
 
 pub use listener::WebTransportListener;
 
@@ -143,9 +144,9 @@ impl<A: Application> WebTransportServer<A> {
             () = opening.given_up() => return,
         };
         drop(opening);
-        let Ok(Some((asked, stream))) = opened else { return };
+        let Ok(Some((asked, stream, span))) = opened else { return };
         let refused = match asked {
-            Asked::Open(place, handshake) => self.open_session(place, handshake, stream).await,
+            Asked::Open(place, handshake) => self.open_session(place, handshake, stream, span).await,
             Asked::Upgrade(sid) => self.upgrade(sid, stream).await,
         };
         if let Err((stream, reason)) = refused {
@@ -154,7 +155,7 @@ impl<A: Application> WebTransportServer<A> {
     }
 
     /// Does everything up to the first packet of the stream. Dropping the future ends the WebTransport session.
-    async fn open(&self, incoming: IncomingSession) -> Option<(Asked, SessionStream)> {
+    async fn open(&self, incoming: IncomingSession) -> Option<(Asked, SessionStream, Span)> {
         let session = incoming.await.ok()?;
         let Some(request) =
             ConnectRequest::new(&session).filter(|request| request.path().starts_with(&self.path))
@@ -175,8 +176,10 @@ impl<A: Application> WebTransportServer<A> {
             return None;
         }
         let config = self.edge.config();
+        let span = request.span(self.edge.node().as_str());
         let mut added = HeaderMap::new();
-        if let Some(refusal) = middleware::run(&config.middleware, &request.0, &mut added).await {
+        let run = middleware::run(&config.middleware, &request.0, &mut added);
+        if let Some(refusal) = span.scope(run).await {
             if let Some(listener) = &config.on_connection_error {
                 listener.report_refusal(&request.0, &refusal);
             }
@@ -188,12 +191,12 @@ impl<A: Application> WebTransportServer<A> {
         let connection = session.accept_with_headers(added).await.ok()?;
         let mut stream = SessionStream::new(connection.accept_bi().await.ok()?, connection);
         let allowed = match FirstPacket::read(&mut stream).await {
-            Some(FirstPacket::Open) => self.admit(&request).await,
+            Some(FirstPacket::Open) => span.scope(self.admit(&request)).await,
             Some(FirstPacket::Upgrade(sid)) => Ok(Asked::Upgrade(sid)),
             None => Err("no first packet"),
         };
         match allowed {
-            Ok(asked) => Some((asked, stream)),
+            Ok(asked) => Some((asked, stream, span)),
             Err(reason) => {
                 stream.refuse(reason);
                 None
@@ -244,8 +247,13 @@ impl<A: Application> WebTransportServer<A> {
         place: Place,
         handshake: Arc<Handshake>,
         stream: SessionStream,
+        span: Span,
     ) -> Result<(), RefusedStream> {
-        match self.edge.owner().engine().open(place, handshake, Transport::WebTransport).await {
+        let opening = self.edge.owner().engine().open(place, handshake, Transport::WebTransport);
+        let opened = span.scope(opening).await;
+        // It is over with the request: the session may last.
+        drop(span);
+        match opened {
             Ok(opened) => {
                 if let Some((conn, stage)) = opened.stream {
                     serve_webtransport(Box::new(stream), opened.session, conn, stage).await;

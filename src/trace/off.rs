@@ -1,6 +1,6 @@
 //! No traces: everything here is of no size and does nothing.
 
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::TraceHeaders;
 
@@ -16,7 +16,7 @@ impl Trace {
         Self
     }
 
-    pub(crate) const fn of_headers(_: Option<TraceHeaders>) -> Self {
+    pub(crate) fn of_headers(_: Option<TraceHeaders>) -> Self {
         Self
     }
 
@@ -45,7 +45,7 @@ impl Span {
         Self
     }
 
-    pub(crate) const fn request<B>(_: &Request<B>, _: &str) -> Self {
+    pub(crate) const fn request(_: &Method, _: &Uri, _: Version, _: &HeaderMap, _: &str) -> Self {
         Self
     }
 

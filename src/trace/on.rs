@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use hyper::header::USER_AGENT;
-use hyper::{HeaderMap, Method, Request, StatusCode, Version};
+use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 use opentelemetry::context::{FutureExt as _, WithContext};
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _};
@@ -79,18 +79,24 @@ impl Span {
     }
 
     /// A request of a client, at the node that it reaches or at the one that owns the session.
-    pub(crate) fn request<B>(request: &Request<B>, node: &str) -> Self {
+    pub(crate) fn request(
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+        node: &str,
+    ) -> Self {
         let Some(tracer) = TRACER.get() else { return Self::none() };
-        let (method, headers) = (request.method(), request.headers());
         let is_known = KNOWN_METHODS.contains(method);
         let mut attributes = vec![
             text("http.request.method", if is_known { method.as_str() } else { "_OTHER" }),
-            text("url.path", request.uri().path()),
+            text("url.path", uri.path()),
             text(NODE, node),
         ];
-        let version = match request.version() {
+        let version = match version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => "2",
+            Version::HTTP_3 => "3",
             _ => "1.1",
         };
         attributes.push(KeyValue::new("network.protocol.version", version));
@@ -235,4 +241,5 @@ const EVENT: &str = "socketmesh.event";
 const LONGEST: usize = 256;
 
 /// The methods that clients use. Any other is an invention of the client.
-const KNOWN_METHODS: [Method; 4] = [Method::GET, Method::POST, Method::OPTIONS, Method::HEAD];
+const KNOWN_METHODS: [Method; 5] =
+    [Method::GET, Method::POST, Method::OPTIONS, Method::HEAD, Method::CONNECT];

@@ -55,13 +55,15 @@ pub(super) fn read(parent: &str, state: &str) -> Option<SpanContext> {
 }
 
 fn read_state(state: &str) -> TraceState {
-    let is_sound = state.len() <= LONGEST_STATE && state.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    let is_sound =
+        state.len() <= LONGEST_STATE && state.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if is_sound { state.parse().unwrap_or_default() } else { TraceState::default() }
 }
 
 /// A number of so many lower-case digits.
 fn hex(digits: &str, length: usize) -> Option<u128> {
-    let is_digits = digits.len() == length && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let is_digits =
+        digits.len() == length && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     if is_digits { u128::from_str_radix(digits, 16).ok() } else { None }
 }
 
@@ -124,7 +126,10 @@ mod tests {
     #[test]
     fn a_parent_that_is_malformed_is_none() {
         let zero = |from: usize, to: usize| {
-            VALID.char_indices().map(|(at, c)| if (from..to).contains(&at) { '0' } else { c }).collect::<String>()
+            VALID
+                .char_indices()
+                .map(|(at, c)| if (from..to).contains(&at) { '0' } else { c })
+                .collect::<String>()
         };
         for malformed in [
             "",

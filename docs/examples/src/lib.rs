@@ -160,6 +160,8 @@ mod documents {
     struct TestingAnApplication;
     #[doc = include_str!("../../../docs/guides/security.md")]
     struct Security;
+    #[doc = include_str!("../../../docs/guides/tracing.md")]
+    struct Tracing;
     #[doc = include_str!("../../../docs/reference/configuration.md")]
     struct Configuration;
     #[doc = include_str!("../../../docs/reference/admin.md")]

@@ -350,7 +350,10 @@ mod tests {
         );
         request.kind = Some(pb::request::Kind::Sockets(pb::Nothing {}));
         assert!(matches!(Message::decode(untraced(Kind::Request(request))).unwrap(), Message::Request(5, _)));
-        assert_eq!(Message::decode(untraced(Kind::Command(pb::Command::default()))).unwrap(), Message::Unknown);
+        assert_eq!(
+            Message::decode(untraced(Kind::Command(pb::Command::default()))).unwrap(),
+            Message::Unknown
+        );
     }
 
     #[test]

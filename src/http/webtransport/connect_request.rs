@@ -10,6 +10,7 @@ use wtransport::endpoint::SessionRequest;
 
 use crate::engine::{Handshake, Query};
 use crate::http::request::{self, RemoteAddr, Secure};
+use crate::trace::Span;
 
 /// The head of a CONNECT request, in the form in which middleware sees every request.
 pub(super) struct ConnectRequest(pub(super) Arc<Parts>);
@@ -33,6 +34,11 @@ impl ConnectRequest {
             })
             .collect();
         Some(Self(Arc::new(parts)))
+    }
+
+    pub(super) fn span(&self, node: &str) -> Span {
+        let Parts { method, uri, version, headers, .. } = &*self.0;
+        Span::request(method, uri, *version, headers, node)
     }
 
     pub(super) fn path(&self) -> &str {
