@@ -123,7 +123,7 @@ impl<A: Application> Actor for SessionActor<A> {
             slow: false,
             timer: None,
             trace,
-            post_trace: Trace::default(),
+            post_trace: Trace::none(),
             registration,
             _place: place,
         };

@@ -250,10 +250,8 @@ impl<A: Application> WebTransportServer<A> {
         span: Span,
     ) -> Result<(), RefusedStream> {
         let opening = self.edge.owner().engine().open(place, handshake, Transport::WebTransport);
-        let opened = span.scope(opening).await;
-        // It is over with the request: the session may last.
-        drop(span);
-        match opened {
+        // The span ends here: the session may last.
+        match span.run(opening).await {
             Ok(opened) => {
                 if let Some((conn, stage)) = opened.stream {
                     serve_webtransport(Box::new(stream), opened.session, conn, stage).await;

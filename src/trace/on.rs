@@ -14,10 +14,15 @@ use tokio_util::either::Either;
 use super::{TraceHeaders, w3c};
 
 /// The context that work is a part of; nothing if that is not traced.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trace(Option<Context>);
 
 impl Trace {
+    /// Not a part of anything that is traced.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// The context of what runs now, if it is sampled.
     pub(crate) fn current() -> Self {
         Self(Context::map_current(|current| is_sampled(current).then(|| current.clone())))
@@ -188,6 +193,12 @@ impl Span {
 
     pub(crate) fn scope<F: Future>(&self, future: F) -> Either<WithContext<F>, F> {
         self.0.scope(future)
+    }
+
+    /// The span of a future, and no longer.
+    #[cfg(feature = "webtransport")]
+    pub(crate) async fn run<F: Future>(self, future: F) -> F::Output {
+        self.scope(future).await
     }
 
     fn child(parent: &Trace, describe: impl FnOnce() -> SpanBuilder) -> Self {

@@ -320,7 +320,7 @@ impl Peer {
         let (seq, size) = (frame.seq, frame.body.len());
         let (message, trace) = match Message::decode_traced(frame.body) {
             Ok((message, trace)) => (Ok(message), trace),
-            Err(error) => (Err(error), Trace::default()),
+            Err(error) => (Err(error), Trace::none()),
         };
         if seq == 0 {
             return self.receive_control(link, message, now);

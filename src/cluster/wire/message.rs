@@ -91,7 +91,7 @@ impl Message {
 
 /// An unsequenced frame, ready to write.
 pub(crate) fn unsequenced(kind: Kind) -> Frame {
-    Frame { seq: 0, body: encode(kind, &Trace::default()) }
+    Frame { seq: 0, body: encode(kind, &Trace::none()) }
 }
 
 /// The body of a broadcast, encoded once for all peers. It and the next two are part of the current trace.
@@ -123,7 +123,7 @@ pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireEr
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Response(values::encode_response(id, response)), &Trace::default()))
+    fits(encode(Kind::Response(values::encode_response(id, response)), &Trace::none()))
 }
 
 fn encode(kind: Kind, trace: &Trace) -> Bytes {
@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     fn untraced(kind: Kind) -> Bytes {
-        encode(kind, &Trace::default())
+        encode(kind, &Trace::none())
     }
 
     fn broadcasts() -> impl Strategy<Value = Broadcast> {

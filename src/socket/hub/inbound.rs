@@ -81,9 +81,10 @@ fn respond(
             Box::pin(async move { responder.rooms(rooms).await })
         }
         RequestKind::Acks { event, compress } => {
-            let span = Span::delivery(namespace.node().as_str(), &namespace.path);
-            let acks = namespace.broadcast_with_ack(selection, &event, compress);
-            drop(span);
+            let acks = {
+                let _span = Span::delivery(namespace.node().as_str(), &namespace.path);
+                namespace.broadcast_with_ack(selection, &event, compress)
+            };
             Box::pin(async move {
                 // The requesting node has encoded the event before. Only a node of another version could disagree.
                 let Ok(acks) = acks else { return responder.failed() };
