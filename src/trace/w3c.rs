@@ -154,7 +154,7 @@ mod tests {
     fn a_state_that_is_malformed_or_too_long_is_dropped_and_the_parent_stays() {
         let state = |state: &str| read(VALID, state).unwrap().trace_state().header();
         assert_eq!(state("a=1, b=2"), "a=1,b=2");
-        let long = format!("a={}", "x".repeat(256));
+        let long = format!("a={}", "x".repeat(257));
         for malformed in ["nothing", "A=1", "a=1\n", "a=\u{e4}", &long, &"a=1,".repeat(200)] {
             assert_eq!(state(malformed), "", "{malformed}");
         }
