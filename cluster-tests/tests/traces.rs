@@ -62,6 +62,7 @@ fn talk(path: &str) -> socketmesh::Namespace {
         .on("ask", async |socket: Socket, (): ()| {
             Ok(socket.to("listeners").emit_with_ack::<RawArg, _>("question", &()).await?.replies.len())
         })
+        .on("panic", async |_: Socket, (): ()| -> socketmesh::Result<()> { panic!("on purpose") })
         .on("fail", async |_: Socket, (): ()| Err::<(), _>(EventError::new("failed", "on purpose")))
         .on("tell", async |socket: Socket, (): ()| Ok(socket.nsp().server_side_emit("told", &())?))
         .on_server_event("told", async |(): ()| Ok(()))
@@ -368,7 +369,7 @@ async fn an_emit_outside_of_any_request_begins_no_trace() {
 }
 
 #[tokio::test]
-async fn long_names_of_a_client_are_cut_and_name_no_span() {
+async fn long_names_of_a_client_are_cut_and_name_no_span_and_failures_are_marked() {
     let polling = polling("/hostile").await;
     let name = "ä".repeat(20_000);
     let agent = "x".repeat(8000);
@@ -384,9 +385,11 @@ async fn long_names_of_a_client_are_cut_and_name_no_span() {
         let longest = span.attributes.iter().map(|attribute| attribute.value.to_string().len()).max();
         assert!(longest <= Some(256) && span.name.len() <= 256, "{span:?}");
     }
-    post(&polling, r#"42/hostile,["fail"]"#.to_owned(), |call| call).await;
-    let failed = traced().spans("/hostile", "handle fail", 1).await;
-    assert!(failed.iter().all(|span| span.status == Status::error("")));
+    for how in ["fail", "panic"] {
+        post(&polling, format!(r#"42/hostile,["{how}"]"#), |call| call).await;
+        let failed = traced().spans("/hostile", &format!("handle {how}"), 1).await;
+        assert!(failed.iter().all(|span| span.status == Status::error("")), "{how}");
+    }
 }
 
 #[tokio::test]

@@ -61,20 +61,25 @@ impl<A: Application> Owner<A> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
         let asked = NodeRequest::of(request.headers());
-        let span = request::span(&request, self.node.as_str());
         let request = ClientRequest::carried(request, way);
         let response = match asked {
             Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, request),
             Some(NodeRequest::Release) => return self.release(&request),
-            None => span.scope(self.respond(request)).await,
+            None => self.respond_traced(request).await,
         };
-        span.answered(response.status());
         if let Some((listener, head)) = listener {
             listener.report_refusal(&head, &response);
         }
         if let Some(reason) = response.extensions().get() {
             self.counters.refuse(*reason, false, None);
         }
+        response
+    }
+
+    async fn respond_traced(&self, request: ClientRequest) -> Response<Body> {
+        let span = request::span(&request.http, self.node.as_str());
+        let response = span.scope(self.respond(request)).await;
+        span.answered(response.status());
         response
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::thread;
 
 use hyper::header::USER_AGENT;
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
@@ -180,7 +181,7 @@ impl Span {
         }
     }
 
-    /// The handler returned an error or panicked.
+    /// The handler returned an error.
     pub(crate) fn failed(&self) {
         if let Some(context) = &self.0.0 {
             context.span().set_status(Status::error(""));
@@ -221,6 +222,9 @@ impl Span {
 impl Drop for Span {
     /// Others may hold its context for longer.
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.failed();
+        }
         if let Some(context) = &self.0.0 {
             context.span().end();
         }
