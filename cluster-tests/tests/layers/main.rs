@@ -33,7 +33,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("setters", &[]),
     ("trace", &[]),
     ("engine", &["counter", "excerpt", "id", "log_limit", "per_address", "random", "setters", "trace"]),
-    ("socket", &["catch_panic", "counter", "excerpt", "setters", "id", "engine", "log_limit", "random", "trace"]),
+    (
+        "socket",
+        &["catch_panic", "counter", "excerpt", "setters", "id", "engine", "log_limit", "random", "trace"],
+    ),
     ("cluster", &["catch_panic", "counter", "excerpt", "id", "log_limit", "random", "socket", "trace"]),
     (
         "http",

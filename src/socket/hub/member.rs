@@ -282,7 +282,7 @@ impl Member {
         // One look at the clock between two calls: the end of the one is the beginning of the next.
         let mut began = Instant::now();
         while let Some(call) = self.next_call() {
-            let is_event = matches!(call, HandlerCall::Event(_));
+            let is_event = matches!(call, HandlerCall::Event(..));
             let ended = catch_panic::future(self.call_handler(call)).await;
             let now = Instant::now();
             let took = now.saturating_duration_since(std::mem::replace(&mut began, now));
