@@ -68,9 +68,6 @@ type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 /// Is told who asked.
 pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
 
-/// Is told who asked.
-pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
-
 /// What a node asks of its application beside what an engine does.
 struct Hooks<A> {
     /// Waits until its handlers have ended, once there are no sessions.

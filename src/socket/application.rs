@@ -56,16 +56,6 @@ impl SocketIo {
         self.0.registry.find_socket(id)
     }
 
-    /// The largest rooms of this node, those with most sockets first.
-    pub(crate) fn largest_rooms(&self, most: usize) -> Vec<RoomSize> {
-        self.0.registry.largest_rooms(most)
-    }
-
-    /// The socket with this id, if it is here, and its namespace.
-    pub(crate) fn find_socket(&self, id: SocketId) -> Option<(String, SocketSummary)> {
-        self.0.registry.find_socket(id)
-    }
-
     /// Handles a message of another node.
     pub(crate) fn handle(&self, inbound: Inbound) {
         self.0.registry.handle(inbound);

@@ -112,35 +112,6 @@ impl NamespaceRegistry {
         })
     }
 
-    /// The largest rooms of this node, those with most sockets first. They are visited a few at a time, so nobody waits for them.
-    pub(crate) fn largest_rooms(&self, most: usize) -> Vec<RoomSize> {
-        let mut largest = Vec::new();
-        for namespace in self.fixed.values().cloned().chain(self.dynamic.all()) {
-            largest.extend(namespace.largest_rooms(most).into_iter().map(|(room, sockets)| RoomSize {
-                namespace: namespace.path.to_string(),
-                room,
-                sockets,
-            }));
-        }
-        largest.sort_unstable_by(|one, other| {
-            other.sockets.cmp(&one.sockets).then_with(|| one.room.cmp(&other.room))
-        });
-        largest.truncate(most);
-        largest
-    }
-
-    /// The socket with this id, if it is here, and its namespace. Runs the application's function that describes data.
-    pub(crate) fn find_socket(&self, id: SocketId) -> Option<(String, SocketSummary)> {
-        let selection = Selection { rooms: vec![Room::Own(id)], except: Vec::new() };
-        self.fixed.values().cloned().chain(self.dynamic.all()).find_map(|namespace| {
-            let selected = namespace.select(&selection);
-            let summaries =
-                selected.into_iter().filter_map(|selected| catch_panic::call(|| selected.summary()));
-            let summary = summaries.into_iter().find(|summary| summary.id == id)?;
-            Some((namespace.path.to_string(), summary))
-        })
-    }
-
     /// A namespace that exists.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<LocalNamespace>> {
         self.fixed.get(path).cloned().or_else(|| self.dynamic.get(path))
@@ -204,14 +175,6 @@ pub(crate) struct NamespaceFigures {
     pub(crate) sockets: usize,
     pub(crate) rooms: usize,
     pub(crate) counts: NamespaceCounts,
-}
-
-/// A room, and how many sockets of this node joined it.
-#[derive(Debug)]
-pub(crate) struct RoomSize {
-    pub(crate) namespace: String,
-    pub(crate) room: Room,
-    pub(crate) sockets: usize,
 }
 
 /// A room, and how many sockets of this node joined it.
