@@ -403,7 +403,8 @@ async fn scripts_release_polls_and_upgrade(target: Target) {
     ws.send_binary(&[4, 1]).await;
     assert_eq!(ws.recv().await, Received::Binary(vec![4, 1]));
     let session = Polling::open_v3(&target, "&j=3").await;
-    let (poll, _close) = tokio::join!(session.poll(), post_form(&session, "d=1:1"));
+    let poll = session.pending_poll().await;
+    let (poll, _close) = tokio::join!(poll.reply(), post_form(&session, "d=1:1"));
     assert_eq!(poll.text(), r#"___eio[3]("1:6");"#);
 }
 

@@ -11,12 +11,16 @@
 mod counted;
 mod official;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use cluster_tests::deadline::within;
+use cluster_tests::http::Call;
 use cluster_tests::interop;
 use cluster_tests::load_balancer::{LoadBalancer, Program};
 use cluster_tests::process::{Node, Nodes};
 use cluster_tests::sources::root;
+use hyper::Method;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -66,6 +70,7 @@ async fn loses_no_request(program: Program, file: &str) {
     let addresses: Vec<_> = nodes.iter().map(|node| node.http).collect();
     let balancer = LoadBalancer::start(program, file, &addresses).await;
     balancer.serves("/readyz").await;
+    reaches_all(&balancer, nodes.iter().map(|node| node.id().to_owned()).collect()).await;
     let counted = Counted::start(balancer.addr);
     let official = Official::start(&format!("http://{}", balancer.addr)).await;
     // The load is steady for a while, before and after.
@@ -84,6 +89,18 @@ async fn loses_no_request(program: Program, file: &str) {
     }
     counted.judge(&stopped, &killed, repeats, &balancer);
     official.judge(&stopped, &killed, repeats);
+}
+
+/// Waits until the load balancer has checked all nodes and sends each of them newcomers.
+async fn reaches_all(balancer: &LoadBalancer, mut missing: BTreeSet<String>) {
+    let reaching = async {
+        while !missing.is_empty() {
+            let call = Call::new(balancer.addr, Method::GET, "/socket.io/?EIO=4&transport=polling");
+            let reply = call.send().await;
+            missing.remove(reply.header("x-socketmesh-node").unwrap_or_default());
+        }
+    };
+    within("newcomers at every node", reaching).await;
 }
 
 /// How a node ended.
