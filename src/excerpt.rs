@@ -21,7 +21,7 @@ impl<T: Display> Excerpt<T> {
         Self { text, most: 128 }
     }
 
-    /// Of what many others said: 256 bytes.
+    /// Of what many others said, or of a reason that stands alone and ends with what may help: 256 bytes.
     pub(crate) const fn list(text: T) -> Self {
         Self { text, most: 256 }
     }

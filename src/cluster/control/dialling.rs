@@ -256,7 +256,7 @@ impl Control {
     }
 
     pub(super) fn handle_dial_error(&mut self, target: &DialTarget, error: &DialError, now: Instant) {
-        let (node, told) = (&self.me.id, Excerpt::reason(error));
+        let (node, told) = (&self.me.id, Excerpt::list(error));
         match error {
             DialError::Refused { peer, reason: Reason::Stale, .. } => self.handle_outdated(peer, now),
             DialError::ThisNode { .. } | DialError::AlreadyLinked(_) => {}

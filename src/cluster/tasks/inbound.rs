@@ -47,7 +47,7 @@ pub(crate) async fn accept(endpoint: Endpoint, ports: Arc<Ports>) {
 fn report_refused(ports: &Ports, from: SocketAddr, error: &DialError) {
     let node = &ports.published.me.id;
     let is_stranger = matches!(error, DialError::Untrusted(_) | DialError::Unnamed);
-    let error = Excerpt::reason(error);
+    let error = Excerpt::list(error);
     if is_stranger && ports.may_warn("refused a connection", from.ip()) {
         tracing::warn!(%node, %from, %error, "refused a connection");
     } else {
