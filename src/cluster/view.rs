@@ -61,7 +61,7 @@ pub struct MemberView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SettingDifference {
-    /// The name of the setting, as in [`engine::Config`](crate::engine::Config).
+    /// The name of the setting, as in [`engine::Config`](crate::engine::Config) or [`Cluster`](super::Cluster).
     pub name: &'static str,
     /// Its value on this node.
     pub here: String,

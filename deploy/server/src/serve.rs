@@ -44,6 +44,12 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
     if let Some(tls) = &tls {
         listener = listener.tls(tls.clone());
     }
+    // What is wrong with it is said before other nodes hear of this one.
+    let token = operators.admitted(places)?;
+    let operators_listener = match operators.address() {
+        Some(address) => Some(bind(address, "--admin or SOCKETMESH_ADMIN").await?),
+        None => None,
+    };
     let node = builder.start().await?;
     let mut served = JoinSet::new();
     served.spawn(serve(node.clone(), clients.path.clone(), listener));
@@ -52,13 +58,16 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         served.spawn(async move { serving.serve_webtransport_at(&path, listener).await });
     }
     let (mut admin, drained) = (String::new(), Arc::new(Notify::new()));
-    if let Some(address) = operators.address() {
+    if let Some(listener) = operators_listener {
         let asked = Arc::clone(&drained);
-        let surface = operators.admin(&node, places)?.drain(move |by| {
+        let surface = node.admin().drain(move |by| {
             tracing::info!(by, "an operator asks this node to stop");
             asked.notify_one();
         });
-        let listener = bind(address, "--admin or SOCKETMESH_ADMIN").await?;
+        let surface = match token {
+            Some(token) => surface.token(token),
+            None => surface,
+        };
         admin = format!(" admin={}", listener.local_addr()?);
         let mut listener = Listener::from(listener);
         if let Some(tls) = &admin_tls {

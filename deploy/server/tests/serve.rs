@@ -538,6 +538,12 @@ async fn secrets_are_changed_on_three_nodes_by_hangups_while_clients_talk() {
         for (id, node) in ids.iter().zip(&mut nodes) {
             put(id, own, also);
             node.renewed("the secret or the certificate for other nodes").await;
+            node.says(if also.is_some() {
+                "another secret is accepted as well"
+            } else {
+                "there is no such file"
+            })
+            .await;
             // Everything that is said in the middle of it arrives, once and in order.
             said += 1;
             let text = format!("number {said}");

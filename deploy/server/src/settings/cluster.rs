@@ -108,8 +108,17 @@ impl Member {
             return Ok(Some(Certificates::from_pem(&read(ca)?, &read(chain)?, &read_secret(key)?)?.into()));
         }
         let own = secret("SOCKETMESH_SECRET", self.secret_file.as_ref())?;
-        let also = self.secret_also_file.as_ref().filter(|file| file.exists());
+        let (also, missing) = match &self.secret_also_file {
+            Some(file) if !file.exists() => (None, Some(file.display())),
+            file => (file.as_ref(), None),
+        };
         let also = secret("SOCKETMESH_SECRET_ALSO", also)?;
+        // A secret is changed step by step, and a mistyped name must not look like a step.
+        match missing {
+            Some(file) => tracing::info!(%file, "no other secret is accepted: there is no such file"),
+            None if also.is_some() => tracing::info!("another secret is accepted as well"),
+            None => {}
+        }
         Ok(match (own, also) {
             (Some(own), Some(also)) => Some(own.accepting(also).into()),
             (own, _) => own.map(Credentials::from),

@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use socketmesh::http::{Certificate, Tls};
-use socketmesh::{Admin, Node};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::places::Places;
@@ -72,15 +71,14 @@ impl Operators {
         self.admin
     }
 
-    /// What operators get. Only those of this machine may ask without a token or a certificate.
-    pub(crate) fn admin(&self, node: &Node, places: &Places) -> Result<Admin, BoxError> {
+    /// The token that operators have to bring. Only those of this machine may ask without one, or a certificate.
+    pub(crate) fn admitted(&self, places: &Places) -> Result<Option<String>, BoxError> {
         let is_open = self.admin.is_none_or(|address| address.ip().is_loopback()) || self.admin_ca.is_some();
         match (self.token()?, self.admin) {
-            (Some(token), _) => Ok(node.admin().token(token)),
             (None, Some(address)) if !is_open => {
                 Err(format!("{}: {NO_TOKEN}", places.said("admin", &address.to_string())).into())
             }
-            (None, _) => Ok(node.admin()),
+            (token, _) => Ok(token),
         }
     }
 
