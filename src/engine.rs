@@ -40,7 +40,7 @@ mod way;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
 
-pub use application::{Application, Client};
+pub use application::{Application, Client, Work};
 pub use config::{Compression, Config, ConfigError};
 pub use error::{CloseReason, HandshakeError};
 pub use handshake::Handshake;

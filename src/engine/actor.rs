@@ -1,20 +1,25 @@
 //! The actor of one client: owns its [`Session`], its timer and the application's part of it.
 //!
 //! Requests and WebSockets come in as messages, each with the means to answer it; what the session decides goes out
-//! through those. Bytes for the client wait in the [`Outbox`](super::outbox::Outbox), never in the mailbox. User code
-//! never runs here.
+//! through those. Bytes for the client wait in the [`Outbox`](super::outbox::Outbox), never in the mailbox.
+//!
+//! While nothing waits in the mailbox, the task that brings a message handles it in the place of the actor ([`StandIn`]),
+//! under the lock of the state: an event of a client then takes no other task. Handlers never run under that lock.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Place;
-use super::application::{Application, Client, CommandOf};
+use super::application::{Application, Client, CommandOf, Work};
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
@@ -25,9 +30,10 @@ use super::payload;
 use super::protocol::Transport;
 use super::registry::Registration;
 use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder};
-use super::session_ref::SessionRef;
+use super::session_ref::{SessionRef, StandIn};
 use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::way::Ending;
+use crate::catch_panic;
 use crate::trace::Trace;
 
 /// The behaviour of the actor. What it starts with is in [`SessionStart`].
@@ -51,8 +57,15 @@ pub(crate) struct SessionStart<A: Application> {
     pub(crate) trace: Trace,
 }
 
-/// The only owner of a session's state.
-pub(crate) struct SessionState<A: Application> {
+/// The state of a session. Who holds the lock acts as its actor; nobody does for long.
+pub(crate) struct SessionCell<A: Application> {
+    state: Mutex<SessionState<A>>,
+    this: SessionRef<CommandOf<A>>,
+    /// Where the application's work runs, whoever brings the message that gives rise to it.
+    runtime: Handle,
+}
+
+struct SessionState<A: Application> {
     session: Session,
     this: SessionRef<CommandOf<A>>,
     myself: ActorRef<SessionMessage<CommandOf<A>>>,
@@ -89,21 +102,20 @@ enum ClientConnection {
 
 struct Timer {
     at: Instant,
-    task: AbortHandle,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl<A: Application> Actor for SessionActor<A> {
     type Msg = SessionMessage<CommandOf<A>>;
-    type State = SessionState<A>;
+    type State = Arc<SessionCell<A>>;
     type Arguments = SessionStart<A>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
         start: SessionStart<A>,
-    ) -> Result<SessionState<A>, ActorProcessingErr> {
+    ) -> Result<Arc<SessionCell<A>>, ActorProcessingErr> {
         let SessionStart { session: this, app, config, registration, place, stream, trace } = start;
-        this.bind(myself.clone());
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
         let connections = stream
@@ -112,8 +124,8 @@ impl<A: Application> Actor for SessionActor<A> {
             .collect();
         let mut state = SessionState {
             session,
-            this,
-            myself,
+            this: this.clone(),
+            myself: myself.clone(),
             client: None,
             connections,
             held: Vec::new(),
@@ -127,36 +139,76 @@ impl<A: Application> Actor for SessionActor<A> {
             registration,
             _place: place,
         };
-        state.settle();
-        state.client = Some(app.accept(state.this.clone()));
-        state.settle();
-        Ok(state)
+        Ok(Arc::new_cyclic(|weak: &Weak<SessionCell<A>>| {
+            this.bind(myself, Weak::clone(weak) as Weak<dyn StandIn<CommandOf<A>>>);
+            state.settle();
+            state.client = Some(app.accept(this.clone()));
+            state.settle();
+            SessionCell { state: Mutex::new(state), this, runtime: Handle::current() }
+        }))
     }
 
     async fn handle(
         &self,
         _: ActorRef<Self::Msg>,
         message: Self::Msg,
-        state: &mut SessionState<A>,
+        cell: &mut Arc<SessionCell<A>>,
     ) -> Result<(), ActorProcessingErr> {
-        state.handle(message);
-        state.settle();
+        if let SessionMessage::Panicked = message {
+            return Err("a panic in the place of the actor".into());
+        }
+        if let Some(work) = cell.handle_told(message) {
+            cell.runtime.spawn(work);
+        }
         Ok(())
     }
+}
 
-    async fn post_stop(
-        &self,
-        _: ActorRef<Self::Msg>,
-        state: &mut SessionState<A>,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Some(timer) = state.timer.take() {
-            timer.task.abort();
+impl<A: Application> SessionCell<A> {
+    /// Handles a message of the mailbox.
+    fn handle_told(&self, message: SessionMessage<CommandOf<A>>) -> Option<Work> {
+        let mut state = self.state.lock();
+        self.this.note_handled();
+        state.turn(message)
+    }
+
+    /// Runs the work up to where it first waits, or this task has had its share. The rest is a task, as all of it is when this
+    /// one runs elsewhere.
+    fn begin(&self, mut work: Work) {
+        let is_at_home = Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id());
+        // The task polls it again, with its own waker.
+        let mut cx = Context::from_waker(Waker::noop());
+        if !is_at_home || work.as_mut().poll(&mut cx).is_pending() {
+            self.runtime.spawn(work);
+        }
+    }
+}
+
+impl<A: Application> StandIn<CommandOf<A>> for SessionCell<A> {
+    fn handle_now(&self, message: SessionMessage<CommandOf<A>>) -> Result<(), SessionMessage<CommandOf<A>>> {
+        let Some(mut state) = self.state.try_lock() else { return Err(message) };
+        // What one task brings is handled in its order.
+        if self.this.has_waiting() || state.session.is_finished() {
+            return Err(message);
+        }
+        let turn = catch_panic::call(|| state.turn(message));
+        drop(state);
+        match turn {
+            Some(work) => work.into_iter().for_each(|work| self.begin(work)),
+            // It ends the session, as a panic in the actor does.
+            None => self.this.tell(SessionMessage::Panicked),
         }
         Ok(())
     }
 }
 
 impl<A: Application> SessionState<A> {
+    fn turn(&mut self, message: SessionMessage<CommandOf<A>>) -> Option<Work> {
+        self.handle(message);
+        self.settle();
+        self.client.as_mut().and_then(Client::take_work)
+    }
+
     fn handle(&mut self, message: SessionMessage<CommandOf<A>>) {
         let now = Instant::now();
         match message {
@@ -217,8 +269,8 @@ impl<A: Application> SessionState<A> {
             }
             SessionMessage::Shutdown(reason) => self.session.handle_shutdown(reason),
             SessionMessage::Timeout => self.timeout(now),
-            // `settle` checks whether there is room again.
-            SessionMessage::Resume => {}
+            // `settle` checks whether there is room again. The actor fails before a panic comes here.
+            SessionMessage::Resume | SessionMessage::Panicked => {}
             SessionMessage::Command(command) => {
                 if let Some(client) = &mut self.client {
                     client.handle_command(command);
@@ -257,6 +309,7 @@ impl<A: Application> SessionState<A> {
         self.outputs();
         if let Some(stage) = self.stage(conn).cloned() {
             if self.is_busy() {
+                stage.pause();
                 self.held.push(stage);
             } else {
                 stage.resume();
@@ -465,14 +518,13 @@ impl<A: Application> SessionState<A> {
             if timer.at <= at {
                 return;
             }
-            timer.task.abort();
         }
-        let myself = self.myself.clone();
+        let this = self.this.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
-            let _stopped = myself.cast(SessionMessage::Timeout);
+            this.tell(SessionMessage::Timeout);
         });
-        self.timer = Some(Timer { at, task: task.abort_handle() });
+        self.timer = Some(Timer { at, _task: AbortOnDropHandle::new(task) });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the layer above implements.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -53,8 +54,8 @@ pub trait Application: Send + Sync + 'static {
     fn accept(self: &Arc<Self>, session: SessionRef<<Self::Client as Client>::Command>) -> Self::Client;
 }
 
-/// The application's part of one session. All methods run in the session's actor, one at a time, so they must not block.
-/// A panic ends the session.
+/// The application's part of one session. All methods run in the place of the session's actor, one at a time, so they must
+/// not block. A panic ends the session.
 ///
 /// See [`Application`] for an example.
 pub trait Client: Send + 'static {
@@ -63,6 +64,13 @@ pub trait Client: Send + 'static {
 
     /// The client sent a message. Messages arrive in the order in which the client sent them.
     fn handle_message(&mut self, message: Message);
+
+    /// What the last call of another method wants done outside of the session, where it may take long. It is asked for after
+    /// every call. The task that brought a message runs the work up to where it first waits, and it goes on in a task of its
+    /// own; so does what others gave rise to.
+    fn take_work(&mut self) -> Option<Work> {
+        None
+    }
 
     /// [`SessionRef::command`] was called. Commands arrive in the order of the calls.
     fn handle_command(&mut self, command: Self::Command);
@@ -85,6 +93,9 @@ pub trait Client: Send + 'static {
     /// The session has ended. Nothing more can be sent.
     fn handle_close(self, reason: CloseReason);
 }
+
+/// What [`Client::take_work`] wants done.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The commands of an application's sessions.
 pub(crate) type CommandOf<A> = <<A as Application>::Client as Client>::Command;

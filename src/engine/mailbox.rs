@@ -27,7 +27,7 @@ pub(crate) enum SessionMessage<K> {
     PostEnded(ConnId, Ending),
     /// A WebSocket or WebTransport stream opened for this session.
     StreamOpened(ConnId, Transport, StageGuard),
-    /// The packets that one read of a stream brought. Its I/O task waits until they are handled.
+    /// The packets that one read of a stream brought. Its I/O task reads no more until they are handled.
     Packets(ConnId, Vec<Result<Packet, PacketError>>),
     /// A stream closed; `clean` if its client closed it.
     StreamClosed { conn: ConnId, clean: bool },
@@ -43,6 +43,8 @@ pub(crate) enum SessionMessage<K> {
     Shutdown(CloseReason),
     /// The time of the timer has come.
     Timeout,
+    /// Whoever acted in the place of the actor panicked.
+    Panicked,
     /// The application has room again.
     Resume,
     /// For the application's part of the session.

@@ -1,9 +1,8 @@
 //! The address of a session, through which other tasks reach it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use ractor::ActorRef;
@@ -43,7 +42,15 @@ struct SessionInner<K: Send + 'static> {
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
-    actor: OnceLock<ActorRef<SessionMessage<K>>>,
+    /// Messages that the actor was told and has not handled.
+    waiting: AtomicU32,
+    actor: OnceLock<(ActorRef<SessionMessage<K>>, Weak<dyn StandIn<K>>)>,
+}
+
+/// Handles messages in the place of the actor, so that whoever brings one need not wait for another task.
+pub(crate) trait StandIn<K>: Send + Sync {
+    /// Handles the message; gives it back if the actor is at work, or is to handle others first.
+    fn handle_now(&self, message: SessionMessage<K>) -> Result<(), SessionMessage<K>>;
 }
 
 impl<K: Send + 'static> SessionRef<K> {
@@ -64,14 +71,15 @@ impl<K: Send + 'static> SessionRef<K> {
             counters,
             transport: AtomicU8::new(transport as u8),
             next_conn: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
             actor: OnceLock::new(),
         }))
     }
 
     /// Connects the reference with the session's actor, which calls this once, when it starts.
-    pub(crate) fn bind(&self, actor: ActorRef<SessionMessage<K>>) {
+    pub(crate) fn bind(&self, actor: ActorRef<SessionMessage<K>>, stand_in: Weak<dyn StandIn<K>>) {
         // Only `pre_start` calls this, and an actor starts once.
-        let _already_bound = self.0.actor.set(actor);
+        let _already_bound = self.0.actor.set((actor, stand_in));
     }
 
     /// The id of the session (`sid`). It is secret: a client that knows it can take part in the session.
@@ -194,10 +202,38 @@ impl<K: Send + 'static> SessionRef<K> {
         ConnId(self.0.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Has the actor handle the message.
     pub(crate) fn tell(&self, message: SessionMessage<K>) {
-        if let Some(actor) = self.0.actor.get() {
+        if let Some((actor, _)) = self.0.actor.get() {
+            self.0.waiting.fetch_add(1, Ordering::AcqRel);
             // An actor that has stopped has nothing left to be told.
             let _stopped = actor.cast(message);
+        }
+    }
+
+    /// The actor handles a message that it was [told](Self::tell).
+    pub(crate) fn note_handled(&self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether the actor is to handle messages that came first.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Handles the message in this task if the actor has nothing to do; gives it back otherwise. Must not be called while
+    /// anything is locked, because handlers may run here.
+    pub(crate) fn handle_now(&self, message: SessionMessage<K>) -> Result<(), SessionMessage<K>> {
+        match self.0.actor.get().and_then(|(_, stand_in)| stand_in.upgrade()) {
+            Some(stand_in) => stand_in.handle_now(message),
+            None => Err(message),
+        }
+    }
+
+    /// Handles the message now, or has the actor handle it.
+    fn bring(&self, message: SessionMessage<K>) {
+        if let Err(message) = self.handle_now(message) {
+            self.tell(message);
         }
     }
 
@@ -206,7 +242,7 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) async fn poll(&self, stamp: Option<Stamp>, way: Option<&Arc<dyn Way>>) -> PollAnswer {
         let get = Get { conn: self.next_conn(), stamp, carried: way.is_some() };
         let (reply, answer) = oneshot::channel();
-        self.tell(SessionMessage::Poll(get, reply));
+        self.bring(SessionMessage::Poll(get, reply));
         let ended = SessionMessage::PollEnded;
         let mut guard = EndGuard { session: self, conn: get.conn, way, ended: Some(ended) };
         let answer = answer.await.unwrap_or(PollAnswer::Reply(PollReply::Unknown));
@@ -218,7 +254,7 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn post<'a>(&'a self, way: Option<&'a Arc<dyn Way>>) -> PostInFlight<'a, K> {
         let conn = self.next_conn();
         let (reply, answer) = oneshot::channel();
-        self.tell(SessionMessage::Post(conn, reply, Trace::current()));
+        self.bring(SessionMessage::Post(conn, reply, Trace::current()));
         let guard = EndGuard { session: self, conn, way, ended: Some(SessionMessage::PostEnded) };
         PostInFlight { answer, guard }
     }
@@ -265,7 +301,7 @@ impl<K: Send + 'static> PostInFlight<'_, K> {
 
     /// Hands over the body.
     pub(crate) fn body(&self, body: PostBody) {
-        self.guard.session.tell(SessionMessage::PostBody(self.guard.conn, body));
+        self.guard.session.bring(SessionMessage::PostBody(self.guard.conn, body));
     }
 }
 

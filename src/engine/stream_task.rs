@@ -1,7 +1,7 @@
 //! The I/O task of one WebSocket or WebTransport stream of a session. It owns both directions of the stream.
 //!
-//! It reads packets for the session's actor and writes what the outbox holds, in batches of one vectored write. An idle
-//! stream holds no buffer: reading uses a scratch buffer of the thread, writing uses shared frames.
+//! It reads packets for the session and writes what the outbox holds, in batches of one vectored write. An idle stream holds
+//! no buffer: reading uses a scratch buffer of the thread, writing uses shared frames.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,11 +9,12 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::coop;
 
 use super::error::PacketError;
 use super::frame::{Dialect, Frame};
@@ -131,6 +132,9 @@ impl Framing {
     }
 }
 
+/// What one read brought.
+type Packets = Vec<Result<Packet, PacketError>>;
+
 /// Why a stream ends.
 enum StreamEnd {
     /// The session closes it after what is queued.
@@ -149,13 +153,12 @@ impl<K: Send + 'static> StreamTask<K> {
     /// Reads and writes until there is a reason to end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
         loop {
-            // This comes first, so that a change from here on wakes the task.
-            let (stage, paused) = self.stage.poll(cx);
-            match stage {
+            let seen = self.stage.look();
+            match seen.stage {
                 Stage::Waiting => {}
                 Stage::Flushing => return Poll::Ready(StreamEnd::Flush),
                 Stage::Closed => return Poll::Ready(StreamEnd::Close),
-                Stage::Probed | Stage::Live => self.refill(stage, cx),
+                Stage::Probed | Stage::Live => self.refill(seen.stage, cx),
             }
             match self.poll_write(cx) {
                 Poll::Ready(Ok(wrote)) if wrote => {
@@ -165,15 +168,23 @@ impl<K: Send + 'static> StreamTask<K> {
                 Poll::Ready(Err(_)) => return Poll::Ready(StreamEnd::Lost),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
-            if paused {
+            if !seen.paused {
+                match self.poll_read(cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(None) => continue,
+                    Poll::Ready(Some(end)) => return Poll::Ready(end),
+                }
+            }
+            if self.stage.sleep(seen, cx) && !self.has_more_to_write(seen.stage) {
                 return Poll::Pending;
             }
-            match self.poll_read(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {}
-                Poll::Ready(Some(end)) => return Poll::Ready(end),
-            }
         }
+    }
+
+    /// Whether the outbox was filled while the task could not be woken.
+    fn has_more_to_write(&self, stage: Stage) -> bool {
+        let is_idle = stage == Stage::Live && self.outgoing.is_empty() && self.batch.is_empty();
+        is_idle && !self.session.outbox().is_empty()
     }
 
     /// Takes the next batch out of the outbox. A probing stream gets the answer to its probe and nothing else.
@@ -232,17 +243,22 @@ impl<K: Send + 'static> StreamTask<K> {
         self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
 
-    /// Reads once and hands the packets to the actor.
+    /// Reads once and hands the packets over. A client that never stops sending lets other tasks run all the same.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamEnd>> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        let turn = ready!(coop::poll_proceed(cx));
+        let (packets, end) = ready!(SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(Some(StreamEnd::Lost)),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Some(self.hung_up())),
-                Poll::Ready(Ok(())) => Poll::Ready(self.receive(buffer.filled_mut())),
-            }
-        })
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            Poll::Ready(match read {
+                Err(_) => (Vec::new(), Some(StreamEnd::Lost)),
+                Ok(()) if buffer.filled().is_empty() => (Vec::new(), Some(self.hung_up())),
+                Ok(()) => self.receive(buffer.filled_mut()),
+            })
+        }));
+        turn.made_progress();
+        // Not before the scratch buffer is free: handlers may run here.
+        self.hand_over(packets);
+        Poll::Ready(end)
     }
 
     /// The end of what the client sends. A WebSocket ends with a close frame before it; WebTransport just ends.
@@ -253,40 +269,39 @@ impl<K: Send + 'static> StreamTask<K> {
         }
     }
 
-    fn receive(&mut self, bytes: &mut [u8]) -> Option<StreamEnd> {
+    /// The packets that these bytes complete, and whether the stream ends with them.
+    fn receive(&mut self, bytes: &mut [u8]) -> (Packets, Option<StreamEnd>) {
         let mut packets = Vec::new();
         let mut end = None;
         let length = bytes.len();
-        let decoder = match &mut self.framing {
-            Framing::WebSocket(decoder) => decoder,
-            Framing::WebTransport(decoder) => {
-                packets.extend(decoder.feed(bytes));
-                self.hand_over(packets, length);
-                return None;
-            }
-        };
-        for incoming in decoder.feed(bytes) {
-            match incoming {
-                Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, self.dialect.protocol)),
-                Ok(Incoming::Binary(data)) => {
-                    packets.push(Packet::decode_binary(data, self.dialect.protocol));
+        match &mut self.framing {
+            Framing::WebTransport(decoder) => packets.extend(decoder.feed(bytes)),
+            Framing::WebSocket(decoder) => {
+                let protocol = self.dialect.protocol;
+                for incoming in decoder.feed(bytes) {
+                    match incoming {
+                        Ok(Incoming::Text(text)) => packets.push(Packet::decode_text(text, protocol)),
+                        Ok(Incoming::Binary(data)) => packets.push(Packet::decode_binary(data, protocol)),
+                        Ok(Incoming::Ping(data)) => self.outgoing.pong(websocket::pong_frame(&data)),
+                        Ok(Incoming::Pong) => {}
+                        Ok(Incoming::Close(code)) => end = Some(StreamEnd::Closed(code)),
+                        Err(violation) => end = Some(StreamEnd::Violation(violation)),
+                    }
                 }
-                Ok(Incoming::Ping(data)) => self.outgoing.pong(websocket::pong_frame(&data)),
-                Ok(Incoming::Pong) => {}
-                Ok(Incoming::Close(code)) => end = Some(StreamEnd::Closed(code)),
-                Err(violation) => end = Some(StreamEnd::Violation(violation)),
             }
         }
-        self.hand_over(packets, length);
-        end
+        self.session.counters().traffic.received(self.framing.transport(), packets.len(), length);
+        (packets, end)
     }
 
-    /// Nothing more is read until the actor has handled these, so a client cannot outrun its session.
-    fn hand_over(&self, packets: Vec<Result<Packet, PacketError>>, bytes: usize) {
-        self.session.counters().traffic.received(self.framing.transport(), packets.len(), bytes);
-        if !packets.is_empty() {
+    /// Nothing more is read until these are handled, so a client cannot outrun its session.
+    fn hand_over(&self, packets: Packets) {
+        if packets.is_empty() {
+            return;
+        }
+        if let Err(message) = self.session.handle_now(SessionMessage::Packets(self.conn, packets)) {
             self.stage.pause();
-            self.session.tell(SessionMessage::Packets(self.conn, packets));
+            self.session.tell(message);
         }
     }
 

@@ -20,6 +20,14 @@ pub(crate) enum Stage {
     Closed,
 }
 
+/// What the I/O task saw when it looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) stage: Stage,
+    /// The task must not read on.
+    pub(crate) paused: bool,
+}
+
 /// The stage of one stream, set by the session's actor and obeyed by the I/O task, and the means to wake that task.
 ///
 /// The task needs the newest stage only, so there is no queue.
@@ -29,14 +37,16 @@ pub(crate) struct StageCell(Mutex<StageState>);
 #[derive(Debug)]
 struct StageState {
     stage: Stage,
-    /// The actor has not yet handled what the task read last, so the task does not read on.
+    /// What the task read last is not handled yet, or the application is busy, so the task does not read on.
     paused: bool,
+    /// The task waits to be woken. While it runs, it looks itself.
+    asleep: bool,
     waker: Option<Waker>,
 }
 
 impl StageCell {
     pub(crate) const fn new(stage: Stage) -> Self {
-        Self(Mutex::new(StageState { stage, paused: false, waker: None }))
+        Self(Mutex::new(StageState { stage, paused: false, asleep: false, waker: None }))
     }
 
     /// Moves on to `stage`. An earlier stage than the current one is ignored.
@@ -52,31 +62,44 @@ impl StageCell {
         self.0.lock().stage
     }
 
-    /// Wakes the I/O task, because the outbox has something for it.
+    /// Wakes the I/O task if it sleeps, because the outbox has something for it.
     pub(crate) fn wake(&self) {
         self.0.lock().wake();
     }
 
-    /// Stops the I/O task from reading until [`StageCell::resume`]: it has handed what it read to the actor.
+    /// Stops the I/O task from reading until [`StageCell::resume`].
     pub(crate) fn pause(&self) {
         self.0.lock().paused = true;
     }
 
-    /// Lets the I/O task read on: the actor has handled what it read last.
+    /// Lets the I/O task read on: what it read last is handled.
     pub(crate) fn resume(&self) {
         let mut state = self.0.lock();
-        state.paused = false;
-        state.wake();
+        if std::mem::take(&mut state.paused) {
+            state.wake();
+        }
     }
 
-    /// The stage and whether reading is paused; wakes `cx` when either changes or the outbox fills.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> (Stage, bool) {
+    /// What the I/O task is to do. Nobody wakes it until it sleeps.
+    pub(crate) fn look(&self) -> Seen {
         let mut state = self.0.lock();
+        state.asleep = false;
+        state.seen()
+    }
+
+    /// Has the I/O task woken when the stage changes or the outbox fills. Returns `false` if it should rather look again. What the
+    /// outbox got before this call it must look for itself.
+    pub(crate) fn sleep(&self, last: Seen, cx: &Context<'_>) -> bool {
+        let mut state = self.0.lock();
+        if state.seen() != last {
+            return false;
+        }
+        state.asleep = true;
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        (state.stage, state.paused)
+        true
     }
 }
 
@@ -91,9 +114,15 @@ impl Drop for StageGuard {
 }
 
 impl StageState {
+    const fn seen(&self) -> Seen {
+        Seen { stage: self.stage, paused: self.paused }
+    }
+
     fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if std::mem::take(&mut self.asleep)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
         }
     }
 }

@@ -20,7 +20,7 @@ use super::hub::{
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
 use crate::catch_panic;
-use crate::engine::{self, CloseReason, Message, Protocol};
+use crate::engine::{self, CloseReason, Message, Protocol, Work};
 use crate::excerpt::Excerpt;
 use crate::id::{Key, SocketId};
 use crate::random::{self, RandomError};
@@ -49,7 +49,6 @@ impl fmt::Debug for Clients {
 /// The sockets of one session.
 ///
 /// It is run by the engine. Applications see [`Socket`](super::Socket)s.
-#[derive(Debug)]
 pub struct Connection {
     session: ClientSession,
     clients: Arc<Clients>,
@@ -62,6 +61,8 @@ pub struct Connection {
     phase: ConnectionPhase,
     /// When the attachments of the pending packet must have come.
     attachments_by: Option<Instant>,
+    /// Calls of handlers, for whoever brought what they are called for.
+    calls: Option<Work>,
 }
 
 /// What the session of a client is there for.
@@ -83,6 +84,12 @@ enum Presence<'a> {
     Kicked,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("sockets", &self.sockets).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
     pub(crate) fn new(session: ClientSession, clients: Arc<Clients>, now: Instant) -> Self {
         let Config { parser, max_attachments, max_pending_bytes, connect_timeout, .. } = clients.config;
@@ -94,6 +101,7 @@ impl Connection {
             sockets: Vec::new(),
             phase: ConnectionPhase::Joining { by: now.checked_add(connect_timeout) },
             attachments_by: None,
+            calls: None,
         };
         if connection.protocol() == Protocol::V3 {
             connection.enter_main();
@@ -135,7 +143,8 @@ impl Connection {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
             Packet::Event { ns, event } => {
                 if let Presence::Connecting(member) | Presence::Connected(member) = self.presence(&ns)? {
-                    member.receive(event);
+                    let calls = member.receive(event);
+                    self.call(calls);
                 }
                 Ok(())
             }
@@ -252,7 +261,16 @@ impl Connection {
         if let ConnectionPhase::Joining { .. } = self.phase {
             self.phase = ConnectionPhase::Joined;
         }
-        member.admit(data);
+        let calls = member.admit(data);
+        self.call(calls);
+    }
+
+    /// Leaves calls of handlers to whoever brought what they are called for. Those of another socket get a task.
+    fn call(&mut self, calls: Option<Work>) {
+        if calls.is_some() {
+            let others = std::mem::replace(&mut self.calls, calls);
+            others.into_iter().for_each(|others| drop(tokio::spawn(others)));
+        }
     }
 
     fn kicked(&mut self, id: SocketId, close: bool) {
@@ -349,6 +367,10 @@ impl engine::Client for Connection {
             tracing::debug!(%violation, "a client broke the protocol: its session is closed");
             self.close(DisconnectReason::ForcedClose);
         }
+    }
+
+    fn take_work(&mut self) -> Option<Work> {
+        self.calls.take()
     }
 
     fn handle_command(&mut self, ConnectionCommand(decision): ConnectionCommand) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use tokio::task::coop;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +26,7 @@ use super::namespace::LocalNamespace;
 use super::session::{ClientSession, ConnectionCommand, SocketDecision};
 use super::work_queue::{Work, WorkQueue};
 use crate::catch_panic;
+use crate::engine;
 use crate::excerpt::Excerpt;
 use crate::id::SocketId;
 use crate::socket::messages::Flags;
@@ -125,8 +127,8 @@ impl Member {
         self.namespace.rooms_of(self.id)
     }
 
-    /// Admits the socket: the client is told, the namespace gets it, and its handlers run.
-    pub(crate) fn admit(self: &Arc<Self>, data: Data) {
+    /// Admits the socket: the client is told, the namespace gets it. The call of its handlers is left to the caller.
+    pub(crate) fn admit(self: &Arc<Self>, data: Data) -> Option<engine::Work> {
         {
             // From here on it can be disconnected, so the call of `on_connect` is in the inbox before that.
             let mut state = self.state.lock();
@@ -136,17 +138,19 @@ impl Member {
         let protocol = self.session.handshake().protocol();
         self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
         self.namespace.insert(self);
-        self.start(self.state.lock());
+        self.handler_calls(self.state.lock())
     }
 
-    /// Takes an event of the client, which is handled after those before it. After a disconnect it is dropped.
-    pub(crate) fn receive(self: &Arc<Self>, event: Event) {
+    /// Takes an event of the client, which is handled after those before it. After a disconnect it is dropped. The call of its
+    /// handler is left to the caller, unless a task is at it.
+    pub(crate) fn receive(self: &Arc<Self>, event: Event) -> Option<engine::Work> {
         let mut state = self.state.lock();
-        if state.life.disconnect_reason().is_none() {
-            self.namespace.count(NamespaceCounters::event_received);
-            state.inbox.push(self.counted(HandlerCall::Event(event, self.trace.or_current())));
-            self.start(state);
+        if state.life.disconnect_reason().is_some() {
+            return None;
         }
+        self.namespace.count(NamespaceCounters::event_received);
+        state.inbox.push(self.counted(HandlerCall::Event(event, self.trace.or_current())));
+        self.handler_calls(state)
     }
 
     /// Counts in the backlog what is put into the inbox.
@@ -215,7 +219,9 @@ impl Member {
             state.inbox.push(self.counted(HandlerCall::Disconnecting(reason)));
         }
         state.inbox.push(self.counted(HandlerCall::Disconnect(reason)));
-        self.start(state);
+        if let Some(calls) = self.handler_calls(state) {
+            self.namespace.tasks().spawn_tracked(calls);
+        }
         self.session.resume();
         true
     }
@@ -271,17 +277,20 @@ impl Member {
         }
     }
 
-    /// Starts the task that calls the handlers if there is something to do and the socket was admitted.
-    fn start(self: &Arc<Self>, mut state: MutexGuard<'_, MemberState>) {
-        if !state.life.is_connecting() && state.inbox.start() {
-            self.namespace.tasks().spawn(Arc::clone(self).call_handlers());
+    /// What calls the handlers, if there is something to do, the socket was admitted, and nobody is at it.
+    fn handler_calls(self: &Arc<Self>, mut state: MutexGuard<'_, MemberState>) -> Option<engine::Work> {
+        if state.life.is_connecting() || !state.inbox.start() {
+            return None;
         }
+        Some(Box::pin(self.namespace.tasks().tracked(Arc::clone(self).call_handlers())))
     }
 
     async fn call_handlers(self: Arc<Self>) {
         // One look at the clock between two calls: the end of the one is the beginning of the next.
         let mut began = Instant::now();
         while let Some(call) = self.next_call() {
+            // A client with very many events lets other tasks run.
+            coop::consume_budget().await;
             let is_event = matches!(call, HandlerCall::Event(..));
             let ended = catch_panic::future(self.call_handler(call)).await;
             let now = Instant::now();

@@ -25,8 +25,21 @@ impl HandlerTasks {
 
     /// Runs handlers in a task of their own.
     pub(crate) fn spawn(&self, handlers: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_tracked(self.tracked(handlers));
+    }
+
+    /// Runs what is [tracked](Self::tracked) in a task of its own.
+    pub(crate) fn spawn_tracked(&self, handlers: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(handlers);
+    }
+
+    /// Handlers for whoever runs them: they end with the node, and the node waits for them.
+    pub(crate) fn tracked<F>(&self, handlers: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let killed = Arc::clone(&self.killed);
-        let task = async move {
+        self.tasks.track_future(async move {
             let (mut handlers, mut end) = (pin!(handlers), pin!(killed.wait()));
             poll_fn(|cx| {
                 // Handlers that never wait do not register with what all of them share.
@@ -36,8 +49,7 @@ impl HandlerTasks {
                 end.as_mut().poll(cx).map(drop)
             })
             .await;
-        };
-        self.tasks.spawn_on(task, &self.runtime);
+        })
     }
 
     /// Ends every task where it waits. No other starts.
