@@ -256,6 +256,8 @@ mod tests {
         drop(session.poll(None, None).await);
         session.send_text("a");
         sleep(Duration::from_millis(1)).await;
+        // So that the poll waits in the mailbox meanwhile.
+        session.resume();
         let flood = async { (0..9).for_each(|_| session.send_text(&"x".repeat(1000))) };
         let (answer, ()) = tokio::join!(session.poll(None, None), flood);
         let PollAnswer::Payload { payload, .. } = answer else { panic!("{answer:?}") };
