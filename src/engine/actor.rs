@@ -368,7 +368,7 @@ impl<A: Application> SessionState<A> {
         if !self.session.keeps_answer() {
             self.kept = None;
         }
-        if !self.is_busy() {
+        if !self.held.is_empty() && !self.is_busy() {
             self.held.drain(..).for_each(|stage| stage.resume());
         }
         if self.session.transport() == Transport::Polling {
@@ -409,7 +409,9 @@ impl<A: Application> SessionState<A> {
     /// While the application is busy, the packets of a payload wait: their POST stays in progress, so that the client
     /// sends no other.
     fn next_output(&mut self) -> Option<Output> {
-        self.session.hold_payload(self.is_busy());
+        if self.session.transport() == Transport::Polling {
+            self.session.hold_payload(self.is_busy());
+        }
         self.session.poll_output()
     }
 
