@@ -22,9 +22,11 @@ pub(super) struct Inbound {
     counts: IncomingCounts,
     /// The peer said goodbye.
     pub(super) left: bool,
-    /// Bytes that came since the last acknowledgement.
+    /// Whether anything came since the last acknowledgement, and how many bytes.
+    owes: bool,
     owed: usize,
-    /// When the next acknowledgement goes out by itself.
+    /// When an acknowledgement goes out by itself, should one be owed then. One that goes out with something else leaves this as it
+    /// is, so that the writer is woken for the first body of many only.
     due: Option<Instant>,
 }
 
@@ -47,6 +49,7 @@ impl Inbound {
             received: ReceiveLog::starting_at(1),
             counts: IncomingCounts::default(),
             left: false,
+            owes: false,
             owed: 0,
             due: None,
         }
@@ -54,7 +57,7 @@ impl Inbound {
 
     /// A new link brings what comes from now on.
     pub(super) fn attach(&mut self, link: LinkId) {
-        (self.link, self.started, self.owed, self.due) = (Some(link), false, 0, None);
+        (self.link, self.started, self.owes, self.owed, self.due) = (Some(link), false, false, 0, None);
     }
 
     /// The peer names its log, and the first number that may come.
@@ -103,33 +106,36 @@ impl Inbound {
 
     /// Whether an acknowledgement is due, or can go out with something else.
     pub(super) fn owes_ack(&self, now: Instant, has_more: bool) -> bool {
-        self.due.is_some_and(|due| now >= due || self.owed >= ACK_BYTES || has_more)
+        self.owes && (has_more || self.owed >= ACK_BYTES || self.due.is_none_or(|due| now >= due))
     }
 
     /// An acknowledgement of this position goes out. Returns whether it is still one in the peer's log.
-    pub(super) fn acknowledge(&mut self, position: Position) -> bool {
+    pub(super) fn acknowledge(&mut self, position: Position, now: Instant) -> bool {
         if position.log != self.log {
             return false;
         }
         if position == self.position() {
-            (self.due, self.owed) = (None, 0);
+            (self.owes, self.owed) = (false, 0);
+            self.due = self.due.map(|due| if now >= due { now + ACK_DELAY } else { due });
         }
         true
     }
 
-    /// When the next acknowledgement goes out by itself.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When the writer has to look whether an acknowledgement is owed.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
+        self.due = self.due.filter(|due| self.owes || now < *due);
         self.due
     }
 
     /// Something has to be acknowledged at once.
     pub(super) fn owe_now(&mut self, now: Instant) {
-        self.due = Some(now);
+        (self.owes, self.due) = (true, Some(now));
     }
 
     /// Something has to be acknowledged. Returns whether the writer must be woken now.
     pub(super) fn owe(&mut self, bytes: usize, now: Instant) -> bool {
         let first = self.due.is_none();
+        self.owes = true;
         self.owed += bytes;
         self.due.get_or_insert(now + ACK_DELAY);
         first || self.owed >= ACK_BYTES
@@ -140,3 +146,26 @@ impl Inbound {
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(50);
 /// After that many bytes an acknowledgement does not wait: a sixteenth of what the sender keeps.
 const ACK_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_is_woken_for_the_first_body_of_many_whatever_acknowledged_the_others() {
+        let start = Instant::now();
+        let at = |tenths| start + ACK_DELAY * tenths / 10;
+        let mut inbound = Inbound::new();
+        assert!(inbound.owe(1, start) && !inbound.owe(1, at(1)));
+        let position = inbound.position();
+        assert!(!inbound.owes_ack(at(2), false) && inbound.owes_ack(at(2), true), "with something else");
+        inbound.acknowledge(position, at(2));
+        assert!(!inbound.owes_ack(at(3), true) && !inbound.owe(1, at(3)));
+        assert_eq!(inbound.due(at(3)), Some(at(10)));
+        assert!(inbound.owes_ack(at(10), false));
+        inbound.acknowledge(position, at(10));
+        assert_eq!(inbound.due(at(10)), Some(at(20)));
+        assert_eq!(inbound.due(at(20)), None, "nothing came meanwhile");
+        assert!(inbound.owe(1, at(21)));
+    }
+}

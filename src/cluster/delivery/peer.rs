@@ -278,7 +278,7 @@ impl Peer {
         }
         outbound.told = told.version;
         let due = outbound.beats(now) || inbound.owes_ack(now, outbound.log.has_more());
-        if due && told.all && batch.has_room() && inbound.acknowledge(position) {
+        if due && told.all && batch.has_room() && inbound.acknowledge(position, now) {
             let Position { delivered: seq, missed, .. } = position;
             let interest = self.interest.lock().version();
             batch.put(&unsequenced(Kind::Ack(pb::Ack { seq, interest, lost: Some(missed) })));
@@ -287,7 +287,7 @@ impl Peer {
             return Fill::Last;
         }
         if batch.is_empty() {
-            return Fill::Wait(inbound.due().into_iter().chain(outbound.next_beat()).min());
+            return Fill::Wait(inbound.due(now).into_iter().chain(outbound.next_beat()).min());
         }
         outbound.speak(now);
         Fill::Write

@@ -1,12 +1,14 @@
-//! The tasks of a link, the ordered stream between two nodes: one writes, one reads, on the application's runtime.
+//! The tasks of a link, the ordered stream between two nodes: one writes, on the mesh's runtime, where its packets are made;
+//! one reads, on the application's, because delivering is work of the application.
 //!
 //! A link is replaced by the next one. What has to outlive it is in its [`Peer`].
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{ControlMessage, Ports};
@@ -26,7 +28,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts the tasks. `reply` is written before everything else.
+    /// Starts the tasks, on the mesh's runtime. `reply` is written before everything else.
     pub(crate) fn start(
         id: LinkId,
         peer: Arc<Peer>,
@@ -35,7 +37,7 @@ impl Link {
         ports: &Arc<Ports>,
     ) -> Self {
         let task = LinkTask { id, peer: Arc::clone(&peer), ports: Arc::clone(ports) };
-        let writer = ports.app.spawn(task.clone().write(send, reply));
+        let writer = tokio::spawn(task.clone().write(send, reply));
         let reader = ports.app.spawn(task.read(recv));
         Self { peer, _tasks: [writer, reader].map(AbortOnDropHandle::new) }
     }
@@ -62,6 +64,7 @@ impl LinkTask {
     async fn write_all(&self, send: &mut SendStream, reply: Option<Bytes>) -> Result<(), quinn::WriteError> {
         send.write_all(&reply.unwrap_or_default()).await?;
         let mut batch = Batch::default();
+        let mut alarm = pin!(sleep_until(Instant::now()));
         self.peer.start(&mut batch);
         loop {
             let now = Instant::now();
@@ -79,7 +82,7 @@ impl LinkTask {
                     let _stopped = send.stopped().await;
                     return Ok(());
                 }
-                Fill::Wait(until) => self.wait(until).await,
+                Fill::Wait(until) => self.wait(until, alarm.as_mut()).await,
                 Fill::Stale => {
                     // The wake-up that led here was for the writer of the next link.
                     self.peer.wake();
@@ -91,12 +94,14 @@ impl LinkTask {
         }
     }
 
-    async fn wait(&self, until: Option<Instant>) {
+    /// The alarm is set anew only when its time changes: most times it is not.
+    async fn wait(&self, until: Option<Instant>, mut alarm: Pin<&mut Sleep>) {
         let woken = self.peer.woken();
-        match until {
-            None => woken.await,
-            Some(until) => tokio::select! { () = woken => {} () = sleep_until(until) => {} },
+        let Some(until) = until else { return woken.await };
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
         }
+        tokio::select! { () = woken => {} () = alarm => {} }
     }
 
     async fn read(self, mut recv: RecvStream) {
@@ -121,17 +126,17 @@ impl LinkTask {
 
     /// Handles the frames that are there as a whole.
     async fn handle_frames(&self, buffer: &mut BytesMut) -> Result<(), ProtocolError> {
-        let turn = self.peer.turn().await;
+        let (turn, now) = (self.peer.turn().await, Instant::now());
         while let Some(frame) = Frame::decode(buffer)? {
-            self.handle(&turn, frame)?;
+            self.handle(&turn, frame, now)?;
         }
         Ok(())
     }
 
-    fn handle(&self, turn: &Turn<'_>, frame: Frame) -> Result<(), ProtocolError> {
+    fn handle(&self, turn: &Turn<'_>, frame: Frame, now: Instant) -> Result<(), ProtocolError> {
         let (published, peer) = (&self.ports.published, &self.peer);
         let deliver = |message| self.deliver(message);
-        match peer.receive(turn, self.id, frame, Instant::now(), &deliver)? {
+        match peer.receive(turn, self.id, frame, now, &deliver)? {
             Received::Nothing | Received::Delivered | Received::Duplicate => {}
             Received::Started => {
                 self.ports.tell_control(ControlMessage::Started(peer.id.clone(), self.id));
