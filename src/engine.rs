@@ -54,7 +54,7 @@ pub(crate) use budget::Budget;
 pub(crate) use counters::EngineCounters;
 #[cfg(feature = "webtransport")]
 pub(crate) use first_packet::FirstPacket;
-pub(crate) use frame::{Frame, frames};
+pub(crate) use frame::{Frame, Frames, frames};
 pub(crate) use mailbox::{PollAnswer, PostBody};
 pub(crate) use payload::Payload;
 pub(crate) use query::Query;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -307,7 +308,7 @@ impl Mesh {
 
     /// What decides which peers get a message to these rooms: the hashes that a peer may want, and the nodes that own a room named
     /// like a socket id.
-    fn targets(&self, namespace: &str, rooms: &[Room]) -> (Vec<u64>, Vec<NodeId>) {
+    fn targets(&self, namespace: &str, rooms: &[Room]) -> (Hashes, SmallVec<[NodeId; 1]>) {
         let view = self.published.view.borrow();
         let owner = |room: &Room| match room {
             Room::Named(_) => None,
@@ -320,7 +321,7 @@ impl Mesh {
     fn recipients(&self, roster: &[Arc<Peer>], namespace: &str, selection: &Selection) -> Vec<Arc<Peer>> {
         let (hashes, owners) = self.targets(namespace, &selection.rooms);
         let now = Instant::now();
-        let may_have = |peer: &&Arc<Peer>| peer.wants(&hashes, now) || owners.contains(&peer.id);
+        let may_have = |peer: &&Arc<Peer>| owners.contains(&peer.id) || peer.wants(&hashes, now);
         roster.iter().filter(may_have).cloned().collect()
     }
 
@@ -357,7 +358,7 @@ impl Peers for Mesh {
         let roster = if volatile { self.published.roster() } else { self.published.emit() };
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
         let (mut encoded, now): (Option<Bytes>, _) = (None, Instant::now());
-        for peer in roster.iter().filter(|peer| peer.wants(&hashes, now) || owners.contains(&peer.id)) {
+        for peer in roster.iter().filter(|peer| owners.contains(&peer.id) || peer.wants(&hashes, now)) {
             let body = match &encoded {
                 Some(body) => body.clone(),
                 None => match encode_broadcast(broadcast) {
@@ -378,12 +379,12 @@ impl Peers for Mesh {
             Ok(body) => body,
             Err(error) => return self.published.count_oversized(&error),
         };
-        let joined: Vec<u64> = match &command.kind {
+        let joined = match &command.kind {
             CommandKind::Join(rooms) => hashes(&command.namespace, rooms),
             CommandKind::Leave(_)
             | CommandKind::Disconnect { .. }
             | CommandKind::Update(_)
-            | CommandKind::ServerEvent(_) => Vec::new(),
+            | CommandKind::ServerEvent(_) => Hashes::new(),
         };
         let now = Instant::now();
         for peer in &recipients {
@@ -485,8 +486,11 @@ impl Drop for OpenRequest<'_> {
     }
 }
 
+/// Most messages are for one room.
+type Hashes = SmallVec<[u64; 2]>;
+
 /// The hashes by which nodes tell their interest in these rooms.
-fn hashes(namespace: &str, rooms: &[Room]) -> Vec<u64> {
+fn hashes(namespace: &str, rooms: &[Room]) -> Hashes {
     rooms.iter().map(|room| room.with_name(|name| room_hash(namespace, name))).collect()
 }
 

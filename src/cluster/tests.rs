@@ -131,7 +131,7 @@ fn broadcast(rooms: &[&str], text: &str) -> Broadcast {
     let rooms = rooms.iter().map(Room::from).collect();
     Broadcast {
         namespace: "/".into(),
-        selection: Selection { rooms, except: Vec::new() },
+        selection: Selection { rooms, ..Selection::default() },
         text: text.into(),
         attachments: Vec::new(),
         flags: Flags::default(),

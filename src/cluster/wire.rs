@@ -1,5 +1,6 @@
 //! The bytes between nodes: frames, and protobuf ↔ values (docs/protocol/mesh.md, "Byte layout", "Versions").
 
+mod broadcast;
 mod error;
 mod frame;
 pub(crate) mod gossip;

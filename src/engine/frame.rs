@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::budget::{Budget, Charge};
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
@@ -52,10 +53,13 @@ struct BinaryFrame {
     charge: OnceLock<Charge>,
 }
 
+/// The frames of one packet of the application.
+pub(crate) type Frames = SmallVec<[Frame; 1]>;
+
 /// The frames of a text message and of the binary messages that must follow it at once, as in a Socket.IO packet.
 /// `compress` says whether they may be compressed.
-pub(crate) fn frames(text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
-    let mut frames = Vec::with_capacity(1 + attachments.len());
+pub(crate) fn frames(text: &str, attachments: &[Bytes], compress: bool) -> Frames {
+    let mut frames = Frames::with_capacity(1 + attachments.len());
     frames.push(Frame::message_text(text).with_compress(compress));
     let binary = |data| Frame::message_binary(data).with_compress(compress);
     frames.extend(attachments.iter().cloned().map(binary));

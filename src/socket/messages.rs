@@ -9,6 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use smallvec::SmallVec;
 
 pub(crate) use super::protocol::RawArgs;
 pub(crate) use super::room::Room;
@@ -36,8 +37,13 @@ pub(crate) struct Broadcast {
 impl Broadcast {
     /// At least as many bytes as the message has on its way to other nodes.
     pub(crate) fn size(&self) -> usize {
+        self.content_size() + FIXED
+    }
+
+    /// The same without what encloses the message, and the context of a trace.
+    pub(crate) fn content_size(&self) -> usize {
         let attachments: usize = self.attachments.iter().map(|bytes| FIELD + bytes.len()).sum();
-        FIELD + self.namespace.len() + self.selection.size() + FIELD + self.text.len() + attachments + FIXED
+        FIELD + self.namespace.len() + self.selection.size() + FIELD + self.text.len() + attachments
     }
 }
 
@@ -60,8 +66,8 @@ impl Default for Flags {
 /// node looks the rooms up when the message arrives there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
-    pub(crate) rooms: Vec<Room>,
-    pub(crate) except: Vec<Room>,
+    pub(crate) rooms: SmallVec<[Room; 1]>,
+    pub(crate) except: SmallVec<[Room; 1]>,
 }
 
 impl Selection {

@@ -287,12 +287,13 @@ pub struct Goodbye {}
 /// One packet for the sockets of a namespace on the receiver: the union of rooms (none = all) minus except.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Broadcast {
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "2")]
-    pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "3")]
-    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// UTF-8, as `string` would be on the wire: what arrives is not copied.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub namespace: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub rooms: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub except: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// The encoded Socket.IO packet, UTF-8.
     #[prost(bytes = "bytes", tag = "4")]
     pub text: ::prost::bytes::Bytes,

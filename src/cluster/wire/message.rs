@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::broadcast;
 use super::error::WireError;
 use super::frame::{Frame, fits};
 use super::pb;
@@ -99,7 +100,7 @@ pub(crate) fn unsequenced(kind: Kind) -> Frame {
 /// # Errors
 /// When it is larger than a frame may be.
 pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError> {
-    fits(encode(Kind::Broadcast(broadcast.into()), &Trace::current()))
+    fits(broadcast::encode(broadcast, context(&Trace::current())))
 }
 
 /// The body of a command, encoded once for all peers.
@@ -127,12 +128,15 @@ pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, Wire
 }
 
 fn encode(kind: Kind, trace: &Trace) -> Bytes {
-    let trace = trace.to_headers().map(|TraceHeaders { parent, state }| pb::TraceContext { parent, state });
-    pb::Envelope { kind: Some(kind), trace }.encode_to_vec().into()
+    pb::Envelope { kind: Some(kind), trace: context(trace) }.encode_to_vec().into()
+}
+
+fn context(trace: &Trace) -> Option<pb::TraceContext> {
+    trace.to_headers().map(|TraceHeaders { parent, state }| pb::TraceContext { parent, state })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::frame::MAX_FRAME;
     use super::super::values::decode_args;
     use super::*;
@@ -151,7 +155,7 @@ mod tests {
         encode(kind, &Trace::none())
     }
 
-    fn broadcasts() -> impl Strategy<Value = Broadcast> {
+    pub(crate) fn broadcasts() -> impl Strategy<Value = Broadcast> {
         let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
         let bytes = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
         ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(

@@ -8,40 +8,12 @@ use serde_json::Value;
 use super::error::WireError;
 use super::pb;
 use crate::socket::messages::{
-    Broadcast, Command, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, Request, RequestKind,
-    Response, ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
+    Command, CommandKind, EmittedEvent, RawArgs, RemoteHandshake, Request, RequestKind, Response,
+    ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
 };
 use pb::command::Change as PbChange;
 use pb::request::Kind as PbRequestKind;
 use pb::response::Part as PbPart;
-
-impl From<&Broadcast> for pb::Broadcast {
-    fn from(broadcast: &Broadcast) -> Self {
-        Self {
-            namespace: broadcast.namespace.to_string(),
-            rooms: names(&broadcast.selection.rooms),
-            except: names(&broadcast.selection.except),
-            text: broadcast.text.as_bytes().clone(),
-            attachments: broadcast.attachments.clone(),
-            volatile: broadcast.flags.volatile,
-            uncompressed: !broadcast.flags.compress,
-        }
-    }
-}
-
-impl TryFrom<pb::Broadcast> for Broadcast {
-    type Error = WireError;
-
-    fn try_from(broadcast: pb::Broadcast) -> Result<Self, WireError> {
-        Ok(Self {
-            namespace: broadcast.namespace.into(),
-            selection: selection(broadcast.rooms, broadcast.except),
-            text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
-            attachments: broadcast.attachments,
-            flags: Flags { volatile: broadcast.volatile, compress: !broadcast.uncompressed },
-        })
-    }
-}
 
 impl From<&Command> for pb::Command {
     fn from(command: &Command) -> Self {
@@ -267,5 +239,5 @@ fn rooms(names: Vec<String>) -> Vec<Room> {
 }
 
 fn selection(to: Vec<String>, except: Vec<String>) -> Selection {
-    Selection { rooms: rooms(to), except: rooms(except) }
+    Selection { rooms: rooms(to).into(), except: rooms(except).into() }
 }

@@ -289,7 +289,7 @@ impl Emitter<'_> {
     ///
     /// As [`Socket::emit`].
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let packet = encode::event(&self.member.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        let packet = encode::event(&self.member.namespace.path, None, event, args)?;
         let _span = Span::emit(&self.member.namespace.path, event);
         self.member.emit(&packet, self.flags);
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::socket::hub::LocalNamespace;
 use crate::socket::messages::{Broadcast, Flags, Request, RequestKind, Responses, Selection};
-use crate::socket::protocol::{EncodeError, Encoded, IntoArgs, RawArgs, encode, encode_event};
+use crate::socket::protocol::{EncodeError, Encoded, IntoArgs, encode, encode_event};
 use crate::socket::room::Room;
 use crate::trace::Span;
 
@@ -95,7 +95,7 @@ impl Target {
     /// also if the event is too large for other nodes ([`EncodeError::TooLarge`]), unless it is for this node
     /// [alone](Self::local). Nobody gets it then, on no node.
     pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let packet = encode::event(&self.namespace.path, None, event, &RawArgs::encode(args)?)?;
+        let packet = encode::event(&self.namespace.path, None, event, args)?;
         self.deliver(event, packet)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::Semaphore;
 
 use super::admission::Admission;
@@ -102,7 +103,7 @@ impl NamespaceRegistry {
 
     /// The socket with this id, if it is here, and its namespace. Runs the application's function that describes data.
     pub(crate) fn find_socket(&self, id: SocketId) -> Option<(String, SocketSummary)> {
-        let selection = Selection { rooms: vec![Room::Own(id)], except: Vec::new() };
+        let selection = Selection { rooms: smallvec![Room::Own(id)], except: SmallVec::new() };
         self.fixed.values().cloned().chain(self.dynamic.all()).find_map(|namespace| {
             let selected = namespace.select(&selection);
             let summaries =

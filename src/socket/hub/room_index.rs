@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::id::SocketId;
 use crate::socket::messages::Selection;
@@ -131,7 +132,7 @@ impl<T> RoomIndex<T> {
             }
         };
         let excepted = || selection.except.iter().flat_map(|room| self.occupants(room));
-        let few: Vec<usize> = excepted().take(FEW + 1).collect();
+        let few: SmallVec<[usize; FEW + 1]> = excepted().take(FEW + 1).collect();
         let is_excepted = |member: &usize| few.contains(member);
         match selection.rooms.as_slice() {
             [] if few.len() <= FEW => {

@@ -1,15 +1,17 @@
 //! The text of the packets a server sends.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value;
 
-use super::args::RawArgs;
+use super::args::{ArgsWriter, IntoArgs, RawArgs};
 use super::error::EncodeError;
 use super::msgpack;
-use super::packet::check_name;
+use super::packet::{MAIN, check_name};
 use super::parser::Parser;
-use crate::engine::{self, Frame, Protocol};
+use crate::engine::{self, Frame, Frames, Protocol};
 use crate::id::SocketId;
 
 /// A packet as it goes to the engine: one text message, then the attachments, with nothing between them.
@@ -28,7 +30,7 @@ impl Encoded {
 
 impl Parser {
     /// The frames that carry a packet to clients. They are made once and shared by all clients of the node.
-    pub(crate) fn frames(self, text: &str, attachments: &[Bytes], compress: bool) -> Vec<Frame> {
+    pub(crate) fn frames(self, text: &str, attachments: &[Bytes], compress: bool) -> Frames {
         match self {
             Self::Json => engine::frames(text, attachments, compress),
             Self::MessagePack => {
@@ -65,38 +67,54 @@ pub(crate) fn disconnect(ns: &str) -> Encoded {
     Encoded::text(format!("1{}", NamespacePrefix(ns)))
 }
 
-/// An event, with an id if the client is to send an ack.
-pub(crate) fn event(ns: &str, id: Option<u64>, name: &str, args: &RawArgs) -> Result<Encoded, EncodeError> {
+/// An event, with an id if the client is to send an ack. Its arguments are written where they belong, behind the name.
+pub(crate) fn event<A: IntoArgs + ?Sized>(
+    ns: &str,
+    id: Option<u64>,
+    name: &str,
+    args: &A,
+) -> Result<Encoded, EncodeError> {
     check_name(name)?;
-    let mut text = header('2', '5', args, ns, id);
+    let mut text = header('2', ns, id, USUAL);
     text.push('[');
-    text.push_str(&Value::from(name).to_string());
-    if !args.json().is_empty() {
-        text.push(',');
-        text.push_str(args.json());
-    }
+    let mut text = text.into_bytes();
+    serde_json::to_writer(&mut text, name)?;
+    let mut writer = ArgsWriter::behind(text);
+    args.encode_args(&mut writer)?;
+    let (mut text, attachments) = writer.finish()?;
     text.push(']');
-    Ok(Encoded { text: text.into(), attachments: args.attachments().to_vec() })
+    Ok(Encoded { text: with_count("5", text, attachments.len()).into(), attachments })
 }
 
 /// The ack of an event that came with this id.
 pub(crate) fn ack(ns: &str, id: u64, args: &RawArgs) -> Encoded {
-    let mut text = header('3', '6', args, ns, Some(id));
+    let mut text = header('3', ns, Some(id), args.json().len() + "[]".len());
     text.push('[');
     text.push_str(args.json());
     text.push(']');
-    Encoded { text: text.into(), attachments: args.attachments().to_vec() }
+    let attachments = args.attachments().to_vec();
+    Encoded { text: with_count("6", text, attachments.len()).into(), attachments }
 }
 
-/// Everything before the payload; `binary` is the type if there are attachments.
-fn header(plain: char, binary: char, args: &RawArgs, ns: &str, id: Option<u64>) -> String {
-    let mut text = String::with_capacity(args.json().len() + ns.len() + 64);
-    match args.attachments().len() {
-        0 => text.push(plain),
-        count => text.extend([binary.to_string(), count.to_string(), "-".to_owned()]),
+/// Everything before the payload, of a packet without attachments.
+fn header(kind: char, ns: &str, id: Option<u64>, payload: usize) -> String {
+    let mut text = String::with_capacity(HEADER + ns.len() + payload);
+    text.push(kind);
+    if ns != MAIN {
+        text.extend([ns, ","]);
     }
-    text.push_str(&NamespacePrefix(ns).to_string());
-    text.extend(id.map(|id| id.to_string()));
+    if let Some(id) = id {
+        // A string takes any text.
+        let _written = write!(text, "{id}");
+    }
+    text
+}
+
+/// With attachments the type is another one, and their number follows it.
+fn with_count(binary: &str, mut text: String, attachments: usize) -> String {
+    if attachments > 0 {
+        text.replace_range(..1, &format!("{binary}{attachments}-"));
+    }
     text
 }
 
@@ -111,3 +129,8 @@ impl std::fmt::Display for NamespacePrefix<'_> {
         }
     }
 }
+
+/// Room for the type, the number of an ack, and what encloses the payload.
+const HEADER: usize = 32;
+/// Room for the name and the arguments of most events. The text is not kept.
+const USUAL: usize = 224;

@@ -1,5 +1,6 @@
 //! Packets from this node to many of its sockets, with and without acks.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use super::super::broadcast_acks::AckCollector;
@@ -9,10 +10,12 @@ use crate::socket::messages::{Broadcast, EmittedEvent, Flags, Selection};
 use crate::socket::protocol::{EncodeError, RawArgs, encode};
 
 impl LocalNamespace {
-    /// Delivers a broadcast to the sockets of this node. Its frames are made once and appended to each outbox.
+    /// Delivers a broadcast to the sockets of this node. Its frames are made once, at the first of them, and appended to each
+    /// outbox.
     pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast) {
         let Flags { volatile, compress } = broadcast.flags;
-        let frames = self.parser().frames(&broadcast.text, &broadcast.attachments, compress);
+        let frames =
+            LazyCell::new(|| self.parser().frames(&broadcast.text, &broadcast.attachments, compress));
         let mut observed = self.handlers().has_on_any_outgoing().then(Vec::new);
         let mut sent = 0;
         self.rooms.read().for_each(&broadcast.selection, |_, member| {

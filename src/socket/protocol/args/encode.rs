@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
@@ -24,7 +23,7 @@ impl RawArgs {
     pub fn encode<A: IntoArgs + ?Sized>(args: &A) -> Result<Self, EncodeError> {
         let mut writer = ArgsWriter::default();
         args.encode_args(&mut writer)?;
-        writer.finish()
+        writer.into_args()
     }
 }
 
@@ -109,10 +108,17 @@ impl IntoArg for RawArg {
 #[derive(Default)]
 pub struct ArgsWriter {
     json: Vec<u8>,
+    /// Where the arguments begin. What is before them is the first element of their array, if there is anything.
+    start: usize,
     binary: AttachmentSink,
 }
 
 impl ArgsWriter {
+    /// Writes arguments behind the text of an array that has an element already.
+    pub(crate) fn behind(text: Vec<u8>) -> Self {
+        Self { start: text.len(), json: text, binary: AttachmentSink::default() }
+    }
+
     /// Writes one argument.
     pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         self.separate();
@@ -140,24 +146,35 @@ impl ArgsWriter {
     }
 
     /// Checks the attachments and returns what was written.
-    pub(crate) fn finish(self) -> Result<RawArgs, EncodeError> {
-        let Self { json, binary: AttachmentSink { attachments, placeholders } } = self;
-        let json = ByteString::try_from(json).expect("serde_json and our formatter write UTF-8");
+    pub(crate) fn into_args(self) -> Result<RawArgs, EncodeError> {
+        let (json, attachments) = self.finish()?;
+        Ok(RawArgs::new(json.into(), attachments))
+    }
+
+    /// As [`into_args`](Self::into_args), with the text before the arguments.
+    pub(crate) fn finish(self) -> Result<(String, Vec<Bytes>), EncodeError> {
+        let Self { json, start, binary: AttachmentSink { attachments, placeholders } } = self;
+        let json = String::from_utf8(json).expect("serde_json and our formatter write UTF-8");
         if attachments.len() > EncodeError::MAX_ATTACHMENTS {
             return Err(EncodeError::TooManyAttachments { given: attachments.len() });
         }
-        if !attachments.is_empty() && scan::placeholders(&json).len() != placeholders {
+        let args = || json.get(start..).unwrap_or_default();
+        if !attachments.is_empty() && scan::placeholders(args()).len() != placeholders {
             return Err(EncodeError::ForgedPlaceholder);
         }
-        Ok(RawArgs::new(json, attachments))
+        Ok((json, attachments))
     }
 
     /// Writes arguments that came in, unchanged if nothing was written before them.
     fn raw_args(&mut self, args: &RawArgs) {
-        if self.json.is_empty() && self.binary.attachments.is_empty() && !args.attachments.is_empty() {
+        let is_first = self.json.len() == self.start && self.binary.attachments.is_empty();
+        if is_first && !args.attachments.is_empty() {
             self.binary.placeholders = scan::placeholders(&args.json).len();
             self.binary.attachments = args.attachments.to_vec();
-            self.json.extend_from_slice(args.json.as_bytes());
+            if !args.json.is_empty() {
+                self.separate();
+                self.json.extend_from_slice(args.json.as_bytes());
+            }
         } else if !args.json.is_empty() {
             self.raw(&args.json, &args.attachments);
         }

@@ -32,7 +32,7 @@ pub(crate) fn encode_event<E: Serialize + ?Sized>(event: &E) -> Result<(&'static
         VariantContent::One => {}
         VariantContent::Several => writer.spread(),
     }
-    Ok((name, writer.finish()?))
+    Ok((name, writer.into_args()?))
 }
 
 /// An event as an enum to decode.
