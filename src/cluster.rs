@@ -40,8 +40,12 @@ pub use view::{LinkState, MemberView, NodeState, SettingDifference, View};
 
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
 pub(crate) use tasks::ports::Upward;
-pub(crate) use transport::bi_stream::{BiStream, StreamLoss};
+pub(crate) use transport::bi_stream::{BiStream, Receiver, Sender, StreamLoss};
 pub(crate) use transport::connection::REACH;
+pub(crate) use wire::{
+    encode_prelude,
+    pb::{Field, RequestHead, ResponseHead},
+};
 
 /// What the fuzz targets drive.
 #[cfg(feature = "fuzzing")]

@@ -27,7 +27,9 @@ mod cors;
 mod counters;
 mod drain_body;
 mod edge;
+mod exchange;
 mod forward;
+pub(crate) mod forwarded;
 mod forwarded_stream;
 mod http2_progress;
 mod jsonp;
@@ -38,7 +40,7 @@ mod opening;
 pub(crate) mod operator;
 mod owner;
 mod polling;
-pub(crate) mod proxy;
+mod proxy;
 mod refusal;
 mod reply;
 mod request;
@@ -50,6 +52,7 @@ mod service;
 mod tls;
 mod trusted_proxies;
 mod upgrade;
+mod upgraded;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
 

@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::counter::Count;
 use crate::engine::{self, Application, Census, Engine, EngineCounters};
+use crate::http::forwarded;
 use crate::http::operator::Answers;
 use crate::http::server::{self, Answering, Server};
 use crate::http::{self, Body, Edge, HttpCounters, Listener, Owner, Service};
@@ -576,7 +577,7 @@ async fn join<A: Application>(
     let serve = move |stream: BiStream| {
         let Some(above) = for_requests.get() else { return };
         if let Some(owner) = above.owner.upgrade() {
-            tokio::spawn(server::serve_forwarded(owner, Arc::clone(&above.operators), stream));
+            tokio::spawn(forwarded::serve_forwarded(owner, Arc::clone(&above.operators), stream));
         }
     };
     let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound) };

@@ -32,7 +32,7 @@ use super::transport::bi_stream::BiStream;
 use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
-use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_request, pb};
+use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_request, pb};
 use crate::counter::Count;
 use crate::excerpt::Excerpt;
 use crate::id::{Key, NodeId};
@@ -210,7 +210,7 @@ impl Mesh {
         }
     }
 
-    /// Opens a byte stream to the HTTP service of another node, on the usual way: directly, or through one other node where
+    /// Opens a byte stream to the HTTP service of another node, which hears of it with the first bytes that are written, on the usual way: directly, or through one other node where
     /// there is no direct link, or where that has missed a ping. Waits for [`REACH`] at most.
     ///
     /// # Errors
@@ -524,8 +524,11 @@ fn to_http_of(node: &NodeId) -> Kind {
 async fn open(connection: Arc<PeerConnection>, kind: Kind) -> Result<(BiStream, Silence), OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
     let (permit, opened) = (connection.limits.enter(), Instant::now());
-    match timeout(REACH, connection.open(&header)).await {
-        Ok(Ok(halves)) => Ok((BiStream::new(halves, permit), Silence { connection, opened })),
+    match timeout(REACH, connection.open_silently()).await {
+        Ok(Ok(halves)) => {
+            let stream = BiStream::opening(halves, encode_prelude(&header), permit);
+            Ok((stream, Silence { connection, opened }))
+        }
         Ok(Err(error)) => Err(OpenError::Broken(error.to_string())),
         Err(_) => Err(OpenError::Busy),
     }

@@ -543,7 +543,9 @@ async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
     a.sees_link(&id("b"), LinkState::Up).await;
     let (mut unread, mut full) = (Vec::new(), Vec::new());
     for _ in 0..STREAMS {
-        unread.push(a.mesh.open(&id("b")).await.unwrap().0);
+        let mut stream = a.mesh.open(&id("b")).await.unwrap().0;
+        stream.write_all(b"fill it").await.unwrap();
+        unread.push(stream);
     }
     for _ in 0..STREAMS {
         full.push(timeout(DEADLINE, filled.recv()).await.unwrap().unwrap());

@@ -1,15 +1,16 @@
 //! The body of a response: bytes of this node, which may be compressed as they leave, or a stream from the node that owns
 //! the session.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio_util::task::AbortOnDropHandle;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::compression::{Coding, Compressing};
+use super::exchange::CarriedBody;
 
 /// The body of every response of a node. Make one from anything that converts to [`Bytes`], such as a `String`.
 ///
@@ -27,15 +28,11 @@ enum BodyContent {
     Empty,
     Full(Bytes),
     Compressed(Box<Compressing>),
-    Forwarded {
-        body: Incoming,
-        _connection: ConnectionTask,
+    Carried {
+        body: CarriedBody,
         _counted: Option<TaskTrackerToken>,
     },
 }
-
-/// The task that drives the connection to another node. Dropping it ends the connection.
-pub(crate) type ConnectionTask = AbortOnDropHandle<hyper::Result<()>>;
 
 impl Body {
     pub(crate) const fn empty() -> Self {
@@ -52,14 +49,14 @@ impl Body {
         }
     }
 
-    /// The body of a response of another node. Dropping it ends the connection it comes over.
-    pub(crate) const fn forwarded(body: Incoming, connection: ConnectionTask) -> Self {
-        Self(BodyContent::Forwarded { body, _connection: connection, _counted: None })
+    /// The body of a response of another node. Dropping it ends the stream it comes over.
+    pub(crate) const fn carried(body: CarriedBody) -> Self {
+        Self(BodyContent::Carried { body, _counted: None })
     }
 
     /// Counts a body that comes from another node as in flight until it is passed on.
     pub(super) fn counted(mut self, token: TaskTrackerToken) -> Self {
-        if let BodyContent::Forwarded { _counted: counted, .. } = &mut self.0 {
+        if let BodyContent::Carried { _counted: counted, .. } = &mut self.0 {
             *counted = Some(token);
         }
         self
@@ -75,12 +72,12 @@ impl<T: Into<Bytes>> From<T> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut self.0 {
             BodyContent::Empty => Poll::Ready(None),
             BodyContent::Full(bytes) => {
@@ -95,7 +92,7 @@ impl HttpBody for Body {
                 }
                 part => Poll::Ready(part.map(|part| Ok(Frame::data(part)))),
             },
-            BodyContent::Forwarded { body, .. } => Pin::new(body).poll_frame(cx),
+            BodyContent::Carried { body, .. } => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -104,7 +101,7 @@ impl HttpBody for Body {
             BodyContent::Empty => true,
             BodyContent::Full(_) => false,
             BodyContent::Compressed(compressing) => compressing.is_ended(),
-            BodyContent::Forwarded { body, .. } => body.is_end_stream(),
+            BodyContent::Carried { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -113,7 +110,7 @@ impl HttpBody for Body {
             BodyContent::Empty => SizeHint::with_exact(0),
             BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyContent::Compressed(_) => SizeHint::default(),
-            BodyContent::Forwarded { body, .. } => body.size_hint(),
+            BodyContent::Carried { body, .. } => body.size_hint(),
         }
     }
 }

@@ -4,12 +4,13 @@
 //! is sent once, because its owner may have handled it.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::header::UPGRADE;
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Response};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -138,12 +139,14 @@ impl Forwarder {
         let (stream, silence) = opened.map_err(|_late| ForwardError::Silent)??;
         let loss = stream.loss();
         let Some(request) = outgoing.next() else { return Err(ForwardError::Sent) };
+        // Declared before the stream is dropped: the other end may hear of it.
+        let silence = async {
+            silence.falls(until).await;
+            loss.declare();
+        };
         let answered = tokio::select! {
             answered = proxy::send(stream, request) => answered,
-            () = silence.falls(until) => {
-                loss.declare();
-                return Err(ForwardError::Silent);
-            }
+            () = silence => return Err(ForwardError::Silent),
             never = self.release(target), if outgoing.is_poll => match never {},
         };
         let (response, splice) = answered?;
@@ -160,7 +163,7 @@ impl Forwarder {
         loop {
             let asked = async {
                 let (stream, _) = self.mesh.open(&target.owner).await?;
-                proxy::send(stream, NodeRequest::Release.of_session(target.sid)).await?;
+                proxy::send(stream, NodeRequest::Release.of_session(target.sid).into()).await?;
                 Ok::<_, ForwardError>(())
             };
             // Without an answer it is asked again.
@@ -178,9 +181,9 @@ struct Target {
 
 /// The request of a client, which is sent once, or as often as necessary.
 struct Outgoing {
-    request: Option<Request<DrainBody>>,
+    request: Option<proxy::Outgoing>,
     /// The head of a poll that its owner recognises when it comes again.
-    again: Option<Parts>,
+    again: Option<Bytes>,
     is_poll: bool,
 }
 
@@ -188,29 +191,21 @@ impl Outgoing {
     fn new(request: ClientRequest) -> Self {
         let ClientRequest { http, query, .. } = request;
         let is_poll = *http.method() == Method::GET && !http.headers().contains_key(UPGRADE);
-        let again = query.stamp().filter(|_| is_poll).map(|_| head(&http));
-        Self { request: Some(http), again, is_poll }
+        let request = proxy::Outgoing::from(http);
+        let again = query.stamp().filter(|_| is_poll).map(|_| request.head.clone());
+        Self { request: Some(request), again, is_poll }
     }
 
     const fn is_left(&self) -> bool {
         self.request.is_some() || self.again.is_some()
     }
 
-    fn next(&mut self) -> Option<Request<DrainBody>> {
+    fn next(&mut self) -> Option<proxy::Outgoing> {
         self.request.take().or_else(|| {
-            let again = self.again.clone()?;
-            Some(Request::from_parts(again, DrainBody::default()))
+            let head = self.again.clone()?;
+            Some(proxy::Outgoing { head, body: DrainBody::default(), client: None })
         })
     }
-}
-
-/// What of a request's head goes to another node.
-fn head<B>(request: &Request<B>) -> Parts {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = request.method().clone();
-    parts.uri = request.uri().clone();
-    parts.headers = request.headers().clone();
-    parts
 }
 
 /// Why the owner of the session did not answer.
@@ -221,7 +216,7 @@ enum ForwardError {
     #[error("the other node does not answer")]
     Silent,
     #[error("the other node did not answer: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] io::Error),
     #[error("the request was sent already")]
     Sent,
 }

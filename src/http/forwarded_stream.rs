@@ -3,7 +3,6 @@
 
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::body::Body;
@@ -11,6 +10,7 @@ use super::node_request::NodeRequest;
 use super::proxy::{self, Splice};
 use super::reply;
 use super::request::ClientRequest;
+use super::upgraded::upgraded;
 use crate::cluster::{Mesh, REACH};
 use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, Engine, HandshakeError, Transport};
@@ -22,7 +22,7 @@ use crate::id::{NodeId, SessionId};
 pub(crate) async fn open(cluster: &Mesh, owner: &NodeId, sid: SessionId) -> Result<Splice, &'static str> {
     let Ok((stream, silence)) = cluster.open(owner).await else { return Err(UNREACHABLE) };
     let answered = tokio::select! {
-        answered = proxy::send(stream, NodeRequest::Stream.of_session(sid)) => answered,
+        answered = proxy::send(stream, NodeRequest::Stream.of_session(sid).into()) => answered,
         () = silence.falls(Instant::now() + REACH) => return Err(UNREACHABLE),
     };
     match answered {
@@ -41,11 +41,11 @@ pub(crate) fn accept<A: Application>(engine: &Engine<A>, mut request: ClientRequ
     let Some(session) = sid.ok().flatten().and_then(|sid| engine.find(sid)) else {
         return reply::refusal(&HandshakeError::UnknownSession, true);
     };
-    let upgraded = hyper::upgrade::on(&mut request.http);
+    let upgraded = upgraded(&mut request.http);
     tokio::spawn(async move {
-        if let Ok(upgraded) = upgraded.await {
+        if let Some(stream) = upgraded.await {
             let (conn, stage) = session.attach(Transport::WebTransport);
-            serve_webtransport(Box::new(TokioIo::new(upgraded)), session, conn, stage).await;
+            serve_webtransport(stream, session, conn, stage).await;
         }
     });
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);

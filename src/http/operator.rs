@@ -39,7 +39,7 @@ pub(crate) async fn ask(
     let answered = async {
         let (stream, _silence) = mesh.open(node).await?;
         let (response, _no_splice) =
-            proxy::send(stream, request).await.map_err(|_broken| AskError::Broken)?;
+            proxy::send(stream, request.into()).await.map_err(|_broken| AskError::Broken)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LARGEST).collect().await;
         Ok((status, body.map_err(|error: BoxError| AskError::Body(error.to_string()))?.to_bytes()))

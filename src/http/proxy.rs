@@ -1,63 +1,89 @@
-//! An HTTP/1.1 proxy for one request, over a stream of its own: from an edge to the owner of a session.
+//! A proxy for one request, over a stream of its own: from an edge to the owner of a session.
 //!
 //! The proxy interprets nothing. Bodies are streamed both ways, an abort on either side is an abort on the other, and
 //! after a 101 bytes are copied both ways.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Body as HttpBody;
-use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use hyper::{Request, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::body::{Body, ConnectionTask};
+use super::body::Body;
 use super::client_stream::bare;
-use super::drain_body::BoxError;
+use super::drain_body::DrainBody;
+use super::exchange::{self, CarriedBody, read_response};
+use crate::cluster::BiStream;
+
+/// A request as it travels to another node.
+pub(crate) struct Outgoing {
+    pub(crate) head: Bytes,
+    pub(crate) body: DrainBody,
+    /// The connection of the client, if the request asks to change its protocol.
+    pub(crate) client: Option<OnUpgrade>,
+}
+
+impl From<Request<DrainBody>> for Outgoing {
+    fn from(mut request: Request<DrainBody>) -> Self {
+        let upgrades = request.headers().contains_key(UPGRADE);
+        let client = upgrades.then(|| hyper::upgrade::on(&mut request));
+        Self { head: exchange::request_head(&request, upgrades), client, body: request.into_body() }
+    }
+}
 
 /// Sends `request` over `stream` and returns the answer. If the answer switches protocols, the splice has to be run.
 ///
 /// Dropping the future, the response's body or the splice ends the stream.
-pub(crate) async fn send<S, B>(
-    stream: S,
-    mut request: Request<B>,
-) -> hyper::Result<(Response<Body>, Option<Splice>)>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
-    let upgrades = request.headers().contains_key(UPGRADE);
-    let client = upgrades.then(|| hyper::upgrade::on(&mut request));
-    strip_hop_by_hop(request.headers_mut(), upgrades);
-    request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("socketmesh"));
-    *request.version_mut() = Version::HTTP_11;
-    if let Some(path) = request.uri().path_and_query().cloned() {
-        *request.uri_mut() = path.into();
-    }
-    let mut response = sender.send_request(request).await?;
+///
+/// # Errors
+/// When the other end breaks off, the stream is lost, or the body of the request ends with an error.
+pub(crate) async fn send(
+    stream: BiStream,
+    request: Outgoing,
+) -> io::Result<(Response<Body>, Option<Splice>)> {
+    let BiStream { mut send, mut recv } = stream;
+    let Outgoing { head, body, client } = request;
+    let (mut response, length) = {
+        let mut answered = pin!(read_response(&mut recv));
+        let sent = async {
+            exchange::write(&mut send, head, body).await?;
+            if client.is_none() {
+                send.finish();
+            }
+            Ok::<_, io::Error>(())
+        };
+        tokio::select! {
+            // A request may be answered before it has arrived as a whole, and the rest is not wanted then.
+            biased;
+            answered = &mut answered => answered?,
+            sent = sent => {
+                sent?;
+                answered.await?
+            }
+        }
+    };
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    strip_hop_by_hop(response.headers_mut(), switches);
-    if upgrades && !switches {
+    if client.is_some() && !switches {
         // As at the owner: a refused WebSocket is the end of its connection.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     match client.filter(|_| switches) {
         Some(client) => {
-            let splice = Splice { client, other: hyper::upgrade::on(&mut response), _connection: connection };
-            Ok((response.map(|_| Body::empty()), Some(splice)))
+            let splice = Splice { client, other: BiStream { send, recv } };
+            Ok((response.map(|()| Body::empty()), Some(splice)))
         }
-        None => Ok((response.map(|body| Body::forwarded(body, connection)), None)),
+        None => {
+            let body = CarriedBody::after(recv, length).await;
+            Ok((response.map(|()| Body::carried(body)), None))
+        }
     }
 }
 
@@ -65,37 +91,44 @@ where
 #[derive(Debug)]
 pub(crate) struct Splice {
     client: OnUpgrade,
-    other: OnUpgrade,
-    _connection: ConnectionTask,
+    other: BiStream,
 }
 
 impl Splice {
     /// Copies bytes both ways until both sides are done, or one of them breaks.
     pub(crate) async fn run(self) {
-        if let (Ok(client), Ok(other)) = tokio::join!(self.client, self.other) {
-            splice(bare(client), TokioIo::new(other)).await;
+        if let Ok(client) = self.client.await {
+            splice(bare(client), self.other).await;
         }
     }
 
     /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
-        if let Ok(other) = self.other.await {
-            splice(client, TokioIo::new(other)).await;
-        }
+        splice(client, self.other).await;
     }
 }
 
-async fn splice(client: impl AsyncRead + AsyncWrite, other: impl AsyncRead + AsyncWrite) {
-    let (mut client, mut other) = (tokio::io::split(client), tokio::io::split(other));
+async fn splice(client: impl AsyncRead + AsyncWrite, other: BiStream) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let BiStream { mut send, mut recv } = other;
     let mut there = pin!(async {
-        pump(&mut client.0, &mut other.1).await?;
-        other.1.shutdown().await
+        loop {
+            let read = read(&mut from_client).await?;
+            if read.is_empty() {
+                break;
+            }
+            send.write([read]).await?;
+        }
+        send.finish();
+        Ok::<_, io::Error>(())
     });
     let mut back = pin!(async {
         // If the other side breaks off, the client is told by the end of its stream.
-        let _broken = pump(&mut other.0, &mut client.1).await;
-        client.1.shutdown().await
+        while let Ok(Some(bytes)) = poll_fn(|cx| recv.poll_chunk(cx)).await {
+            to_client.write_all(&bytes).await?;
+        }
+        to_client.shutdown().await
     });
     // When one direction has ended, the other has a moment to end, too. If the client breaks off there is nothing to wait
     // for: dropping the other side breaks that off as well.
@@ -107,34 +140,19 @@ async fn splice(client: impl AsyncRead + AsyncWrite, other: impl AsyncRead + Asy
     }
 }
 
-/// Copies one way until the end.
-async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
-    tokio::io::copy_buf(&mut BufReader::with_capacity(COPY_BUFFER, from), to).await
+/// Reads what is there; nothing at the end. While nothing is there it holds no buffer.
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        let mut place = [MaybeUninit::uninit(); LARGEST_READ];
+        let mut buffer = ReadBuf::uninit(&mut place);
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    })
+    .await
 }
-
-/// Removes the headers that belong to one connection (RFC 9110, section 7.6.1). The HTTP library writes its own.
-fn strip_hop_by_hop(headers: &mut HeaderMap, upgrades: bool) {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if upgrades {
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    } else {
-        headers.remove(UPGRADE);
-    }
-}
-
-const HOP_BY_HOP: [HeaderName; 6] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    TE,
-    TRANSFER_ENCODING,
-];
 
 /// How long one direction of a spliced connection outlives the other.
 const SPLICE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The buffer of each direction of a spliced connection, held as long as that lives.
-const COPY_BUFFER: usize = 4 * 1024;
+/// What is copied at once of a spliced connection.
+const LARGEST_READ: usize = 8 * 1024;

@@ -24,19 +24,15 @@ use tower_service::Service as _;
 use super::body::Body;
 use super::client_stream::{ClientStream, HttpVersion};
 use super::counters::HttpCounters;
-use super::drain_body::{BoxError, DrainBody};
+use super::drain_body::BoxError;
 use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::opening::{OpeningConnections, OpeningPlace};
-use super::operator;
-use super::owner::Owner;
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
 use super::trusted_proxies::TrustedProxies;
-use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::websocket::asks_for_websocket;
-use crate::engine::{Application, Way};
 use crate::excerpt::Excerpt;
 use crate::log_limit::LogLimits;
 use crate::per_address::{PerAddress, Share};
@@ -220,8 +216,7 @@ impl Server {
         address: SocketAddr,
         place: Arc<OpeningPlace>,
     ) -> Result<(), BoxError> {
-        // The stream knows its limits of time: that of this library does not tell an idle connection from a slow head.
-        let mut http = http1_builder(None);
+        let mut http = http1_builder();
         // As Node spells them: some devices compare them letter by letter.
         http.title_case_headers(true);
         let (stopping, requests) = (self.stopping.clone(), stream.requests());
@@ -333,42 +328,10 @@ pub fn not_found(_: &Request<Incoming>) -> Response<Body> {
     reply::empty(StatusCode::NOT_FOUND)
 }
 
-/// Serves one stream of another node, which carries a single request or a WebSocket. What that node asks for its operators is
-/// answered by `operators`.
-pub(crate) async fn serve_forwarded<A: Application>(
-    owner: Arc<Owner<A>>,
-    operators: operator::Answers,
-    stream: BiStream,
-) {
-    let way: Arc<dyn Way> = Arc::new(stream.loss());
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let (owner, operators, way) = (Arc::clone(&owner), Arc::clone(&operators), Arc::clone(&way));
-        async move {
-            if operator::asks(request.headers()) {
-                return Ok::<_, Infallible>(operators(request.method(), request.uri()));
-            }
-            Ok(owner.respond_to_forwarded(request.map(DrainBody::new), way).await)
-        }
-    });
-    let mut http = http1_builder(Some(FORWARDED_HEAD_TIMEOUT));
-    let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer).with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::trace!(error = %Excerpt::reason(error), "a forwarded request ended");
-    }
-}
-
-impl Way for StreamLoss {
-    fn is_lost(&self) -> bool {
-        self.is_lost()
-    }
-}
-
-fn http1_builder(head_timeout: Option<Duration>) -> http1::Builder {
+fn http1_builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS);
+    // The stream knows its limits of time: that of this library does not tell an idle connection from a slow head.
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
     http
 }
 
@@ -383,9 +346,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .max_send_buf_size(STREAM_BUFFER);
     http
 }
-
-/// How long another node may take to send the head of a request that it forwards.
-const FORWARDED_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest head of a request, as Node's default: each session keeps the head that opened it.
 const MAX_HEAD: usize = 16 * 1024;

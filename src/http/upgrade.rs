@@ -7,16 +7,15 @@ use hyper::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
 
 use super::body::Body;
-use super::client_stream::bare;
 use super::drain_body::DrainBody;
 use super::reply;
 use super::request::ClientRequest;
-use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
+use super::upgraded::upgraded;
+use crate::engine::stream_task::{ByteStream, WebSocketTerms, serve_websocket};
 use crate::engine::websocket::{self, Accepted, UpgradeError};
 use crate::engine::{
     Application, Config, Engine, Handshake, HandshakeError, Place, Protocol, SessionRef, Transport,
@@ -43,14 +42,14 @@ pub(crate) async fn open<A: Application>(
     if let Some((conn, stage)) = opened.stream {
         let session = opened.session;
         tokio::spawn(async move {
-            match upgraded.await.map(bare) {
-                Ok(stream) => {
+            match upgraded.await {
+                Some(stream) => {
                     if is_v3 {
                         tokio::time::sleep(HANDSHAKE_DELAY).await;
                     }
                     serve_websocket(stream, session, conn, stage, terms).await;
                 }
-                Err(_) => session.lost(conn),
+                None => session.lost(conn),
             }
         });
     }
@@ -71,7 +70,7 @@ pub(crate) fn resume<K: Send + 'static>(
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
-        if let Ok(stream) = upgraded.await.map(bare) {
+        if let Some(stream) = upgraded.await {
             let (conn, stage) = session.attach(Transport::WebSocket);
             serve_websocket(stream, session, conn, stage, terms).await;
         }
@@ -86,8 +85,7 @@ pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response
         Err(error) => return not_a_websocket(error),
     };
     tokio::spawn(async move {
-        if let Ok(upgraded) = upgraded.await {
-            let mut stream = bare(upgraded);
+        if let Some(mut stream) = upgraded.await {
             let _gone = stream.write_all(&websocket::close_frame(None)).await;
             let _gone = stream.shutdown().await;
         }
@@ -99,9 +97,10 @@ pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response
 fn accept(
     request: &mut Request<DrainBody>,
     config: &Config,
-) -> Result<(Response<Body>, OnUpgrade), UpgradeError> {
+) -> Result<(Response<Body>, impl Future<Output = Option<Box<dyn ByteStream>>> + Send + use<>), UpgradeError>
+{
     let Accepted { proof, offered } = websocket::check_upgrade(request)?;
-    let upgraded = hyper::upgrade::on(request);
+    let upgraded = upgraded(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -148,9 +148,8 @@ async fn handle_stream(connection: Arc<PeerConnection>, mut halves: Halves, port
     match header.kind {
         Some(Kind::Link(hello)) => handle_hello(&connection, &hello, &header.origin, halves, &ports).await,
         Some(Kind::Http(pb::Http {})) => {
-            let stream = BiStream::answering(halves, connection.limits.enter());
-            let serve = Arc::clone(&ports.upward.serve);
-            ports.app.spawn(async move { serve(stream) });
+            let _app = ports.app.enter();
+            (ports.upward.serve)(BiStream::new(halves, connection.limits.enter()));
         }
         Some(Kind::Relay(relay)) if header.origin.is_empty() => {
             ports.app.spawn(handle_relay(connection, relay, halves, Arc::clone(&ports)));
@@ -246,9 +245,11 @@ async fn handle_relay(from: Arc<PeerConnection>, relay: pb::Relay, halves: Halve
     ports.published.counters.relayed.increment();
     let (mut stream, mut onward) = (BiStream::new(halves, permit), BiStream::new(onward, onward_permit));
     let losses = [stream.loss(), onward.loss()];
-    let began = Instant::now();
+    let (began, refused) = (Instant::now(), stream.send.refused());
     let copied = tokio::select! {
         copied = copy_bidirectional(&mut stream, &mut onward) => copied,
+        // A request that was sent whole is given up without a word in its own direction.
+        error = refused => Err(error),
         () = to.falls_silent(began, began + REACH / 2) => {
             onward.loss().declare();
             Err(io::ErrorKind::TimedOut.into())

@@ -102,7 +102,7 @@ pub(crate) struct Ports {
 /// What the layers above take from other nodes.
 #[derive(Clone)]
 pub(crate) struct Upward {
-    /// Serves an HTTP/1.1 connection that another node's edge opened. Must not block.
+    /// Serves a request that another node's edge carries, on the application's runtime. Must not block.
     pub(crate) serve: Arc<dyn Fn(BiStream) + Send + Sync>,
     /// Takes what another node tells or asks about sockets. Must not block.
     pub(crate) deliver: Arc<dyn Fn(Inbound) + Send + Sync>,

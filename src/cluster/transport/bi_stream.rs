@@ -1,12 +1,14 @@
 //! A byte stream to another node: one bidirectional QUIC stream, direct or through a relay.
 
-use std::io;
-use std::pin::Pin;
+use std::future::pending;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -30,56 +32,132 @@ impl StreamLoss {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn note<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &outcome
-            && is_loss(error)
-        {
-            self.declare();
-        }
-        outcome
+    fn note<T, E: Into<io::Error>>(&self, outcome: Result<T, E>) -> io::Result<T> {
+        outcome.map_err(|error| {
+            let error = error.into();
+            if is_loss(&error) {
+                self.declare();
+            }
+            error
+        })
     }
 }
 
-/// A byte stream to another node. A drop before `shutdown` aborts it, so that the other end notices.
+/// A byte stream to another node. Each direction that is dropped before its end aborts it, so that the other end notices.
 #[derive(Debug)]
 pub(crate) struct BiStream {
-    send: SendStream,
-    recv: RecvStream,
-    finished: bool,
-    /// Whether a drop finishes the stream instead of aborting it.
-    finishes_on_drop: bool,
-    loss: StreamLoss,
-    _permit: StreamPermit,
+    pub(crate) send: Sender,
+    pub(crate) recv: Receiver,
 }
 
 impl BiStream {
     pub(crate) fn new((send, recv): Halves, permit: StreamPermit) -> Self {
-        Self {
-            send,
-            recv,
-            finished: false,
-            finishes_on_drop: false,
-            loss: StreamLoss::default(),
-            _permit: permit,
-        }
+        Self::opening((send, recv), Bytes::new(), permit)
     }
 
-    /// The end that answers a request. It may be dropped as soon as its answer is written, and the answer arrives all the
-    /// same. The other end tells an incomplete answer by its length.
-    pub(crate) fn answering((send, recv): Halves, permit: StreamPermit) -> Self {
+    /// A stream that begins with `prelude`, which goes out with the first bytes that are written.
+    pub(crate) fn opening((send, recv): Halves, prelude: Bytes, permit: StreamPermit) -> Self {
+        let (loss, permit) = (StreamLoss::default(), Arc::new(permit));
         Self {
-            send,
-            recv,
-            finished: false,
-            finishes_on_drop: true,
-            loss: StreamLoss::default(),
-            _permit: permit,
+            send: Sender {
+                quic: send,
+                prelude,
+                finished: false,
+                finishes_on_drop: false,
+                loss: loss.clone(),
+                _permit: Arc::clone(&permit),
+            },
+            recv: Receiver { quic: recv, loss, _permit: permit },
         }
     }
 
     /// Whether the stream was lost; known after a read or a write has failed.
     pub(crate) fn loss(&self) -> StreamLoss {
-        self.loss.clone()
+        self.send.loss.clone()
+    }
+}
+
+/// What is sent to the other end.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    quic: SendStream,
+    prelude: Bytes,
+    finished: bool,
+    finishes_on_drop: bool,
+    loss: StreamLoss,
+    _permit: Arc<StreamPermit>,
+}
+
+impl Sender {
+    /// Writes all of it, at once if there is place.
+    ///
+    /// # Errors
+    /// When the other end does not want it, or the stream was lost.
+    pub(crate) async fn write<const N: usize>(&mut self, bytes: [Bytes; N]) -> io::Result<()> {
+        let mut chunks = Vec::with_capacity(N + 1);
+        chunks.push(std::mem::take(&mut self.prelude));
+        chunks.extend(bytes);
+        let written = self.quic.write_all_chunks(&mut chunks).await;
+        self.loss.note(written)
+    }
+
+    /// Nothing more will be written. What was written arrives, even if this is dropped.
+    pub(crate) fn finish(&mut self) {
+        if !self.finished {
+            self.finished = true;
+            // Fails only when the other end wants nothing any more.
+            let _unwanted = self.quic.finish();
+        }
+    }
+
+    /// From now on a drop does not break off what was written: the other end learns from the bytes themselves what is complete.
+    pub(crate) const fn finish_on_drop(&mut self) {
+        self.finishes_on_drop = true;
+    }
+
+    /// Resolves when the other end wants nothing any more, or the stream was lost; never after all of it has arrived.
+    pub(crate) fn refused(&self) -> impl Future<Output = io::Error> + Send + 'static {
+        let (stopped, loss) = (self.quic.stopped(), self.loss.clone());
+        async move {
+            let stopped = stopped.await.map_err(WriteError::from);
+            match loss
+                .note(stopped.and_then(|code| code.map_or(Ok(()), |code| Err(WriteError::Stopped(code)))))
+            {
+                Ok(()) => pending().await,
+                Err(error) => error,
+            }
+        }
+    }
+}
+
+/// What comes from the other end.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    quic: RecvStream,
+    loss: StreamLoss,
+    _permit: Arc<StreamPermit>,
+}
+
+impl Receiver {
+    /// Reads one message. See [`read_prelude`].
+    ///
+    /// # Errors
+    /// When the stream ends before, or the message is too large or does not decode.
+    pub(crate) async fn message<M: prost::Message + Default>(&mut self) -> io::Result<M> {
+        let read = read_prelude(&mut self.quic).await;
+        self.loss.note(read.map_err(|error| match error {
+            StreamError::Read(ReadExactError::ReadError(error)) => error.into(),
+            error => io::Error::other(error),
+        }))
+    }
+
+    /// The next bytes, as they came; `None` at the end.
+    ///
+    /// # Errors
+    /// When the other end broke off, or the stream was lost.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        let read = ready!(pin!(self.quic.read_chunk(usize::MAX, true)).poll(cx));
+        Poll::Ready(self.loss.note(read).map(|chunk| chunk.map(|chunk| chunk.bytes)))
     }
 }
 
@@ -89,39 +167,69 @@ impl AsyncRead for BiStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer);
-        self.loss.note(read)
+        let Receiver { quic, loss, .. } = &mut self.recv;
+        quic.poll_read_buf(cx, buffer).map(|read| loss.note(read))
     }
 }
 
 impl AsyncWrite for BiStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes);
-        self.loss.note(written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.finished {
-            return Poll::Ready(Ok(()));
+    /// All slices with one call of QUIC, which locks the connection and wakes its driver.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Sender { quic, prelude, loss, .. } = &mut self.send;
+        let mut write = |mut bytes: Bytes| {
+            let written = ready!(pin!(quic.write_chunks(slice::from_mut(&mut bytes))).poll(cx));
+            Poll::Ready(loss.note(written).map(|written| written.bytes))
+        };
+        while !prelude.is_empty() {
+            prelude.advance(ready!(write(prelude.clone()))?);
         }
-        self.finished = true;
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut bytes = BytesMut::with_capacity(length.min(LARGEST_WRITE));
+        for slice in slices {
+            let place = LARGEST_WRITE - bytes.len();
+            bytes.extend_from_slice(slice.get(..place).unwrap_or(slice));
+        }
+        write(bytes.freeze())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.send.finish();
+        Poll::Ready(Ok(()))
     }
 }
 
-impl Drop for BiStream {
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // Each fails only when the stream is closed already.
+        if self.loss.is_lost() {
+            let _closed = self.quic.reset(LOST);
+        } else if !self.finished && !self.finishes_on_drop {
+            let _closed = self.quic.reset(ABORTED);
+        }
+    }
+}
+
+impl Drop for Receiver {
     fn drop(&mut self) {
         if self.loss.is_lost() {
-            // Both fail only when the stream is closed already.
-            let _closed = self.send.reset(LOST);
-            let _closed = self.recv.stop(LOST);
-        } else if !self.finished && !self.finishes_on_drop {
             // Fails only when the stream is closed already.
-            let _closed = self.send.reset(ABORTED);
+            let _closed = self.quic.stop(LOST);
         }
     }
 }
@@ -173,6 +281,9 @@ fn is_loss(error: &io::Error) -> bool {
         }
     }
 }
+
+/// As much as a stream task writes at once.
+const LARGEST_WRITE: usize = 64 << 10;
 
 /// Tells the other end that the stream was lost on its way: not at its end, where somebody may still wait.
 const LOST: VarInt = VarInt::from_u32(2);

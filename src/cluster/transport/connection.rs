@@ -153,9 +153,17 @@ impl PeerConnection {
     /// # Errors
     /// When the connection ends.
     pub(crate) async fn open(&self, header: &pb::StreamHeader) -> Result<Halves, StreamError> {
-        let (mut send, recv) = self.quic.open_bi().await?;
+        let (mut send, recv) = self.open_silently().await?;
         send.write_all(&encode_prelude(header)).await?;
         Ok((send, recv))
+    }
+
+    /// Opens a stream of which the other node hears with the first bytes on it.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub(crate) async fn open_silently(&self) -> Result<Halves, ConnectionError> {
+        self.quic.open_bi().await
     }
 
     /// Waits for what comes next. Must be polled on the mesh's runtime. No arrival is lost when the future is dropped.

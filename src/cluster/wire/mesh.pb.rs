@@ -5,7 +5,7 @@ pub struct StreamHeader {
     /// Set by a relay: the node on whose behalf it opened this stream. Such a stream is not relayed again.
     #[prost(string, tag = "15")]
     pub origin: ::prost::alloc::string::String,
-    #[prost(oneof = "stream_header::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "stream_header::Kind", tags = "1, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<stream_header::Kind>,
 }
 /// Nested message and enum types in `StreamHeader`.
@@ -14,19 +14,51 @@ pub mod stream_header {
     pub enum Kind {
         #[prost(message, tag = "1")]
         Link(super::Hello),
-        #[prost(message, tag = "2")]
-        Http(super::Http),
         #[prost(message, tag = "3")]
         Relay(super::Relay),
         #[prost(message, tag = "4")]
         Who(super::Who),
         #[prost(message, tag = "5")]
         Unreachable(super::Unreachable),
+        #[prost(message, tag = "6")]
+        Http(super::Http),
     }
 }
-/// The rest of the stream is one HTTP/1.1 connection, the opener being the client.
+/// The rest of the stream is one HTTP request of the opener, and its answer: each a head and then its body, to the end of the
+/// stream in its direction. After an answer 101 each direction carries bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Http {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestHead {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub method: ::prost::bytes::Bytes,
+    /// Path and query.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub target: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "3")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
+    /// Of the body; absent if it is not known yet.
+    #[prost(uint64, optional, tag = "4")]
+    pub length: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResponseHead {
+    #[prost(uint32, tag = "1")]
+    pub status: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
+    /// As in a request.
+    #[prost(uint64, optional, tag = "3")]
+    pub length: ::core::option::Option<u64>,
+}
+/// A header field that is about more than one connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Field {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub name: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+}
 /// Who answers here? The answer is a HelloReply, and no link.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Who {}
@@ -44,7 +76,7 @@ pub struct Unreachable {
 pub struct Relay {
     #[prost(string, tag = "1")]
     pub to: ::prost::alloc::string::String,
-    #[prost(oneof = "relay::Inner", tags = "2, 3")]
+    #[prost(oneof = "relay::Inner", tags = "2, 4")]
     pub inner: ::core::option::Option<relay::Inner>,
 }
 /// Nested message and enum types in `Relay`.
@@ -53,7 +85,7 @@ pub mod relay {
     pub enum Inner {
         #[prost(message, tag = "2")]
         Link(super::Hello),
-        #[prost(message, tag = "3")]
+        #[prost(message, tag = "4")]
         Http(super::Http),
     }
 }

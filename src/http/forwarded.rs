@@ -1,0 +1,87 @@
+//! Serves the requests that other nodes carry to this one, which owns their sessions.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::UPGRADE;
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::drain_body::DrainBody;
+use super::exchange::{self, CarriedBody, read_request};
+use super::operator;
+use super::owner::Owner;
+use super::upgraded::Carried;
+use crate::cluster::{BiStream, StreamLoss};
+use crate::engine::{Application, Way};
+use crate::excerpt::Excerpt;
+
+/// Serves one stream of another node, which carries a single request or a WebSocket. What that node asks for its operators is
+/// answered by `operators`.
+pub(crate) async fn serve_forwarded<A: Application>(
+    owner: Arc<Owner<A>>,
+    operators: operator::Answers,
+    stream: BiStream,
+) {
+    if let Err(error) = serve(&owner, &operators, stream).await {
+        tracing::trace!(error = %Excerpt::reason(error), "a forwarded request ended");
+    }
+}
+
+async fn serve<A: Application>(
+    owner: &Owner<A>,
+    operators: &operator::Answers,
+    mut stream: BiStream,
+) -> io::Result<()> {
+    let way: Arc<dyn Way> = Arc::new(stream.loss());
+    let (mut head, length) = timeout(HEAD_TIMEOUT, read_request(&mut stream.recv)).await??;
+    let BiStream { mut send, recv } = stream;
+    let (body, upgrade) = if head.headers().contains_key(UPGRADE) {
+        let (give, take) = oneshot::channel();
+        head.extensions_mut().insert(Carried::new(take));
+        (DrainBody::default(), Some((give, recv)))
+    } else {
+        (DrainBody::new(CarriedBody::after(recv, length).await), None)
+    };
+    let response = tokio::select! {
+        biased;
+        response = answer(owner, operators, head.map(|()| body), way) => response,
+        error = send.refused() => return Err(error),
+    };
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let head = exchange::response_head(&response);
+    if let Some((give, recv)) = upgrade.filter(|_| switches) {
+        send.write([head]).await?;
+        send.finish_on_drop();
+        // Whoever switched may have given up.
+        let _unused = give.send(BiStream { send, recv });
+        return Ok(());
+    }
+    exchange::write(&mut send, head, response.into_body()).await?;
+    send.finish();
+    Ok(())
+}
+
+async fn answer<A: Application>(
+    owner: &Owner<A>,
+    operators: &operator::Answers,
+    request: Request<DrainBody>,
+    way: Arc<dyn Way>,
+) -> Response<Body> {
+    if operator::asks(request.headers()) {
+        return operators(request.method(), request.uri());
+    }
+    owner.respond_to_forwarded(request, way).await
+}
+
+impl Way for StreamLoss {
+    fn is_lost(&self) -> bool {
+        self.is_lost()
+    }
+}
+
+/// How long another node may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
