@@ -50,6 +50,8 @@ pub(crate) struct Mesh {
     local: SocketAddr,
     /// This node's own tokens, never empty.
     tokens: Vec<Key>,
+    /// Where it runs.
+    runtime: Handle,
     /// What runs, and the task that watches over it.
     pub(super) running: Mutex<Option<(Host, AbortOnDropHandle<()>)>>,
 }
@@ -106,8 +108,14 @@ impl Mesh {
         let (control, actor) = running.await?;
         let watch = watching.spawn(watch_over(host.failed(actor), Arc::clone(&published)));
         let watch = AbortOnDropHandle::new(watch);
+        let runtime = host.runtime.clone();
         let running = Mutex::new(Some((host, watch)));
-        Ok(Arc::new(Self { published, control, local, tokens, running }))
+        Ok(Arc::new(Self { published, control, local, tokens, runtime, running }))
+    }
+
+    /// The runtime that reads and writes the packets to other nodes. Nothing on it may take long.
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// The name of this node.

@@ -252,32 +252,33 @@ impl AsyncWrite for ClientStream {
 
 /// The bare connection under an upgrade. hyper's own wrapper keeps an 8 KiB read buffer for as long as it lives.
 pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn ByteStream> {
+    match unwrapped(upgraded) {
+        (Either::Left(stream), read) if read.is_empty() => Box::new(stream),
+        (Either::Right(stream), read) if read.is_empty() => stream,
+        (stream, read) => {
+            let (reader, writer) = tokio::io::split(stream);
+            Box::new(tokio::io::join(Cursor::new(read).chain(reader), writer))
+        }
+    }
+}
+
+/// The same, and what was already read from it: clients need not wait for the 101.
+pub(crate) fn unwrapped(upgraded: Upgraded) -> (ClientTransport, Vec<u8>) {
     let upgraded = match upgraded.downcast::<TokioIo<ClientStream>>() {
         Ok(parts) => {
             let ClientStream { transport, seen, .. } = parts.io.into_inner();
-            return prefixed(transport, &[&*seen, &*parts.read_buf]);
+            return (transport, [&*seen, &*parts.read_buf].concat());
         }
         Err(upgraded) => upgraded,
     };
     // A server such as axum's.
     let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => return prefixed(parts.io.into_inner(), &[&parts.read_buf]),
+        Ok(parts) => return (Either::Left(parts.io.into_inner()), parts.read_buf.into()),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => prefixed(parts.io.into_inner(), &[&parts.read_buf]),
-        Err(upgraded) => Box::new(TokioIo::new(upgraded)),
-    }
-}
-
-/// A stream that begins with the bytes that were already read from it: clients need not wait for the 101.
-fn prefixed<S: ByteStream + 'static>(stream: S, read: &[&[u8]]) -> Box<dyn ByteStream> {
-    let read = read.concat();
-    if read.is_empty() {
-        Box::new(stream)
-    } else {
-        let (reader, writer) = tokio::io::split(stream);
-        Box::new(tokio::io::join(Cursor::new(read).chain(reader), writer))
+        Ok(parts) => (Either::Left(parts.io.into_inner()), parts.read_buf.into()),
+        Err(upgraded) => (Either::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }
 

@@ -151,7 +151,7 @@ impl Forwarder {
         };
         let (response, splice) = answered?;
         if let Some(splice) = splice {
-            tokio::spawn(splice.run());
+            tokio::spawn(splice.run(self.mesh.runtime().clone()));
         }
         Ok(response)
     }

@@ -15,10 +15,13 @@ use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use super::body::Body;
-use super::client_stream::bare;
+use super::client_stream::unwrapped;
 use super::drain_body::DrainBody;
 use super::exchange::{self, CarriedBody, read_response};
 use crate::cluster::BiStream;
@@ -95,24 +98,37 @@ pub(crate) struct Splice {
 }
 
 impl Splice {
-    /// Copies bytes both ways until both sides are done, or one of them breaks.
-    pub(crate) async fn run(self) {
-        if let Ok(client) = self.client.await {
-            splice(bare(client), self.other).await;
+    /// Copies bytes both ways until both sides are done, or one of them breaks; on the runtime of the mesh, which reads and
+    /// writes the packets: between two threads each step of each message would wake the other one. The work for a client with
+    /// TLS stays here.
+    pub(crate) async fn run(self, mesh: Handle) {
+        let Ok(client) = self.client.await else { return };
+        match unwrapped(client) {
+            (Either::Left(client), read) => {
+                let Ok(client) = client.into_std() else { return };
+                mesh.spawn(async move {
+                    if let Ok(client) = TcpStream::from_std(client) {
+                        splice(read.into(), client, self.other).await;
+                    }
+                });
+            }
+            (Either::Right(client), read) => splice(read.into(), client, self.other).await,
         }
     }
 
     /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
-        splice(client, self.other).await;
+        splice(Bytes::new(), client, self.other).await;
     }
 }
 
-async fn splice(client: impl AsyncRead + AsyncWrite, other: BiStream) {
+/// `first` was read from the client already.
+async fn splice(first: Bytes, client: impl AsyncRead + AsyncWrite, other: BiStream) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let BiStream { mut send, mut recv } = other;
     let mut there = pin!(async {
+        send.write([first]).await?;
         loop {
             let read = read(&mut from_client).await?;
             if read.is_empty() {

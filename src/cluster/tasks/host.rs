@@ -23,7 +23,7 @@ pub(crate) struct Running {
 
 /// The runtime of a mesh and what runs on it. When it is dropped, every connection is closed and all of it ends.
 pub(crate) struct Host {
-    runtime: Handle,
+    pub(crate) runtime: Handle,
     /// `None` on the runtime of the caller.
     thread: Option<Thread>,
     running: Option<Running>,
