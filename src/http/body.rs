@@ -11,6 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::compression::{Coding, Compressing};
 use super::exchange::CarriedBody;
+use crate::cluster::Sender;
 
 /// The body of every response of a node. Make one from anything that converts to [`Bytes`], such as a `String`.
 ///
@@ -30,6 +31,7 @@ enum BodyContent {
     Compressed(Box<Compressing>),
     Carried {
         body: CarriedBody,
+        _send: Sender,
         _counted: Option<TaskTrackerToken>,
     },
 }
@@ -49,9 +51,9 @@ impl Body {
         }
     }
 
-    /// The body of a response of another node. Dropping it ends the stream it comes over.
-    pub(crate) const fn carried(body: CarriedBody) -> Self {
-        Self(BodyContent::Carried { body, _counted: None })
+    /// The body of a response of another node. Dropping it ends the stream it comes over, in both directions.
+    pub(crate) const fn carried(body: CarriedBody, send: Sender) -> Self {
+        Self(BodyContent::Carried { body, _send: send, _counted: None })
     }
 
     /// Counts a body that comes from another node as in flight until it is passed on.

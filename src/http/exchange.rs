@@ -46,12 +46,15 @@ pub(crate) fn response_head<B: HttpBody>(response: &Response<B>) -> Bytes {
 /// # Errors
 /// When the other end breaks off, or it makes no sense.
 pub(crate) async fn read_request(recv: &mut Receiver) -> io::Result<(Request<()>, Option<u64>)> {
-    let RequestHead { method, target, fields, length } = recv.message().await?;
+    request(recv.message().await?).map_err(io::Error::other)
+}
+
+fn request(head: RequestHead) -> Result<(Request<()>, Option<u64>), BoxError> {
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(&method).map_err(io::Error::other)?;
-    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(io::Error::other)?;
-    *request.headers_mut() = headers(fields).map_err(io::Error::other)?;
-    Ok((request, length))
+    *request.method_mut() = Method::from_bytes(&head.method)?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.target)?;
+    *request.headers_mut() = headers(head.fields)?;
+    Ok((request, head.length))
 }
 
 /// Reads the head of an answer.
@@ -59,12 +62,14 @@ pub(crate) async fn read_request(recv: &mut Receiver) -> io::Result<(Request<()>
 /// # Errors
 /// Those of [`read_request`].
 pub(crate) async fn read_response(recv: &mut Receiver) -> io::Result<(Response<()>, Option<u64>)> {
-    let ResponseHead { status, fields, length } = recv.message().await?;
+    response(recv.message().await?).map_err(io::Error::other)
+}
+
+fn response(head: ResponseHead) -> Result<(Response<()>, Option<u64>), BoxError> {
     let mut response = Response::new(());
-    let status = u16::try_from(status).map_err(io::Error::other)?;
-    *response.status_mut() = StatusCode::from_u16(status).map_err(io::Error::other)?;
-    *response.headers_mut() = headers(fields).map_err(io::Error::other)?;
-    Ok((response, length))
+    *response.status_mut() = StatusCode::from_u16(u16::try_from(head.status)?)?;
+    *response.headers_mut() = headers(head.fields)?;
+    Ok((response, head.length))
 }
 
 /// Writes a head and the body after it. What is there of the body goes out with the head.
@@ -200,3 +205,65 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     TE,
     TRANSFER_ENCODING,
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    fn sent(headers: &[(&'static str, &'static str)], upgrades: bool) -> (Request<()>, Option<u64>) {
+        let mut outgoing = Request::new(DrainBody::default());
+        *outgoing.method_mut() = Method::POST;
+        *outgoing.uri_mut() = "http://elsewhere/socket.io/?sid=a&t=1".parse().unwrap();
+        for (name, value) in headers {
+            outgoing.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        let mut bytes = request_head(&outgoing, upgrades);
+        request(RequestHead::decode(bytes.split_off(4)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_head_arrives_without_what_is_about_one_connection() {
+        let (arrived, length) = sent(
+            &[
+                ("host", "a"),
+                ("x-list", "1"),
+                ("x-list", "2"),
+                ("connection", "keep-alive"),
+                ("keep-alive", "timeout=5"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "h2c"),
+            ],
+            false,
+        );
+        assert_eq!(
+            (arrived.method(), arrived.uri()),
+            (&Method::POST, &Uri::from_static("/socket.io/?sid=a&t=1"))
+        );
+        let fields: Vec<_> =
+            arrived.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(fields, [("host", &b"a"[..]), ("x-list", b"1"), ("x-list", b"2")]);
+        assert_eq!(length, Some(0));
+    }
+
+    #[test]
+    fn what_asks_for_another_protocol_says_so_at_the_owner() {
+        let (arrived, _) = sent(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")], true);
+        assert_eq!(arrived.headers()[UPGRADE], "websocket");
+        assert_eq!(arrived.headers()[CONNECTION], "Upgrade");
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_is_understood_or_refused(bytes: Vec<u8>, name: Vec<u8>, value: Vec<u8>, status: u32) {
+            let field = || vec![Field { name: name.clone().into(), value: value.clone().into() }];
+            let target = Bytes::from(bytes.clone());
+            let _any = request(RequestHead { method: target.clone(), target, fields: field(), length: None });
+            let _any = response(ResponseHead { status, fields: field(), length: None });
+            let _any = RequestHead::decode(&*bytes).map(request);
+            let _any = ResponseHead::decode(&*bytes).map(response);
+        }
+    }
+}

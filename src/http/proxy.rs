@@ -85,7 +85,7 @@ pub(crate) async fn send(
         }
         None => {
             let body = CarriedBody::after(recv, length).await;
-            Ok((response.map(|()| Body::carried(body)), None))
+            Ok((response.map(|()| Body::carried(body, send)), None))
         }
     }
 }
