@@ -527,6 +527,42 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
     assert!(timeout(DEADLINE, end.recv()).await.unwrap().unwrap());
 }
 
+/// Directly and through a relay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_end_hears_of_a_request_that_is_given_up_after_it_was_sent_whole_and_whether_it_was_lost() {
+    let (heard, mut hears) = mpsc::channel(1);
+    let serve = Arc::new(move |mut stream: BiStream| {
+        let heard = heard.clone();
+        tokio::spawn(async move {
+            let mut request = String::new();
+            stream.read_to_string(&mut request).await.unwrap();
+            heard.send((request, false)).await.unwrap();
+            let error = stream.send.refused().await;
+            heard.send((error.to_string(), stream.loss().is_lost())).await.unwrap();
+        });
+    });
+    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
+    let a = Node::start(config("a", &[b.local_addr()])).await;
+    let c = Node::start(config("c", &[b.local_addr()])).await;
+    a.sees_link(&id("b"), LinkState::Up).await;
+    a.sees_link(&id("c"), LinkState::Up).await;
+    c.sees_link(&id("b"), LinkState::Up).await;
+    for (around, lost) in [(false, false), (false, true), (true, false), (true, true)] {
+        let opened = if around { a.mesh.open_around(&id("b")).await } else { a.mesh.open(&id("b")).await };
+        let mut stream = opened.unwrap().0;
+        stream.write_all(b"whole").await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(timeout(DEADLINE, hears.recv()).await.unwrap().unwrap().0, "whole");
+        if lost {
+            stream.loss().declare();
+        }
+        drop(stream);
+        let (error, is_lost) = timeout(DEADLINE, hears.recv()).await.unwrap().unwrap();
+        assert_eq!(is_lost, lost, "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
     let (stuck, mut filled) = mpsc::channel(STREAMS);
