@@ -39,6 +39,8 @@ pub use secret::{InvalidSecret, Secret, SecretError};
 pub use view::{LinkState, MemberView, NodeState, SettingDifference, View};
 
 pub(crate) use mesh::{Mesh, OpenError, SessionOwner};
+#[cfg(feature = "fuzzing")]
+pub(crate) use ring::tokens;
 pub(crate) use tasks::ports::Upward;
 pub(crate) use transport::bi_stream::{BiStream, Receiver, Sender, StreamLoss};
 pub(crate) use transport::connection::REACH;

@@ -56,6 +56,8 @@ pub(crate) use counters::EngineCounters;
 pub(crate) use first_packet::FirstPacket;
 pub(crate) use frame::{Frame, Frames, frames};
 pub(crate) use mailbox::{PollAnswer, PostBody};
+#[cfg(feature = "fuzzing")]
+pub(crate) use outbox::{Limits as OutboxLimits, Outbox};
 pub(crate) use payload::Payload;
 pub(crate) use query::Query;
 pub(crate) use registry::Census;

@@ -1,9 +1,11 @@
 //! One function per target of `cluster-tests/src/fuzz`. Each takes any bytes. Decoders decode or refuse them; to what has a
-//! state they say what happens to it. Each returns whether its input was taken, or got as far as it cares about.
+//! state they say what happens to it. Each returns whether its input was taken, or got as far as it cares about. The operations whose
+//! instructions are counted are in [`operations`].
 
 mod gossip;
 mod link;
 mod membership;
+pub mod operations;
 mod request;
 mod session;
 mod sockets;

@@ -30,6 +30,8 @@ pub use api::{
     Rooms, Socket, Sockets, Target, namespace, namespaces, namespaces_where, reply,
 };
 pub use config::Config;
+#[cfg(feature = "fuzzing")]
+pub(crate) use hub::RoomIndex;
 pub use hub::{AckError, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result, RoomEvent};
 pub(crate) use hub::{Description, NamespaceFigures, RoomSize};
 pub use messages::RemoteHandshake;
@@ -38,7 +40,9 @@ pub use protocol::{
     RawArg, RawArgs,
 };
 #[cfg(feature = "fuzzing")]
-pub(crate) use protocol::{Packet, PacketDecoder, PacketLimits, fuzz_arguments, fuzz_packets};
+pub(crate) use protocol::{
+    Packet, PacketDecoder, PacketLimits, encode::event as encode_event_packet, fuzz_arguments, fuzz_packets,
+};
 pub use room::Room;
 
 // Public only because `Node<SocketIo>` and the traits of the engine name them.

@@ -54,6 +54,19 @@ pub(crate) struct ConnectionLimits {
     pub(crate) write: Duration,
 }
 
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            opening: OPENING,
+            per_address: None,
+            head: HEAD_TIMEOUT,
+            keep_alive: KEEP_ALIVE_TIMEOUT,
+            write: WRITE_TIMEOUT,
+        }
+    }
+}
+
 impl ConnectionLimits {
     pub(crate) const fn patience(&self) -> Patience {
         Patience { head: self.head, keep_alive: self.keep_alive, write: self.write }
@@ -63,14 +76,7 @@ impl ConnectionLimits {
 impl Listener {
     /// Listens at `tcp` without TLS.
     pub fn new(tcp: TcpListener) -> Self {
-        let limits = ConnectionLimits {
-            connections: CONNECTIONS,
-            opening: OPENING,
-            per_address: None,
-            head: HEAD_TIMEOUT,
-            keep_alive: KEEP_ALIVE_TIMEOUT,
-            write: WRITE_TIMEOUT,
-        };
+        let limits = ConnectionLimits::default();
         Self { tcp, encryption: None, limits, proxies: TrustedProxies::default() }
     }
 

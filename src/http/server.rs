@@ -1,6 +1,8 @@
 //! The HTTP server of a node that serves its clients itself, and of the requests that other nodes forward.
 
 use std::convert::Infallible;
+#[cfg(feature = "fuzzing")]
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -13,6 +15,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+#[cfg(feature = "fuzzing")]
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -94,6 +98,29 @@ impl Server {
         connections.close();
         // Clients that do not take their answer in time are left behind.
         let _late = timeout(SHUTDOWN_TIMEOUT, connections.wait()).await;
+    }
+
+    /// Serves one connection in memory, as those of a listener.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) async fn serve_in_memory(service: Service, stream: DuplexStream) -> Result<(), BoxError> {
+        let limits = ConnectionLimits::default();
+        let counters = Arc::<HttpCounters>::default();
+        let server = Arc::new(Self {
+            service: Some((service, "/socket.io/".to_owned())),
+            fallback: Arc::new(|_| Box::pin(ready(reply::empty(StatusCode::NOT_FOUND)))),
+            encryption: None,
+            limits,
+            opening: OpeningConnections::new(limits.opening, Arc::clone(&counters.given_up)),
+            per_address: None,
+            proxies: TrustedProxies::default(),
+            counters,
+            warnings: LogLimits::default(),
+            stopping: CancellationToken::new(),
+        });
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let place = Arc::new(server.opening.enter(address.ip()));
+        let (stream, _http1) = ClientStream::open(Either::Right(Box::new(stream)), limits.patience()).await?;
+        server.http1(stream, address, place).await
     }
 
     async fn accept(self: Arc<Self>, listener: &TcpListener, connections: &TaskTracker) -> Infallible {

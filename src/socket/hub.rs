@@ -47,6 +47,8 @@ pub(crate) use namespace::LocalNamespace;
 pub use observation::RoomEvent;
 pub(crate) use paths::{NamespacePaths, normalize};
 pub(crate) use registry::{NamespaceFigures, NamespaceRegistry, RoomSize};
+#[cfg(feature = "fuzzing")]
+pub(crate) use room_index::RoomIndex;
 pub use session::ConnectionCommand;
 pub(crate) use session::{ClientSession, SocketDecision};
 pub(crate) use tasks::HandlerTasks;
