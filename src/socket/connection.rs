@@ -1,4 +1,4 @@
-//! One client: connects, demultiplexes and disconnects its sockets. It runs in the actor of the session.
+//! One client: connects, demultiplexes and disconnects its sockets. It runs in the place of the actor of the session.
 //!
 //! A CONNECT is handled in this order (protocol v5): the packet is decoded; the namespace's `admit` and `auth` decide in
 //! a task of their own; the CONNECT reply is written; the namespace gets the socket; its handlers run. Events that arrive
