@@ -61,12 +61,12 @@ pub fn packet_encode() -> impl FnMut() {
 
 /// Visits the 10 sockets of a room, among 10 000 sockets in 2000 rooms.
 pub fn selection_of_a_room() -> impl FnMut() {
-    selection(Selection { rooms: vec!["room-7".into()], except: Vec::new() })
+    selection(Selection { rooms: ["room-7".into()].into(), ..Selection::default() })
 }
 
 /// Visits the sockets of two rooms that are not in a third one.
 pub fn selection_of_rooms_but_one() -> impl FnMut() {
-    selection(Selection { rooms: vec!["room-7".into(), "room-8".into()], except: vec!["room-1007".into()] })
+    selection(Selection { rooms: vec!["room-7".into(), "room-8".into()].into(), except: ["room-1007".into()].into() })
 }
 
 fn selection(selection: Selection) -> impl FnMut() {
@@ -154,7 +154,7 @@ pub fn connect(node: &Node) -> DuplexStream {
 fn broadcast() -> Broadcast {
     Broadcast {
         namespace: Arc::from("/"),
-        selection: Selection { rooms: vec![Room::from("lobby")], except: Vec::new() },
+        selection: Selection { rooms: [Room::from("lobby")].into(), ..Selection::default() },
         text: format!(r#"2["message","{TEXT}"]"#).into(),
         attachments: Vec::new(),
         flags: Flags::default(),

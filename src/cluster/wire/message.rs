@@ -161,7 +161,7 @@ pub(super) mod tests {
         ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(
             |(namespace, rooms, except, text, attachments, [volatile, compress])| Broadcast {
                 namespace: namespace.into(),
-                selection: Selection { rooms, except },
+                selection: Selection { rooms: rooms.into(), except: except.into() },
                 text: text.into(),
                 attachments,
                 flags: Flags { volatile, compress },
@@ -243,7 +243,7 @@ pub(super) mod tests {
     }
 
     fn selections() -> impl Strategy<Value = Selection> {
-        (room_names(), room_names()).prop_map(|(rooms, except)| Selection { rooms, except })
+        (room_names(), room_names()).prop_map(|(rooms, except)| Selection { rooms: rooms.into(), except: except.into() })
     }
 
     fn values() -> impl Strategy<Value = Value> {
