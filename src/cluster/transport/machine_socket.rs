@@ -23,6 +23,8 @@ pub(super) struct MachineSocket {
     io: UdpSocket,
     state: UdpSocketState,
     errors: Arc<ErrorQueue>,
+    /// The last packet was not taken. QUIC asks before every packet, so whoever is told to wait where this is not so waits each time.
+    is_full: AtomicBool,
     /// It has reported an error. tokio counts such a socket as writable for ever.
     has_erred: AtomicBool,
 }
@@ -32,7 +34,8 @@ impl MachineSocket {
     pub(super) fn new(socket: std::net::UdpSocket, errors: Arc<ErrorQueue>) -> io::Result<Self> {
         // Makes it non-blocking, among other things.
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { io: UdpSocket::from_std(socket)?, state, errors, has_erred: AtomicBool::new(false) })
+        let io = UdpSocket::from_std(socket)?;
+        Ok(Self { io, state, errors, is_full: AtomicBool::new(false), has_erred: AtomicBool::new(false) })
     }
 
     /// Takes note of an error that the system has reported. It may be about any packet, also one of the past to another node.
@@ -41,6 +44,7 @@ impl MachineSocket {
         self.errors.read();
     }
 
+    /// Waits until a socket that is full may take packets again.
     async fn writable(&self) -> io::Result<()> {
         if self.has_erred.load(Ordering::Relaxed) {
             tokio::time::sleep(PAUSE).await;
@@ -71,6 +75,7 @@ impl AsyncUdpSocket for MachineSocket {
             tracing::debug!(to = %transmit.destination, error = ?sent, "a packet was not sent");
             return Ok(());
         }
+        self.is_full.store(sent.is_err(), Ordering::Relaxed);
         sent
     }
 
@@ -119,6 +124,10 @@ type Wait = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 impl UdpPoller for Writable {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { socket, wait } = self.get_mut();
+        if !socket.is_full.load(Ordering::Relaxed) {
+            *wait = None;
+            return Poll::Ready(Ok(()));
+        }
         let writable = || -> Wait {
             let socket = Arc::clone(socket);
             Box::pin(async move { socket.writable().await })
@@ -199,10 +208,13 @@ mod tests {
             assert_eq!(bytes.get(..length), Some(&round.to_be_bytes()[..]));
         }
         assert!(errors.is_empty());
-        // Who waits for the socket from now on does not spin.
+        // Nobody waits while the socket takes packets, and who waits because it does not, does not spin.
         let mut writable = Arc::clone(&socket).create_io_poller();
-        let start = tokio::time::Instant::now();
-        poll_fn(|cx| writable.as_mut().poll_writable(cx)).await.unwrap();
-        assert_eq!(start.elapsed(), PAUSE);
+        for (is_full, wait) in [(false, Duration::ZERO), (true, PAUSE)] {
+            socket.is_full.store(is_full, Ordering::Relaxed);
+            let start = tokio::time::Instant::now();
+            poll_fn(|cx| writable.as_mut().poll_writable(cx)).await.unwrap();
+            assert_eq!(start.elapsed(), wait);
+        }
     }
 }
