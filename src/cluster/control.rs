@@ -158,7 +158,7 @@ impl Control {
         self.outputs.pop_front()
     }
 
-    /// When [`handle_tick`](Self::handle_tick) is due. What happens may bring it forward.
+    /// When [`handle_tick`](Self::handle_tick) is due. What happens may move it.
     pub(crate) fn next_tick(&self) -> Instant {
         self.rhythm.next_tick()
     }
@@ -298,6 +298,13 @@ impl Control {
     pub(crate) fn handle_application_runs(&mut self, now: Instant) {
         self.answer_for_application();
         self.settle(now);
+    }
+
+    /// Every ping has an answer: nobody has to be looked after before the next one. Signs of life belong before it.
+    pub(crate) fn handle_answers(&mut self, now: Instant) {
+        if let Some(until) = self.calm_until(now).filter(|_| now < self.next_tick()) {
+            self.rhythm.plan(Some(until), now);
+        }
     }
 
     /// Time passes. To be called at [`next_tick`](Self::next_tick), or earlier.

@@ -29,6 +29,8 @@ pub(crate) struct Filtered {
     pub(crate) message: Vec<u8>,
     /// How many lives, and changes of lives, it told that are too many or too large.
     pub(crate) left_out: u64,
+    /// It changes what nodes say of themselves, or tells of a life for the first time. Most messages only say who lives.
+    pub(crate) is_news: bool,
 }
 
 /// Why a message is refused.
@@ -61,14 +63,16 @@ pub(crate) fn filter(
     }
     let mut filter = Filter { from, me, known, introduced: HashSet::new(), left_out: 0 };
     let (digest, delta) = gossip.parts();
+    let mut is_news = false;
     if let Some(digest) = digest {
         filter.digest(digest)?;
     }
     if let Some(delta) = delta {
         filter.delta(delta)?;
+        is_news = !delta.is_empty();
     }
     let left_out = filter.left_out;
-    Ok(Filtered { message: gossip.encode(), left_out })
+    Ok(Filtered { message: gossip.encode(), left_out, is_news })
 }
 
 struct Filter<'a, K> {

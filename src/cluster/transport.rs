@@ -7,4 +7,5 @@ pub(crate) mod endpoint;
 mod machine_socket;
 pub(crate) mod network;
 pub(crate) mod refused_packets;
+mod runtime;
 pub(crate) mod stream_limits;

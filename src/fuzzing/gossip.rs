@@ -45,11 +45,13 @@ pub fn gossip_filter(data: &[u8]) -> bool {
     let sender = name("b");
     while !tape.is_over() {
         let message = message(&mut tape);
-        if let Ok(Filtered { message, .. }) = filter(&message, (&sender, Incarnation(1)), &me, &believed) {
+        if let Ok(Filtered { message, is_news, .. }) =
+            filter(&message, (&sender, Incarnation(1)), &me, &believed)
+        {
             let again = filter(&message, (&sender, Incarnation(1)), &me, &believed);
             assert_eq!(
                 again,
-                Ok(Filtered { message: message.clone(), left_out: 0 }),
+                Ok(Filtered { message: message.clone(), left_out: 0, is_news }),
                 "it is not filtered through"
             );
             believed.apply(Gossip::decode(&message).expect("what is applied is a message"));

@@ -225,6 +225,12 @@ impl TestCluster {
         .await;
     }
 
+    /// How many datagrams the nodes have sent each other.
+    #[cfg(test)]
+    pub(super) fn datagrams(&self) -> u64 {
+        self.network.sent()
+    }
+
     fn between(&self, one: &[usize], other: &[usize], change: impl Fn(&mut LinkRule)) {
         self.check(one);
         self.check(other);

@@ -105,6 +105,12 @@ impl SimulatedNetwork {
         self.0.lock().lets_through(from, to)
     }
 
+    /// How many datagrams were sent.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.lock().sent
+    }
+
     /// Disconnects the present socket of a node: it neither sends nor receives any more.
     pub(crate) fn disconnect(&self, number: usize) {
         self.0.lock().sockets.remove(&number);

@@ -71,6 +71,17 @@ async fn member(cluster: &TestCluster, node: usize, room: &str) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nodes_without_clients_send_each_other_little() {
+    let cluster = TestCluster::start(2, |_| Node::builder()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = cluster.datagrams();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let sent = cluster.datagrams() - before;
+    // Each second two pings with an answer and its confirmation, and one exchange of gossip.
+    assert!((60..140).contains(&sent), "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_room_spans_the_nodes() {
     let cluster = three().await;
     let ann = member(&cluster, 0, "room").await;

@@ -59,10 +59,11 @@ impl Rhythm {
     }
 }
 
+/// What is late does not delay what follows: so what is done at the same time stays together, and wakes the node once.
 fn is_due(due: &mut Instant, every: Duration, now: Instant) -> bool {
     let is_due = now >= *due;
     if is_due {
-        *due = now + every;
+        *due = (*due + every).max(now + every / 2);
     }
     is_due
 }

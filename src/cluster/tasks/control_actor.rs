@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -100,7 +101,9 @@ impl Actor for ControlActor {
         let Start { published, control, endpoint, app, upward } = start;
         let (gossip, inbox) = mpsc::channel(GOSSIP_INBOX);
         let warnings = LogLimits::default();
-        let ports = Arc::new(Ports { published, control: me.clone(), gossip, app, upward, warnings });
+        let (control_ref, unanswered) = (me.clone(), AtomicUsize::default());
+        let ports = Ports { published, control: control_ref, gossip, app, upward, warnings, unanswered };
+        let ports = Arc::new(ports);
         let gossip = Gossip::start(&ports, inbox).await?;
         let accept = start_accepting(&endpoint, &ports);
         let timer = Timer::start(&me, control.next_tick());
@@ -150,6 +153,10 @@ impl Actor for ControlActor {
             ControlMessage::Unresolved(seed, error) => control.handle_unresolved(seed, &error, now),
             ControlMessage::ApplicationRuns => control.handle_application_runs(now),
             ControlMessage::Asked(seed, address, answer) => control.handle_asked(seed, address, *answer, now),
+            ControlMessage::Answered => {
+                state.note_signs_of_life();
+                state.control.handle_answers(now);
+            }
             ControlMessage::Tick => {
                 state.timer.fired = true;
                 state.supervise().await?;
@@ -192,7 +199,7 @@ impl Timer {
 
     /// At most one tick is under way, so that slow ones do not pile up.
     fn set(&mut self, actor: &ActorRef<ControlMessage>, due: Instant) {
-        if self.fired || due < self.due && Instant::now() < self.due {
+        if self.fired || due != self.due && Instant::now() < self.due {
             *self = Self::start(actor, due);
         }
     }
@@ -263,14 +270,20 @@ impl State {
         Ok(())
     }
 
-    fn handle_tick(&mut self, now: Instant) {
+    fn note_signs_of_life(&mut self) {
         for (id, link) in &self.links {
             if let Some(connection) = &link.connection {
                 self.control.handle_sign_of_life(&link.greeting.id, *id, connection.heard());
                 link.heard(connection.heard());
             }
         }
+    }
+
+    fn handle_tick(&mut self, now: Instant) {
+        self.note_signs_of_life();
+        self.ports.unanswered.store(0, Ordering::Relaxed);
         self.ports.published.expire(now);
+        self.gossip.look();
         self.control.handle_tick(now);
     }
 
@@ -307,6 +320,7 @@ impl State {
             Output::Close(link, code) => self.close(link, code),
             Output::Ping(link) => {
                 if let Some(connection) = self.connection(link) {
+                    ports.unanswered.fetch_add(1, Ordering::Relaxed);
                     connection.ping();
                 }
             }

@@ -18,8 +18,9 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable,
     FailureDetectorConfig, NodeState as State, Serializable, spawn_chitchat,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc};
-use tokio::time::{Instant, sleep};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ports::{ControlMessage, PeerGossip, Ports};
@@ -37,9 +38,14 @@ use living::Heartbeats;
 pub(crate) struct Gossip {
     chitchat: ChitchatHandle,
     inbox: Inbox,
+    looks: Arc<Notify>,
+    met: Met,
     announced: Option<Announcement>,
     _watch: AbortOnDropHandle<()>,
 }
+
+/// Who began an exchange lately, and when that was complete: both know all that either of them knew then.
+type Met = Arc<Mutex<HashMap<SocketAddr, Instant>>>;
 
 /// The messages of members that arrive. The gossip that runs has the lock.
 type Inbox = Arc<AsyncMutex<mpsc::Receiver<PeerGossip>>>;
@@ -89,27 +95,39 @@ impl Gossip {
         keys: Vec<(String, String)>,
         silence: Duration,
     ) -> anyhow::Result<Self> {
-        let known = Arc::default();
-        let transport =
-            MeshTransport { ports: Arc::clone(ports), inbox: Arc::clone(&inbox), known: Arc::clone(&known) };
+        let (known, looks, met) = (Arc::default(), Arc::<Notify>::default(), Met::default());
+        let transport = MeshTransport {
+            ports: Arc::clone(ports),
+            inbox: Arc::clone(&inbox),
+            known: Arc::clone(&known),
+            looks: Arc::clone(&looks),
+            met: Arc::clone(&met),
+        };
         let chitchat = spawn_chitchat(config(&ports.published.me), keys, &transport).await?;
         // Set once, here.
         let _set_before = known.set(chitchat.chitchat());
         let (ended, ports, known) = (chitchat.termination_watcher(), Arc::clone(ports), chitchat.chitchat());
+        let looked = Arc::clone(&looks);
         let watch = tokio::spawn(async move {
             let reason = tokio::select! {
                 ended = ended => ended.err().map_or_else(|| "it stopped".to_owned(), |error| error.to_string()),
-                () = report_living(&ports, &known, silence) => "it reports no more".to_owned(),
+                () = report_living(&ports, &known, &looked, silence) => "it reports no more".to_owned(),
             };
             ports.tell_control(ControlMessage::GossipEnded(reason));
         });
-        Ok(Self { chitchat, inbox, announced: None, _watch: AbortOnDropHandle::new(watch) })
+        Ok(Self { chitchat, inbox, looks, met, announced: None, _watch: AbortOnDropHandle::new(watch) })
     }
 
     /// Gossips at once with the node of this name.
     pub(crate) fn gossip_with(&self, address: SocketAddr) {
+        self.met.lock().remove(&address);
         // Fails only while the mesh stops, or gossip begins again.
         let _stopped = self.chitchat.gossip(address);
+    }
+
+    /// Time has passed: who was not heard of lives no more.
+    pub(crate) fn look(&self) {
+        self.looks.notify_one();
     }
 
     /// Tells every node what this one says about itself.
@@ -140,12 +158,12 @@ impl Drop for Gossip {
     }
 }
 
-/// Tells the control actor who lives and what they say, whenever that changes.
-async fn report_living(ports: &Ports, chitchat: &AsyncMutex<Chitchat>, silence: Duration) {
+/// Tells the control actor who lives and what they say, whenever that changes. It looks when it is told to.
+async fn report_living(ports: &Ports, chitchat: &AsyncMutex<Chitchat>, looks: &Notify, silence: Duration) {
     let (mut heartbeats, mut told) = (Heartbeats::new(), Vec::new());
     let begin = Instant::now() + silence;
     loop {
-        sleep(LOOK).await;
+        looks.notified().await;
         let members = {
             let chitchat = chitchat.lock().await;
             let states = chitchat.node_states();
@@ -230,14 +248,21 @@ struct MeshTransport {
     ports: Arc<Ports>,
     inbox: Inbox,
     known: Arc<OnceLock<Arc<AsyncMutex<Chitchat>>>>,
+    looks: Arc<Notify>,
+    met: Met,
 }
 
 #[async_trait]
 impl Transport for MeshTransport {
     async fn open(&self, _listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let Self { ports, inbox, known } = self;
-        let inbox = Arc::clone(inbox).lock_owned().await;
-        Ok(Box::new(MeshSocket { ports: Arc::clone(ports), inbox, known: Arc::clone(known) }))
+        let inbox = Arc::clone(&self.inbox).lock_owned().await;
+        Ok(Box::new(MeshSocket {
+            ports: Arc::clone(&self.ports),
+            inbox,
+            known: Arc::clone(&self.known),
+            looks: Arc::clone(&self.looks),
+            met: Arc::clone(&self.met),
+        }))
     }
 }
 
@@ -245,12 +270,17 @@ struct MeshSocket {
     ports: Arc<Ports>,
     inbox: OwnedMutexGuard<mpsc::Receiver<PeerGossip>>,
     known: Arc<OnceLock<Arc<AsyncMutex<Chitchat>>>>,
+    looks: Arc<Notify>,
+    met: Met,
 }
 
 #[async_trait]
 impl Socket for MeshSocket {
     /// Never waits, because the gossip loop would stand still meanwhile.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
+        if matches!(message, ChitchatMessage::Syn { .. }) && self.has_met(to) {
+            return Ok(());
+        }
         let published = &self.ports.published;
         let sent = published
             .gossip_connection(to)
@@ -273,9 +303,17 @@ impl Socket for MeshSocket {
                 filter_gossip(&gossip, &self.ports.published.me, &known)
             };
             match filtered {
-                Ok((message, left_out)) => {
+                Ok((message, left_out, is_news)) => {
                     self.report(&gossip.peer, left_out, "there is too much of it");
-                    return Ok((gossip_address(&gossip.peer, gossip.incarnation), message));
+                    let from = gossip_address(&gossip.peer, gossip.incarnation);
+                    if matches!(message, ChitchatMessage::Ack { .. }) {
+                        self.met.lock().insert(from, Instant::now());
+                    }
+                    // It is applied before anybody else runs.
+                    if is_news {
+                        self.looks.notify_one();
+                    }
+                    return Ok((from, message));
                 }
                 Err(error) => self.report(&gossip.peer, 1, error),
             }
@@ -284,6 +322,13 @@ impl Socket for MeshSocket {
 }
 
 impl MeshSocket {
+    /// Whether a node began an exchange since this one gossiped last, so that another one would only repeat it.
+    fn has_met(&self, node: SocketAddr) -> bool {
+        let (now, mut met) = (Instant::now(), self.met.lock());
+        met.retain(|_, met| now < *met + LATELY);
+        met.contains_key(&node)
+    }
+
     /// Counts what is not applied, and says so seldom.
     fn report(&self, peer: &NodeId, refused: u64, reason: impl Display) {
         self.ports.published.counters.gossip_refused.add(refused);
@@ -294,15 +339,15 @@ impl MeshSocket {
     }
 }
 
-/// What chitchat may apply of a message, and how much was left out of it.
+/// What chitchat may apply of a message, how much was left out of it, and whether it is news.
 fn filter_gossip(
     gossip: &PeerGossip,
     me: &LocalNode,
     known: &Chitchat,
-) -> anyhow::Result<(ChitchatMessage, u64)> {
+) -> anyhow::Result<(ChitchatMessage, u64, bool)> {
     let from = (&gossip.peer, gossip.incarnation);
-    let Filtered { message, left_out } = filter(&gossip.message, from, me, known)?;
-    Ok((ChitchatMessage::deserialize(&mut &message[..])?, left_out))
+    let Filtered { message, left_out, is_news } = filter(&gossip.message, from, me, known)?;
+    Ok((ChitchatMessage::deserialize(&mut &message[..])?, left_out, is_news))
 }
 
 impl Known for Chitchat {
@@ -340,8 +385,8 @@ const ADDRESS: &str = "address";
 ///
 /// [`Output::GossipWith`]: crate::cluster::control::Output::GossipWith
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often this node looks at what gossip has brought.
-const LOOK: Duration = Duration::from_millis(250);
+/// Of two nodes that gossip regularly, only one begins.
+const LATELY: Duration = Duration::from_millis(900);
 /// chitchat's own detector decides only when it forgets the dead.
 const PHI: f64 = 12.0;
 /// How long the dead are remembered. Seeds and known addresses are dialled independently of that.

@@ -112,6 +112,7 @@ pub(crate) async fn serve(connection: Arc<PeerConnection>, ports: Arc<Ports>) {
                     ports.tell_control(ControlMessage::ToldRefused { from, id, incarnation, place });
                 }
             }
+            Ok(Incoming::Answer) => ports.note_answer(),
             Ok(Incoming::Nothing) => {}
             Err(error) => break error,
         }

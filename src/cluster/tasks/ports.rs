@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub(crate) enum ControlMessage {
     ApplicationRuns,
     /// Who answered at an address of the seed with this number.
     Asked(usize, SocketAddr, Box<Result<Greeting, DialError>>),
+    /// Every ping has an answer.
+    Answered,
     /// Time passes.
     Tick,
     /// This node takes no new clients any more.
@@ -97,6 +100,8 @@ pub(crate) struct Ports {
     pub(crate) app: Handle,
     pub(crate) upward: Upward,
     pub(crate) warnings: LogLimits,
+    /// Pings since the last tick that have no answer yet. It is a hint: connections that ended count, too.
+    pub(crate) unanswered: AtomicUsize,
 }
 
 /// What the layers above take from other nodes.
@@ -112,6 +117,14 @@ impl Ports {
     pub(crate) fn tell_control(&self, message: ControlMessage) {
         // Fails only while the mesh stops. Then nobody needs to know.
         let _stopped = self.control.cast(message);
+    }
+
+    /// A ping has an answer. Tells the control actor of the last one, so that it need not look whether they came.
+    pub(crate) fn note_answer(&self) {
+        let one_less = |unanswered: usize| unanswered.checked_sub(1);
+        if self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) == Ok(1) {
+            self.tell_control(ControlMessage::Answered);
+        }
     }
 
     /// Whether a warning of this kind about this peer or stranger may be logged now: they could fill the log otherwise.

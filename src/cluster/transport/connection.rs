@@ -46,6 +46,8 @@ pub(crate) enum Incoming {
     Stream(Halves),
     /// The other node does not reach that life of a node any more. The place is free when that was handled.
     Refused(NodeId, Incarnation, OwnedSemaphorePermit),
+    /// The answer to a ping.
+    Answer,
     /// A datagram that needs no further handling.
     Nothing,
 }
@@ -188,6 +190,7 @@ impl PeerConnection {
             Some((&PONG, _)) => {
                 let now = Instant::now();
                 (*self.answered.lock(), *self.heard.lock()) = (now, now);
+                return Incoming::Answer;
             }
             Some((&REFUSED, body)) => return self.handle_refused(body).unwrap_or(Incoming::Nothing),
             // A kind of a later version.

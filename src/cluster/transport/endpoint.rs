@@ -17,6 +17,7 @@ use super::congestion::WithFloor;
 use super::connection::{PeerConnection, code};
 use super::network::BoundSocket;
 use super::refused_packets::RefusedPackets;
+use super::runtime::MeshRuntime;
 use super::stream_limits::{FIRST, MAX_UNI, STREAM_WINDOW, window};
 use crate::cluster::control::DialError;
 use crate::cluster::error::StartError;
@@ -52,7 +53,7 @@ impl Endpoint {
         let BoundSocket { local: bound, rng_seed, open, has_other_ports, refused } = socket;
         let mut config = identity.endpoint_config();
         config.rng_seed(rng_seed);
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(MeshRuntime);
         let quic = open()
             .and_then(|socket| {
                 quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
@@ -224,8 +225,8 @@ fn remedy(code: u64) -> Option<&'static str> {
 /// The alert about a certificate that is not valid any more, or not yet (RFC 8446, section 6).
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 
-/// A sixth of the usual time of silence, so that five packets may be lost.
-const KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// Links are pinged more often. For what else lasts: a third of the usual time of silence, so that two packets may be lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// How many packets the other end may leave without an acknowledgement, for 25 ms at most: a sixth of the smallest congestion
 /// window. QUIC alone acknowledges every other packet, which between nodes that are near each other costs as much as the packets.
 const UNACKNOWLEDGED: VarInt = VarInt::from_u32(8);

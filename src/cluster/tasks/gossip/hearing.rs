@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,7 +77,8 @@ impl Hearing {
         let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}) };
         let published = Arc::new(Published::new(me));
         let (app, warnings) = (Handle::current(), LogLimits::default());
-        let ports = Arc::new(Ports { published, control, gossip, app, upward, warnings });
+        let unanswered = AtomicUsize::default();
+        let ports = Arc::new(Ports { published, control, gossip, app, upward, warnings, unanswered });
         let gossip = Gossip::start(&ports, inbox).await.expect("gossip");
         Self { ports, gossip, ended: watched }
     }

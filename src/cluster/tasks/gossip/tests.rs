@@ -6,6 +6,7 @@ use chitchat::transport::ChannelTransport;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
+use tokio::time::sleep;
 
 use super::hearing::Hearing as Node;
 use super::*;
