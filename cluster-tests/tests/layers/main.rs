@@ -56,7 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("node", &["counter", "id", "random", "engine", "socket", "cluster", "http", "trace"]),
     ("admin", &["id", "engine", "socket", "cluster", "http", "node"]),
     ("testing", &["id", "random", "engine", "socket", "cluster", "http", "node"]),
-    ("fuzzing", &["id", "engine", "socket", "cluster"]),
+    ("fuzzing", &["id", "engine", "socket", "cluster", "http", "node"]),
     ("lib", &["admin", "cluster", "engine", "http", "id", "node", "random", "socket", "testing"]),
 ];
 
