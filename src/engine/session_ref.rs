@@ -44,8 +44,11 @@ struct SessionInner<K: Send + 'static> {
     next_conn: AtomicU32,
     /// Messages that the actor was told and has not handled.
     waiting: AtomicU32,
-    actor: OnceLock<(ActorRef<SessionMessage<K>>, Weak<dyn StandIn<K>>)>,
+    actor: OnceLock<Bound<K>>,
 }
+
+/// The actor, and who acts in its place.
+type Bound<K> = (ActorRef<SessionMessage<K>>, Weak<dyn StandIn<K>>);
 
 /// Handles messages in the place of the actor, so that whoever brings one need not wait for another task.
 pub(crate) trait StandIn<K>: Send + Sync {

@@ -66,7 +66,10 @@ pub fn selection_of_a_room() -> impl FnMut() {
 
 /// Visits the sockets of two rooms that are not in a third one.
 pub fn selection_of_rooms_but_one() -> impl FnMut() {
-    selection(Selection { rooms: vec!["room-7".into(), "room-8".into()].into(), except: ["room-1007".into()].into() })
+    selection(Selection {
+        rooms: vec!["room-7".into(), "room-8".into()].into(),
+        except: ["room-1007".into()].into(),
+    })
 }
 
 fn selection(selection: Selection) -> impl FnMut() {

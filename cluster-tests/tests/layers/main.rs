@@ -32,7 +32,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("per_address", &[]),
     ("setters", &[]),
     ("trace", &[]),
-    ("engine", &["counter", "excerpt", "id", "log_limit", "per_address", "random", "setters", "trace"]),
+    (
+        "engine",
+        &[
+            "catch_panic",
+            "counter",
+            "excerpt",
+            "id",
+            "log_limit",
+            "per_address",
+            "random",
+            "setters",
+            "trace",
+        ],
+    ),
     (
         "socket",
         &["catch_panic", "counter", "excerpt", "setters", "id", "engine", "log_limit", "random", "trace"],

@@ -243,7 +243,8 @@ pub(super) mod tests {
     }
 
     fn selections() -> impl Strategy<Value = Selection> {
-        (room_names(), room_names()).prop_map(|(rooms, except)| Selection { rooms: rooms.into(), except: except.into() })
+        (room_names(), room_names())
+            .prop_map(|(rooms, except)| Selection { rooms: rooms.into(), except: except.into() })
     }
 
     fn values() -> impl Strategy<Value = Value> {
