@@ -28,7 +28,7 @@ pub mod stream_header {
 /// stream in its direction. After an answer 101 each direction carries bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Http {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RequestHead {
     #[prost(bytes = "bytes", tag = "1")]
     pub method: ::prost::bytes::Bytes,
@@ -41,7 +41,7 @@ pub struct RequestHead {
     #[prost(uint64, optional, tag = "4")]
     pub length: ::core::option::Option<u64>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResponseHead {
     #[prost(uint32, tag = "1")]
     pub status: u32,
