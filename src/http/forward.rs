@@ -64,7 +64,8 @@ impl Forwarder {
         mut request: ClientRequest,
     ) -> Response<Body> {
         let span = Span::forward(owner.as_str(), request.http.headers_mut());
-        let response = self.carry(sid, owner, request).await;
+        // Boxed, so that a request that waits at its owner has no room for this.
+        let response = Box::pin(self.carry(sid, owner, request)).await;
         span.answered(response.status());
         response
     }
