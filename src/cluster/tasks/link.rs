@@ -1,5 +1,4 @@
-//! The tasks of a link, the ordered stream between two nodes: one writes, on the mesh's runtime, where its packets are made;
-//! one reads, on the application's, because delivering is work of the application.
+//! The tasks of a link, the ordered stream between two nodes: one writes, one reads, on the application's runtime.
 //!
 //! A link is replaced by the next one. What has to outlive it is in its [`Peer`].
 
@@ -28,7 +27,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts the tasks, on the mesh's runtime. `reply` is written before everything else.
+    /// Starts the tasks. `reply` is written before everything else.
     pub(crate) fn start(
         id: LinkId,
         peer: Arc<Peer>,
@@ -37,7 +36,7 @@ impl Link {
         ports: &Arc<Ports>,
     ) -> Self {
         let task = LinkTask { id, peer: Arc::clone(&peer), ports: Arc::clone(ports) };
-        let writer = tokio::spawn(task.clone().write(send, reply));
+        let writer = ports.app.spawn(task.clone().write(send, reply));
         let reader = ports.app.spawn(task.read(recv));
         Self { peer, _tasks: [writer, reader].map(AbortOnDropHandle::new) }
     }
