@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, ORIGIN};
 
@@ -30,7 +30,10 @@ use super::query::{self, Query};
 /// ```
 #[derive(Clone)]
 pub struct Handshake {
-    headers: HeaderMap,
+    /// One line `name:value` for each header: a map of them would take several times as much.
+    head: Box<[u8]>,
+    /// The same as a map, once the application has asked for it.
+    headers: OnceLock<Box<HeaderMap>>,
     url: Box<str>,
     address: Option<SocketAddr>,
     secure: bool,
@@ -47,7 +50,7 @@ impl Handshake {
     /// `url` is the path and query of the request, and `query` that query parsed. `secure` says whether the client came
     /// over TLS.
     pub(crate) fn new(
-        headers: HeaderMap,
+        headers: &HeaderMap,
         url: &str,
         query: &Query,
         address: Option<SocketAddr>,
@@ -55,7 +58,8 @@ impl Handshake {
         issued: SystemTime,
     ) -> Self {
         Self {
-            headers: compact(headers),
+            head: write(headers),
+            headers: OnceLock::new(),
             url: url.into(),
             address,
             secure,
@@ -67,9 +71,10 @@ impl Handshake {
         }
     }
 
-    /// The headers of the request.
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
+    /// The headers of the request. They are kept as text, so that an idle client takes little memory; a map of them is made at
+    /// the first call, and kept.
+    pub fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| Box::new(read(&self.head)))
     }
 
     /// The pairs of the query in their order, decoded; at most 1000. They are decoded at each call, so that a session
@@ -123,7 +128,7 @@ impl Handshake {
 
     /// Whether the request has an `Origin` header, with which browsers name the page that made it.
     pub fn xdomain(&self) -> bool {
-        self.headers.contains_key(ORIGIN)
+        lines(&self.head).any(|(name, _)| name == ORIGIN.as_str().as_bytes())
     }
 
     /// When the session was opened, by the wall clock of its node.
@@ -135,7 +140,7 @@ impl Handshake {
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.url.split('?').next().unwrap_or_default();
-        let headers: Vec<&str> = self.headers.keys().map(HeaderName::as_str).collect();
+        let headers: Vec<_> = lines(&self.head).map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Handshake")
             .field("path", &path)
             .field("headers", &headers)
@@ -146,18 +151,34 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// Moves the values into a buffer of their own. The HTTP layer delivers them as slices of the read buffer of the
-/// connection, whose 8 KiB they would keep for as long as the session lives.
-fn compact(mut headers: HeaderMap) -> HeaderMap {
-    let mut text = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
-    headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
-    let mut text = Bytes::from(text);
-    for value in headers.values_mut() {
-        if let Ok(own) = HeaderValue::from_maybe_shared(text.split_to(value.len())) {
-            *value = own;
+/// The headers as lines. No name has a colon, no value a line feed.
+fn write(headers: &HeaderMap) -> Box<[u8]> {
+    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
+    let mut head = Vec::with_capacity(length);
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.push(b':');
+        head.extend_from_slice(value.as_bytes());
+        head.push(b'\n');
+    }
+    head.into()
+}
+
+fn read(head: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines(head) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
         }
     }
     headers
+}
+
+fn lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((line.get(..colon)?, line.get(colon + 1..)?))
+    })
 }
 
 /// What Node puts into the query of a session over WebTransport.
@@ -169,20 +190,19 @@ mod tests {
 
     fn handshake(headers: HeaderMap, url: &str) -> Handshake {
         let query = Query::parse(url.split_once('?').unwrap_or_default().1);
-        Handshake::new(headers, url, &query, None, true, SystemTime::UNIX_EPOCH)
+        Handshake::new(&headers, url, &query, None, true, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
-    fn a_handshake_keeps_its_headers_but_not_the_buffer_they_were_read_into() {
-        let read = Bytes::from("x".repeat(8192));
+    fn a_handshake_keeps_the_headers_of_its_request() {
         let mut headers = HeaderMap::new();
-        for (name, range) in [("cookie", 0..5), ("x-a", 5..5), ("cookie", 100..110)] {
-            headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).unwrap());
+        for (name, value) in
+            [("cookie", &b"a=1; b: 2"[..]), ("x-a", b""), ("x-b", b"\xff\t:"), ("cookie", b"c")]
+        {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        let handshake = handshake(headers.clone(), "/");
-        assert_eq!(handshake.headers(), &headers);
-        drop(headers);
-        assert!(read.is_unique());
+        assert_eq!(handshake(headers.clone(), "/").headers(), &headers);
+        assert_eq!(handshake(HeaderMap::new(), "/").headers(), &HeaderMap::new());
     }
 
     #[test]
@@ -204,7 +224,7 @@ mod tests {
     fn the_query_of_a_webtransport_session_names_its_transport_and_version() {
         let url = "/socket.io/?EIO=3&token=a&transport=polling";
         let query = Query::of_webtransport("EIO=3&token=a&transport=polling");
-        let handshake = Handshake::new(HeaderMap::new(), url, &query, None, true, SystemTime::UNIX_EPOCH);
+        let handshake = Handshake::new(&HeaderMap::new(), url, &query, None, true, SystemTime::UNIX_EPOCH);
         let pairs: Vec<_> = handshake.query().collect();
         let expected = [("token", "a"), ("EIO", "4"), ("transport", "webtransport")];
         assert_eq!(pairs, expected.map(|(key, value)| (key.into(), value.into())));

@@ -250,7 +250,7 @@ mod tests {
         let engine = Engine::start(Arc::new(Silent), Arc::new(config), mint).await.unwrap();
         let (url, query) = ("/socket.io/?EIO=4", Query::parse("EIO=4&transport=polling"));
         let issued = SystemTime::UNIX_EPOCH;
-        let handshake = Handshake::new(HeaderMap::new(), url, &query, None, false, issued);
+        let handshake = Handshake::new(&HeaderMap::new(), url, &query, None, false, issued);
         let place = engine.admit(None).unwrap();
         let session = engine.open(place, Arc::new(handshake), Transport::Polling).await.unwrap().session;
         drop(session.poll(None, None).await);

@@ -76,7 +76,7 @@ pub(crate) fn handshake(headers: &HeaderMap, uri: &Uri, extensions: &Extensions,
     let url = uri.path_and_query().map_or("", |url| url.as_str());
     #[expect(clippy::disallowed_methods, reason = "the one place that dates a handshake")]
     let issued = SystemTime::now();
-    Handshake::new(headers.clone(), url, query, address, secure, issued)
+    Handshake::new(headers, url, query, address, secure, issued)
 }
 
 fn is_secure(uri: &Uri, extensions: &Extensions) -> bool {
