@@ -39,6 +39,8 @@ mod node_request;
 mod opening;
 pub(crate) mod operator;
 mod owner;
+mod plain_connection;
+mod plain_http;
 mod polling;
 mod proxy;
 mod refusal;

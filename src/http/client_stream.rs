@@ -3,11 +3,13 @@
 //! A client that stops reading is given up, because its answer would stay in memory for ever; so is one that does not finish
 //! the head of a request, or sends none for long.
 
+use std::future::poll_fn;
 use std::io::{self, Cursor, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::either::Either;
 
 use super::{request_line, response_head};
@@ -33,11 +35,13 @@ pub(crate) struct ClientStream {
     stalled: Option<Pin<Box<Sleep>>>,
     requests: Requests,
     waiting: Option<Waiting>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// How long the client may take for what it sends next.
+#[derive(Clone, Copy)]
 struct Waiting {
-    timer: Pin<Box<Sleep>>,
+    until: Instant,
     /// Whether that is the rest of a head.
     in_head: bool,
     /// At which state of the [`Requests`] it began: at another one it is over.
@@ -90,40 +94,56 @@ pub(crate) enum HttpVersion {
 impl ClientStream {
     /// Reads until the version of HTTP is clear: version 2 begins with a preface (RFC 9113, section 3.4).
     pub(crate) async fn open(
-        mut transport: ClientTransport,
+        transport: ClientTransport,
         patience: Patience,
     ) -> io::Result<(Self, HttpVersion)> {
-        let mut seen = Vec::with_capacity(PREFACE.len());
-        let version = loop {
-            if !PREFACE.starts_with(&seen) {
-                break HttpVersion::Http1;
-            }
-            if seen.len() == PREFACE.len() {
-                break HttpVersion::Http2;
-            }
-            let missing = (PREFACE.len() - seen.len()) as u64;
-            if (&mut transport).take(missing).read_buf(&mut seen).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        let requests = Requests::default();
         let mut stream = Self {
             transport,
             seen: Bytes::new(),
             lined: false,
             patience,
             stalled: None,
-            requests,
+            requests: Requests::default(),
             waiting: None,
+            timer: None,
         };
-        stream.seen = match version {
-            HttpVersion::Http1 => stream.escape(&seen).unwrap_or_else(|| seen.into()),
-            HttpVersion::Http2 => {
-                stream.lined = true;
-                seen.into()
+        loop {
+            if stream.seen.starts_with(PREFACE) {
+                return Ok((stream, HttpVersion::Http2));
             }
+            if !PREFACE.starts_with(&stream.seen) {
+                return Ok((stream, HttpVersion::Http1));
+            }
+            if poll_fn(|cx| stream.poll_more(cx)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// What was read and not passed on yet.
+    pub(crate) const fn seen(&mut self) -> &mut Bytes {
+        &mut self.seen
+    }
+
+    /// Reads once, to what was [seen](Self::seen) before. A stream that waits holds no buffer for it.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(self.poll_transport(cx, &mut buffer))?;
+        let read = buffer.filled();
+        let read = self.escape(read).unwrap_or_else(|| Bytes::copy_from_slice(read));
+        let length = read.len();
+        self.seen = if self.seen.is_empty() { read } else { [&*self.seen, &*read].concat().into() };
+        Poll::Ready(Ok(length))
+    }
+
+    /// Reads once, within the time that the client has for it.
+    fn poll_transport(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Poll::Ready(read) = Pin::new(&mut self.transport).poll_read(cx, buffer) else {
+            return self.wait(cx);
         };
-        Ok((stream, version))
+        self.begin_head();
+        Poll::Ready(read)
     }
 
     /// Escapes what was read of the first line of the connection, which is where a WebSocket begins. `None` if nothing is to be
@@ -147,30 +167,36 @@ impl ClientStream {
 
     /// Fails a read that has been pending for too long.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = self.requests.state();
+        let (state, now) = (self.requests.state(), Instant::now());
         // An answer that is still being written is taken at the pace of the client.
         if state % 2 == 1 || self.stalled.is_some() {
             self.waiting = None;
             return Poll::Pending;
         }
-        let keep_alive = self.patience.keep_alive;
+        let idle = Waiting { until: now + self.patience.keep_alive, in_head: false, state };
         self.waiting.take_if(|waiting| waiting.state != state);
-        let idle = || Waiting { timer: Box::pin(sleep(keep_alive)), in_head: false, state };
-        let waiting = self.waiting.get_or_insert_with(idle);
-        waiting.timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let until = self.waiting.get_or_insert(idle).until;
+        // A deadline that moves later is noticed when the old one has come, so requests do not arm the timer.
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if until < timer.deadline() {
+            timer.as_mut().reset(until);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if until <= timer.deadline() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            timer.as_mut().reset(until);
+        }
     }
 
     /// Bytes arrived: the head that they begin has a time of its own.
     fn begin_head(&mut self) {
-        let (head, state) = (self.patience.head, self.requests.state());
-        match self.waiting.as_mut().filter(|waiting| waiting.state == state) {
-            _ if state % 2 == 1 => self.waiting = None,
-            Some(waiting) if waiting.in_head => {}
-            Some(waiting) => {
-                waiting.timer.as_mut().reset(Instant::now() + head);
-                waiting.in_head = true;
-            }
-            None => self.waiting = Some(Waiting { timer: Box::pin(sleep(head)), in_head: true, state }),
+        let state = self.requests.state();
+        if state % 2 == 1 {
+            self.waiting = None;
+        } else if !self.waiting.is_some_and(|waiting| waiting.in_head && waiting.state == state) {
+            self.waiting = Some(Waiting { until: Instant::now() + self.patience.head, in_head: true, state });
         }
     }
 
@@ -194,12 +220,9 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         if self.seen.is_empty() {
             let before = buffer.filled().len();
-            let Poll::Ready(read) = Pin::new(&mut self.transport).poll_read(cx, buffer) else {
-                return self.wait(cx);
-            };
-            self.begin_head();
+            ready!(self.poll_transport(cx, buffer))?;
             let Some(escaped) = buffer.filled().get(before..).and_then(|bytes| self.escape(bytes)) else {
-                return Poll::Ready(read);
+                return Poll::Ready(Ok(()));
             };
             buffer.set_filled(before);
             self.seen = escaped;
@@ -281,6 +304,9 @@ pub(crate) fn unwrapped(upgraded: Upgraded) -> (ClientTransport, Vec<u8>) {
         Err(upgraded) => (Either::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }
+
+/// How much is read at once of what is not passed on directly: more than most heads and the bodies that come with them.
+const READ: usize = 4096;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

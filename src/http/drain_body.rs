@@ -4,6 +4,7 @@
 //! it was refused, and a node that forwards the request takes the owner of the session for unreachable. So the rest is
 //! read and thrown away for a while (RFC 9112, section 9.6).
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,16 +19,31 @@ use tokio::time::timeout;
 /// Any error of a request's body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request. What is left of it when it is dropped is still read. A body without bytes takes no memory.
+/// The body of a request. What is left of it when it is dropped is still read.
 #[derive(Debug, Default)]
-pub(crate) struct DrainBody(Option<UnsyncBoxBody<Bytes, BoxError>>);
+pub(crate) struct DrainBody {
+    /// What was read already.
+    whole: Bytes,
+    incoming: Option<UnsyncBoxBody<Bytes, BoxError>>,
+}
 
 impl DrainBody {
     pub(crate) fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        Self((!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync()))
+        let incoming = (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync());
+        Self { whole: Bytes::new(), incoming }
+    }
+
+    /// A body that was read already.
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Self { whole: bytes, incoming: None }
+    }
+
+    /// All of the body, if it was read already.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        self.incoming.is_none().then(|| mem::take(&mut self.whole))
     }
 }
 
@@ -39,26 +55,30 @@ impl HttpBody for DrainBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(body) = &mut self.incoming else {
+            let whole = mem::take(&mut self.whole);
+            return Poll::Ready((!whole.is_empty()).then(|| Ok(Frame::data(whole))));
+        };
         let frame = Pin::new(body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.0 = None;
+            self.incoming = None;
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.incoming.as_ref().map_or(self.whole.is_empty(), HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        let whole = || SizeHint::with_exact(self.whole.len() as u64);
+        self.incoming.as_ref().map_or_else(whole, HttpBody::size_hint)
     }
 }
 
 impl Drop for DrainBody {
     fn drop(&mut self) {
-        if let Some(body) = self.0.take().filter(|body| !body.is_end_stream())
+        if let Some(body) = self.incoming.take().filter(|body| !body.is_end_stream())
             && let Ok(runtime) = Handle::try_current()
         {
             runtime.spawn(timeout(DRAIN_TIMEOUT, drain(body)));

@@ -120,16 +120,23 @@ impl<A: Application> Edge<A> {
         }
     }
 
-    /// Answers one request of a client. Dropping the future is the client's abort.
-    pub(crate) async fn respond(&self, mut request: Request<DrainBody>) -> Response<Body> {
-        let version = request.version();
-        if version == Version::HTTP_2 {
+    /// A request of a client as everything behind this expects it.
+    pub(crate) fn receive(&self, mut request: Request<DrainBody>) -> Box<ClientRequest> {
+        if request.version() == Version::HTTP_2 {
             request::normalize_http2(&mut request);
         }
         request::settle_upgrade(&mut request);
         node_request::remove_tokens(request.headers_mut());
-        request = self.look_behind_proxies(request);
-        let span = request::span(&request, self.node.as_str());
+        // Its client may have come through proxies.
+        let (mut head, body) = request.into_parts();
+        self.config.trusted_proxies.look_behind(&head.headers, &mut head.extensions);
+        ClientRequest::new(Request::from_parts(head, body), None)
+    }
+
+    /// Answers one request of a client. Dropping the future is the client's abort.
+    pub(crate) async fn respond(&self, request: Box<ClientRequest>) -> Response<Body> {
+        let version = request.http.version();
+        let span = request::span(&request.http, self.node.as_str());
         let mut response = span.scope(self.respond_with_cors(request)).await;
         span.answered(response.status());
         if self.is_draining()
@@ -141,29 +148,23 @@ impl<A: Application> Edge<A> {
         response
     }
 
-    /// The request with the address of its client, which may have come through proxies.
-    fn look_behind_proxies(&self, request: Request<DrainBody>) -> Request<DrainBody> {
-        let (mut head, body) = request.into_parts();
-        self.config.trusted_proxies.look_behind(&head.headers, &mut head.extensions);
-        Request::from_parts(head, body)
-    }
-
-    async fn respond_with_cors(&self, request: Request<DrainBody>) -> Response<Body> {
+    async fn respond_with_cors(&self, request: Box<ClientRequest>) -> Response<Body> {
         let Some(cors) = &self.config.cors else { return self.respond_to_any_origin(request).await };
-        if request.method() == Method::OPTIONS {
-            return cors.preflight(request.headers());
+        if request.http.method() == Method::OPTIONS {
+            return cors.preflight(request.http.headers());
         }
-        let origin = request.headers().get(ORIGIN).cloned();
+        let origin = request.http.headers().get(ORIGIN).cloned();
         let mut response = self.respond_to_any_origin(request).await;
         cors.apply(origin.as_ref(), response.headers_mut());
         response
     }
 
-    async fn respond_to_any_origin(&self, request: Request<DrainBody>) -> Response<Body> {
-        let file = client_files::serve(&self.config.client, request.uri().path(), request.headers()).await;
+    async fn respond_to_any_origin(&self, request: Box<ClientRequest>) -> Response<Body> {
+        let http = &request.http;
+        let file = client_files::serve(&self.config.client, http.uri().path(), http.headers()).await;
         let mut response = match file {
             Some(file) => file,
-            None => self.serve(ClientRequest::new(request)).await,
+            None => self.serve(request).await,
         };
         if self.config.expose_node
             && let Ok(node) = HeaderValue::from_str(self.node.as_str())
@@ -174,7 +175,7 @@ impl<A: Application> Edge<A> {
     }
 
     /// Answers a request for a session, or for a new one. A refusal is counted.
-    async fn serve(&self, request: ClientRequest) -> Response<Body> {
+    async fn serve(&self, request: Box<ClientRequest>) -> Response<Body> {
         let opens = request.query.sid() == Ok(None);
         let address = request.address();
         let response = match self.config.observes_requests() {
@@ -188,7 +189,7 @@ impl<A: Application> Edge<A> {
     }
 
     /// Answers a request that the application has a part in: middleware before, headers and the report of a refusal after.
-    async fn observe(&self, request: ClientRequest) -> Response<Body> {
+    async fn observe(&self, request: Box<ClientRequest>) -> Response<Body> {
         let head = middleware::head(&request.http);
         let opens = request.query.sid() == Ok(None);
         let mut added = HeaderMap::new();
@@ -212,7 +213,7 @@ impl<A: Application> Edge<A> {
     }
 
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
-    async fn route(&self, request: ClientRequest) -> Response<Body> {
+    async fn route(&self, request: Box<ClientRequest>) -> Response<Body> {
         if request.is_upgrade() && !self.admits(request.http.headers(), request.is_secure()) {
             let refusal = reply::refusal(&HandshakeError::other_origin(), true);
             return reply::refused(refusal, Refusal::OtherOrigin);
@@ -222,7 +223,7 @@ impl<A: Application> Edge<A> {
                 SessionOwner::There(_) if self.is_too_large(&request) => {
                     reply::empty(StatusCode::PAYLOAD_TOO_LARGE)
                 }
-                SessionOwner::There(owner) => forwarder.forward(sid, owner, request).await,
+                SessionOwner::There(owner) => forwarder.forward(sid, owner, *request).await,
                 _ => self.owner.respond(request).await,
             },
             (Ok(None), _) => match self.refuses_clients() {

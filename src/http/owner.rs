@@ -61,9 +61,9 @@ impl<A: Application> Owner<A> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
         let asked = NodeRequest::of(request.headers());
-        let request = ClientRequest::carried(request, way);
+        let request = ClientRequest::new(request, Some(way));
         let response = match asked {
-            Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, request),
+            Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, *request),
             Some(NodeRequest::Release) => return self.release(&request),
             None => self.respond_traced(request).await,
         };
@@ -76,7 +76,7 @@ impl<A: Application> Owner<A> {
         response
     }
 
-    async fn respond_traced(&self, request: ClientRequest) -> Response<Body> {
+    async fn respond_traced(&self, request: Box<ClientRequest>) -> Response<Body> {
         let span = request::span(&request.http, self.node.as_str());
         let response = span.scope(self.respond(request)).await;
         span.answered(response.status());
@@ -92,15 +92,15 @@ impl<A: Application> Owner<A> {
     }
 
     /// Answers a request for a session of this node, or for a new one.
-    pub(crate) async fn respond(&self, request: ClientRequest) -> Response<Body> {
+    pub(crate) async fn respond(&self, request: Box<ClientRequest>) -> Response<Body> {
         let (http, query, upgrade) = (&request.http, &request.query, request.is_upgrade());
         let head = RequestHead { query, method: http.method(), upgrade };
         let find = |sid| self.engine.find(sid).map(|session| (session.clone(), session.live()));
         match verify(&head, self.engine.config(), find) {
             Ok(Verified::Open(opening)) => self.open(opening, request).await,
-            Ok(Verified::Resume(session)) if upgrade => upgrade::resume(&session, request),
+            Ok(Verified::Resume(session)) if upgrade => upgrade::resume(&session, *request),
             Ok(Verified::Resume(session)) => polling::respond(&session, request).await,
-            Ok(Verified::Misplaced) => upgrade::misplaced(request, self.engine.config()),
+            Ok(Verified::Misplaced) => upgrade::misplaced(*request, self.engine.config()),
             Err(error) => reply::refusal(&error, upgrade),
         }
     }
@@ -119,7 +119,7 @@ impl<A: Application> Owner<A> {
         }
     }
 
-    async fn open(&self, opening: Opening, request: ClientRequest) -> Response<Body> {
+    async fn open(&self, opening: Opening, request: Box<ClientRequest>) -> Response<Body> {
         let upgrade = opening.transport() == Transport::WebSocket;
         let handshake = Arc::new(request.handshake());
         let place = match self.admit(&handshake).await {
@@ -141,7 +141,7 @@ impl<A: Application> Owner<A> {
         &self,
         place: Place,
         handshake: Arc<Handshake>,
-        request: ClientRequest,
+        request: Box<ClientRequest>,
     ) -> Response<Body> {
         let opened = match self.engine.open(place, handshake, Transport::Polling).await {
             Ok(opened) => opened,

@@ -20,7 +20,7 @@ use crate::engine::{
 /// Answers a request of a polling session.
 pub(crate) async fn respond<K: Send + 'static>(
     session: &SessionRef<K>,
-    request: ClientRequest,
+    request: Box<ClientRequest>,
 ) -> Response<Body> {
     match *request.http.method() {
         Method::GET => poll(session, request).await,
@@ -32,10 +32,13 @@ pub(crate) async fn respond<K: Send + 'static>(
 /// Answers a GET with the next packets of the session; waits until there are some.
 pub(crate) async fn poll<K: Send + 'static>(
     session: &SessionRef<K>,
-    request: ClientRequest,
+    request: Box<ClientRequest>,
 ) -> Response<Body> {
-    let headers = request.http.headers();
-    let (payload, compress) = match session.poll(request.query.stamp(), request.way.as_ref()).await {
+    let (stamp, wishes, way) =
+        (request.query.stamp(), Wishes::of(request.http.headers()), request.way.clone());
+    // It may wait for long.
+    drop(request);
+    let (payload, compress) = match session.poll(stamp, way.as_ref()).await {
         PollAnswer::Payload { payload, compress } => (payload, compress),
         PollAnswer::Reply(PollReply::Mismatch) => {
             return reply::refusal(&HandshakeError::TransportMismatch, false);
@@ -47,41 +50,43 @@ pub(crate) async fn poll<K: Send + 'static>(
     };
     let mut response = match session.jsonp() {
         Some(j) => {
-            let mut script = ok(headers, "text/javascript; charset=UTF-8", jsonp::script(j, &payload.bytes));
+            let mut script = ok(wishes, "text/javascript; charset=UTF-8", jsonp::script(j, &payload.bytes));
             script.headers_mut().insert("x-xss-protection", HeaderValue::from_static("0"));
             script
         }
-        None if payload.binary => ok(headers, OCTETS, payload.bytes),
-        None => ok(headers, "text/plain; charset=UTF-8", payload.bytes),
+        None if payload.binary => ok(wishes, OCTETS, payload.bytes),
+        None => ok(wishes, "text/plain; charset=UTF-8", payload.bytes),
     };
     // The owner compresses, because it knows which packets may be, and less travels to the edge.
     if let Some(compression) = session.config().http_compression.filter(|_| compress) {
-        compress_if_wanted(headers, compression.threshold, &mut response);
+        compress_if_wanted(wishes, compression.threshold, &mut response);
     }
     response
 }
 
 /// Compresses an answer of at least `threshold` bytes if the client wants that. It leaves in chunks, without its length.
-fn compress_if_wanted(request: &HeaderMap, threshold: usize, response: &mut Response<Body>) {
+fn compress_if_wanted(wishes: Wishes, threshold: usize, response: &mut Response<Body>) {
     let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
-    if let Some(coding) = Coding::wanted(request).filter(|_| is_long) {
+    if let Some(coding) = wishes.coding.filter(|_| is_long) {
         let body = mem::take(response.body_mut());
         *response.body_mut() = body.compressed(coding);
         response.headers_mut().insert(CONTENT_ENCODING, coding.header());
     }
 }
 
-async fn post<K: Send + 'static>(session: &SessionRef<K>, request: ClientRequest) -> Response<Body> {
-    let ClientRequest { http, way, .. } = request;
-    let (parts, body) = http.into_parts();
+async fn post<K: Send + 'static>(session: &SessionRef<K>, request: Box<ClientRequest>) -> Response<Body> {
+    let ClientRequest { http, way, .. } = *request;
+    let (head, body) = http.into_parts();
+    let binary = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);
+    let wishes = Wishes::of(&head.headers);
+    drop(head);
     let mut post = session.post(way.as_ref());
-    let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);
     let form = session.jsonp().is_some();
     let text_only = form || session.handshake().protocol() == Protocol::V4;
     let limit = session.config().max_payload;
     let ended = tokio::select! {
         // The request is refused or the session closed, whatever the body holds.
-        answer = post.answer() => return answered(&parts.headers, &answer),
+        answer = post.answer() => return answered(wishes, &answer),
         body = read(body, limit) => match body {
             // The client went away, or its way was lost. Dropping the POST tells the session.
             Err(ReadError::Aborted) => return reply::empty(StatusCode::BAD_REQUEST),
@@ -92,12 +97,12 @@ async fn post<K: Send + 'static>(session: &SessionRef<K>, request: ClientRequest
         },
     };
     post.body(ended);
-    answered(&parts.headers, &post.answer().await)
+    answered(wishes, &post.answer().await)
 }
 
-fn answered(headers: &HeaderMap, answer: &PostReply) -> Response<Body> {
+fn answered(wishes: Wishes, answer: &PostReply) -> Response<Body> {
     match answer {
-        PostReply::Ok => ok(headers, "text/html", Bytes::from_static(b"ok")),
+        PostReply::Ok => ok(wishes, "text/html", Bytes::from_static(b"ok")),
         PostReply::Refused => reply::empty(StatusCode::BAD_REQUEST),
         PostReply::TooLarge => reply::empty(StatusCode::PAYLOAD_TOO_LARGE),
         PostReply::Mismatch => reply::refusal(&HandshakeError::TransportMismatch, false),
@@ -115,6 +120,9 @@ async fn read(mut body: DrainBody, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::TooLarge);
     }
+    if let Some(whole) = body.take_whole() {
+        return Ok(whole);
+    }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_gone| ReadError::Aborted)?.into_data() else { continue };
@@ -126,12 +134,12 @@ async fn read(mut body: DrainBody, limit: usize) -> Result<Bytes, ReadError> {
     Ok(whole.freeze())
 }
 
-fn ok(request: &HeaderMap, content_type: &'static str, body: Bytes) -> Response<Body> {
+fn ok(wishes: Wishes, content_type: &'static str, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if is_internet_explorer(request) {
+    if wishes.is_internet_explorer {
         headers.insert("x-xss-protection", HeaderValue::from_static("0"));
     }
     response
@@ -140,8 +148,19 @@ fn ok(request: &HeaderMap, content_type: &'static str, body: Bytes) -> Response<
 /// The content type of a payload of bytes.
 const OCTETS: &str = "application/octet-stream";
 
-/// Whether the client is Internet Explorer, whose XSS filter breaks long-polling.
-fn is_internet_explorer(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    agent.contains(";MSIE") || agent.contains("Trident/")
+/// What the head of a request says about the form of its answer.
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    /// How the answer may be compressed.
+    coding: Option<Coding>,
+    /// Whether the client is Internet Explorer, whose XSS filter breaks long-polling.
+    is_internet_explorer: bool,
+}
+
+impl Wishes {
+    fn of(headers: &HeaderMap) -> Self {
+        let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let is_internet_explorer = agent.contains(";MSIE") || agent.contains("Trident/");
+        Self { coding: Coding::wanted(headers), is_internet_explorer }
+    }
 }

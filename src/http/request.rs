@@ -37,14 +37,10 @@ pub(crate) struct ClientRequest {
 }
 
 impl ClientRequest {
-    pub(crate) fn new(http: Request<DrainBody>) -> Self {
+    /// In a box: it is large, and what answers it is made of many futures, each of which would have room for it.
+    pub(crate) fn new(http: Request<DrainBody>, way: Option<Arc<dyn Way>>) -> Box<Self> {
         let query = Query::parse(http.uri().query().unwrap_or_default());
-        Self { http, query, way: None }
-    }
-
-    /// A request that another node carries.
-    pub(crate) fn carried(http: Request<DrainBody>, way: Arc<dyn Way>) -> Self {
-        Self { way: Some(way), ..Self::new(http) }
+        Box::new(Self { http, query, way })
     }
 
     /// Whether the request asks to become a WebSocket.

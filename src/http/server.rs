@@ -32,6 +32,8 @@ use super::drain_body::BoxError;
 use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::opening::{OpeningConnections, OpeningPlace};
+use super::plain_connection;
+use super::plain_http::MAX_HEAD;
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
@@ -218,9 +220,14 @@ impl Server {
             // What a new connection brings is on its way.
             () = async { self.stopping.cancelled().await; sleep(FIRST_REQUEST).await } => return Ok(()),
         };
-        // Each in a box of its own, so that neither has room for the other.
+        // Each in a box of its own, so that none has room for another.
         match opened {
-            (stream, HttpVersion::Http1) => Box::pin(self.http1(stream, address, place)).await,
+            (mut stream, HttpVersion::Http1) => {
+                if !Box::pin(self.plain(&mut stream, address, &place)).await? {
+                    Box::pin(self.http1(stream, address, place)).await?;
+                }
+                Ok(())
+            }
             (stream, HttpVersion::Http2) => Box::pin(self.http2(stream, address, place)).await,
         }
     }
@@ -235,6 +242,36 @@ impl Server {
             }
         };
         timeout(self.limits.head, ClientStream::open(transport, self.limits.patience())).await?
+    }
+
+    /// Serves the first requests of a connection, as long as they are plain. Returns whether it has ended; what is not plain is
+    /// in the stream.
+    async fn plain(
+        &self,
+        stream: &mut ClientStream,
+        address: SocketAddr,
+        place: &OpeningPlace,
+    ) -> Result<bool, BoxError> {
+        let Some((service, prefix)) = &self.service else { return Ok(false) };
+        let (requests, mut stopping) = (stream.requests(), pin!(self.stopping.cancelled()));
+        loop {
+            let request = tokio::select! {
+                // Asked to stop before it has read what is there, it would drop that.
+                biased;
+                next = plain_connection::next(stream, prefix) => next?,
+                () = stopping.as_mut() => None,
+            };
+            let Some(request) = request else { break };
+            requests.begin();
+            place.leave();
+            let answer = service.clone().call(self.known(request, address));
+            let Ok(response) = plain_connection::while_open(stream, answer).await?;
+            requests.end();
+            if !plain_connection::answer(stream, response, self.stopping.is_cancelled()).await? {
+                return Ok(true);
+            }
+        }
+        Ok(stream.seen().is_empty())
     }
 
     async fn http1(
@@ -317,7 +354,7 @@ impl Server {
 
     async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         address: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
         // As Node (RFC 9112, section 3.2): nobody can tell whom it is for.
@@ -326,8 +363,7 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
-        request.extensions_mut().insert(RemoteAddr(address));
-        request.extensions_mut().insert(Secure(self.encryption.is_some()));
+        let request = self.known(request, address);
         if let Some((service, prefix)) = &self.service
             && request.uri().path().starts_with(prefix)
         {
@@ -340,6 +376,13 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
+    }
+
+    /// With what is known of the client.
+    fn known<B>(&self, mut request: Request<B>, address: SocketAddr) -> Request<B> {
+        request.extensions_mut().insert(RemoteAddr(address));
+        request.extensions_mut().insert(Secure(self.encryption.is_some()));
+        request
     }
 }
 
@@ -373,9 +416,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .max_send_buf_size(STREAM_BUFFER);
     http
 }
-
-/// The largest head of a request, as Node's default: each session keeps the head that opened it.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// How many header fields the library makes place for: so many that the size of the head decides.
 const MAX_FIELDS: usize = 1024;

@@ -46,6 +46,7 @@ impl<A: Application> Respond for Edge<A> {
     }
 
     fn respond(self: Arc<Self>, request: Request<DrainBody>) -> Responding {
+        let request = self.receive(request);
         Box::pin(async move { Ok(Self::respond(&self, request).await) })
     }
 }

@@ -197,6 +197,7 @@ const SANS_IO: &[&str] = &[
     "engine/webtransport.rs",
     "http/compression.rs",
     "http/jsonp.rs",
+    "http/plain_http.rs",
     "socket/messages.rs",
     "socket/protocol/args.rs",
     "socket/protocol/args/check.rs",
