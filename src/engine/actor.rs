@@ -516,10 +516,8 @@ impl<A: Application> SessionState<A> {
         let client = self.client.as_ref().and_then(Client::next_timeout);
         let all = [self.session.next_timeout(), client, self.patient_until];
         let Some(at) = all.into_iter().flatten().min() else { return };
-        if let Some(timer) = &self.timer {
-            if timer.at <= at {
-                return;
-            }
+        if self.timer.as_ref().is_some_and(|timer| timer.at <= at) {
+            return;
         }
         let this = self.this.clone();
         let task = tokio::spawn(async move {

@@ -120,7 +120,11 @@ impl CarriedBody {
     /// The body after a head. What is there of it is read at once.
     pub(crate) async fn after(recv: Receiver, length: Option<u64>) -> Self {
         let mut body = Self { recv, next: None, left: length, ended: false };
-        poll_fn(|cx| Poll::Ready(body.read_ahead(cx))).await;
+        poll_fn(|cx| {
+            body.read_ahead(cx);
+            Poll::Ready(())
+        })
+        .await;
         body
     }
 

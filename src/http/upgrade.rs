@@ -14,8 +14,8 @@ use super::body::Body;
 use super::drain_body::DrainBody;
 use super::reply;
 use super::request::ClientRequest;
-use super::upgraded::upgraded;
-use crate::engine::stream_task::{ByteStream, WebSocketTerms, serve_websocket};
+use super::upgraded::{Bare, upgraded};
+use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
 use crate::engine::websocket::{self, Accepted, UpgradeError};
 use crate::engine::{
     Application, Config, Engine, Handshake, HandshakeError, Place, Protocol, SessionRef, Transport,
@@ -97,8 +97,7 @@ pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response
 fn accept(
     request: &mut Request<DrainBody>,
     config: &Config,
-) -> Result<(Response<Body>, impl Future<Output = Option<Box<dyn ByteStream>>> + Send + use<>), UpgradeError>
-{
+) -> Result<(Response<Body>, impl Future<Output = Bare> + Send + use<>), UpgradeError> {
     let Accepted { proof, offered } = websocket::check_upgrade(request)?;
     let upgraded = upgraded(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);

@@ -22,10 +22,11 @@ impl Carried {
     }
 }
 
+/// The connection; `None` if it is lost before its protocol has changed.
+pub(super) type Bare = Option<Box<dyn ByteStream>>;
+
 /// Resolves with the connection of a request when the answer that changes its protocol is written; `None` if it is lost before.
-pub(super) fn upgraded(
-    request: &mut Request<DrainBody>,
-) -> impl Future<Output = Option<Box<dyn ByteStream>>> + Send + use<> {
+pub(super) fn upgraded(request: &mut Request<DrainBody>) -> impl Future<Output = Bare> + Send + use<> {
     let carried = request.extensions_mut().remove::<Carried>().and_then(|carried| carried.0.lock().take());
     let client = hyper::upgrade::on(request);
     async move {
