@@ -1,4 +1,4 @@
-//! The program `socketmesh`: a node, a demo, and what operators need.
+//! The program `socketmesh`: a node, a demo, a load generator, and what operators need.
 
 mod admin_client;
 mod app;
@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod drain;
 mod health;
+mod load;
 mod log;
 mod process;
 mod serve;
@@ -52,6 +53,10 @@ enum Action {
     Status(status::Options),
     /// Shows the cluster live, in a terminal.
     Top(top::Options),
+    /// Puts load on Socket.IO servers of any make: connections, rooms, acknowledgements. It checks every delivery and its order, and
+    /// reports rates, durations, and what they cost.
+    #[command(after_help = load::EVENTS)]
+    Load(Box<load::Options>),
     /// Asks a node to stop in good order, through any node of its cluster, and waits until it is gone.
     Drain(drain::Options),
 }
@@ -83,6 +88,7 @@ async fn run(arguments: Vec<OsString>) -> Result<(), BoxError> {
         Action::Health(options) => health::run(&options).await,
         Action::Status(options) => status::run(&options).await,
         Action::Top(options) => top::run(&options).await,
+        Action::Load(options) => load::run(*options).await,
         Action::Drain(options) => drain::run(&options).await,
     }
 }

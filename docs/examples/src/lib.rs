@@ -160,6 +160,8 @@ mod documents {
     struct TestingAnApplication;
     #[doc = include_str!("../../../docs/guides/security.md")]
     struct Security;
+    #[doc = include_str!("../../../docs/guides/load.md")]
+    struct Load;
     #[doc = include_str!("../../../docs/guides/tracing.md")]
     struct Tracing;
     #[doc = include_str!("../../../docs/reference/configuration.md")]
