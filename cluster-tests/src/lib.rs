@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod app;
 pub mod background;
+pub mod bench;
 pub mod browser;
 pub mod chaos;
 pub mod client;
@@ -19,9 +20,9 @@ pub mod http;
 pub mod interop;
 pub mod journal;
 pub mod judge;
-pub mod load;
 #[cfg(feature = "balancers")]
 pub mod load_balancer;
+pub mod measure;
 pub mod member;
 pub mod messages;
 pub mod mutants;

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
-use super::measure::{Measure, to_f64};
+use super::cost::{Measure, to_f64};
 use super::report::Report;
 
 /// Starts nodes of one cluster as processes beside threads that never rest, stops one node after the other for a while, and

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::measure::{Durations, to_f64};
+use super::cost::{Durations, to_f64};
 use super::report::Report;
 use crate::process::{Launch, Node};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::cluster::Cluster;
-use super::measure::{Durations, Measure, to_f64};
+use super::cost::{Durations, Measure, to_f64};
 use super::report::Report;
 
 /// Starts clusters of these sizes, one after the other, all nodes at once and with one of them as the seed of all.

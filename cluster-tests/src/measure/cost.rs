@@ -1,11 +1,11 @@
-//! Measures the cost of the processes under load and the durations of single operations.
+//! What processes cost, and the durations of single operations.
 
 use std::io;
 use std::time::Duration;
 
+use socketmesh_load::machine;
 use tokio::time::Instant;
 
-use super::machine;
 use super::report::Report;
 
 /// A measurement under way.
@@ -24,7 +24,7 @@ pub(crate) struct Cost {
     pub(crate) elapsed: Duration,
     /// Processor time of the servers.
     pub(crate) servers: Duration,
-    /// Processor time of the load generator.
+    /// Processor time of this process.
     own: Duration,
     /// Processor time of everything else on this machine.
     others: Duration,
@@ -66,18 +66,8 @@ impl Cost {
     pub(crate) fn report(&self, report: &mut Report) {
         let share = |time: Duration| 100. * time.as_secs_f64() / self.elapsed.as_secs_f64();
         report.row("servers_cpu", share(self.servers), "% of a core");
-        report.row("generator_cpu", share(self.own), "% of a core");
+        report.row("own_cpu", share(self.own), "% of a core");
         report.row("others_cpu", share(self.others), "% of a core");
-    }
-
-    /// Processor time of the servers for each of `count` things, in microseconds: also seconds for a million.
-    pub(crate) fn micros_each(&self, count: u64) -> f64 {
-        per(self.servers.as_secs_f64() * 1e6, count)
-    }
-
-    /// How many of `count` things there were in a second.
-    pub(crate) fn each_second(&self, count: u64) -> f64 {
-        per(to_f64(count), 1) / self.elapsed.as_secs_f64()
     }
 }
 
@@ -100,11 +90,6 @@ impl Durations {
             }
         }
     }
-}
-
-/// `total` divided by `count`; 0 if `count` is 0.
-pub(crate) fn per(total: f64, count: u64) -> f64 {
-    if count == 0 { 0. } else { total / to_f64(count) }
 }
 
 /// Exact up to 2^53, which is more than anything counted here.
