@@ -45,7 +45,7 @@ pub(crate) use tasks::ports::Upward;
 pub(crate) use transport::bi_stream::{BiStream, Receiver, Sender, StreamLoss};
 pub(crate) use transport::connection::REACH;
 pub(crate) use wire::{
-    encode_prelude,
+    MAX_PRELUDE, encode_prelude,
     pb::{Field, RequestHead, ResponseHead},
 };
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::UPGRADE;
-use hyper::{Method, Response};
+use hyper::{Method, Response, StatusCode};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use super::drain_body::DrainBody;
 use super::node_request::NodeRequest;
 use super::request::ClientRequest;
 use super::{proxy, reply};
-use crate::cluster::{Mesh, OpenError, REACH, SessionOwner};
+use crate::cluster::{MAX_PRELUDE, Mesh, OpenError, REACH, SessionOwner};
 use crate::counter::Counter;
 use crate::engine::HandshakeError;
 use crate::excerpt::Excerpt;
@@ -76,6 +76,10 @@ impl Forwarder {
         let mut ending = Ending(aborted);
         let target = Target { sid, owner };
         let mut outgoing = Outgoing::new(request);
+        if !outgoing.fits() {
+            ending.0 = unreachable;
+            return reply::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
         let mut until = Instant::now() + REACH;
         let mut around = false;
         loop {
@@ -195,6 +199,11 @@ impl Outgoing {
         let request = proxy::Outgoing::from(http);
         let again = query.stamp().filter(|_| is_poll).map(|_| request.head.clone());
         Self { request: Some(request), again, is_poll }
+    }
+
+    /// Whether its head is no larger than the owner reads. Only another HTTP server than this one lets in a larger one.
+    fn fits(&self) -> bool {
+        self.request.as_ref().is_none_or(|request| request.head.len() <= MAX_PRELUDE)
     }
 
     const fn is_left(&self) -> bool {
