@@ -198,6 +198,8 @@ impl<K: Send + 'static> StreamTask<K> {
             if self.batch.is_empty() {
                 self.take_batch();
             }
+            // The pong of a ping comes before the answers to what was read behind it.
+            self.outgoing.begin();
             self.outgoing.chunks.reserve(self.batch.len());
             if !self.push_batch() {
                 // Other tasks may run before the next step.
@@ -403,15 +405,20 @@ impl Outgoing {
         self.pong = Some(frame);
     }
 
+    /// Makes the pong the next to be written, unless something is being written.
+    fn begin(&mut self) {
+        if self.chunks.is_empty() {
+            self.chunks.extend(self.pong.take());
+        }
+    }
+
     /// Writes as much as possible with one vectored write. Returns how much: 0 if there is nothing left to write.
     fn poll_write(
         &mut self,
         stream: &mut (dyn AsyncWrite + Send + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.chunks.is_empty() {
-            self.chunks.extend(self.pong.take());
-        }
+        self.begin();
         if self.chunks.is_empty() {
             self.release_memory();
             return Pin::new(stream).poll_flush(cx).map_ok(|()| 0);
