@@ -215,13 +215,15 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use hyper::HeaderMap;
+    use parking_lot::Mutex;
+    use tokio::sync::Notify;
     use tokio::time::sleep;
 
     use super::*;
-    use crate::engine::Client;
-    use crate::engine::mailbox::PollAnswer;
+    use crate::engine::mailbox::{PollAnswer, PostBody};
     use crate::engine::packet::Message;
     use crate::engine::query::Query;
+    use crate::engine::{Client, Payload, PostReply, Work};
 
     struct Silent;
 
@@ -243,17 +245,126 @@ mod tests {
         fn handle_close(self, _: CloseReason) {}
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_poll_that_comes_just_when_the_outbox_overflows_is_not_answered_with_nothing() {
-        let config = Config::default().max_buffered(4096).max_burst(4096);
+    /// Notes what it is given. A message can ask it to panic, or for work.
+    #[derive(Default)]
+    struct Noting {
+        notes: Mutex<Vec<String>>,
+        gate: Notify,
+    }
+
+    struct NotingClient(Arc<Noting>, Option<Work>);
+
+    impl Application for Noting {
+        type Client = NotingClient;
+
+        fn accept(self: &Arc<Self>, _: SessionRef<()>) -> NotingClient {
+            NotingClient(Arc::clone(self), None)
+        }
+    }
+
+    impl Client for NotingClient {
+        type Command = ();
+
+        fn handle_message(&mut self, message: Message) {
+            let Message::Text(text) = message else { return };
+            assert_ne!(text, "panic");
+            let noting = Arc::clone(&self.0);
+            if text == "work" {
+                self.1 = Some(Box::pin(async move {
+                    noting.note("begun");
+                    noting.gate.notified().await;
+                    noting.note("done");
+                }));
+            } else {
+                noting.note(&text);
+            }
+        }
+
+        fn take_work(&mut self) -> Option<Work> {
+            self.1.take()
+        }
+
+        fn handle_command(&mut self, (): ()) {
+            self.0.note("command");
+        }
+
+        fn handle_close(self, _: CloseReason) {}
+    }
+
+    impl Noting {
+        fn note(&self, note: &str) {
+            self.notes.lock().push(note.to_owned());
+        }
+
+        fn notes(&self) -> Vec<String> {
+            self.notes.lock().clone()
+        }
+    }
+
+    async fn engine<A: Application>(app: &Arc<A>, config: Config) -> Engine<A> {
         let mint = Box::new(|| Key::from_hash(0));
-        let engine = Engine::start(Arc::new(Silent), Arc::new(config), mint).await.unwrap();
+        Engine::start(Arc::clone(app), Arc::new(config), mint).await.unwrap()
+    }
+
+    async fn polling<A: Application>(engine: &Engine<A>) -> SessionRef<CommandOf<A>> {
         let (url, query) = ("/socket.io/?EIO=4", Query::parse("EIO=4&transport=polling"));
         let issued = SystemTime::UNIX_EPOCH;
         let handshake = Handshake::new(&HeaderMap::new(), url, &query, None, false, issued);
         let place = engine.admit(None).unwrap();
         let session = engine.open(place, Arc::new(handshake), Transport::Polling).await.unwrap().session;
         drop(session.poll(None, None).await);
+        session
+    }
+
+    fn packets(text: &'static str) -> PostBody {
+        PostBody::Whole(Payload { bytes: text.into(), binary: false })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_handled_by_who_brings_it_but_behind_what_the_actor_was_told() {
+        let noting = Arc::<Noting>::default();
+        let engine = engine(&noting, Config::default()).await;
+        let session = polling(&engine).await;
+        session.post(None).body(packets("4now"));
+        assert_eq!(noting.notes(), ["now"], "no task ran in between");
+        session.command(());
+        let mut post = session.post(None);
+        post.body(packets("4later"));
+        assert_eq!(noting.notes(), ["now"], "the actor is to handle the command first");
+        post.answer().await;
+        assert_eq!(noting.notes(), ["now", "command", "later"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_the_place_of_an_actor_ends_its_session_alone() {
+        let noting = Arc::<Noting>::default();
+        let engine = engine(&noting, Config::default()).await;
+        let (session, other) = (polling(&engine).await, polling(&engine).await);
+        let mut post = session.post(None);
+        post.body(packets("4panic"));
+        assert_eq!(post.answer().await, PostReply::Unknown);
+        assert_eq!(engine.len(), 1);
+        other.post(None).body(packets("4hi"));
+        assert_eq!(noting.notes(), ["hi"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_begins_with_the_message_and_goes_on_in_a_task() {
+        let noting = Arc::<Noting>::default();
+        let engine = engine(&noting, Config::default()).await;
+        let session = polling(&engine).await;
+        session.post(None).body(packets("4work"));
+        assert_eq!(noting.notes(), ["begun"], "no task ran in between");
+        session.post(None).body(packets("4meanwhile"));
+        noting.gate.notify_one();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(noting.notes(), ["begun", "meanwhile", "done"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_comes_just_when_the_outbox_overflows_is_not_answered_with_nothing() {
+        let engine = engine(&Arc::new(Silent), Config::default().max_buffered(4096).max_burst(4096)).await;
+        let session = polling(&engine).await;
         session.send_text("a");
         sleep(Duration::from_millis(1)).await;
         // So that the poll waits in the mailbox meanwhile.

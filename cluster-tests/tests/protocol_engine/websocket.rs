@@ -52,6 +52,16 @@ async fn a_message_in_fragments_is_one_message(target: Target) {
     assert_eq!(ws.packet().await, "4one, two".into());
 }
 
+async fn a_pong_comes_before_the_answer_to_what_came_behind_its_ping(target: Target) {
+    let mut ws = target.websocket().await;
+    for _ in 0..50 {
+        ws.send_ping(b"first").await;
+        ws.send("4second").await;
+        assert_eq!(ws.packet().await, Received::Pong(b"first".to_vec()));
+        assert_eq!(ws.packet().await, "4second".into());
+    }
+}
+
 async fn messages_over_websocket_keep_their_order(target: Target) {
     let mut ws = target.websocket().await;
     for n in 0..200 {
@@ -111,6 +121,7 @@ on_every_target! {
     base64_is_read_as_far_as_it_is_some,
     b64_asks_for_base64_even_over_websocket,
     a_message_in_fragments_is_one_message,
+    a_pong_comes_before_the_answer_to_what_came_behind_its_ping,
     messages_over_websocket_keep_their_order,
     a_message_of_exactly_the_limit_is_taken_over_websocket,
     a_message_over_the_limit_closes_with_1009,
