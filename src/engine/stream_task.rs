@@ -153,12 +153,13 @@ impl<K: Send + 'static> StreamTask<K> {
     /// Reads and writes until there is a reason to end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
         loop {
-            let seen = self.stage.look();
-            match seen.stage {
+            // This comes first, so that a change from here on wakes the task.
+            let (stage, paused) = self.stage.poll(cx);
+            match stage {
                 Stage::Waiting => {}
                 Stage::Flushing => return Poll::Ready(StreamEnd::Flush),
                 Stage::Closed => return Poll::Ready(StreamEnd::Close),
-                Stage::Probed | Stage::Live => self.refill(seen.stage, cx),
+                Stage::Probed | Stage::Live => self.refill(stage, cx),
             }
             match self.poll_write(cx) {
                 Poll::Ready(Ok(wrote)) if wrote => {
@@ -168,23 +169,15 @@ impl<K: Send + 'static> StreamTask<K> {
                 Poll::Ready(Err(_)) => return Poll::Ready(StreamEnd::Lost),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
-            if !seen.paused {
-                match self.poll_read(cx) {
-                    Poll::Pending => {}
-                    Poll::Ready(None) => continue,
-                    Poll::Ready(Some(end)) => return Poll::Ready(end),
-                }
-            }
-            if self.stage.sleep(seen, cx) && !self.has_more_to_write(seen.stage) {
+            if paused {
                 return Poll::Pending;
             }
+            match self.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+            }
         }
-    }
-
-    /// Whether the outbox was filled while the task could not be woken.
-    fn has_more_to_write(&self, stage: Stage) -> bool {
-        let is_idle = stage == Stage::Live && self.outgoing.is_empty() && self.batch.is_empty();
-        is_idle && !self.session.outbox().is_empty()
     }
 
     /// Takes the next batch out of the outbox. A probing stream gets the answer to its probe and nothing else.
@@ -301,6 +294,8 @@ impl<K: Send + 'static> StreamTask<K> {
         if packets.is_empty() {
             return;
         }
+        // What comes of them is written next, without waking this task for it.
+        self.stage.stay_awake();
         if let Err(message) = self.session.handle_now(SessionMessage::Packets(self.conn, packets)) {
             self.stage.pause();
             self.session.tell(message);

@@ -20,14 +20,6 @@ pub(crate) enum Stage {
     Closed,
 }
 
-/// What the I/O task saw when it looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) stage: Stage,
-    /// The task must not read on.
-    pub(crate) paused: bool,
-}
-
 /// The stage of one stream, set by the session's actor and obeyed by the I/O task, and the means to wake that task.
 ///
 /// The task needs the newest stage only, so there is no queue.
@@ -80,26 +72,20 @@ impl StageCell {
         }
     }
 
-    /// What the I/O task is to do. Nobody wakes it until it sleeps.
-    pub(crate) fn look(&self) -> Seen {
-        let mut state = self.0.lock();
-        state.asleep = false;
-        state.seen()
+    /// From now on nobody wakes the I/O task, which looks at everything itself before it waits.
+    pub(crate) fn stay_awake(&self) {
+        self.0.lock().asleep = false;
     }
 
-    /// Has the I/O task woken when the stage changes or the outbox fills. Returns `false` if it should rather look again. What the
-    /// outbox got before this call it must look for itself.
-    pub(crate) fn sleep(&self, last: Seen, cx: &Context<'_>) -> bool {
+    /// The stage, and whether reading is paused; wakes `cx` when either changes or the outbox fills.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> (Stage, bool) {
         let mut state = self.0.lock();
-        if state.seen() != last {
-            return false;
-        }
         state.asleep = true;
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        true
+        (state.stage, state.paused)
     }
 }
 
@@ -114,10 +100,6 @@ impl Drop for StageGuard {
 }
 
 impl StageState {
-    const fn seen(&self) -> Seen {
-        Seen { stage: self.stage, paused: self.paused }
-    }
-
     fn wake(&mut self) {
         if std::mem::take(&mut self.asleep)
             && let Some(waker) = &self.waker

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -350,9 +351,12 @@ impl Presence<'_> {
 }
 
 impl Drop for Connection {
-    /// The actor of the session failed, or the node was dropped. No socket may stay behind.
+    /// The session is closed, its actor failed, or the node was dropped. No socket may stay behind, and none of its calls.
     fn drop(&mut self) {
         self.disconnect_all(DisconnectReason::TransportError);
+        if let (Some(calls), Ok(runtime)) = (self.calls.take(), Handle::try_current()) {
+            runtime.spawn(calls);
+        }
     }
 }
 

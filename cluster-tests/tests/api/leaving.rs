@@ -306,6 +306,15 @@ async fn a_stuck_handler_delays_a_shutdown_only_for_a_bounded_time() {
     assert_eq!(app.node(0).sessions(), 0);
 }
 
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_as_it_comes_is_seen_to_come_and_to_leave() {
+    let app = App::start(1, |seen| Node::builder().namespace(described(seen))).await;
+    let polling = app.nodes.target.polling().await;
+    polling.post("40/leaving,\u{1e}4nonsense").await;
+    let id = app.seen.connected.find("on_connect", |socket| Some(socket.id())).await;
+    assert_eq!(app.seen.reason(id).await, DisconnectReason::ForcedClose);
+}
+
 on_one_and_three_nodes! {
     crate::app:
     on_disconnecting_sees_the_rooms_and_on_disconnect_does_not,
