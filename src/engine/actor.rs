@@ -139,13 +139,16 @@ impl<A: Application> Actor for SessionActor<A> {
             registration,
             _place: place,
         };
-        Ok(Arc::new_cyclic(|weak: &Weak<SessionCell<A>>| {
+        let cell = Arc::new_cyclic(|weak: &Weak<SessionCell<A>>| {
             this.bind(myself, Weak::clone(weak) as Weak<dyn StandIn<CommandOf<A>>>);
             state.settle();
             state.client = Some(app.accept(this.clone()));
             state.settle();
             SessionCell { state: Mutex::new(state), this, runtime: Handle::current() }
-        }))
+        });
+        let work = cell.state.lock().take_work();
+        work.into_iter().for_each(|work| drop(cell.runtime.spawn(work)));
+        Ok(cell)
     }
 
     async fn handle(
@@ -206,6 +209,10 @@ impl<A: Application> SessionState<A> {
     fn turn(&mut self, message: SessionMessage<CommandOf<A>>) -> Option<Work> {
         self.handle(message);
         self.settle();
+        self.take_work()
+    }
+
+    fn take_work(&mut self) -> Option<Work> {
         self.client.as_mut().and_then(Client::take_work)
     }
 

@@ -3,7 +3,7 @@
 use cluster_tests::app::{App, connected};
 use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_one_and_three_nodes;
-use socketmesh::{EventError, Namespace, RawArgs, Socket, namespace};
+use socketmesh::{EventError, Namespace, Node, RawArgs, Socket, engine, namespace};
 
 /// A namespace whose `on_connect` fails.
 pub(crate) fn refusing_itself() -> Namespace {
@@ -139,6 +139,18 @@ async fn several_namespaces_share_a_connection(app: &App) {
     other.ws.send_close().await;
     assert_eq!(app.seen.reason(other.socket.id()).await.as_str(), "transport close");
     assert_eq!(other.ws.recv().await, Received::Closed(None));
+}
+
+#[tokio::test]
+async fn on_connect_runs_for_an_old_client_that_says_nothing() {
+    let app = App::start(1, |_| {
+        let greeting = namespace("/").on_connect(async |socket: Socket| Ok(socket.emit("hello", &1)?));
+        Node::builder().engine(engine::Config::default().allow_eio3(true)).namespace(greeting)
+    })
+    .await;
+    let mut ws = app.nodes.target.upgrade("EIO=3&transport=websocket").await.expect("accepted");
+    assert!(ws.packet_text().await.starts_with("0{"));
+    assert_eq!([ws.packet_text().await, ws.packet_text().await], ["40", "42[\"hello\",1]"]);
 }
 
 on_one_and_three_nodes! {

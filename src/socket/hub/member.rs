@@ -288,9 +288,11 @@ impl Member {
     async fn call_handlers(self: Arc<Self>) {
         // One look at the clock between two calls: the end of the one is the beginning of the next.
         let mut began = Instant::now();
-        while let Some(call) = self.next_call() {
-            // A client with very many events lets other tasks run.
+        loop {
+            // A client with very many events lets other tasks run. Not between the two lines below: a disconnect by the server
+            // drops what waits.
             coop::consume_budget().await;
+            let Some(call) = self.next_call() else { return };
             let is_event = matches!(call, HandlerCall::Event(..));
             let ended = catch_panic::future(self.call_handler(call)).await;
             let now = Instant::now();
