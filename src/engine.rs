@@ -11,6 +11,7 @@
 //! `Session` is the protocol as a value. The actor feeds it and carries out what it decides. The layer above implements
 //! [`Application`] and [`Client`].
 
+mod activation;
 mod actor;
 mod admission;
 mod application;

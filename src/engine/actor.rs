@@ -1,23 +1,26 @@
-//! The actor of one client: owns its [`Session`], its timer and the application's part of it.
+//! The actor of one client: its [`Session`], its timer and the application's part of it.
 //!
 //! Requests and WebSockets come in as messages, each with the means to answer it; what the session decides goes out
 //! through those. Bytes for the client wait in the [`Outbox`](super::outbox::Outbox), never in the mailbox.
 //!
 //! While nothing waits in the mailbox, the task that brings a message handles it in the place of the actor ([`StandIn`]),
-//! under the lock of the state: an event of a client then takes no other task. Handlers never run under that lock.
+//! under the lock of the state: an event of a client then takes no other task, and an idle session has none
+//! ([`Activation`](super::activation::Activation)). Handlers never run under that lock.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use parking_lot::{Mutex, MutexGuard};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::activation::StandIn;
 use super::admission::Place;
 use super::application::{Application, Client, CommandOf, Work};
 use super::config::Config;
@@ -30,25 +33,19 @@ use super::payload;
 use super::protocol::Transport;
 use super::registry::Registration;
 use super::session::{ConnId, Output, PollReply, PostReply, Session, StreamOrder};
-use super::session_ref::{SessionRef, StandIn};
+use super::session_ref::SessionRef;
+use super::supervisors::Supervisors;
 use super::transport_stage::{Stage, StageCell, StageGuard};
 use super::way::Ending;
 use crate::catch_panic;
 use crate::trace::Trace;
 
-/// The behaviour of the actor. What it starts with is in [`SessionStart`].
-pub(crate) struct SessionActor<A>(PhantomData<A>);
-
-impl<A> SessionActor<A> {
-    pub(crate) const fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
+/// What a session starts with.
 pub(crate) struct SessionStart<A: Application> {
     pub(crate) session: SessionRef<CommandOf<A>>,
     pub(crate) app: Arc<A>,
     pub(crate) config: Arc<Config>,
+    pub(crate) supervisors: Arc<Supervisors>,
     pub(crate) registration: Registration<CommandOf<A>>,
     pub(crate) place: Place,
     /// The WebSocket or WebTransport stream that opened the session, if one did.
@@ -60,22 +57,26 @@ pub(crate) struct SessionStart<A: Application> {
 /// The state of a session. Who holds the lock acts as its actor; nobody does for long.
 pub(crate) struct SessionCell<A: Application> {
     state: Mutex<SessionState<A>>,
+    /// The outbox is no longer empty, and nobody has looked at it. Whoever unlocks the state looks.
+    queued: AtomicBool,
+    /// Handlers are running where a message was brought: what they send first is not to answer a GET alone.
+    corked: AtomicBool,
     this: SessionRef<CommandOf<A>>,
-    /// Where the application's work runs, whoever brings the message that gives rise to it.
+    supervisors: Arc<Supervisors>,
+    /// Where the session is at home, whoever brings a message.
     runtime: Handle,
 }
 
 struct SessionState<A: Application> {
     session: Session,
     this: SessionRef<CommandOf<A>>,
-    myself: ActorRef<SessionMessage<CommandOf<A>>>,
     /// `None` once the application was told that the session is closed.
     client: Option<A::Client>,
     connections: Vec<(ConnId, ClientConnection)>,
     /// The streams that are not read from because the application is busy, so that its client is slowed down instead of
     /// buffered. A payload that is being handled waits in the session.
     held: Vec<Arc<StageCell>>,
-    /// The last GET that was answered with packets, as far as the actor knows.
+    /// The last GET that was answered with packets, as far as the session knows.
     flushed: Option<ConnId>,
     /// Its answer, while that may have been lost on its way through another node.
     kept: Option<PollAnswer>,
@@ -84,11 +85,13 @@ struct SessionState<A: Application> {
     /// Whether its client was found not to take what it is sent.
     slow: bool,
     timer: Option<Timer>,
+    /// Where it runs.
+    runtime: Handle,
     /// What streams bring is a part of this trace.
     trace: Trace,
     /// Of the last POST.
     post_trace: Trace,
-    /// Takes the session out of the registry when it is dropped, also if the actor panics.
+    /// Takes the session out of the registry when it is dropped.
     registration: Registration<CommandOf<A>>,
     _place: Place,
 }
@@ -105,27 +108,68 @@ struct Timer {
     _task: AbortOnDropHandle<()>,
 }
 
+/// The behaviour of an actor that was activated for a session.
+struct SessionActor<A>(PhantomData<A>);
+
+/// The session of an actor. Dropping it ends the session, also if the actor panics, unless the actor was passivated.
+struct Activated<A: Application> {
+    cell: Arc<SessionCell<A>>,
+    actor: ActorId,
+}
+
 impl<A: Application> Actor for SessionActor<A> {
     type Msg = SessionMessage<CommandOf<A>>;
-    type State = Arc<SessionCell<A>>;
-    type Arguments = SessionStart<A>;
+    type State = Activated<A>;
+    type Arguments = Arc<SessionCell<A>>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        start: SessionStart<A>,
-    ) -> Result<Arc<SessionCell<A>>, ActorProcessingErr> {
-        let SessionStart { session: this, app, config, registration, place, stream, trace } = start;
+        cell: Arc<SessionCell<A>>,
+    ) -> Result<Activated<A>, ActorProcessingErr> {
+        Ok(Activated { cell, actor: myself.get_id() })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        activated: &mut Activated<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SessionMessage::Panicked = message {
+            return Err("a panic in the place of the actor".into());
+        }
+        if let Some(work) = activated.cell.handle_told(message) {
+            activated.cell.runtime.spawn(work);
+        }
+        Ok(())
+    }
+}
+
+impl<A: Application> Drop for Activated<A> {
+    fn drop(&mut self) {
+        self.cell.this.activation().actor_ended(self.actor);
+    }
+}
+
+impl<A: Application> SessionCell<A> {
+    /// Starts a session, and what accepting it gave rise to.
+    ///
+    /// # Errors
+    ///
+    /// If the application panicked. No session was started.
+    pub(crate) fn start(start: SessionStart<A>) -> Result<(), AcceptPanicked> {
+        let SessionStart { session: this, app, config, supervisors, registration, place, stream, trace } = start;
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
         let connections = stream
             .into_iter()
             .map(|(conn, stage)| (conn, ClientConnection::Stream(StageGuard(stage))))
             .collect();
-        let mut state = SessionState {
+        let runtime = Handle::current();
+        let state = SessionState {
             session,
             this: this.clone(),
-            myself: myself.clone(),
             client: None,
             connections,
             held: Vec::new(),
@@ -134,45 +178,69 @@ impl<A: Application> Actor for SessionActor<A> {
             patient_until: None,
             slow: false,
             timer: None,
+            runtime: runtime.clone(),
             trace,
             post_trace: Trace::none(),
             registration,
             _place: place,
         };
-        let cell = Arc::new_cyclic(|weak: &Weak<SessionCell<A>>| {
-            this.bind(myself, Weak::clone(weak) as Weak<dyn StandIn<CommandOf<A>>>);
+        let cell = Arc::new(Self {
+            state: Mutex::new(state),
+            queued: AtomicBool::new(false),
+            corked: AtomicBool::new(false),
+            this: this.clone(),
+            supervisors,
+            runtime,
+        });
+        let mut state = cell.state.lock();
+        this.activation().start(Arc::clone(&cell) as Arc<dyn StandIn<CommandOf<A>>>);
+        let work = catch_panic::call(|| {
             state.settle();
             state.client = Some(app.accept(this.clone()));
             state.settle();
-            SessionCell { state: Mutex::new(state), this, runtime: Handle::current() }
+            state.take_work()
         });
-        let work = cell.state.lock().take_work();
+        cell.leave(state);
+        let Some(work) = work else {
+            this.activation().end();
+            return Err(AcceptPanicked);
+        };
         work.into_iter().for_each(|work| drop(cell.runtime.spawn(work)));
-        Ok(cell)
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<Self::Msg>,
-        message: Self::Msg,
-        cell: &mut Arc<SessionCell<A>>,
-    ) -> Result<(), ActorProcessingErr> {
-        if let SessionMessage::Panicked = message {
-            return Err("a panic in the place of the actor".into());
-        }
-        if let Some(work) = cell.handle_told(message) {
-            cell.runtime.spawn(work);
-        }
         Ok(())
     }
-}
 
-impl<A: Application> SessionCell<A> {
     /// Handles a message of the mailbox.
     fn handle_told(&self, message: SessionMessage<CommandOf<A>>) -> Option<Work> {
         let mut state = self.state.lock();
-        self.this.note_handled();
-        state.turn(message)
+        self.this.activation().note_handled();
+        let work = state.turn(message);
+        self.leave(state);
+        work
+    }
+
+    /// Unlocks the state. A session that is over goes.
+    fn leave(&self, state: MutexGuard<'_, SessionState<A>>) {
+        let is_over = state.session.is_finished();
+        drop(state);
+        if is_over {
+            self.this.activation().end();
+        } else {
+            self.flush_queued();
+        }
+    }
+
+    /// Looks at the outbox if somebody said that it is no longer empty.
+    fn flush_queued(&self) {
+        // Either this sees what another task set before it found the state locked or corked, or that task finds it free.
+        fence(Ordering::SeqCst);
+        while self.queued.load(Ordering::Relaxed) && !self.corked.load(Ordering::Relaxed) {
+            let Some(mut state) = self.state.try_lock() else { return };
+            if self.queued.swap(false, Ordering::AcqRel) {
+                state.flush();
+            }
+            drop(state);
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// Runs the work up to where it first waits, or this task has had its share. The rest is a task, as all of it is when this
@@ -181,7 +249,11 @@ impl<A: Application> SessionCell<A> {
         let is_at_home = Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id());
         // The task polls it again, with its own waker.
         let mut cx = Context::from_waker(Waker::noop());
-        if !is_at_home || work.as_mut().poll(&mut cx).is_pending() {
+        self.corked.store(true, Ordering::Relaxed);
+        let is_over = is_at_home && catch_panic::call(|| work.as_mut().poll(&mut cx).is_ready()).unwrap_or(true);
+        self.corked.store(false, Ordering::Release);
+        self.flush_queued();
+        if !is_over {
             self.runtime.spawn(work);
         }
     }
@@ -191,17 +263,34 @@ impl<A: Application> StandIn<CommandOf<A>> for SessionCell<A> {
     fn handle_now(&self, message: SessionMessage<CommandOf<A>>) -> Result<(), SessionMessage<CommandOf<A>>> {
         let Some(mut state) = self.state.try_lock() else { return Err(message) };
         // What one task brings is handled in its order.
-        if self.this.has_waiting() || state.session.is_finished() {
+        if self.this.activation().has_waiting() || state.session.is_finished() {
             return Err(message);
         }
         let turn = catch_panic::call(|| state.turn(message));
-        drop(state);
+        self.leave(state);
         match turn {
             Some(work) => work.into_iter().for_each(|work| self.begin(work)),
             // It ends the session, as a panic in the actor does.
             None => self.this.tell(SessionMessage::Panicked),
         }
         Ok(())
+    }
+
+    fn flush(&self) {
+        self.queued.store(true, Ordering::Release);
+        self.flush_queued();
+    }
+
+    fn activate(self: Arc<Self>) -> Option<ActorRef<SessionMessage<CommandOf<A>>>> {
+        let _home = self.runtime.enter();
+        let (handler, supervisor) = (SessionActor(PhantomData), self.supervisors.next());
+        let started = match supervisor {
+            Some(supervisor) => {
+                ActorRuntime::spawn_linked_instant(None, handler, Arc::clone(&self), supervisor)
+            }
+            None => ActorRuntime::spawn_instant(None, handler, Arc::clone(&self)),
+        };
+        started.ok().map(|(actor, _task)| actor)
     }
 }
 
@@ -250,11 +339,6 @@ impl<A: Application> SessionState<A> {
             SessionMessage::StreamClosed { conn, clean } => {
                 self.session.handle_stream_closed(conn, clean);
                 self.take(conn);
-            }
-            SessionMessage::Queued => {
-                if !self.this.outbox().is_empty() {
-                    self.session.handle_queued();
-                }
             }
             SessionMessage::Behind => {
                 if !self.this.outbox().is_empty() {
@@ -324,7 +408,20 @@ impl<A: Application> SessionState<A> {
         }
     }
 
+    /// The outbox is no longer empty. Nothing that the application is told follows from this: a payload that waits stays.
+    fn flush(&mut self) {
+        if !self.this.outbox().is_empty() {
+            self.session.handle_queued();
+        }
+        while let Some(output) = self.session.poll_output() {
+            self.carry_out(output);
+        }
+        self.note_writable();
+        self.arm();
+    }
+
     fn timeout(&mut self, now: Instant) {
+        self.this.activation().passivate();
         // A timer that was replaced may have fired before it was aborted. The armed timer stays the only one.
         self.timer.take_if(|timer| timer.at <= now);
         if self.patient_until.is_some_and(|at| at <= now) {
@@ -365,7 +462,7 @@ impl<A: Application> SessionState<A> {
         }
     }
 
-    /// Carries out what the session decided, reads on if there is room, then arms the timer or ends the actor.
+    /// Carries out what the session decided, reads on if there is room, then arms the timer.
     fn settle(&mut self) {
         self.outputs();
         let posted = self.session.take_posted();
@@ -378,26 +475,32 @@ impl<A: Application> SessionState<A> {
         if !self.held.is_empty() && !self.is_busy() {
             self.held.drain(..).for_each(|stage| stage.resume());
         }
+        self.note_writable();
+        if !self.session.is_finished() {
+            self.arm();
+        }
+    }
+
+    fn note_writable(&self) {
         if self.session.transport() == Transport::Polling {
             self.this.outbox().set_writable(self.session.is_writable());
-        }
-        if self.session.is_finished() {
-            self.myself.stop(None);
-        } else {
-            self.arm();
         }
     }
 
     fn outputs(&mut self) {
         while let Some(output) = self.next_output() {
-            match output {
-                Output::Send(packet) => self.send(&packet),
-                Output::Poll(conn, reply) => self.answer_poll(conn, reply),
-                Output::Post(conn, reply) => self.answer_post(conn, reply),
-                Output::Stream(conn, order) => self.direct(conn, order),
-                Output::Message(message) => self.deliver(message),
-                Output::Closed(reason) => self.closed(reason),
-            }
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send(packet) => self.send(&packet),
+            Output::Poll(conn, reply) => self.answer_poll(conn, reply),
+            Output::Post(conn, reply) => self.answer_post(conn, reply),
+            Output::Stream(conn, order) => self.direct(conn, order),
+            Output::Message(message) => self.deliver(message),
+            Output::Closed(reason) => self.closed(reason),
         }
     }
 
@@ -527,13 +630,18 @@ impl<A: Application> SessionState<A> {
             return;
         }
         let this = self.this.clone();
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             tokio::time::sleep_until(at).await;
-            this.tell(SessionMessage::Timeout);
+            this.bring(SessionMessage::Timeout);
         });
         self.timer = Some(Timer { at, _task: AbortOnDropHandle::new(task) });
     }
 }
+
+/// The application panicked when it was to accept a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the application panicked when it was to accept a session")]
+pub(crate) struct AcceptPanicked;
 
 /// How long a client may take nothing while more waits for it than may for long.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -31,8 +31,6 @@ pub(crate) enum SessionMessage<K> {
     Packets(ConnId, Vec<Result<Packet, PacketError>>),
     /// A stream closed; `clean` if its client closed it.
     StreamClosed { conn: ConnId, clean: bool },
-    /// The outbox is no longer empty.
-    Queued,
     /// The outbox is not empty, and holds more than may wait for long.
     Behind,
     /// The outbox was full, because the client does not take its packets.

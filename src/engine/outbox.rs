@@ -90,8 +90,8 @@ enum Intake {
 pub(crate) enum PushResult {
     /// Queued; the sender already knows that there is something to send.
     Queued,
-    /// Queued in an empty outbox of a polling session: its actor must be told.
-    TellActor,
+    /// Queued in an empty outbox of a polling session, which may have a GET to answer.
+    Flush,
     /// Queued, and more waits now than may for long, or for all clients together: the actor must be told, and watch the client.
     Behind,
     /// Dropped: the session is over, or a volatile packet met a busy transport.
@@ -356,7 +356,7 @@ impl Queue {
         self.bytes += bytes;
         match &self.flow {
             _ if !was_empty => PushResult::Queued,
-            Flow::Polls => PushResult::TellActor,
+            Flow::Polls => PushResult::Flush,
             Flow::Stream(stage) => {
                 stage.wake();
                 PushResult::Queued
@@ -420,16 +420,16 @@ mod tests {
     #[test]
     fn only_the_first_frame_of_a_burst_wakes_the_actor() {
         let outbox = outbox(1000);
-        assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("a")], false), PushResult::Flush);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_answer(usize::MAX).len(), 2);
-        assert_eq!(outbox.push(&[frame("c")], false), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("c")], false), PushResult::Flush);
     }
 
     #[test]
     fn a_client_that_does_not_take_its_packets_overflows_once_and_is_cut_off() {
         let outbox = outbox(2 * cost(&frame("a")));
-        assert_eq!(outbox.push(&[frame("a")], false), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("a")], false), PushResult::Flush);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.push(&[frame("c")], false), PushResult::Overflow);
         assert_eq!(outbox.push(&[frame("d")], false), PushResult::Dropped);
@@ -441,7 +441,7 @@ mod tests {
         let outbox = outbox(cost(&frame("a")));
         assert_eq!(
             outbox.push(&[frame("a message"), frame("beyond the limit")], false),
-            PushResult::TellActor
+            PushResult::Flush
         );
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
@@ -453,7 +453,7 @@ mod tests {
         let outbox = outbox(1000);
         assert_eq!(outbox.push(&[frame("no GET")], true), PushResult::Dropped);
         outbox.set_writable(true);
-        assert_eq!(outbox.push(&[frame("a")], true), PushResult::TellActor);
+        assert_eq!(outbox.push(&[frame("a")], true), PushResult::Flush);
         assert_eq!(outbox.push(&[frame("b")], true), PushResult::Dropped);
         assert_eq!(outbox.take_answer(usize::MAX).len(), 1);
         assert_eq!(outbox.push(&[frame("the GET was answered")], true), PushResult::Dropped);
@@ -463,7 +463,7 @@ mod tests {
     fn one_pong_at_most_waits_for_a_client_that_only_pings() {
         let outbox = outbox(20);
         let pong = Frame::control(&crate::engine::packet::Packet::Pong("".into()));
-        assert_eq!(outbox.push_pong(&pong), PushResult::TellActor);
+        assert_eq!(outbox.push_pong(&pong), PushResult::Flush);
         assert_eq!(outbox.push_pong(&pong), PushResult::Dropped);
         assert_eq!(outbox.take_answer(usize::MAX).len(), 1);
         let _ = outbox.push(&[frame("fills the outbox")], false);
@@ -509,7 +509,7 @@ mod tests {
             let pushed = outbox.push(&[frame("a")], false);
             (pushed, outbox.behind_since())
         });
-        assert_eq!(pushed[0], (PushResult::TellActor, None));
+        assert_eq!(pushed[0], (PushResult::Flush, None));
         assert_eq!(pushed[1], (PushResult::Behind, Some(start)));
         assert_eq!(pushed[3], (PushResult::Queued, Some(start)));
         assert_eq!(pushed[4], (PushResult::Overflow, None));
@@ -544,7 +544,7 @@ mod tests {
             || Outbox::new(Limits { lasting: 1500, most: 1 << 20 }, Arc::clone(&budget), Instant::now);
         let (first, second) = (outbox(), outbox());
         for outbox in [&first, &second] {
-            assert_eq!(outbox.push(std::slice::from_ref(&long), false), PushResult::TellActor);
+            assert_eq!(outbox.push(std::slice::from_ref(&long), false), PushResult::Flush);
         }
         drop(long);
         assert!(budget.has_room(1200), "one message to two clients");
@@ -569,8 +569,8 @@ mod tests {
             || Outbox::new(Limits { lasting: 1 << 20, most: 1 << 20 }, Arc::clone(&budget), Instant::now);
         let outboxes = [(); 4].map(|()| outbox());
         let pushed = outboxes.each_ref().map(|outbox| outbox.push(&[frame(&"x".repeat(1000))], false));
-        use PushResult::{Behind, TellActor};
-        assert_eq!(pushed, [TellActor, TellActor, Behind, TellActor]);
+        use PushResult::{Behind, Flush};
+        assert_eq!(pushed, [Flush, Flush, Behind, Flush]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ractor::Actor;
+use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 
-use super::actor::{SessionActor, SessionStart};
+use super::actor::{AcceptPanicked, SessionCell, SessionStart};
 use super::admission::{Admission, NotAdmitted, Place};
 use super::application::{Application, CommandOf};
 use super::budget::Budget;
@@ -36,7 +36,7 @@ pub(crate) struct Engine<A: Application> {
     admission: Arc<Admission>,
     budget: Arc<Budget>,
     registry: Arc<Registry<CommandOf<A>>>,
-    supervisors: Supervisors,
+    supervisors: Arc<Supervisors>,
     mint: Box<dyn Fn() -> Key + Send + Sync>,
     closing: AtomicBool,
 }
@@ -52,7 +52,7 @@ impl<A: Application> Engine<A> {
         config: Arc<Config>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Result<Self, RuntimeStopped> {
-        let supervisors = Supervisors::start().await.map_err(|_stopped| RuntimeStopped)?;
+        let supervisors = Arc::new(Supervisors::start().await.map_err(|_stopped| RuntimeStopped)?);
         let counters = Arc::default();
         let budget = Budget::new(config.max_buffered_total);
         Ok(Self {
@@ -107,8 +107,8 @@ impl<A: Application> Engine<A> {
     ///
     /// # Errors
     ///
-    /// If the operating system's random generator fails, or the node is shutting down.
-    pub(crate) async fn open(
+    /// If the operating system's random generator fails, the application panics, or the node is shutting down.
+    pub(crate) fn open(
         &self,
         place: Place,
         handshake: Arc<Handshake>,
@@ -123,23 +123,19 @@ impl<A: Application> Engine<A> {
         let registration = self.registry.register(&session).ok_or(OpenSessionError::Taken)?;
         let stream = (transport != Transport::Polling)
             .then(|| (session.next_conn(), Arc::new(StageCell::new(Stage::Live))));
-        let start = SessionStart {
+        SessionCell::start(SessionStart {
             session: session.clone(),
             app: Arc::clone(&self.app),
             config: Arc::clone(&self.config),
+            supervisors: Arc::clone(&self.supervisors),
             registration,
             place,
             stream: stream.clone(),
             trace: Trace::current(),
-        };
-        let _actor = match self.supervisors.next() {
-            Some(supervisor) => Actor::spawn_linked(None, SessionActor::<A>::new(), start, supervisor).await,
-            None => Actor::spawn(None, SessionActor::<A>::new(), start).await,
-        }
-        .map_err(|_stopped| RuntimeStopped)?;
+        })?;
         if self.closing.load(Ordering::Acquire) {
             // `shutdown` may have told the other sessions before this one was registered.
-            session.tell(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
+            session.bring(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
         }
         self.counters.opened.increment();
         Ok(Opened { session, stream })
@@ -155,11 +151,12 @@ impl<A: Application> Engine<A> {
     pub(crate) async fn shutdown(&self) -> usize {
         self.closing.store(true, Ordering::Release);
         for session in self.registry.all() {
-            session.tell(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
+            session.bring(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
+            coop::consume_budget().await;
         }
         let emptied = timeout(STOP, self.registry.emptied()).await;
         let left = if emptied.is_ok() { 0 } else { self.len() };
-        self.supervisors.stop();
+        self.abort();
         left
     }
 
@@ -167,6 +164,7 @@ impl<A: Application> Engine<A> {
     pub(crate) fn abort(&self) {
         self.closing.store(true, Ordering::Release);
         self.supervisors.stop();
+        self.registry.all().iter().for_each(|session| session.activation().end());
     }
 }
 
@@ -199,7 +197,7 @@ pub(crate) enum OpenSessionError {
     #[error("the node is shutting down")]
     Closing,
     #[error(transparent)]
-    Runtime(#[from] RuntimeStopped),
+    Panicked(#[from] AcceptPanicked),
 }
 
 /// How long the sessions of a node that stops may take. Only an application that blocks them makes them take any time.
@@ -250,6 +248,8 @@ mod tests {
     struct Noting {
         notes: Mutex<Vec<String>>,
         gate: Notify,
+        /// Where work sends two messages.
+        burst: Mutex<Option<SessionRef<()>>>,
     }
 
     struct NotingClient(Arc<Noting>, Option<Work>);
@@ -272,6 +272,8 @@ mod tests {
             if text == "work" {
                 self.1 = Some(Box::pin(async move {
                     noting.note("begun");
+                    let burst = noting.burst.lock().clone();
+                    burst.iter().for_each(|session| ["a", "b"].into_iter().for_each(|text| session.send_text(text)));
                     noting.gate.notified().await;
                     noting.note("done");
                 }));
@@ -311,7 +313,7 @@ mod tests {
         let issued = SystemTime::UNIX_EPOCH;
         let handshake = Handshake::new(&HeaderMap::new(), url, &query, None, false, issued);
         let place = engine.admit(None).unwrap();
-        let session = engine.open(place, Arc::new(handshake), Transport::Polling).await.unwrap().session;
+        let session = engine.open(place, Arc::new(handshake), Transport::Polling).unwrap().session;
         drop(session.poll(None, None).await);
         session
     }
@@ -336,6 +338,75 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_session_has_an_actor_only_while_there_is_something_to_tell_it() {
+        let noting = Arc::<Noting>::default();
+        let engine = engine(&noting, Config::default()).await;
+        let session = polling(&engine).await;
+        let actors = || engine.supervisors.actors();
+        session.send_text("a");
+        let mut post = session.post(None);
+        post.body(packets("4hi"));
+        post.answer().await;
+        drop(session.poll(None, None).await);
+        assert_eq!(actors(), 0, "whoever brings something handles it");
+        session.command(());
+        session.command(());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!((noting.notes(), actors()), (vec!["hi".into(), "command".into(), "command".into()], 1));
+        let answers = async {
+            // The client answers pings until the timer came twice.
+            for _ in 0..3 {
+                drop(session.poll(None, None).await);
+                let mut pong = session.post(None);
+                pong.body(packets("3"));
+                pong.answer().await;
+            }
+        };
+        answers.await;
+        assert_eq!((actors(), engine.len()), (0, 1), "the session goes on");
+        session.command(());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!((noting.notes().len(), actors()), (4, 1));
+        session.close();
+        drop(session.poll(None, None).await);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!((actors(), engine.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_handler_sends_before_it_first_waits_answers_one_poll() {
+        let noting = Arc::<Noting>::default();
+        let engine = engine(&noting, Config::default()).await;
+        let session = polling(&engine).await;
+        noting.burst.lock().replace(session.clone());
+        let brings = async { session.post(None).body(packets("4work")) };
+        let (answer, ()) = tokio::join!(session.poll(None, None), brings);
+        let PollAnswer::Payload { payload, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(payload.bytes, "4a\u{1e}4b");
+    }
+
+    #[tokio::test]
+    async fn every_message_from_many_threads_answers_a_poll() {
+        let engine = Arc::new(engine(&Arc::new(Silent), Config::default()).await);
+        let session = polling(&engine).await;
+        let senders: Vec<_> = (0..4)
+            .map(|_| {
+                let session = session.clone();
+                std::thread::spawn(move || (0..500).for_each(|_| session.send_text("x")))
+            })
+            .collect();
+        let mut came = 0;
+        while came < 2000 {
+            // A message that nobody answers a poll with would end the session here, by its heartbeat.
+            let answer = session.poll(None, None).await;
+            let PollAnswer::Payload { payload, .. } = answer else { panic!("{answer:?}") };
+            came += payload.bytes.split(|byte| *byte == 0x1e).filter(|packet| *packet == b"4x").count();
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        assert_eq!(came, 2000);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_panic_in_the_place_of_an_actor_ends_its_session_alone() {
         let noting = Arc::<Noting>::default();
         let engine = engine(&noting, Config::default()).await;
@@ -355,7 +426,9 @@ mod tests {
         let session = polling(&engine).await;
         session.post(None).body(packets("4work"));
         assert_eq!(noting.notes(), ["begun"], "no task ran in between");
-        session.post(None).body(packets("4meanwhile"));
+        let mut post = session.post(None);
+        post.body(packets("4meanwhile"));
+        post.answer().await;
         noting.gate.notify_one();
         sleep(Duration::from_millis(1)).await;
         assert_eq!(noting.notes(), ["begun", "meanwhile", "done"]);

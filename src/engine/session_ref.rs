@@ -1,14 +1,14 @@
 //! The address of a session, through which other tasks reach it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::activation::Activation;
 use super::budget::Budget;
 use super::config::Config;
 use super::counters::EngineCounters;
@@ -42,18 +42,7 @@ struct SessionInner<K: Send + 'static> {
     outbox: Outbox,
     transport: AtomicU8,
     next_conn: AtomicU32,
-    /// Messages that the actor was told and has not handled.
-    waiting: AtomicU32,
-    actor: OnceLock<Bound<K>>,
-}
-
-/// The actor, and who acts in its place.
-type Bound<K> = (ActorRef<SessionMessage<K>>, Weak<dyn StandIn<K>>);
-
-/// Handles messages in the place of the actor, so that whoever brings one need not wait for another task.
-pub(crate) trait StandIn<K>: Send + Sync {
-    /// Handles the message; gives it back if the actor is at work, or is to handle others first.
-    fn handle_now(&self, message: SessionMessage<K>) -> Result<(), SessionMessage<K>>;
+    activation: Activation<K>,
 }
 
 impl<K: Send + 'static> SessionRef<K> {
@@ -74,15 +63,8 @@ impl<K: Send + 'static> SessionRef<K> {
             counters,
             transport: AtomicU8::new(transport as u8),
             next_conn: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            actor: OnceLock::new(),
+            activation: Activation::new(),
         }))
-    }
-
-    /// Connects the reference with the session's actor, which calls this once, when it starts.
-    pub(crate) fn bind(&self, actor: ActorRef<SessionMessage<K>>, stand_in: Weak<dyn StandIn<K>>) {
-        // Only `pre_start` calls this, and an actor starts once.
-        let _already_bound = self.0.actor.set((actor, stand_in));
     }
 
     /// The id of the session (`sid`). It is secret: a client that knows it can take part in the session.
@@ -148,7 +130,7 @@ impl<K: Send + 'static> SessionRef<K> {
         let pushed = self.0.outbox.push(frames, volatile);
         let is_queued = !matches!(pushed, PushResult::Dropped | PushResult::Overflow);
         match pushed {
-            PushResult::TellActor => self.tell(SessionMessage::Queued),
+            PushResult::Flush => self.flush(),
             PushResult::Behind => self.tell(SessionMessage::Behind),
             PushResult::Overflow => self.tell(SessionMessage::Overflow),
             PushResult::Dropped if volatile => self.0.counters.volatile_dropped.increment(),
@@ -175,6 +157,11 @@ impl<K: Send + 'static> SessionRef<K> {
     /// dropped if the session has ended. The queue of commands has no bound.
     pub fn command(&self, command: K) {
         self.tell(SessionMessage::Command(command));
+    }
+
+    /// As [`command`](Self::command), but in this task if nobody is at work in the session: not while anything is locked.
+    pub(crate) fn command_now(&self, command: K) {
+        self.bring(SessionMessage::Command(command));
     }
 
     /// Lets the session read on from its client, after [`Client::is_busy`](super::Client::is_busy) returned true.
@@ -205,36 +192,34 @@ impl<K: Send + 'static> SessionRef<K> {
         ConnId(self.0.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
+    pub(crate) fn activation(&self) -> &Activation<K> {
+        &self.0.activation
+    }
+
     /// Has the actor handle the message.
     pub(crate) fn tell(&self, message: SessionMessage<K>) {
-        if let Some((actor, _)) = self.0.actor.get() {
-            self.0.waiting.fetch_add(1, Ordering::AcqRel);
-            // An actor that has stopped has nothing left to be told.
-            let _stopped = actor.cast(message);
+        self.0.activation.tell(message);
+    }
+
+    /// The outbox is no longer empty.
+    fn flush(&self) {
+        if let Some(stand_in) = self.0.activation.stand_in() {
+            stand_in.flush();
         }
     }
 
-    /// The actor handles a message that it was [told](Self::tell).
-    pub(crate) fn note_handled(&self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Whether the actor is to handle messages that came first.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.0.waiting.load(Ordering::Acquire) > 0
-    }
-
-    /// Handles the message in this task if the actor has nothing to do; gives it back otherwise. Must not be called while
+    /// Handles the message in this task if nobody is at work in the session; gives it back otherwise. Must not be called while
     /// anything is locked, because handlers may run here.
     pub(crate) fn handle_now(&self, message: SessionMessage<K>) -> Result<(), SessionMessage<K>> {
-        match self.0.actor.get().and_then(|(_, stand_in)| stand_in.upgrade()) {
+        match self.0.activation.stand_in() {
             Some(stand_in) => stand_in.handle_now(message),
             None => Err(message),
         }
     }
 
-    /// Handles the message now, or has the actor handle it.
-    fn bring(&self, message: SessionMessage<K>) {
+    /// Handles the message in this task, or has the actor handle it. As [`handle_now`](Self::handle_now), not while anything is
+    /// locked.
+    pub(crate) fn bring(&self, message: SessionMessage<K>) {
         if let Err(message) = self.handle_now(message) {
             self.tell(message);
         }
@@ -271,7 +256,7 @@ impl<K: Send + 'static> SessionRef<K> {
     pub(crate) fn attach(&self, over: Transport) -> (ConnId, Arc<StageCell>) {
         let conn = self.next_conn();
         let stage = Arc::new(StageCell::new(Stage::Waiting));
-        self.tell(SessionMessage::StreamOpened(conn, over, StageGuard(Arc::clone(&stage))));
+        self.bring(SessionMessage::StreamOpened(conn, over, StageGuard(Arc::clone(&stage))));
         (conn, stage)
     }
 }

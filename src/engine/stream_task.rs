@@ -324,7 +324,7 @@ impl<K: Send + 'static> StreamTask<K> {
 
     fn report(&mut self, clean: bool) {
         self.reported = true;
-        self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean });
+        self.session.bring(SessionMessage::StreamClosed { conn: self.conn, clean });
     }
 
     /// Writes what is still due and the close frame.
@@ -374,7 +374,8 @@ impl<K: Send + 'static> StreamTask<K> {
 impl<K: Send + 'static> Drop for StreamTask<K> {
     fn drop(&mut self) {
         if !self.reported {
-            self.report(false);
+            // Handlers must not run where this task is dropped.
+            self.session.tell(SessionMessage::StreamClosed { conn: self.conn, clean: false });
         }
     }
 }

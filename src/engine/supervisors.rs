@@ -50,6 +50,12 @@ impl Supervisors {
         }
     }
 
+    /// How many sessions have an actor.
+    #[cfg(test)]
+    pub(crate) fn actors(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().get_children().len()).sum()
+    }
+
     /// Ends one of them, as a fault of it would.
     #[cfg(test)]
     pub(crate) async fn end_one(&self) {

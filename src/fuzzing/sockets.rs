@@ -131,7 +131,7 @@ impl Node {
         let issued = SystemTime::UNIX_EPOCH;
         let handshake = engine::Handshake::new(&HeaderMap::new(), url, &query, None, false, issued);
         let place = self.engine.admit(None).expect("a place for every client");
-        let opened = self.engine.open(place, Arc::new(handshake), Transport::Polling).await;
+        let opened = self.engine.open(place, Arc::new(handshake), Transport::Polling);
         let limits = PacketLimits { max_attachments: 100, max_pending_bytes: 1 << 24 };
         Client {
             session: opened.expect("a node that runs").session,

@@ -143,7 +143,7 @@ impl<A: Application> Owner<A> {
         handshake: Arc<Handshake>,
         request: Box<ClientRequest>,
     ) -> Response<Body> {
-        let opened = match self.engine.open(place, handshake, Transport::Polling).await {
+        let opened = match self.engine.open(place, handshake, Transport::Polling) {
             Ok(opened) => opened,
             Err(error) => return reply::not_opened(&error),
         };

@@ -35,7 +35,7 @@ pub(crate) async fn open<A: Application>(
     let deflate = extend(request.headers(), engine.config(), &mut response);
     let terms = WebSocketTerms { base64: handshake.base64(), deflate };
     let is_v3 = handshake.protocol() == Protocol::V3;
-    let opened = match engine.open(place, handshake, Transport::WebSocket).await {
+    let opened = match engine.open(place, handshake, Transport::WebSocket) {
         Ok(opened) => opened,
         Err(error) => return reply::not_opened(&error),
     };

@@ -249,7 +249,7 @@ impl<A: Application> WebTransportServer<A> {
         stream: SessionStream,
         span: Span,
     ) -> Result<(), RefusedStream> {
-        let opening = self.edge.owner().engine().open(place, handshake, Transport::WebTransport);
+        let opening = async { self.edge.owner().engine().open(place, handshake, Transport::WebTransport) };
         // The span ends here: the session may last.
         match span.run(opening).await {
             Ok(opened) => {

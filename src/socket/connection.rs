@@ -231,7 +231,7 @@ impl Connection {
                         .await
                         .unwrap_or_else(|| Err(Refusal::new("internal error")));
                     let decided = SocketDecision::Admission { socket: id, outcome, trace: within };
-                    session.command(ConnectionCommand(decided));
+                    session.command_now(ConnectionCommand(decided));
                 });
                 member.set_decision(AbortOnDropHandle::new(task));
             }
