@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_frame_of_a_burst_wakes_the_actor() {
+    fn only_the_first_frame_of_a_burst_is_told_of() {
         let outbox = outbox(1000);
         assert_eq!(outbox.push(&[frame("a")], false), PushResult::Flush);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
