@@ -19,7 +19,7 @@ pub(crate) trait StandIn<K: Send + 'static>: Send + Sync {
 
     /// The outbox is no longer empty: answers the GET that waits, in this task or in that of whoever is at work. Runs no code of
     /// the application, so its caller may hold locks.
-    fn flush(&self);
+    fn flush(self: Arc<Self>);
 
     /// Starts an actor, which handles the messages that it is sent one after another. `None` if the runtime has stopped.
     fn activate(self: Arc<Self>) -> Option<ActorRef<SessionMessage<K>>>;

@@ -159,7 +159,8 @@ impl<A: Application> SessionCell<A> {
     ///
     /// If the application panicked. No session was started.
     pub(crate) fn start(start: SessionStart<A>) -> Result<(), AcceptPanicked> {
-        let SessionStart { session: this, app, config, supervisors, registration, place, stream, trace } = start;
+        let SessionStart { session: this, app, config, supervisors, registration, place, stream, trace } =
+            start;
         let first = stream.as_ref().map(|(conn, _)| (*conn, this.transport()));
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
         let connections = stream
@@ -250,7 +251,8 @@ impl<A: Application> SessionCell<A> {
         // The task polls it again, with its own waker.
         let mut cx = Context::from_waker(Waker::noop());
         self.corked.store(true, Ordering::Relaxed);
-        let is_over = is_at_home && catch_panic::call(|| work.as_mut().poll(&mut cx).is_ready()).unwrap_or(true);
+        let is_over =
+            is_at_home && catch_panic::call(|| work.as_mut().poll(&mut cx).is_ready()).unwrap_or(true);
         self.corked.store(false, Ordering::Release);
         self.flush_queued();
         if !is_over {
@@ -276,9 +278,14 @@ impl<A: Application> StandIn<CommandOf<A>> for SessionCell<A> {
         Ok(())
     }
 
-    fn flush(&self) {
+    fn flush(self: Arc<Self>) {
         self.queued.store(true, Ordering::Release);
         self.flush_queued();
+        // The session may have ended meanwhile, and the end of the application's part takes locks.
+        if let Some(cell) = Arc::into_inner(self) {
+            let runtime = cell.runtime.clone();
+            runtime.spawn(async move { drop(cell) });
+        }
     }
 
     fn activate(self: Arc<Self>) -> Option<ActorRef<SessionMessage<CommandOf<A>>>> {

@@ -439,10 +439,7 @@ mod tests {
     #[test]
     fn a_packet_beyond_the_limit_is_taken_alone_and_does_not_count_against_those_behind_it() {
         let outbox = outbox(cost(&frame("a")));
-        assert_eq!(
-            outbox.push(&[frame("a message"), frame("beyond the limit")], false),
-            PushResult::Flush
-        );
+        assert_eq!(outbox.push(&[frame("a message"), frame("beyond the limit")], false), PushResult::Flush);
         assert_eq!(outbox.push(&[frame("b")], false), PushResult::Queued);
         assert_eq!(outbox.take_batch(1).len(), 1, "half of it is on its way");
         assert_eq!(outbox.push(&[frame("another message beyond the limit")], false), PushResult::Overflow);

@@ -273,7 +273,9 @@ mod tests {
                 self.1 = Some(Box::pin(async move {
                     noting.note("begun");
                     let burst = noting.burst.lock().clone();
-                    burst.iter().for_each(|session| ["a", "b"].into_iter().for_each(|text| session.send_text(text)));
+                    burst
+                        .iter()
+                        .for_each(|session| ["a", "b"].into_iter().for_each(|text| session.send_text(text)));
                     noting.gate.notified().await;
                     noting.note("done");
                 }));
