@@ -19,7 +19,7 @@ use hyper::{Method, Request, Version};
 use socketmesh::engine::Handshake;
 use socketmesh::http::{AllowRequest, Body, Config, Listener, Tls};
 use socketmesh::{Node, Socket, namespace};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -304,19 +304,66 @@ async fn a_client_over_tls_need_not_wait_for_the_101() {
     let trust = Trust::new();
     let front = Front::start(1, secured(&trust)).await;
     let mut stream = trust.connect(front.http[0], &["http/1.1"]).await.expect("trusted");
-    let mut sent = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ja2V0bWVzaCB0ZXN0cw==\r\n\r\n"
-        .to_vec();
-    // A masked frame with `40`, in the same record.
-    sent.extend([0x81, 0x82, 0, 0, 0, 0, b'4', b'0']);
-    stream.write_all(&sent).await.expect("an open connection");
+    stream.write_all(&handshake_and("EIO=4&transport=websocket", "40")).await.expect("an open connection");
+    let heard = heard(&mut stream, r#"40{"sid":"#).await;
+    assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+}
+
+#[tokio::test]
+async fn a_client_need_not_wait_for_the_101_whoever_owns_its_session() {
+    let front = Front::start(2, Listener::new).await;
+    let session = open(&front.plain(0).await).await.replace("polling", "websocket");
+    for (n, query, frame, answer) in
+        [(0, "EIO=4&transport=websocket", "40", r#"40{"sid":"#), (1, &*session, "2probe", "3probe")]
+    {
+        let mut stream = front.tcp(n).await;
+        stream.write_all(&handshake_and(query, frame)).await.expect("an open connection");
+        let heard = heard(&mut stream, answer).await;
+        assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_polled_may_become_a_websocket() {
+    let front = Front::start(1, Listener::new).await;
+    let mut stream = front.tcp(0).await;
+    let get = format!("GET /socket.io/?{POLLING} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(get.as_bytes()).await.expect("an open connection");
+    let polled = heard(&mut stream, "}").await;
+    let handshake = polling::handshake(polled.rsplit("\r\n").next().expect("a body"));
+    let sid = handshake.get("sid").and_then(|sid| sid.as_str()).expect("a sid");
+    let query = format!("EIO=4&transport=websocket&sid={sid}");
+    // In parts, as a network may bring it.
+    for part in handshake_and(&query, "2probe").chunks(100) {
+        stream.write_all(part).await.expect("an open connection");
+        tokio::task::yield_now().await;
+    }
+    let heard = heard(&mut stream, "3probe").await;
+    assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+}
+
+/// The handshake of a WebSocket, and a masked frame right behind it.
+fn handshake_and(query: &str, frame: &str) -> Vec<u8> {
+    let mut sent = format!(
+        "GET /socket.io/?{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ja2V0bWVzaCB0ZXN0cw==\r\n\r\n"
+    )
+    .into_bytes();
+    sent.extend([0x81, 0x80 | u8::try_from(frame.len()).expect("a short frame"), 0, 0, 0, 0]);
+    sent.extend(frame.as_bytes());
+    sent
+}
+
+/// What a server sends, up to where this is in it.
+async fn heard(stream: &mut (impl AsyncRead + Unpin), last: &str) -> String {
     let mut heard = Vec::new();
-    let joined = async {
-        while !String::from_utf8_lossy(&heard).contains(r#"40{"sid":"#) {
-            assert_ne!(stream.read_buf(&mut heard).await.expect("it is open"), 0);
+    let all = async {
+        while !String::from_utf8_lossy(&heard).contains(last) {
+            assert_ne!(stream.read_buf(&mut heard).await.expect("it is open"), 0, "it goes on");
         }
     };
-    within("the answer to 40", joined).await;
+    within(last, all).await;
+    String::from_utf8_lossy(&heard).into_owned()
 }
 
 #[tokio::test]

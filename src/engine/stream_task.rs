@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -41,9 +42,10 @@ pub(crate) struct WebSocketTerms {
     pub(crate) deflate: bool,
 }
 
-/// Serves a WebSocket until the session or the client closes it, and tells the session how it ended.
+/// Serves a WebSocket until the session or the client closes it, and tells the session how it ended. The answer to its handshake
+/// goes out first, with what is queued by then.
 pub(crate) fn serve_websocket<K: Send + 'static>(
-    stream: Box<dyn ByteStream>,
+    (answer, stream): (Bytes, Box<dyn ByteStream>),
     session: SessionRef<K>,
     conn: ConnId,
     stage: Arc<StageCell>,
@@ -56,7 +58,7 @@ pub(crate) fn serve_websocket<K: Send + 'static>(
     if terms.deflate {
         decoder = decoder.with_deflate(Arc::clone(session.outbox().budget()));
     }
-    serve(stream, session, conn, stage, (Framing::WebSocket(decoder), dialect))
+    serve((answer, stream), session, conn, stage, (Framing::WebSocket(decoder), dialect))
 }
 
 /// Serves a WebTransport stream whose first packet was read, until the session or the client closes it, and tells the
@@ -69,11 +71,11 @@ pub(crate) fn serve_webtransport<K: Send + 'static>(
 ) -> impl Future<Output = ()> + Send {
     let decoder = webtransport::Decoder::new(session.config().max_payload);
     let dialect = Dialect { protocol: Protocol::V4, base64: false, deflate: None };
-    serve(stream, session, conn, stage, (Framing::WebTransport(decoder), dialect))
+    serve((Bytes::new(), stream), session, conn, stage, (Framing::WebTransport(decoder), dialect))
 }
 
 fn serve<K: Send + 'static>(
-    stream: Box<dyn ByteStream>,
+    (answer, stream): (Bytes, Box<dyn ByteStream>),
     session: SessionRef<K>,
     conn: ConnId,
     stage: Arc<StageCell>,
@@ -83,7 +85,8 @@ fn serve<K: Send + 'static>(
         stream,
         framing,
         batch: VecDeque::new(),
-        outgoing: Outgoing::default(),
+        handshake: answer.len(),
+        outgoing: Outgoing::after(answer),
         uncounted: 0,
         probing: stage.get() == Stage::Waiting,
         dialect,
@@ -107,6 +110,8 @@ struct StreamTask<K: Send + 'static> {
     outgoing: Outgoing,
     /// Packets in the batch and in what is written that were not counted yet.
     uncounted: usize,
+    /// Bytes in what is written that are none of the session's traffic.
+    handshake: usize,
     /// The stream opened for a session of another transport, and its probe was not answered yet.
     probing: bool,
     dialect: Dialect,
@@ -210,8 +215,9 @@ impl<K: Send + 'static> StreamTask<K> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.outgoing.poll_write(&mut self.stream, cx).map_ok(|written| {
             if written > 0 {
-                let packets = std::mem::take(&mut self.uncounted);
-                self.session.counters().traffic.sent(self.framing.transport(), packets, written);
+                let (packets, handshake) = (mem::take(&mut self.uncounted), mem::take(&mut self.handshake));
+                let bytes = written.saturating_sub(handshake);
+                self.session.counters().traffic.sent(self.framing.transport(), packets, bytes);
             }
             written > 0
         })
@@ -381,30 +387,35 @@ impl<K: Send + 'static> Drop for StreamTask<K> {
 }
 
 /// Bytes to be written: at most one batch, and one pong.
-#[derive(Default)]
 struct Outgoing {
     chunks: VecDeque<Bytes>,
-    /// Only the last ping is answered (RFC 6455, section 5.5.3), so a client cannot pile up pongs.
-    pong: Option<Bytes>,
+    /// What comes before the next batch: the answer to the handshake, then pongs. Only the last ping is answered (RFC 6455,
+    /// section 5.5.3), so a client cannot pile them up.
+    ahead: Option<Bytes>,
 }
 
 impl Outgoing {
+    fn after(answer: Bytes) -> Self {
+        Self { chunks: VecDeque::new(), ahead: Some(answer).filter(|answer| !answer.is_empty()) }
+    }
+
     fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
     fn raw(&mut self, frame: Bytes) {
+        self.begin();
         self.chunks.push_back(frame);
     }
 
     fn pong(&mut self, frame: Bytes) {
-        self.pong = Some(frame);
+        self.ahead = Some(frame);
     }
 
-    /// Makes the pong the next to be written, unless something is being written.
+    /// Makes what comes ahead the next to be written, unless something is being written.
     fn begin(&mut self) {
         if self.chunks.is_empty() {
-            self.chunks.extend(self.pong.take());
+            self.chunks.extend(self.ahead.take());
         }
     }
 

@@ -4,7 +4,7 @@
 //! the head of a request, or sends none for long.
 
 use std::future::poll_fn;
-use std::io::{self, Cursor, IoSlice};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::either::Either;
@@ -24,7 +24,7 @@ use tokio_util::either::Either;
 use super::{request_line, response_head};
 use crate::engine::stream_task::ByteStream;
 
-/// The stream that HTTP runs over. After an upgrade, [`bare`] unwraps it.
+/// The stream that HTTP runs over. After an upgrade it is [unwrapped].
 pub(crate) struct ClientStream {
     transport: ClientTransport,
     /// What was read and not passed on yet: to detect the version of HTTP, or because it was escaped.
@@ -123,6 +123,11 @@ impl ClientStream {
     /// What was read and not passed on yet.
     pub(crate) const fn seen(&mut self) -> &mut Bytes {
         &mut self.seen
+    }
+
+    /// The bare connection, and what was read of it and not passed on.
+    pub(crate) fn into_parts(self) -> (ClientTransport, Bytes) {
+        (self.transport, self.seen)
     }
 
     /// Reads once, to what was [seen](Self::seen) before. A stream that waits holds no buffer for it.
@@ -273,35 +278,24 @@ impl AsyncWrite for ClientStream {
     }
 }
 
-/// The bare connection under an upgrade. hyper's own wrapper keeps an 8 KiB read buffer for as long as it lives.
-pub(crate) fn bare(upgraded: Upgraded) -> Box<dyn ByteStream> {
-    match unwrapped(upgraded) {
-        (Either::Left(stream), read) if read.is_empty() => Box::new(stream),
-        (Either::Right(stream), read) if read.is_empty() => stream,
-        (stream, read) => {
-            let (reader, writer) = tokio::io::split(stream);
-            Box::new(tokio::io::join(Cursor::new(read).chain(reader), writer))
-        }
-    }
-}
-
-/// The same, and what was already read from it: clients need not wait for the 101.
-pub(crate) fn unwrapped(upgraded: Upgraded) -> (ClientTransport, Vec<u8>) {
+/// The bare connection under an upgrade, and what was already read from it. hyper's own wrapper keeps an 8 KiB read buffer for as
+/// long as it lives.
+pub(crate) fn unwrapped(upgraded: Upgraded) -> (ClientTransport, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<ClientStream>>() {
         Ok(parts) => {
-            let ClientStream { transport, seen, .. } = parts.io.into_inner();
-            return (transport, [&*seen, &*parts.read_buf].concat());
+            let (transport, seen) = parts.io.into_inner().into_parts();
+            return (transport, [&*seen, &*parts.read_buf].concat().into());
         }
         Err(upgraded) => upgraded,
     };
     // A server such as axum's.
     let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => return (Either::Left(parts.io.into_inner()), parts.read_buf.into()),
+        Ok(parts) => return (Either::Left(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Either::Left(parts.io.into_inner()), parts.read_buf.into()),
-        Err(upgraded) => (Either::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
+        Ok(parts) => (Either::Left(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => (Either::Right(Box::new(TokioIo::new(upgraded))), Bytes::new()),
     }
 }
 
@@ -312,7 +306,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;

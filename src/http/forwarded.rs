@@ -4,17 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use super::body::Body;
 use super::drain_body::DrainBody;
 use super::exchange::{self, CarriedBody, read_request};
 use super::operator;
 use super::owner::Owner;
-use super::upgraded::Carried;
+use super::upgraded::{Bare, Handover};
 use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::{Application, Way};
 use crate::excerpt::Excerpt;
@@ -40,8 +41,7 @@ async fn serve<A: Application>(
     let (mut head, length) = timeout(HEAD_TIMEOUT, read_request(&mut stream.recv)).await??;
     let BiStream { mut send, recv } = stream;
     let (body, upgrade) = if head.headers().contains_key(UPGRADE) {
-        let (give, take) = oneshot::channel();
-        head.extensions_mut().insert(Carried::new(take));
+        let give = Handover::offer(&mut head);
         (DrainBody::default(), Some((give, recv)))
     } else {
         (DrainBody::new(CarriedBody::after(recv, length).await), None)
@@ -57,7 +57,8 @@ async fn serve<A: Application>(
         send.write([head]).await?;
         send.finish_on_drop();
         // Whoever switched may have given up.
-        let _unused = give.send(BiStream { send, recv });
+        let stream = Either::Right(Box::new(BiStream { send, recv }) as Box<_>);
+        let _unused = give.send(Bare::answered(stream, Bytes::new()));
         return Ok(());
     }
     exchange::write(&mut send, head, response.into_body()).await?;

@@ -10,7 +10,7 @@ use super::node_request::NodeRequest;
 use super::proxy::{self, Splice};
 use super::reply;
 use super::request::ClientRequest;
-use super::upgraded::upgraded;
+use super::upgraded::{Bare, Upgrading};
 use crate::cluster::{Mesh, REACH};
 use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, Engine, HandshakeError, Transport};
@@ -41,9 +41,9 @@ pub(crate) fn accept<A: Application>(engine: &Engine<A>, mut request: ClientRequ
     let Some(session) = sid.ok().flatten().and_then(|sid| engine.find(sid)) else {
         return reply::refusal(&HandshakeError::UnknownSession, true);
     };
-    let upgraded = upgraded(&mut request.http);
+    let upgrading = Upgrading::of(&mut request.http);
     tokio::spawn(async move {
-        if let Some(stream) = upgraded.await {
+        if let Some((_answered, stream)) = upgrading.bare().await.map(Bare::into_stream) {
             let (conn, stage) = session.attach(Transport::WebTransport);
             serve_webtransport(stream, session, conn, stage).await;
         }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use bytes::{Buf, Bytes};
 use hyper::body::Body as _;
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::response::Parts;
 use hyper::{Request, Response};
 use tokio::io::AsyncWriteExt;
 
@@ -17,6 +18,7 @@ use super::body::Body;
 use super::client_stream::ClientStream;
 use super::drain_body::{BoxError, DrainBody};
 use super::plain_http::{self, Length, NotPlain};
+use super::upgraded::Bare;
 
 /// The next plain request for a path that begins with `prefix`. `None` when something else has come, or the end: it is still in
 /// the stream.
@@ -54,6 +56,13 @@ pub(super) async fn while_open<T>(stream: &mut ClientStream, work: impl Future<O
     .await
 }
 
+/// The connection with the answer that changes its protocol, which is still to be written.
+pub(super) fn switch(stream: ClientStream, response: Response<Body>) -> Box<Bare> {
+    let (head, _no_body) = response.into_parts();
+    let (transport, read) = stream.into_parts();
+    Box::new(Bare { transport, read, answer: dated(&head, Length::None, false) })
+}
+
 /// Writes an answer. Returns whether the connection goes on, which it does not if this is the `last` one.
 pub(super) async fn answer(
     stream: &mut ClientStream,
@@ -64,9 +73,7 @@ pub(super) async fn answer(
     let says_so = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
     let closes = last || head.headers.get(CONNECTION).is_some_and(says_so);
     let length = Length::of(head.status, body.size_hint().exact());
-    #[expect(clippy::disallowed_methods, reason = "the one place that dates an answer")]
-    let now = SystemTime::now();
-    let mut written = plain_http::head(head.status, &head.headers, length, closes, now);
+    let mut written = dated(&head, length, closes);
     while length != Length::None
         && let Some(frame) = while_open(stream, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await?
     {
@@ -82,6 +89,13 @@ pub(super) async fn answer(
         stream.shutdown().await?;
     }
     Ok(!closes)
+}
+
+/// The head of an answer, from now.
+fn dated(head: &Parts, length: Length, closes: bool) -> Bytes {
+    #[expect(clippy::disallowed_methods, reason = "the one place that dates an answer")]
+    let now = SystemTime::now();
+    plain_http::head(head.status, &head.headers, length, closes, now)
 }
 
 /// What stands before and after the data of a chunk (RFC 9112, section 7.1).

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
-use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,9 +20,9 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use super::body::Body;
-use super::client_stream::unwrapped;
 use super::drain_body::DrainBody;
 use super::exchange::{self, CarriedBody, read_response};
+use super::upgraded::{Bare, Upgrading};
 use crate::cluster::BiStream;
 
 /// A request as it travels to another node.
@@ -31,13 +30,13 @@ pub(crate) struct Outgoing {
     pub(crate) head: Bytes,
     pub(crate) body: DrainBody,
     /// The connection of the client, if the request asks to change its protocol.
-    pub(crate) client: Option<OnUpgrade>,
+    pub(crate) client: Option<Upgrading>,
 }
 
 impl From<Request<DrainBody>> for Outgoing {
     fn from(mut request: Request<DrainBody>) -> Self {
         let upgrades = request.headers().contains_key(UPGRADE);
-        let client = upgrades.then(|| hyper::upgrade::on(&mut request));
+        let client = upgrades.then(|| Upgrading::of(&mut request));
         Self { head: exchange::request_head(&request, upgrades), client, body: request.into_body() }
     }
 }
@@ -91,9 +90,8 @@ pub(crate) async fn send(
 }
 
 /// Both ends of a connection that changes its protocol.
-#[derive(Debug)]
 pub(crate) struct Splice {
-    client: OnUpgrade,
+    client: Upgrading,
     other: BiStream,
 }
 
@@ -102,17 +100,21 @@ impl Splice {
     /// writes the packets: between two threads each step of each message would wake the other one. The work for a client with
     /// TLS stays here.
     pub(crate) async fn run(self, mesh: Handle) {
-        let Ok(client) = self.client.await else { return };
-        match unwrapped(client) {
-            (Either::Left(client), read) => {
+        let Some(mut client) = self.client.bare().await else { return };
+        if client.write_answer().await.is_err() {
+            return;
+        }
+        let Bare { transport, read, .. } = *client;
+        match transport {
+            Either::Left(client) => {
                 let Ok(client) = client.into_std() else { return };
                 mesh.spawn(async move {
                     if let Ok(client) = TcpStream::from_std(client) {
-                        splice(read.into(), client, self.other).await;
+                        splice(read, client, self.other).await;
                     }
                 });
             }
-            (Either::Right(client), read) => splice(read.into(), client, self.other).await,
+            Either::Right(client) => splice(read, client, self.other).await,
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
@@ -38,6 +38,7 @@ use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
 use super::trusted_proxies::TrustedProxies;
+use super::upgraded::Handover;
 use crate::engine::websocket::asks_for_websocket;
 use crate::excerpt::Excerpt;
 use crate::log_limit::LogLimits;
@@ -122,7 +123,10 @@ impl Server {
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let place = Arc::new(server.opening.enter(address.ip()));
         let (stream, _http1) = ClientStream::open(Either::Right(Box::new(stream)), limits.patience()).await?;
-        server.http1(stream, address, place).await
+        match server.plain(stream, address, &place).await? {
+            Some(stream) => server.http1(stream, address, place).await,
+            None => Ok(()),
+        }
     }
 
     async fn accept(self: Arc<Self>, listener: &TcpListener, connections: &TaskTracker) -> Infallible {
@@ -222,8 +226,8 @@ impl Server {
         };
         // Each in a box of its own, so that none has room for another.
         match opened {
-            (mut stream, HttpVersion::Http1) => {
-                if !Box::pin(self.plain(&mut stream, address, &place)).await? {
+            (stream, HttpVersion::Http1) => {
+                if let Some(stream) = Box::pin(self.plain(stream, address, &place)).await? {
                     Box::pin(self.http1(stream, address, place)).await?;
                 }
                 Ok(())
@@ -244,34 +248,40 @@ impl Server {
         timeout(self.limits.head, ClientStream::open(transport, self.limits.patience())).await?
     }
 
-    /// Serves the first requests of a connection, as long as they are plain. Returns whether it has ended; what is not plain is
-    /// in the stream.
+    /// Serves the first requests of a connection, as long as they are plain. Returns the connection with what is not, unless it
+    /// has ended or its protocol has changed.
     async fn plain(
         &self,
-        stream: &mut ClientStream,
+        mut stream: ClientStream,
         address: SocketAddr,
         place: &OpeningPlace,
-    ) -> Result<bool, BoxError> {
-        let Some((service, prefix)) = &self.service else { return Ok(false) };
+    ) -> Result<Option<ClientStream>, BoxError> {
+        let Some((service, prefix)) = &self.service else { return Ok(Some(stream)) };
         let (requests, mut stopping) = (stream.requests(), pin!(self.stopping.cancelled()));
         loop {
             let request = tokio::select! {
                 // Asked to stop before it has read what is there, it would drop that.
                 biased;
-                next = plain_connection::next(stream, prefix) => next?,
+                next = plain_connection::next(&mut stream, prefix) => next?,
                 () = stopping.as_mut() => None,
             };
-            let Some(request) = request else { break };
+            let Some(mut request) = request else { break };
             requests.begin();
             place.leave();
+            let give = request.headers().contains_key(UPGRADE).then(|| Handover::offer(&mut request));
             let answer = service.clone().call(self.known(request, address));
-            let Ok(response) = plain_connection::while_open(stream, answer).await?;
+            let Ok(response) = plain_connection::while_open(&mut stream, answer).await?;
             requests.end();
-            if !plain_connection::answer(stream, response, self.stopping.is_cancelled()).await? {
-                return Ok(true);
+            if let Some(give) = give.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+                // Whoever switched may have given up.
+                let _unused = give.send(plain_connection::switch(stream, response));
+                return Ok(None);
+            }
+            if !plain_connection::answer(&mut stream, response, self.stopping.is_cancelled()).await? {
+                return Ok(None);
             }
         }
-        Ok(stream.seen().is_empty())
+        Ok((!stream.seen().is_empty()).then_some(stream))
     }
 
     async fn http1(

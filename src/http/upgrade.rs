@@ -14,7 +14,7 @@ use super::body::Body;
 use super::drain_body::DrainBody;
 use super::reply;
 use super::request::ClientRequest;
-use super::upgraded::{Bare, upgraded};
+use super::upgraded::Upgrading;
 use crate::engine::stream_task::{WebSocketTerms, serve_websocket};
 use crate::engine::websocket::{self, Accepted, UpgradeError};
 use crate::engine::{
@@ -28,7 +28,7 @@ pub(crate) async fn open<A: Application>(
     handshake: Arc<Handshake>,
     mut request: Request<DrainBody>,
 ) -> Response<Body> {
-    let (mut response, upgraded) = match accept(&mut request, engine.config()) {
+    let (mut response, upgrading) = match accept(&mut request, engine.config()) {
         Ok(accepted) => accepted,
         Err(error) => return not_a_websocket(error),
     };
@@ -42,13 +42,14 @@ pub(crate) async fn open<A: Application>(
     if let Some((conn, stage)) = opened.stream {
         let session = opened.session;
         tokio::spawn(async move {
-            match upgraded.await {
-                Some(stream) => {
-                    if is_v3 {
-                        tokio::time::sleep(HANDSHAKE_DELAY).await;
-                    }
-                    serve_websocket(stream, session, conn, stage, terms).await;
-                }
+            let mut bare = upgrading.bare().await;
+            if is_v3 && let Some(bare) = &mut bare {
+                // Who serves the WebSocket finds out as well that its client has gone.
+                let _gone = bare.write_answer().await;
+                tokio::time::sleep(HANDSHAKE_DELAY).await;
+            }
+            match bare {
+                Some(bare) => serve_websocket(bare.into_stream(), session, conn, stage, terms).await,
                 None => session.lost(conn),
             }
         });
@@ -61,7 +62,7 @@ pub(crate) fn resume<K: Send + 'static>(
     session: &SessionRef<K>,
     mut request: ClientRequest,
 ) -> Response<Body> {
-    let (mut response, upgraded) = match accept(&mut request.http, session.config()) {
+    let (mut response, upgrading) = match accept(&mut request.http, session.config()) {
         Ok(accepted) => accepted,
         Err(error) => return not_a_websocket(error),
     };
@@ -70,9 +71,9 @@ pub(crate) fn resume<K: Send + 'static>(
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
-        if let Some(stream) = upgraded.await {
+        if let Some(bare) = upgrading.bare().await {
             let (conn, stage) = session.attach(Transport::WebSocket);
-            serve_websocket(stream, session, conn, stage, terms).await;
+            serve_websocket(bare.into_stream(), session, conn, stage, terms).await;
         }
     });
     response
@@ -80,14 +81,15 @@ pub(crate) fn resume<K: Send + 'static>(
 
 /// A WebSocket of a request that names the polling transport: opened and closed at once, without a code.
 pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response<Body> {
-    let (response, upgraded) = match accept(&mut request.http, config) {
+    let (response, upgrading) = match accept(&mut request.http, config) {
         Ok(accepted) => accepted,
         Err(error) => return not_a_websocket(error),
     };
     tokio::spawn(async move {
-        if let Some(mut stream) = upgraded.await {
-            let _gone = stream.write_all(&websocket::close_frame(None)).await;
-            let _gone = stream.shutdown().await;
+        if let Some(mut bare) = upgrading.bare().await {
+            let _gone = bare.write_answer().await;
+            let _gone = bare.transport.write_all(&websocket::close_frame(None)).await;
+            let _gone = bare.transport.shutdown().await;
         }
     });
     response
@@ -97,9 +99,9 @@ pub(crate) fn misplaced(mut request: ClientRequest, config: &Config) -> Response
 fn accept(
     request: &mut Request<DrainBody>,
     config: &Config,
-) -> Result<(Response<Body>, impl Future<Output = Bare> + Send + use<>), UpgradeError> {
+) -> Result<(Response<Body>, Upgrading), UpgradeError> {
     let Accepted { proof, offered } = websocket::check_upgrade(request)?;
-    let upgraded = upgraded(request);
+    let upgrading = Upgrading::of(request);
     let mut response = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -107,7 +109,7 @@ fn accept(
     headers.extend(HeaderValue::from_str(&proof).map(|proof| (SEC_WEBSOCKET_ACCEPT, proof)));
     let chosen = config.choose_subprotocol(&offered).and_then(|name| HeaderValue::from_str(name).ok());
     headers.extend(chosen.map(|name| (SEC_WEBSOCKET_PROTOCOL, name)));
-    Ok((response, upgraded))
+    Ok((response, upgrading))
 }
 
 /// Accepts an offer of `permessage-deflate`, if that is on and there is one.

@@ -68,8 +68,9 @@ pub(crate) enum UpgradeError {
 
 /// Lists may be split over several headers, and tokens know no case.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let lists = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    let mut lists = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let is_it = |item: &[u8]| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+    lists.any(|list| list.as_bytes().split(|byte| *byte == b',').any(is_it))
 }
 
 /// The subprotocols that are offered. `None` if one is no token, or is offered twice (§4.1).
