@@ -19,6 +19,7 @@ mod budget;
 mod config;
 mod counters;
 mod error;
+mod fifo;
 #[cfg(feature = "webtransport")]
 mod first_packet;
 mod frame;

@@ -4,7 +4,6 @@
 //! attachments adjacent. Bytes never travel in the actor's mailbox, which has no bound.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::budget::{Budget, Charge, LITTLE};
+use super::fifo::Fifo;
 use super::frame::Frame;
 use super::transport_stage::StageCell;
 
@@ -43,7 +43,7 @@ pub(crate) struct Limits {
 
 #[derive(Debug)]
 struct Queue {
-    frames: VecDeque<Frame>,
+    frames: Fifo<Frame>,
     bytes: usize,
     flow: Flow,
     intake: Intake,
@@ -104,7 +104,7 @@ impl Outbox {
     /// An empty outbox.
     pub(crate) fn new(limits: Limits, budget: Arc<Budget>, clock: fn() -> Instant) -> Self {
         let queue = Queue {
-            frames: VecDeque::new(),
+            frames: Fifo::new(),
             bytes: 0,
             flow: Flow::Polls,
             intake: Intake::Open,
@@ -247,12 +247,12 @@ impl Outbox {
         queue.writable = false;
         let frames = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
         self.weigh(&mut queue);
-        frames.into()
+        frames.into_iter().collect()
     }
 
     /// Takes frames of about `budget` bytes (at least one), for one write to a WebSocket. Finding nothing makes the
     /// transport writable.
-    pub(crate) fn take_batch(&self, budget: usize) -> VecDeque<Frame> {
+    pub(crate) fn take_batch(&self, budget: usize) -> Fifo<Frame> {
         let mut queue = self.queue.lock();
         let batch = if queue.bytes <= budget { queue.take() } else { queue.take_some(budget) };
         queue.writable = batch.is_empty();
@@ -342,7 +342,7 @@ impl Drop for Room<'_> {
 impl Queue {
     fn append(&mut self, frames: &[Frame], bytes: usize) -> PushResult {
         let was_empty = self.frames.is_empty();
-        self.frames.extend(frames.iter().cloned());
+        frames.iter().for_each(|frame| self.frames.push_back(frame.clone()));
         self.added(bytes, was_empty)
     }
 
@@ -365,14 +365,14 @@ impl Queue {
     }
 
     /// The queue gives its memory away with the frames: an idle one holds none.
-    fn take(&mut self) -> VecDeque<Frame> {
+    fn take(&mut self) -> Fifo<Frame> {
         self.bytes = 0;
         self.pong = false;
         std::mem::take(&mut self.frames)
     }
 
-    fn take_some(&mut self, budget: usize) -> VecDeque<Frame> {
-        let (mut batch, mut taken) = (VecDeque::new(), 0);
+    fn take_some(&mut self, budget: usize) -> Fifo<Frame> {
+        let (mut batch, mut taken) = (Fifo::new(), 0);
         while taken < budget
             && let Some(frame) = self.frames.pop_front()
         {

@@ -17,7 +17,6 @@ mod output;
 mod probe;
 mod repeat;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use self::probe::Probe;
 use self::repeat::Repeats;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
+use super::fifo::Fifo;
 use super::packet::Packet;
 use super::payload::{self, Packets, Payload};
 use super::protocol::{Protocol, Transport};
@@ -61,7 +61,7 @@ pub(crate) struct Session {
     queued: bool,
     /// Whether the packet that opens the session is on its way to the client.
     opened: bool,
-    outputs: VecDeque<Output>,
+    outputs: Fifo<Output>,
 }
 
 // Inputs of the transports.
@@ -94,7 +94,7 @@ impl Session {
             posted: 0,
             queued: false,
             opened: conn.is_some(),
-            outputs: VecDeque::new(),
+            outputs: Fifo::new(),
             config,
         };
         session.send(handshake(sid, over, &session.config));
@@ -346,7 +346,7 @@ impl Session {
         let next = self.outputs.pop_front();
         if next.is_none() {
             // An idle session holds no memory for what it may want.
-            self.outputs = VecDeque::new();
+            self.outputs.release();
         }
         next
     }

@@ -4,7 +4,6 @@
 //! no buffer: reading uses a scratch buffer of the thread, writing uses shared frames.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::coop;
 
 use super::error::PacketError;
+use super::fifo::Fifo;
 use super::frame::{Dialect, Frame};
 use super::mailbox::SessionMessage;
 use super::packet::Packet;
@@ -84,7 +84,7 @@ fn serve<K: Send + 'static>(
     let mut task = StreamTask {
         stream,
         framing,
-        batch: VecDeque::new(),
+        batch: Fifo::new(),
         handshake: answer.len(),
         outgoing: Outgoing::after(answer),
         uncounted: 0,
@@ -106,7 +106,7 @@ struct StreamTask<K: Send + 'static> {
     stream: Box<dyn ByteStream>,
     framing: Framing,
     /// Frames that were taken out of the outbox and are not being written yet: they may have to be deflated first.
-    batch: VecDeque<Frame>,
+    batch: Fifo<Frame>,
     outgoing: Outgoing,
     /// Packets in the batch and in what is written that were not counted yet.
     uncounted: usize,
@@ -241,7 +241,7 @@ impl<K: Send + 'static> StreamTask<K> {
             Framing::WebSocket(_) => frame.websocket(self.dialect),
             Framing::WebTransport(_) => frame.webtransport(),
         };
-        self.outgoing.chunks.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        parts.into_iter().filter(|part| !part.is_empty()).for_each(|part| self.outgoing.raw(part));
     }
 
     /// Reads once and hands the packets over. A client that never stops sending lets other tasks run all the same.
@@ -388,7 +388,7 @@ impl<K: Send + 'static> Drop for StreamTask<K> {
 
 /// Bytes to be written: at most one batch, and one pong.
 struct Outgoing {
-    chunks: VecDeque<Bytes>,
+    chunks: Fifo<Bytes>,
     /// What comes before the next batch: the answer to the handshake, then pongs. Only the last ping is answered (RFC 6455,
     /// section 5.5.3), so a client cannot pile them up.
     ahead: Option<Bytes>,
@@ -396,7 +396,7 @@ struct Outgoing {
 
 impl Outgoing {
     fn after(answer: Bytes) -> Self {
-        Self { chunks: VecDeque::new(), ahead: Some(answer).filter(|answer| !answer.is_empty()) }
+        Self { chunks: Fifo::new(), ahead: Some(answer).filter(|answer| !answer.is_empty()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -414,28 +414,30 @@ impl Outgoing {
 
     /// Makes what comes ahead the next to be written, unless something is being written.
     fn begin(&mut self) {
-        if self.chunks.is_empty() {
-            self.chunks.extend(self.ahead.take());
+        if self.chunks.is_empty()
+            && let Some(ahead) = self.ahead.take()
+        {
+            self.chunks.push_back(ahead);
         }
     }
 
-    /// Writes as much as possible with one vectored write. Returns how much: 0 if there is nothing left to write.
+    /// Writes as much as possible with one write. Returns how much: 0 if there is nothing left to write.
     fn poll_write(
         &mut self,
         stream: &mut (dyn AsyncWrite + Send + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.begin();
-        if self.chunks.is_empty() {
-            self.release_memory();
+        let Some(first) = self.chunks.front() else {
+            // Gives the memory of a large batch back.
+            self.chunks.release();
             return Pin::new(stream).poll_flush(cx).map_ok(|()| 0);
-        }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(chunk);
-        }
-        let used = slices.get(..self.chunks.len().min(SLICES)).unwrap_or_default();
-        match Pin::new(stream).poll_write_vectored(cx, used) {
+        };
+        let write = match self.chunks.len() {
+            1 => Pin::new(stream).poll_write(cx, first),
+            _ => self.poll_write_vectored(stream, cx),
+        };
+        match write {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(written)) => {
                 self.advance(written);
@@ -446,6 +448,19 @@ impl Outgoing {
         }
     }
 
+    fn poll_write_vectored(
+        &self,
+        stream: &mut (dyn AsyncWrite + Send + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, chunk) in slices.iter_mut().zip(self.chunks.iter()) {
+            *slice = IoSlice::new(chunk);
+        }
+        let used = slices.get(..self.chunks.len().min(SLICES)).unwrap_or_default();
+        Pin::new(stream).poll_write_vectored(cx, used)
+    }
+
     fn advance(&mut self, mut written: usize) {
         while let Some(chunk) = self.chunks.front_mut() {
             if written < chunk.len() {
@@ -454,13 +469,6 @@ impl Outgoing {
             }
             written -= chunk.len();
             self.chunks.pop_front();
-        }
-    }
-
-    /// Gives the memory of a large batch back.
-    fn release_memory(&mut self) {
-        if self.chunks.capacity() > 0 {
-            self.chunks = VecDeque::new();
         }
     }
 }

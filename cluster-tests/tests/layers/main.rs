@@ -171,6 +171,7 @@ const CLUSTER_SEES: &[&str] = &[
 /// Files without clock, randomness, tasks or actors: they take `now` and a seed.
 const SANS_IO: &[&str] = &[
     "engine/error.rs",
+    "engine/fifo.rs",
     "engine/frame.rs",
     "engine/handshake.rs",
     "engine/outbox.rs",
