@@ -5,6 +5,7 @@
 //! its acks even while its backlog is full, up to a second limit ([`Backlog`]).
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,7 +283,8 @@ impl Member {
         if state.life.is_connecting() || !state.inbox.start() {
             return None;
         }
-        Some(Box::pin(self.namespace.tasks().tracked(Arc::clone(self).call_handlers())))
+        let member = Arc::clone(self);
+        Some(Box::pin(self.namespace.tasks().tracked(|| member.call_handlers())))
     }
 
     async fn call_handlers(self: Arc<Self>) {
@@ -294,7 +296,7 @@ impl Member {
             coop::consume_budget().await;
             let Some(call) = self.next_call() else { return };
             let is_event = matches!(call, HandlerCall::Event(..));
-            let ended = catch_panic::future(self.call_handler(call)).await;
+            let ended = catch_panic::future(pin!(self.call_handler(call))).await;
             let now = Instant::now();
             let took = now.saturating_duration_since(std::mem::replace(&mut began, now));
             if is_event {

@@ -25,7 +25,7 @@ impl HandlerTasks {
 
     /// Runs handlers in a task of their own.
     pub(crate) fn spawn(&self, handlers: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_tracked(self.tracked(handlers));
+        self.spawn_tracked(self.tracked(|| handlers));
     }
 
     /// Runs what is [tracked](Self::tracked) in a task of its own.
@@ -33,14 +33,16 @@ impl HandlerTasks {
         self.runtime.spawn(handlers);
     }
 
-    /// Handlers for whoever runs them: they end with the node, and the node waits for them.
-    pub(crate) fn tracked<F>(&self, handlers: F) -> impl Future<Output = ()> + Send + use<F>
+    /// Handlers for whoever runs them: they end with the node, and the node waits for them. They are made where they are kept:
+    /// a future that is passed on takes its place twice.
+    pub(crate) fn tracked<F, H>(&self, handlers: H) -> impl Future<Output = ()> + Send + use<F, H>
     where
         F: Future<Output = ()> + Send + 'static,
+        H: FnOnce() -> F + Send + 'static,
     {
         let killed = Arc::clone(&self.killed);
         self.tasks.track_future(async move {
-            let (mut handlers, mut end) = (pin!(handlers), pin!(killed.wait()));
+            let (mut handlers, mut end) = (pin!(handlers()), pin!(killed.wait()));
             poll_fn(|cx| {
                 // Handlers that never wait do not register with what all of them share.
                 if killed.initialized() || handlers.as_mut().poll(cx).is_ready() {
