@@ -1,7 +1,7 @@
 //! The bytes of a broadcast (docs/protocol/mesh.md, "Byte layout"). There are more of them than of all other messages, so they
 //! are written without the generated types, which would want a copy of every name first.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 use prost::Message as _;
 use smallvec::SmallVec;
@@ -27,10 +27,12 @@ pub(super) fn encode(broadcast: &Broadcast, trace: Option<pb::TraceContext>) -> 
             bytes.extend([number << 3, 1]);
         }
     }
-    let mut head = Vec::with_capacity(MAX_HEAD);
-    put_head(&mut head, 8, bytes.len() - MAX_HEAD);
-    let start = MAX_HEAD - head.len();
-    bytes.splice(start..MAX_HEAD, head);
+    let mut head = [0; MAX_HEAD];
+    let mut rest = head.as_mut_slice();
+    put_head(&mut rest, 8, bytes.len() - MAX_HEAD);
+    let start = rest.len();
+    head.rotate_right(start);
+    bytes.iter_mut().zip(head).for_each(|(byte, head)| *byte = head);
     if trace.is_some() {
         bytes.extend(pb::Envelope { kind: None, trace }.encode_to_vec());
     }
@@ -68,10 +70,10 @@ fn put(to: &mut Vec<u8>, number: u8, content: &[u8]) {
 }
 
 /// The key of a field of bytes whose number is below 16, and its length.
-fn put_head(to: &mut Vec<u8>, number: u8, length: usize) {
+fn put_head(to: &mut impl BufMut, number: u8, length: usize) {
     const OF_BYTES: u8 = 2;
-    to.push(number << 3 | OF_BYTES);
-    prost::encode_length_delimiter(length, to).expect("a vector takes any length");
+    to.put_u8(number << 3 | OF_BYTES);
+    prost::encode_length_delimiter(length, to).expect("there is room for any length");
 }
 
 /// A key and a length below 4 GiB.
