@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -22,21 +24,25 @@ use crate::socket::room::Room;
 #[derive(Debug)]
 pub(crate) struct RoomIndex<T> {
     members: Slab<Occupant<T>>,
-    ids: HashMap<SocketId, usize>,
+    /// Ids are random, and given by the server: nobody can choose them so that they collide.
+    ids: FxHashMap<SocketId, usize>,
     rooms: Slab<RoomEntry>,
-    names: HashMap<Room, usize>,
+    named: HashMap<Arc<str>, usize>,
+    /// The rooms of ids that other sockets have joined: there are none, as a rule.
+    own: HashMap<SocketId, usize>,
 }
 
 impl<T> RoomIndex<T> {
     /// Starts without members.
     pub(crate) fn new() -> Self {
-        Self { members: Slab::new(), ids: HashMap::new(), rooms: Slab::new(), names: HashMap::new() }
+        let (members, rooms) = (Slab::new(), Slab::new());
+        Self { members, ids: FxHashMap::default(), rooms, named: HashMap::new(), own: HashMap::new() }
     }
 
     /// Whether there is neither a member nor a room.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.ids.is_empty() && self.rooms.is_empty() && self.names.is_empty()
+        self.members.is_empty() && self.ids.is_empty() && self.rooms.is_empty() && self.rooms() == 0
     }
 
     /// Adds a member that is in no room but its own; returns the value of one that had the same id.
@@ -65,9 +71,9 @@ impl<T> RoomIndex<T> {
         if *room == Room::Own(*id) {
             return false;
         }
-        let entry = match self.names.get(room) {
-            Some(&entry) if self.seat(member, entry).is_some() => return false,
-            Some(&entry) => entry,
+        let entry = match self.entry(room) {
+            Some(entry) if self.seat(member, entry).is_some() => return false,
+            Some(entry) => entry,
             None => self.open(room),
         };
         self.occupy(member, entry)
@@ -94,7 +100,7 @@ impl<T> RoomIndex<T> {
 
     /// Whether a room exists here, and whether that member is in it. Every member is in its own.
     pub(crate) fn standing(&self, id: &SocketId, room: &Room) -> Standing {
-        let exists = self.names.contains_key(room) || self.owner(room).is_some();
+        let exists = self.entry(room).is_some() || self.owner(room).is_some();
         Standing { exists, member: exists && self.is_in(id, room) }
     }
 
@@ -106,7 +112,7 @@ impl<T> RoomIndex<T> {
 
     /// How many rooms have members.
     pub(crate) fn rooms(&self) -> usize {
-        self.names.len()
+        self.named.len() + self.own.len()
     }
 
     /// The rooms of a range of slots, with how many members joined each: what is visited a part at a time, so that nobody waits
@@ -133,6 +139,7 @@ impl<T> RoomIndex<T> {
         };
         let excepted = || selection.except.iter().flat_map(|room| self.occupants(room));
         let few: SmallVec<[usize; FEW + 1]> = excepted().take(FEW + 1).collect();
+        let few = few.as_slice();
         let is_excepted = |member: &usize| few.contains(member);
         match selection.rooms.as_slice() {
             [] if few.len() <= FEW => {
@@ -169,9 +176,16 @@ impl<T> RoomIndex<T> {
 
     /// The members in a room, each once: those that joined it, and the one whose own room it is, which does not join it.
     fn occupants(&self, room: &Room) -> impl Iterator<Item = usize> {
-        let owner = self.owner(room);
-        let entry = self.names.get(room).and_then(|entry| self.rooms.get(*entry));
-        owner.into_iter().chain(entry.into_iter().flat_map(|entry| &entry.seats).map(|seat| seat.member))
+        let entry = self.entry(room).and_then(|entry| self.rooms.get(entry));
+        let seats = entry.map_or(&[][..], |entry| &entry.seats);
+        self.owner(room).into_iter().chain(seats.iter().map(|seat| seat.member))
+    }
+
+    fn entry(&self, room: &Room) -> Option<usize> {
+        match room {
+            Room::Named(name) => self.named.get(name).copied(),
+            Room::Own(id) => self.own.get(id).copied(),
+        }
     }
 
     /// The member whose own room it is.
@@ -183,7 +197,7 @@ impl<T> RoomIndex<T> {
     }
 
     fn find(&self, id: &SocketId, room: &Room) -> Option<(usize, usize)> {
-        Some((*self.ids.get(id)?, *self.names.get(room)?))
+        Some((*self.ids.get(id)?, self.entry(room)?))
     }
 
     /// The index of a member's seat in a room. It is searched for on the side that has fewer seats.
@@ -199,7 +213,10 @@ impl<T> RoomIndex<T> {
 
     fn open(&mut self, name: &Room) -> usize {
         let entry = self.rooms.insert(RoomEntry { name: name.clone(), seats: Vec::new() });
-        self.names.insert(name.clone(), entry);
+        match name {
+            Room::Named(name) => self.named.insert(Arc::clone(name), entry),
+            Room::Own(id) => self.own.insert(*id, entry),
+        };
         entry
     }
 
@@ -234,7 +251,10 @@ impl<T> RoomIndex<T> {
 
     fn close(&mut self, room: usize) -> Option<Room> {
         let RoomEntry { name, .. } = self.rooms.try_remove(room)?;
-        self.names.remove(&name);
+        match &name {
+            Room::Named(name) => self.named.remove(name),
+            Room::Own(id) => self.own.remove(id),
+        };
         Some(name)
     }
 }
@@ -369,7 +389,7 @@ mod tests {
         assert!(!rooms.leave(&id(1), &room("c")));
         assert!(!rooms.leave(&id(1), &room("c")));
         assert!(rooms.leave(&id(2), &room("c")));
-        assert!(!rooms.names.contains_key(&room("c")));
+        assert_eq!(rooms.entry(&room("c")), None);
         assert_eq!(rooms.remove(&id(3)), Some((3, vec![])));
         assert_eq!(rooms.remove(&id(2)), Some((2, vec![room("b")])));
         assert_eq!(rooms.remove(&id(2)), None);
@@ -402,7 +422,7 @@ mod tests {
         let mut rooms = four();
         let own = room(&id(1).to_string());
         assert!(!rooms.join(&id(1), &own));
-        assert!(!rooms.names.contains_key(&own));
+        assert_eq!(rooms.entry(&own), None);
         assert!(!rooms.leave(&id(1), &own));
         assert!(rooms.is_in(&id(1), &own));
         assert_eq!(rooms.rooms_of(&id(1)).collect::<Vec<_>>(), [&room("a")]);
@@ -422,7 +442,7 @@ mod tests {
         let mut rooms = four();
         rooms.remove(&id(1));
         assert!(!rooms.join(&id(1), &room("ghost")));
-        assert!(!rooms.names.contains_key(&room("ghost")));
+        assert_eq!(rooms.entry(&room("ghost")), None);
         assert!(!rooms.is_in(&id(1), &Room::Own(id(1))));
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::{self, Future};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::super::namespace_ref::NamespaceRef;
@@ -38,7 +39,8 @@ pub(super) struct Handlers<S> {
     pub(super) on_connect: Option<ConnectFn<S>>,
     pub(super) on_any: Vec<ObserveFn<S>>,
     pub(super) middleware: Vec<MiddlewareFn<S>>,
-    pub(super) on: HashMap<String, EventFn<S>>,
+    /// The names are those of the application: clients can only look for them.
+    pub(super) on: FxHashMap<String, EventFn<S>>,
     pub(super) events: Option<EventFn<S>>,
     pub(super) fallback: Option<EventFn<S>>,
     pub(super) on_disconnecting: Option<DisconnectFn<S>>,
@@ -69,7 +71,7 @@ impl<S> Handlers<S> {
             on_connect: None,
             on_any: Vec::new(),
             middleware: Vec::new(),
-            on: HashMap::new(),
+            on: FxHashMap::default(),
             events: None,
             fallback: None,
             on_disconnecting: None,
