@@ -3,6 +3,7 @@
 pub(crate) mod bi_stream;
 mod congestion;
 pub(crate) mod connection;
+pub(crate) mod driver;
 pub(crate) mod endpoint;
 mod machine_socket;
 pub(crate) mod network;

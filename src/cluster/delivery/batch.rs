@@ -28,7 +28,7 @@ impl Batch {
         self.large.is_none() && self.bytes.len() < BATCH
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 }

@@ -4,6 +4,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
@@ -15,6 +16,7 @@ use crate::cluster::delivery::batch::Batch;
 use crate::cluster::delivery::peer::{Fill, Peer, ProtocolError, Received, Turn};
 use crate::cluster::hello::LinkId;
 use crate::cluster::transport::bi_stream::Halves;
+use crate::cluster::transport::driver::at_once;
 use crate::cluster::wire::{Frame, Message};
 use crate::excerpt::Excerpt;
 use crate::socket::messages::{Inbound, Requester, Response};
@@ -63,12 +65,19 @@ impl LinkTask {
     async fn write_all(&self, send: &mut SendStream, reply: Option<Bytes>) -> Result<(), quinn::WriteError> {
         send.write_all(&reply.unwrap_or_default()).await?;
         let mut batch = Batch::default();
-        let mut alarm = pin!(sleep_until(Instant::now()));
+        let (mut alarm, mut wrote) = (pin!(sleep_until(Instant::now())), Instant::now());
         self.peer.start(&mut batch);
         loop {
             let now = Instant::now();
             let fill = self.peer.fill(self.id, &self.ports.published.interest, now, &mut batch);
-            send.write_all(&batch.bytes).await?;
+            if now.saturating_duration_since(wrote) > SELDOM {
+                at_once(send.write_all(&batch.bytes)).await?;
+            } else {
+                send.write_all(&batch.bytes).await?;
+            }
+            if !batch.is_empty() {
+                wrote = now;
+            }
             batch.bytes.clear();
             if let Some(large) = batch.large.take() {
                 send.write_all(&large).await?;
@@ -203,6 +212,10 @@ enum LinkError {
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
 }
+
+/// What is written after such a pause goes out at once, which spares waking the mesh. When more comes sooner, it goes into fewer
+/// packets if the mesh makes them.
+const SELDOM: Duration = Duration::from_micros(200);
 
 /// How many bytes are taken from the connection at once.
 const READ: usize = 256 << 10;

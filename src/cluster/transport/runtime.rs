@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::time::{Sleep, sleep_until};
 
+use super::driver::Driver;
+
 /// That of quinn, with other timers.
 #[derive(Debug)]
 pub(super) struct MeshRuntime;
@@ -20,7 +22,7 @@ impl Runtime for MeshRuntime {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        TokioRuntime.spawn(future);
+        Driver::spawn(future);
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
