@@ -98,7 +98,7 @@ pub use admin::Admin;
 pub use node::{Failure, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{
-    AckError, Acks, Args, DisconnectReason, EventError, Handshake, Namespace, NamespaceRef, RawArg, RawArgs,
-    Refusal, RemoteSocket, Result, RoomEvent, Socket, Sockets, Target, namespace, namespaces,
-    namespaces_where, reply,
+    Ack, AckError, Acks, Args, DisconnectReason, EventError, Handshake, Incoming, Namespace, NamespaceRef,
+    RawArg, RawArgs, Refusal, RemoteSocket, Result, RoomEvent, Socket, Sockets, Target, namespace,
+    namespaces, namespaces_where, reply,
 };

@@ -26,8 +26,9 @@ mod protocol;
 mod room;
 
 pub use api::{
-    Acks, Applied, Applying, Emitter, Joining, Namespace, NamespaceRef, RemoteEmitter, RemoteSocket, Replies,
-    Rooms, Socket, Sockets, Target, namespace, namespaces, namespaces_where, reply,
+    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Emitter, Handler, Incoming, Joining, Namespace,
+    NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms, Socket, Sockets, Target, namespace,
+    namespaces, namespaces_where, reply,
 };
 pub use config::Config;
 #[cfg(feature = "fuzzing")]

@@ -18,7 +18,7 @@ use socketmesh::cluster::{LinkState, MemberView, NodeState};
 use socketmesh::engine::{self, Handshake};
 use socketmesh::http::{AllowRequest, Middleware, Parts, Rejection};
 use socketmesh::testing::TestCluster;
-use socketmesh::{Admin, EventError, Node, NodeBuilder, Socket, namespace, namespaces};
+use socketmesh::{Ack, Admin, EventError, Node, NodeBuilder, Socket, namespace, namespaces};
 use tokio::net::TcpListener;
 use tower_service::Service as _;
 
@@ -41,6 +41,10 @@ impl Served {
                 Err::<(), _>(EventError::new("failed", "as it was asked to"))
             })
             .on("panic", async |_: Socket, (): ()| if true { panic!("as it was asked to") } else { Ok(()) })
+            .on("late", async |socket: Socket, (): (), ack: Ack| {
+                socket.disconnect();
+                assert!(ack.send("too late").is_err());
+            })
             .on("ask", async |socket: Socket, millis: u64| {
                 let asked = socket.timeout(Duration::from_millis(millis));
                 Ok(asked.emit_with_ack::<String, _>("name?", &()).await.is_ok())
@@ -301,18 +305,25 @@ async fn packets_events_acks_and_handlers_are_measured_as_they_were() {
     assert_eq!(client.receive().await, "4312[true]");
     client.send(r#"42["panic"]"#).await;
     assert_eq!(client.receive().await, "41", "a panic disconnects the socket");
+    client.send("40").await;
+    client.receive().await;
+    client.send(r#"4213["unheard of"]"#).await;
+    client.send(r#"4214["late"]"#).await;
+    assert_eq!(client.receive().await, "41", "neither has an ack");
     let Noting { mut socket, sent, received } = client;
     served
         .measures([
-            (r#"socket_events_received_total{namespace="/"}"#, 14),
+            (r#"socket_events_received_total{namespace="/"}"#, 16),
+            (r#"socket_events_unknown_total{namespace="/"}"#, 1),
+            (r#"socket_acks_too_late_total{namespace="/"}"#, 1),
             (r#"socket_events_sent_total{namespace="/"}"#, 2),
             (r#"socket_acks_pending{namespace="/"}"#, 0),
             (r#"socket_acks_timed_out_total{namespace="/"}"#, 1),
             (r#"socket_handlers_failed_total{namespace="/",kind="error"}"#, 1),
             (r#"socket_handlers_failed_total{namespace="/",kind="panic"}"#, 1),
             (r#"socket_handlers_failed_total{namespace="^/many-",kind="panic"}"#, 0),
-            (r#"socket_handler_seconds_count{namespace="/"}"#, 14),
-            (r#"socket_handler_seconds_bucket{le="+Inf",namespace="/"}"#, 14),
+            (r#"socket_handler_seconds_count{namespace="/"}"#, 16),
+            (r#"socket_handler_seconds_bucket{le="+Inf",namespace="/"}"#, 16),
             (r#"engine_packets_received_total{transport="websocket"}"#, sent.packets),
             (r#"engine_received_bytes_total{transport="websocket"}"#, sent.bytes),
             (r#"engine_packets_sent_total{transport="websocket"}"#, received.packets),

@@ -27,6 +27,7 @@ async fn app(count: usize, configured: impl Fn(NodeBuilder) -> NodeBuilder) -> A
             .namespace(late)
             .namespace(plain("/", seen))
             .namespace(plain("/other", seen))
+            .namespace(plain("/overlapping", seen).concurrent(100))
             .namespace(undecided)
     })
     .await
@@ -361,6 +362,19 @@ async fn the_limit_of_queued_events_spans_all_namespaces() {
             }
         }
         waits_behind(&app, &mut guest, "late").await;
+    }
+}
+
+#[tokio::test]
+async fn handlers_that_overlap_do_not_lift_the_limit_of_queued_events() {
+    for count in [1, 3] {
+        let app = app(count, |node| node).await;
+        let mut guest = app.guest(1).await;
+        guest.ws.send("40/overlapping,").await;
+        for _ in 0..400 {
+            guest.ws.send(r#"42/overlapping,["wait","apart"]"#).await;
+        }
+        waits_behind(&app, &mut guest, "apart").await;
     }
 }
 

@@ -369,6 +369,9 @@ fn event(tape: &mut Tape<'_>) -> String {
         "ask all",
         "flood",
         "wait",
+        "later",
+        "shout",
+        "dropped",
         "fail",
         "kick",
         "kick all",
@@ -379,7 +382,7 @@ fn event(tape: &mut Tape<'_>) -> String {
     let name = tape.pick(&NAMES);
     let argument = match name {
         "join" | "leave" | "say" => tape.pick(&[r#""a""#, r#""a""#, r#""b""#, r#""""#]).to_owned(),
-        "flood" | "wait" => tape.byte().to_string(),
+        "flood" | "wait" | "later" => tape.byte().to_string(),
         "kick" | "kick all" => tape.one_in(4).to_string(),
         _ => value(tape),
     };

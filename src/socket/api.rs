@@ -1,13 +1,15 @@
 //! What applications hold: the description of a namespace, and handles of sockets and namespaces.
 //!
 //! ```text
-//!   Namespace ──► Handlers                            what an application describes
+//!   Namespace ──► Handlers ──► Handler, Incoming, Ack   what an application describes
 //!   Socket, NamespaceRef ──► Target ──► commands, fetch, broadcast_acks      what its handlers hold
 //! ```
 
+mod ack;
 mod broadcast_acks;
 mod commands;
 mod fetch;
+mod incoming;
 mod namespace;
 mod namespace_ref;
 mod remote;
@@ -15,10 +17,14 @@ mod server_side_emit;
 mod socket;
 mod target;
 
+pub use ack::Ack;
 pub use broadcast_acks::Acks;
 pub use commands::{Applied, Applying};
 pub use fetch::{Rooms, Sockets};
-pub use namespace::{Namespace, namespace, namespaces, namespaces_where, reply};
+pub use incoming::{Incoming, Onward};
+pub use namespace::{
+    Answer, ByAck, ByValue, Handler, Namespace, namespace, namespaces, namespaces_where, reply,
+};
 pub use namespace_ref::NamespaceRef;
 pub use remote::{RemoteEmitter, RemoteSocket};
 pub use server_side_emit::Replies;

@@ -76,7 +76,6 @@ async fn a_handler_error_is_sent_in_the_ack(app: &App) {
         (r#"["fail"]"#, "full", r#"no room \"left\""#),
         (r#"["fail-inside","x"]"#, "internal", "internal error"),
         (r#"["fail-inside","300"]"#, "internal", "internal error"),
-        (r#"["unheard-of"]"#, "unknown_event", "no handler for this event"),
     ] {
         let expected = format!(r#"[{{"error":{{"code":"{code}","message":"{message}"}}}}]"#);
         assert_eq!(guest.ask(event).await, expected, "{event}");

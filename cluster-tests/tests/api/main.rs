@@ -6,12 +6,14 @@
 
 mod acks;
 mod auth;
+mod concurrent;
 mod handlers;
 mod leaving;
 mod middleware;
 mod namespaces;
 mod observers;
 mod order;
+mod own_acks;
 mod payloads;
 mod rooms;
 mod start;
@@ -36,6 +38,9 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(auth::described(seen))
         .namespace(handlers::refusing_itself())
         .namespace(handlers::with_fallback())
+        .namespace(own_acks::described(seen))
+        .namespace(concurrent::whole(seen))
+        .namespace(concurrent::beside(seen))
         .namespace(payloads::typed())
         .namespace(middleware::described(seen))
         .namespace(observers::described(seen))

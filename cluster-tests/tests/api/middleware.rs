@@ -7,7 +7,9 @@ use cluster_tests::messages::Messages;
 use cluster_tests::on_one_and_three_nodes;
 use serde::Deserialize;
 use socketmesh::id::SocketId;
-use socketmesh::{DisconnectReason, EventError, Handshake, Namespace, RawArgs, Refusal, Socket, namespace};
+use socketmesh::{
+    Ack, DisconnectReason, EventError, Handshake, Incoming, Namespace, RawArgs, Refusal, Socket, namespace,
+};
 
 pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'static> {
     let [any, first, second, noting, out, left] = [(); 6].map(|()| Arc::clone(seen));
@@ -23,26 +25,53 @@ pub(crate) fn described(seen: &Arc<Seen>) -> Namespace<impl Send + Sync + 'stati
         .on_any(async move |socket: Socket<String>, event: String, args: RawArgs| {
             note(&any, &socket, format!("any {event} {}", args.json()));
         })
-        .middleware(async move |socket: Socket<String>, event: String, args: RawArgs| {
-            note(&first, &socket, format!("first {event} {}", args.json()));
-            match &*event {
+        .middleware(async move |socket: Socket<String>, event: Incoming| {
+            note(&first, &socket, format!("first {} {}", event.name(), event.args().json()));
+            match event.name() {
                 "forbidden" => Err(EventError::new("forbidden", "not for you")),
-                "broken" => Ok("x".parse::<u8>().map(drop)?),
+                "broken" => Ok("x".parse::<u8>().map(|_| Some(event))?),
+                "renamed" => Ok(Some(event.renamed("do"))),
+                "rewritten" => Ok(Some(event.with_args("that")?)),
+                "stopped" => Ok(None),
+                "muted" => {
+                    drop(event.take_ack());
+                    Ok(Some(event.renamed("do")))
+                }
+                "failed and muted" => {
+                    drop(event.take_ack());
+                    Err(EventError::new("failed", "nobody is told"))
+                }
+                "answered" => {
+                    event.take_ack().send("by the middleware")?;
+                    Ok(Some(event.renamed("do later")))
+                }
+                "wrapped" | "wrapped later" => {
+                    let ack = event.take_ack();
+                    let seen = ack.through(|answer, ack| {
+                        ack.send(&("wrapped", answer.json())).ok();
+                    });
+                    let name = event.name().replace("wrapped", "do");
+                    Ok(Some(event.with_ack(seen).renamed(name)))
+                }
                 "panic" => panic!("a middleware of the tests panics"),
                 "out" => {
                     socket.disconnect();
-                    Ok(())
+                    Ok(Some(event))
                 }
-                _ => Ok(()),
+                _ => Ok(Some(event)),
             }
         })
-        .middleware(async move |socket: Socket<String>, event: String, _: RawArgs| {
-            note(&second, &socket, format!("second {event}"));
-            Ok(())
+        .middleware(async move |socket: Socket<String>, event: Incoming| {
+            note(&second, &socket, format!("second {}", event.name()));
+            Ok(event)
         })
         .on("do", async move |socket: Socket<String>, what: String| {
             note(&noting, &socket, format!("does {what}"));
             Ok(what)
+        })
+        .on("rewritten", async |_: Socket<String>, what: String| Ok(what))
+        .on("do later", async |_: Socket<String>, what: String, ack: Ack| {
+            tokio::spawn(async move { ack.send(&what) });
         })
         .on("out", async move |socket: Socket<String>, ()| {
             note(&out, &socket, "goes out".to_owned());
@@ -127,9 +156,40 @@ async fn an_error_of_a_middleware_stops_the_event_and_is_its_ack(app: &App) {
 
 async fn unhandled_events_pass_observers_and_middleware_too(app: &App) {
     let (mut guest, id) = enter(app).await;
-    let unknown = r#"[{"error":{"code":"unknown_event","message":"no handler for this event"}}]"#;
-    assert_eq!(guest.ask(r#"["else"]"#).await, unknown);
-    assert_eq!(handled(app, &id), ["any else ", "first else ", "second else"]);
+    guest.emit(r#"1["else"]"#).await;
+    assert_eq!(guest.ask(r#"["do","it"]"#).await, r#"["it"]"#, "nothing is acked but what is handled");
+    assert_eq!(handled(app, &id)[..3], ["any else ", "first else ", "second else"]);
+}
+
+async fn a_middleware_may_change_the_event(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    assert_eq!(guest.ask(r#"["renamed","it"]"#).await, r#"["it"]"#);
+    assert_eq!(handled(app, &id), [r#"any renamed "it""#, r#"first renamed "it""#, "second do", "does it"]);
+    assert_eq!(guest.ask(r#"["rewritten","this"]"#).await, r#"["that"]"#);
+}
+
+async fn a_middleware_may_stop_an_event_and_tell_nobody(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    guest.emit(r#"1["stopped"]"#).await;
+    guest.emit(r#"2["failed and muted"]"#).await;
+    assert_eq!(guest.ask(r#"["do","it"]"#).await, r#"["it"]"#);
+    let handled = handled(app, &id);
+    let before = ["any stopped ", "first stopped ", "any failed and muted ", "first failed and muted "];
+    assert_eq!(handled[..4], before);
+}
+
+async fn a_middleware_may_take_or_replace_the_ack(app: &App) {
+    let (mut guest, id) = enter(app).await;
+    guest.emit(r#"1["muted","it"]"#).await;
+    assert_eq!(guest.ask(r#"["answered","it"]"#).await, r#"["by the middleware"]"#);
+    assert!(handled(app, &id).contains(&"does it".to_owned()), "without an ack");
+    assert_eq!(guest.ask(r#"["wrapped","it"]"#).await, r#"[["wrapped","\"it\""]]"#);
+    assert_eq!(guest.ask(r#"["wrapped later","it"]"#).await, r#"[["wrapped","\"it\""]]"#);
+    let refused = guest.ask(r#"["wrapped",1]"#).await;
+    assert!(refused.starts_with(r#"[["wrapped","{\"error\":{\"code\":\"invalid_arguments\""#), "{refused}");
+    // Where nobody asked for an ack, none is made.
+    guest.emit(r#"["wrapped","it"]"#).await;
+    assert_eq!(guest.ask(r#"["do","it"]"#).await, r#"["it"]"#);
 }
 
 async fn a_panic_in_middleware_disconnects_its_socket(app: &App) {
@@ -170,6 +230,9 @@ on_one_and_three_nodes! {
     middleware_runs_in_order_before_the_handler,
     an_error_of_a_middleware_stops_the_event_and_is_its_ack,
     unhandled_events_pass_observers_and_middleware_too,
+    a_middleware_may_change_the_event,
+    a_middleware_may_stop_an_event_and_tell_nobody,
+    a_middleware_may_take_or_replace_the_ack,
     a_panic_in_middleware_disconnects_its_socket,
     an_event_whose_middleware_disconnects_the_socket_is_not_handled,
     checks_run_in_order_before_auth_and_the_first_refusal_ends_it,

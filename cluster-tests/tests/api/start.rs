@@ -37,6 +37,25 @@ async fn registering_two_handlers_for_one_event_is_an_error() {
         ),
         (namespace("/").fallback(fallback).fallback(fallback), "/: two handlers for fallback"),
         (namespace("/").events(unit).events(unit), "/: two handlers for events"),
+        (namespace("/").concurrent(2).concurrent(3), "/: two handlers for concurrent"),
+    ] {
+        assert_eq!(refusal(Node::builder().namespace(described)).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_makes_no_sense_is_an_error() {
+    for (described, expected) in [
+        (namespace("/").concurrent(0), "/: concurrent(0) lets no handler run"),
+        (namespace("/").on("x", unit).concurrent_event("x", 0), "/: concurrent(0) lets no handler run"),
+        (
+            namespace("/").on("x", unit).concurrent_event("x", 2).concurrent_event("x", 3),
+            r#"/: two limits for the event "x""#,
+        ),
+        (
+            namespace("/").on("x", unit).concurrent_event("y", 2),
+            r#"/: a limit for the event "y", which has no handler"#,
+        ),
     ] {
         assert_eq!(refusal(Node::builder().namespace(described)).await, expected);
     }

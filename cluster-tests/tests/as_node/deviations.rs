@@ -157,10 +157,6 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         explains: |at| at.is_of(3) && at.node.iter().any(|note| note.starts_with("\"Buffer\"")),
     },
     Deviation {
-        row: "An event without a handler is dropped",
-        explains: |at| at.here.iter().filter(|note| !note.contains("\"unknown_event\"")).eq(at.node),
-    },
-    Deviation {
         row: "The number of a placeholder may be spelled `0.0`",
         explains: |at| at.sent(|packet| packet.contains(r#""num":0.0"#)) && at.ends_here(),
     },

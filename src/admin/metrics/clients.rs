@@ -115,18 +115,24 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
     for (name, help, value) in gauges {
         metrics.gauges(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;
     }
-    let counters: [Figure<NamespaceFigures>; 3] = [
+    let counters: [Figure<NamespaceFigures>; 5] = [
         ("socketmesh_socket_events_received_total", "Events of clients", |of| of.counts.events_received),
         (
             "socketmesh_socket_events_sent_total",
             "Events to clients of this node, each counted for every client that gets it",
             |of| of.counts.events_sent,
         ),
+        ("socketmesh_socket_events_unknown_total", "Events of clients that no handler was found for", |of| {
+            of.counts.events_unknown
+        }),
         (
             "socketmesh_socket_acks_timed_out_total",
             "Acks of clients that had not come when their time was over",
             |of| of.counts.acks_timed_out,
         ),
+        ("socketmesh_socket_acks_too_late_total", "Acks for clients that had left before", |of| {
+            of.counts.acks_too_late
+        }),
     ];
     for (name, help, value) in counters {
         metrics.counters(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;

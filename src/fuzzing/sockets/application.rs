@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use crate::id::SocketId;
 use crate::socket::{
-    AckError, Description, EventError, Handshake, Namespace, RawArgs, Refusal, Socket, namespace, namespaces,
-    namespaces_where,
+    Ack, AckError, Description, EventError, Handshake, Incoming, Namespace, RawArgs, Refusal, Socket,
+    namespace, namespaces, namespaces_where,
 };
 
 /// The sockets that have connected, and of which it was not said that they are gone.
@@ -27,10 +27,13 @@ pub(super) fn namespaces_of_all_kinds(present: &Present) -> Vec<Description> {
             assert!(!socket.is_connected());
             Ok(())
         })
-        .middleware(async |_: Socket, event: String, _: RawArgs| match &*event {
+        .middleware(async |_: Socket, event: Incoming| match event.name() {
             "forbidden" => Err(EventError::new("forbidden", "not here")),
-            _ => Ok(()),
-        });
+            "dropped" => Ok(None),
+            "shout" => Ok(Some(event.renamed("echo"))),
+            _ => Ok(Some(event)),
+        })
+        .concurrent(3);
     let chosen = namespaces_where(async |client: Handshake| Ok(client.namespace().ends_with("/chosen")));
     vec![
         handling(namespace("/"), present).described(),
@@ -88,6 +91,13 @@ fn handling<S: Send + Sync + 'static>(namespace: Namespace<S>, present: &Present
             sleep(Duration::from_millis(millis.into())).await;
             Ok(())
         })
+        .on("later", async |_: Socket<S>, millis: u16, ack: Ack| {
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(millis.into())).await;
+                ack.send(&millis).ok();
+            });
+        })
+        .concurrent_event("later", 1)
         .on("fail", async |_: Socket<S>, text: String| Err::<(), _>(EventError::new("failed", text)))
         .on("kick", async |socket: Socket<S>, close: bool| {
             if close {

@@ -1,5 +1,7 @@
 //! A namespace as the application describes it: which clients may connect, and what the handlers do.
 
+mod concurrent;
+mod handler;
 mod handlers;
 mod nodes;
 mod observing;
@@ -10,7 +12,10 @@ use std::sync::Arc;
 
 use regex_lite::Regex;
 
-use self::handlers::{Auth, AuthFn, Handlers, event_fn};
+use self::handler::event_fn;
+pub use self::handler::{Answer, ByAck, ByValue, Handler};
+use self::handlers::{Auth, AuthFn, Handlers};
+use super::incoming::{Incoming, Onward};
 use super::socket::Socket;
 use crate::socket::hub::{
     Description, DisconnectReason, EventError, Handshake, NamespaceCounters, NamespacePaths, Refusal,
@@ -93,11 +98,16 @@ where
 
 /// The description of a namespace whose sockets carry an `S`: what its `auth` returned.
 ///
-/// A handler is `async fn(Socket<S>, A) -> Result<R, EventError>`: `A` is the type of the event's first argument (of
-/// several with [`Args`](crate::Args)), `R` that of the reply, which the client gets as its ack if it asked for one.
-/// Handlers of one socket run one after another, in the order in which the client sent the events; handlers of different
-/// sockets run concurrently. An error becomes the ack `{"error": {"code", "message"}}` and a line in the log. A panic is
-/// logged, and disconnects the socket.
+/// A [handler](Handler) is `async fn(Socket<S>, A) -> Result<R, EventError>`: `A` is the type of the event's first argument
+/// (of several with [`Args`](crate::Args)), `R` that of the reply, which the client gets as its ack if it asked for one. An
+/// error becomes the ack `{"error": {"code", "message"}}` and a line in the log. A panic is logged, and disconnects the socket.
+///
+/// Or it is `async fn(Socket<S>, A, Ack)`, and answers when and where it likes, or never: see [`Ack`](crate::Ack). It returns
+/// nothing, or a `Result<(), EventError>` whose error is logged only.
+///
+/// Handlers of one socket run one after another, in the order in which the client sent the events, unless they are
+/// [concurrent](Self::concurrent); handlers of different sockets run concurrently. An event without a handler is logged and
+/// never acked.
 #[must_use = "a namespace serves nothing until it is given to a node"]
 pub struct Namespace<S = ()> {
     paths: NamespacePaths,
@@ -176,47 +186,51 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self
     }
 
-    /// Runs for every event of a client before its handler, whether there is one or not. An error stops the event and is
-    /// sent as the client's ack, as an error of the handler is. Node: `socket.use()`, which sends nothing.
+    /// Runs for every event of a client before its handler, whether there is one or not, and returns the event for the handler:
+    /// as it came, or with [another name, other arguments, another ack](Incoming). An error stops the event and is sent as the
+    /// client's ack, as an error of the handler is. `Ok(None)` stops it, and nobody is told. Node: `socket.use()`, whose errors
+    /// are not sent.
     ///
-    /// Several run in the order in which they were given. One that disconnects the socket stops the event as well. Name
-    /// and arguments are those that the handler gets.
+    /// Several run in the order in which they were given, each with what the one before it returned. One that disconnects the
+    /// socket stops the event as well.
     ///
     /// ```
-    /// # use socketmesh::{EventError, Handshake, RawArgs, Refusal, Socket, namespace};
+    /// # use socketmesh::{EventError, Handshake, Incoming, Refusal, Socket, namespace};
     /// struct User { may_write: bool }
     /// # async fn login(_: Handshake) -> Result<User, Refusal> { Err(Refusal::new("no")) }
     ///
-    /// let wiki = namespace("/wiki").auth(login).middleware(async |socket: Socket<User>, event: String, _: RawArgs| {
-    ///     match &*event {
+    /// let wiki = namespace("/wiki").auth(login).middleware(async |socket: Socket<User>, event: Incoming| {
+    ///     match event.name() {
     ///         "write" if !socket.data().may_write => Err(EventError::new("forbidden", "you may only read")),
-    ///         _ => Ok(()),
+    ///         _ => Ok(event),
     ///     }
     /// });
     /// ```
-    pub fn middleware<F, Fut>(mut self, check: F) -> Self
+    pub fn middleware<E, F, Fut>(mut self, check: F) -> Self
     where
-        F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), EventError>> + Send + 'static,
+        E: Onward,
+        F: FnOnce(Socket<S>, Incoming) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<E, EventError>> + Send + 'static,
     {
-        let check = move |socket, event, args| Box::pin((check.clone())(socket, event, args)) as _;
-        self.handlers.middleware.push(Box::new(check));
+        self.handlers.middleware.push(Box::new(move |socket, event| {
+            let checking = (check.clone())(socket, event);
+            Box::pin(async move { Ok(checking.await?.into_incoming()) })
+        }));
         self
     }
 
     /// Handles one event. Node: `socket.on(event)`; the value returned is what a handler in Node passes to its ack function.
+    /// Behind its value the handler may take an [`Ack`](crate::Ack), to answer later, elsewhere or never.
     ///
     /// If the arguments do not decode as `A`, the handler does not run: the client gets the error `invalid_arguments` as its
     /// ack, and the log a warning. Two handlers for one event are an error when the node starts.
-    pub fn on<A, R, F, Fut>(mut self, event: &str, handler: F) -> Self
+    pub fn on<A, Acks, H>(mut self, event: &str, handler: H) -> Self
     where
         A: FromArgs + Send + 'static,
-        R: IntoArgs + Send + 'static,
-        F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+        H: Handler<S, (A,), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
     {
-        let handler =
-            event_fn(|event| A::from_args(&event.args).map_err(EventError::invalid_arguments), handler);
+        let decode = |event: &Event| Ok((A::from_args(&event.args).map_err(EventError::invalid_arguments)?,));
+        let handler = event_fn(decode, handler);
         if self.handlers.on.insert(event.to_owned(), handler).is_some() {
             self.faults.push(format!("two handlers for the event {event:?}"));
         }
@@ -239,30 +253,37 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Said::Unknown => Err(EventError::new("unknown_event", "not in this protocol")),
     /// });
     /// ```
-    pub fn events<E, R, F, Fut>(mut self, handler: F) -> Self
+    pub fn events<E, Acks, H>(mut self, handler: H) -> Self
     where
         E: serde::de::DeserializeOwned + Send + 'static,
-        R: IntoArgs + Send + 'static,
-        F: FnOnce(Socket<S>, E) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+        H: Handler<S, (E,), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
     {
         self.once("events", self.handlers.events.is_some());
-        let decode =
-            |event: &Event| decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments);
+        let decode = |event: &Event| {
+            Ok((decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments)?,))
+        };
         self.handlers.events = Some(event_fn(decode, handler));
         self
     }
 
-    /// Handles every event without a handler of its own, by its name and undecoded arguments. Node: `socket.onAny()` for
+    /// Handles every event without a handler of its own, by its name and undecoded arguments, and with an
+    /// [`Ack`](crate::Ack) if it takes one: to stay silent, or to say that it knows no such event. Node: `socket.onAny()` for
     /// events without listeners.
-    pub fn fallback<R, F, Fut>(mut self, handler: F) -> Self
+    ///
+    /// ```
+    /// # use socketmesh::{Ack, EventError, RawArgs, Socket, namespace};
+    /// let told = namespace("/told").fallback(async |_: Socket, event: String, _: RawArgs| {
+    ///     Err::<(), _>(EventError::new("unknown_event", format!("there is no {event}")))
+    /// });
+    /// let silent = namespace("/silent").fallback(async |_: Socket, event: String, _: RawArgs, _: Ack| {
+    ///     println!("there is no {event}");
+    /// });
+    /// ```
+    pub fn fallback<Acks, H>(mut self, handler: H) -> Self
     where
-        R: IntoArgs + Send + 'static,
-        F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, EventError>> + Send + 'static,
+        H: Handler<S, (String, RawArgs), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
     {
         self.once("fallback", self.handlers.fallback.is_some());
-        let handler = move |socket, (name, args)| handler(socket, name, args);
         let decode = |event: &Event| Ok((event.name.to_string(), event.args.clone()));
         self.handlers.fallback = Some(event_fn(decode, handler));
         self
@@ -320,6 +341,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
             self.faults.push("events handles every event, so fallback never runs".to_owned());
         }
+        self.check_lanes();
         let (handlers, counters) = (Box::new(self.handlers), NamespaceCounters::default());
         Description { paths: self.paths, handlers, counters, faults: self.faults }
     }

@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ack::Ack;
 use super::commands::Applied;
 use super::namespace_ref::NamespaceRef;
 use super::target::{ACK_TIMEOUT, Target};
 use crate::id::SocketId;
 use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Member};
 use crate::socket::messages::Flags;
-use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs, RawArgs, encode, encode_event};
+use crate::socket::protocol::{EncodeError, Event, FromArgs, IntoArgs, RawArgs, encode, encode_event};
 use crate::socket::room::Room;
 use crate::trace::Span;
 
@@ -42,6 +43,11 @@ impl<S: Send + Sync + 'static> Socket<S> {
     pub(crate) fn of(member: Arc<Member>) -> Option<Self> {
         let data = member.data()?.downcast().ok()?;
         Some(Self { member, data })
+    }
+
+    /// The ack that the client asked for with this event, if it did.
+    pub(crate) fn ack_of(&self, event: &Event) -> Ack {
+        Ack::of(Arc::clone(&self.member), event)
     }
 
     /// What `auth` returned for this client.

@@ -12,10 +12,12 @@ pub(crate) struct NamespaceCounters(PerThread<Counters>);
 struct Counters {
     events_received: Counter,
     events_sent: Counter,
+    events_unknown: Counter,
     acks_awaited: Counter,
     /// Acks that nobody awaits any more.
     acks_ended: Counter,
     acks_timed_out: Counter,
+    acks_too_late: Counter,
     handlers_failed: Counter,
     handlers_panicked: Counter,
     /// How many calls took no longer than each of [`BOUNDS`], and longer than the one before it; then all others.
@@ -30,10 +32,14 @@ pub(crate) struct NamespaceCounts {
     pub(crate) events_received: u64,
     /// Events that are on their way to clients, counted for each of them.
     pub(crate) events_sent: u64,
+    /// Events of clients that no handler was found for.
+    pub(crate) events_unknown: u64,
     /// Acks of clients that are awaited now.
     pub(crate) acks_pending: u64,
     /// Acks that had not come when their time was over or their caller stopped to wait.
     pub(crate) acks_timed_out: u64,
+    /// Acks for clients that had left before.
+    pub(crate) acks_too_late: u64,
     /// Handlers that returned an error.
     pub(crate) handlers_failed: u64,
     /// Handlers and observers that panicked.
@@ -63,6 +69,11 @@ impl NamespaceCounters {
         self.0.here().events_sent.add(count);
     }
 
+    /// A client sent an event that no handler was found for.
+    pub(crate) fn event_unknown(&self) {
+        self.0.here().events_unknown.increment();
+    }
+
     /// A client is to answer.
     pub(crate) fn ack_awaited(&self) {
         self.0.here().acks_awaited.increment();
@@ -78,6 +89,11 @@ impl NamespaceCounters {
         let counters = self.0.here();
         counters.acks_ended.increment();
         counters.acks_timed_out.increment();
+    }
+
+    /// The client that was to get an ack has left.
+    pub(crate) fn ack_too_late(&self) {
+        self.0.here().acks_too_late.increment();
     }
 
     /// A handler returned an error.
@@ -106,8 +122,10 @@ impl NamespaceCounters {
         NamespaceCounts {
             events_received: self.0.sum(|counters| counters.events_received.get()),
             events_sent: self.0.sum(|counters| counters.events_sent.get()),
+            events_unknown: self.0.sum(|counters| counters.events_unknown.get()),
             acks_pending: acks_awaited.saturating_sub(acks_ended),
             acks_timed_out: self.0.sum(|counters| counters.acks_timed_out.get()),
+            acks_too_late: self.0.sum(|counters| counters.acks_too_late.get()),
             handlers_failed: self.0.sum(|counters| counters.handlers_failed.get()),
             handlers_panicked: self.0.sum(|counters| counters.handlers_panicked.get()),
             calls: self.durations(),
@@ -134,8 +152,10 @@ impl NamespaceCounts {
         let Self { events_received, events_sent, acks_pending, acks_timed_out, .. } = other;
         self.events_received += events_received;
         self.events_sent += events_sent;
+        self.events_unknown += other.events_unknown;
         self.acks_pending += acks_pending;
         self.acks_timed_out += acks_timed_out;
+        self.acks_too_late += other.acks_too_late;
         self.handlers_failed += other.handlers_failed;
         self.handlers_panicked += other.handlers_panicked;
         self.calls.add(other.calls);

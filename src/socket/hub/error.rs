@@ -107,6 +107,11 @@ impl EventError {
         RawArgs::from_value(&json!({ "error": error }))
     }
 
+    /// What clients are told of errors that are none of their business.
+    pub(crate) fn internal() -> Self {
+        Self::new("internal", "internal error")
+    }
+
     fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
         Self { source: Some(Box::new(error)), ..self }
     }
@@ -114,7 +119,7 @@ impl EventError {
 
 impl<E: Error + Send + Sync + 'static> From<E> for EventError {
     fn from(error: E) -> Self {
-        Self::new("internal", "internal error").caused_by(error)
+        Self::internal().caused_by(error)
     }
 }
 
@@ -231,7 +236,7 @@ fn write_chain(f: &mut fmt::Formatter<'_>, error: Option<&dyn Error>) -> fmt::Re
     Ok(())
 }
 
-/// Why an emit with ack has no reply.
+/// Why an emit with ack has no reply, or an [`Ack`](crate::Ack) was not sent.
 ///
 /// ```
 /// # use socketmesh::{AckError, Socket};
@@ -249,14 +254,15 @@ pub enum AckError {
     /// The client did not send the ack in time. One that comes later is ignored.
     #[error("no ack in time")]
     Timeout,
-    /// The socket was disconnected before the ack came. Whether the client got the event is unknown.
+    /// The socket was disconnected before the ack came, and whether the client got the event is unknown; or before the ack was
+    /// sent.
     #[error("the socket disconnected before its ack")]
     Disconnected,
     /// The ack is not of the type that was asked for.
     #[error("the ack does not decode")]
     Decode(#[from] ArgsError),
-    /// The event cannot be encoded. Nothing was sent.
-    #[error("the event does not encode")]
+    /// The event cannot be encoded: nothing was sent. Or the ack cannot: the client was sent the error `internal`.
+    #[error("the event or ack does not encode")]
     Encode(#[from] EncodeError),
     /// 10,000 acks of this socket are pending. Nothing was sent. Shorter timeouts help.
     #[error("too many acks are pending")]

@@ -11,6 +11,7 @@ use super::admission::{Admission, BoxFuture};
 use super::counters::NamespaceCounters;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handshake::Handshake;
+use super::lanes::Lane;
 use super::member::Member;
 use super::namespace::LocalNamespace;
 use super::observation::RoomEvent;
@@ -45,9 +46,19 @@ pub(crate) trait ErasedHandlers: Send + Sync {
         false
     }
 
-    /// Handles an event of a client; the value is the reply.
-    fn on_event(&self, _: Arc<Member>, _: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
-        Box::pin(future::ready(Ok(RawArgs::default())))
+    /// Handles an event of a client.
+    fn on_event(&self, _: Arc<Member>, _: Event) -> BoxFuture<'_, Handled> {
+        Box::pin(future::ready(Handled::Unknown))
+    }
+
+    /// Whether any event has a lane.
+    fn has_lanes(&self) -> bool {
+        false
+    }
+
+    /// The lane of an event. The handler of one without a lane ends before anything that its socket sent later is handled.
+    fn lane(&self, _event: &str) -> Option<Lane> {
+        None
     }
 
     /// Whether `on_disconnecting` does anything. Only then the rooms that a socket left are kept for it.
@@ -99,6 +110,19 @@ pub(crate) trait ErasedHandlers: Send + Sync {
     fn on_update(&self, _: &(dyn Any + Send + Sync), _: &RawArgs) -> Option<Result<(), ArgsError>> {
         None
     }
+}
+
+/// How the handling of an event ended.
+#[derive(Debug)]
+pub(crate) enum Handled {
+    /// This is the client's ack.
+    Value(RawArgs),
+    /// This is the client's ack, and is logged.
+    Failed(EventError),
+    /// Whoever has the ack answers, or nobody. An error is only logged.
+    Taken(Result<(), EventError>),
+    /// There is no handler for it. The client is told nothing.
+    Unknown,
 }
 
 pub(crate) type HandlerOutcome = BoxFuture<'static, Result<(), EventError>>;

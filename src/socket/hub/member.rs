@@ -1,12 +1,15 @@
 //! A socket: one client in one namespace, whatever the type of its data.
 //!
 //! Events wait in the inbox for one task, which calls the handlers. So the events of one socket are handled in order,
-//! and a slow handler delays the next events of its own socket only. Acks bypass the inbox. A client is read from for
-//! its acks even while its backlog is full, up to a second limit ([`Backlog`]).
+//! and a slow handler delays the next events of its own socket only. The handler of an event with a [`Lane`] is started by
+//! that task, in its turn, and goes on in one of its own. Acks bypass the inbox. A client is read from for its acks even while
+//! its backlog is full, up to a second limit ([`Backlog`]).
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,7 +24,9 @@ use super::backlog::Backlog;
 use super::broadcast_acks::ExpectedAck;
 use super::counters::NamespaceCounters;
 use super::error::{AckError, DisconnectReason, EventError};
+use super::handlers::Handled;
 use super::handshake::Handshake;
+use super::lanes::{Lane, Running};
 use super::life::{Life, LifeStage};
 use super::namespace::LocalNamespace;
 use super::session::{ClientSession, ConnectionCommand, SocketDecision};
@@ -54,6 +59,8 @@ struct MemberState {
     life: Life,
     /// Bounded by the backlog: a client with a full one is not read from.
     inbox: WorkQueue<HandlerCall>,
+    /// What was taken out of the inbox, and runs beside what comes after.
+    running: Running,
 }
 
 /// Who gets an ack.
@@ -82,7 +89,8 @@ impl Member {
         handshake: Handshake,
         trace: Trace,
     ) -> Arc<Self> {
-        let state = MemberState { life: Life::Connecting { decision: None }, inbox: WorkQueue::default() };
+        let life = Life::Connecting { decision: None };
+        let state = MemberState { life, inbox: WorkQueue::default(), running: Running::default() };
         let (state, acks) = (Mutex::new(state), Mutex::default());
         Arc::new(Self { id, namespace, session, handshake, trace, state, backlog, acks })
     }
@@ -294,25 +302,62 @@ impl Member {
             // A client with very many events lets other tasks run. Not between the two lines below: a disconnect by the server
             // drops what waits.
             coop::consume_budget().await;
-            let Some(call) = self.next_call() else { return };
-            let is_event = matches!(call, HandlerCall::Event(..));
-            let ended = catch_panic::future(pin!(self.call_handler(call))).await;
-            let now = Instant::now();
-            let took = now.saturating_duration_since(std::mem::replace(&mut began, now));
-            if is_event {
-                self.namespace.count(|counters| counters.event_handled(took));
-            }
-            if ended.is_none() {
-                self.namespace.count(NamespaceCounters::handler_panicked);
-                let ns = Excerpt::name(&self.namespace.path);
-                tracing::error!(socket = %self.id, %ns, "a handler panicked: the socket is disconnected");
-                self.kick(false);
+            let Some((call, lane)) = self.next_call() else { return };
+            if let Some(lane) = lane {
+                self.start_beside(call, lane).await;
+                began = Instant::now();
+            } else {
+                began = self.call_from(call, began).await;
             }
         }
     }
 
-    fn next_call(&self) -> Option<HandlerCall> {
+    /// Starts a handler that what comes after does not wait for: here up to where it first waits, then in a task of its own.
+    async fn start_beside(self: &Arc<Self>, call: HandlerCall, lane: Lane) {
+        let mut calling = Box::pin(Arc::clone(self).call_beside(call, lane));
+        if poll_fn(|cx| Poll::Ready(calling.as_mut().poll(cx))).await.is_pending() {
+            self.namespace.tasks().spawn(calling);
+        }
+    }
+
+    /// Calls a handler, and then those that wait because its lane was full, or for the last one to end.
+    async fn call_beside(self: Arc<Self>, call: HandlerCall, lane: Lane) {
+        self.call_from(call, Instant::now()).await;
+        let calls = {
+            let mut state = self.state.lock();
+            state.running.leave(lane);
+            state.inbox.resume();
+            self.handler_calls(state)
+        };
+        if let Some(calls) = calls {
+            calls.await;
+        }
+    }
+
+    /// Calls a handler, whatever comes of it; returns when it ended.
+    async fn call_from(self: &Arc<Self>, call: HandlerCall, began: Instant) -> Instant {
+        let is_event = matches!(call, HandlerCall::Event(..));
+        let ended = catch_panic::future(pin!(self.call_handler(call))).await;
+        let now = Instant::now();
+        if is_event {
+            self.namespace.count(|counters| counters.event_handled(now.saturating_duration_since(began)));
+        }
+        if ended.is_none() {
+            self.namespace.count(NamespaceCounters::handler_panicked);
+            let ns = Excerpt::name(&self.namespace.path);
+            tracing::error!(socket = %self.id, %ns, "a handler panicked: the socket is disconnected");
+            self.kick(false);
+        }
+        now
+    }
+
+    /// The next call, which has a place in its lane if it has one. Without any the task must end.
+    fn next_call(&self) -> Option<(HandlerCall, Option<Lane>)> {
         let mut state = self.state.lock();
+        let lane = match self.namespace.handlers().has_lanes() {
+            true => self.enter_lane(&mut state)?,
+            false => None,
+        };
         let call = state.inbox.next()?;
         if matches!(call, HandlerCall::Disconnect(_)) {
             state.life.finish_disconnect();
@@ -321,7 +366,24 @@ impl Member {
         if self.backlog.remove(1, call.bytes()) {
             self.session.resume();
         }
-        Some(call)
+        Some((call, lane))
+    }
+
+    /// Takes a place in the lane of the next call. `None` if that has to wait: for room in its lane, or, at a disconnect, for all
+    /// that still runs.
+    fn enter_lane(&self, MemberState { inbox, running, .. }: &mut MemberState) -> Option<Option<Lane>> {
+        let (lane, may_start) = match inbox.peek() {
+            Some(HandlerCall::Event(event, _)) => {
+                let lane = self.namespace.handlers().lane(&event.name);
+                (lane, lane.is_none_or(|lane| running.enter(lane)))
+            }
+            Some(HandlerCall::Disconnecting(_) | HandlerCall::Disconnect(_)) => (None, running.is_empty()),
+            Some(HandlerCall::Connect(_)) | None => (None, true),
+        };
+        if !may_start {
+            inbox.pause();
+        }
+        may_start.then_some(lane)
     }
 
     async fn call_handler(self: &Arc<Self>, call: HandlerCall) {
@@ -338,11 +400,11 @@ impl Member {
             HandlerCall::Event(event, trace) => {
                 let (id, name) = (event.id, event.name.clone());
                 let span = self.span(&trace, &name);
-                let result = span.scope(handlers.on_event(member, event)).await;
-                if result.is_err() {
+                let handled = span.scope(handlers.on_event(member, event)).await;
+                if !matches!(handled, Handled::Value(_) | Handled::Taken(Ok(()))) {
                     span.failed();
                 }
-                self.reply(&name, id, result);
+                self.conclude(&name, id, handled);
             }
             HandlerCall::Disconnecting(reason) => {
                 if let Err(error) = handlers.on_disconnecting(member, reason).await {
@@ -363,16 +425,45 @@ impl Member {
         Span::handler(trace, node, path, event, is_known)
     }
 
-    fn reply(&self, event: &str, id: Option<u64>, result: Result<RawArgs, EventError>) {
-        if let Err(error) = &result {
-            self.log_failure(event, error);
+    /// Tells the client and the log how the handling of an event ended.
+    fn conclude(&self, event: &str, id: Option<u64>, handled: Handled) {
+        let args = match handled {
+            Handled::Value(args) => args,
+            Handled::Failed(error) => {
+                self.log_failure(event, &error);
+                error.to_args()
+            }
+            Handled::Taken(Ok(())) => return,
+            Handled::Taken(Err(error)) => return self.log_failure(event, &error),
+            Handled::Unknown => return self.log_unknown(event),
+        };
+        if let Some(id) = id {
+            self.write(&encode::ack(&self.namespace.path, id, &args), Flags::default());
         }
-        let Some(id) = id else { return };
-        let args = result.unwrap_or_else(|error| error.to_args());
-        self.write(&encode::ack(&self.namespace.path, id, &args), Flags::default());
     }
 
-    fn log_failure(&self, event: &str, error: &EventError) {
+    /// Answers an event of the client, at any time. Returns whether the client was still there.
+    pub(crate) fn answer(&self, id: u64, args: &RawArgs) -> bool {
+        let ack = encode::ack(&self.namespace.path, id, args);
+        let sent = self.is_connected() && self.write(&ack, Flags::default());
+        if !sent {
+            self.namespace.count(NamespaceCounters::ack_too_late);
+        }
+        sent
+    }
+
+    fn log_unknown(&self, event: &str) {
+        self.namespace.count(NamespaceCounters::event_unknown);
+        let (ns, event) = (Excerpt::name(&self.namespace.path), Excerpt::name(event));
+        let socket = self.id;
+        if self.namespace.may_warn() {
+            tracing::warn!(%ns, %socket, %event, "an event has no handler");
+        } else {
+            tracing::debug!(%ns, %socket, %event, "an event has no handler");
+        }
+    }
+
+    pub(crate) fn log_failure(&self, event: &str, error: &EventError) {
         self.namespace.count(NamespaceCounters::handler_failed);
         let (ns, event) = (Excerpt::name(&self.namespace.path), Excerpt::name(event));
         let (socket, error) = (self.id, Excerpt::reason(format!("{error:?}")));

@@ -10,8 +10,16 @@ use std::collections::VecDeque;
 pub(crate) struct WorkQueue<T> {
     items: VecDeque<T>,
     bytes: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
     /// The task exists, or is about to.
-    running: bool,
+    Running,
+    /// What is next has to wait. There is no task until [`WorkQueue::resume`].
+    Paused,
 }
 
 /// What can wait in a [`WorkQueue`].
@@ -54,7 +62,28 @@ impl<T: Work> WorkQueue<T> {
     /// Whether the owner has to spawn the task now.
     #[must_use = "nothing is handled without the task"]
     pub(crate) fn start(&mut self) -> bool {
-        !self.items.is_empty() && !std::mem::replace(&mut self.running, true)
+        let starts = self.state == State::Idle && !self.items.is_empty();
+        if starts {
+            self.state = State::Running;
+        }
+        starts
+    }
+
+    /// The item that [`next`](Self::next) would return.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        self.items.front()
+    }
+
+    /// The next item cannot be handled yet: the task must end, and none is started until [`resume`](Self::resume).
+    pub(crate) fn pause(&mut self) {
+        self.state = State::Paused;
+    }
+
+    /// The next item may have become possible to handle.
+    pub(crate) fn resume(&mut self) {
+        if self.state == State::Paused {
+            self.state = State::Idle;
+        }
     }
 
     /// The next item for the task; after `None` the task must end.
@@ -78,7 +107,7 @@ impl<T: Work> WorkQueue<T> {
 
 impl<T> Default for WorkQueue<T> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), bytes: 0, running: false }
+        Self { items: VecDeque::new(), bytes: 0, state: State::Idle }
     }
 }
 
@@ -123,6 +152,23 @@ mod tests {
         assert_eq!([queue.next(), queue.next()], [Some("third"), None]);
         queue.push("fourth");
         assert!(queue.start(), "it had ended");
+    }
+
+    #[test]
+    fn a_paused_queue_starts_no_task_until_it_is_resumed() {
+        let mut queue = WorkQueue::default();
+        queue.push("first");
+        queue.resume();
+        assert!(queue.start());
+        queue.resume();
+        assert!(!queue.start(), "it runs");
+        assert_eq!(queue.peek(), Some(&"first"));
+        queue.pause();
+        queue.push("second");
+        assert!(!queue.start());
+        queue.resume();
+        assert!(queue.start());
+        assert_eq!([queue.next(), queue.next(), queue.next()], [Some("first"), Some("second"), None]);
     }
 
     proptest! {

@@ -2,28 +2,32 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::future::{self, Future};
+use std::future;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+use super::super::ack::{Ack, AckSlot};
+use super::super::incoming::Incoming;
 use super::super::namespace_ref::NamespaceRef;
 use super::super::socket::Socket;
 use crate::socket::hub::{
-    Admission, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, HandlerOutcome, Handshake,
-    LocalNamespace, Member, Refusal, RoomEvent, nothing,
+    Admission, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, Handled, HandlerOutcome,
+    Handshake, Lane, LocalNamespace, Member, Refusal, RoomEvent, nothing,
 };
 use crate::socket::messages::EmittedEvent;
-use crate::socket::protocol::{ArgsError, Event, IntoArgs, RawArgs};
+use crate::socket::protocol::{ArgsError, Event, RawArgs};
 
 type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
 
 pub(super) type AdmitFn = Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
 pub(super) type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<S, Refusal>> + Send + Sync>;
 pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Sync>;
-pub(super) type EventFn<S> = Box<dyn Fn(Socket<S>, Event) -> Outcome<RawArgs> + Send + Sync>;
-pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, String, RawArgs) -> Outcome<()> + Send + Sync>;
+/// The ack is one that middleware had in its hands, and may have put in the place of the client's.
+pub(super) type EventFn<S> =
+    Box<dyn Fn(Socket<S>, Event, Option<Ack>) -> BoxFuture<'static, Handled> + Send + Sync>;
+pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, Incoming) -> Outcome<Option<Incoming>> + Send + Sync>;
 pub(super) type ObserveFn<S> =
     Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
 pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
@@ -43,6 +47,7 @@ pub(super) struct Handlers<S> {
     pub(super) on: FxHashMap<String, EventFn<S>>,
     pub(super) events: Option<EventFn<S>>,
     pub(super) fallback: Option<EventFn<S>>,
+    pub(super) lanes: Lanes,
     pub(super) on_disconnecting: Option<DisconnectFn<S>>,
     pub(super) on_disconnect: Option<DisconnectFn<S>>,
     pub(super) on_any_outgoing: Vec<ObserveFn<S>>,
@@ -50,6 +55,14 @@ pub(super) struct Handlers<S> {
     pub(super) on_server_event: HashMap<String, ServerEventFn>,
     pub(super) describe: Option<DescribeFn<S>>,
     pub(super) on_update: Option<UpdateFn<S>>,
+}
+
+/// Which events are handled beside what comes after them.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// The lane of all events without one of their own.
+    pub(super) shared: Option<Lane>,
+    pub(super) own: HashMap<String, Lane>,
 }
 
 pub(super) enum Auth<S> {
@@ -74,6 +87,7 @@ impl<S> Handlers<S> {
             on: FxHashMap::default(),
             events: None,
             fallback: None,
+            lanes: Lanes::default(),
             on_disconnecting: None,
             on_disconnect: None,
             on_any_outgoing: Vec::new(),
@@ -92,6 +106,7 @@ impl<S> Handlers<S> {
             && self.on.is_empty()
             && self.events.is_none()
             && self.fallback.is_none()
+            && self.lanes.is_empty()
             && self.on_disconnecting.is_none()
             && self.on_disconnect.is_none()
             && self.on_any_outgoing.is_empty()
@@ -104,11 +119,45 @@ impl<S> Handlers<S> {
 
 impl<S: Send + Sync + 'static> Handlers<S> {
     /// Hands an event to its handler.
-    fn dispatch(&self, socket: Socket<S>, event: Event) -> Outcome<RawArgs> {
+    fn dispatch(&self, socket: Socket<S>, event: Event, ack: Option<Ack>) -> BoxFuture<'static, Handled> {
         match self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref()) {
-            Some(handler) => handler(socket, event),
-            None => unknown_event(),
+            Some(handler) => handler(socket, event, ack),
+            None => Box::pin(future::ready(Handled::Unknown)),
         }
+    }
+
+    /// Hands an event to its handler by way of the middleware.
+    async fn pass(&self, member: &Arc<Member>, socket: Socket<S>, event: Event) -> Handled {
+        let ack = AckSlot::new(Ack::of(Arc::clone(member), &event));
+        match self.checked(member, &socket, Incoming::new(event, ack.clone())).await {
+            Ok(Some(event)) => self.dispatch(socket, event.into_event(), Some(ack.take())).await,
+            Ok(None) => Handled::Taken(Ok(())),
+            Err(error) => ack.take().settle(Handled::Failed(error)),
+        }
+    }
+
+    /// What the middleware makes of an event; `None` if it goes no further.
+    async fn checked(
+        &self,
+        member: &Member,
+        socket: &Socket<S>,
+        mut event: Incoming,
+    ) -> Result<Option<Incoming>, EventError> {
+        for check in &self.middleware {
+            check_not_kicked(member)?;
+            match check(socket.clone(), event).await? {
+                Some(passed) => event = passed,
+                None => return Ok(None),
+            }
+        }
+        check_not_kicked(member)?;
+        Ok(Some(event))
+    }
+}
+
+impl Lanes {
+    fn is_empty(&self) -> bool {
+        self.shared.is_none() && self.own.is_empty()
     }
 }
 
@@ -144,22 +193,33 @@ impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
         self.on.contains_key(event)
     }
 
-    fn on_event(&self, member: Arc<Member>, event: Event) -> BoxFuture<'_, Result<RawArgs, EventError>> {
-        let Some(socket) = Socket::of(Arc::clone(&member)) else { return unknown_event() };
+    fn on_event(&self, member: Arc<Member>, event: Event) -> BoxFuture<'_, Handled> {
+        let Some(socket) = Socket::of(Arc::clone(&member)) else {
+            return Box::pin(future::ready(Handled::Unknown));
+        };
         if self.on_any.is_empty() && self.middleware.is_empty() {
-            return self.dispatch(socket, event);
+            return self.dispatch(socket, event, None);
         }
         Box::pin(async move {
             for observe in &self.on_any {
                 observe(socket.clone(), event.name.to_string(), event.args.clone()).await;
             }
-            for check in &self.middleware {
-                check_not_kicked(&member)?;
-                check(socket.clone(), event.name.to_string(), event.args.clone()).await?;
+            if !self.middleware.is_empty() {
+                return self.pass(&member, socket, event).await;
             }
-            check_not_kicked(&member)?;
-            self.dispatch(socket, event).await
+            match check_not_kicked(&member) {
+                Ok(()) => self.dispatch(socket, event, None).await,
+                Err(error) => Handled::Failed(error),
+            }
         })
+    }
+
+    fn has_lanes(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
+    fn lane(&self, event: &str) -> Option<Lane> {
+        self.lanes.own.get(event).or(self.lanes.shared.as_ref()).copied()
     }
 
     fn has_on_disconnecting(&self) -> bool {
@@ -224,35 +284,10 @@ impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
     }
 }
 
-/// A handler with its decoding before and its encoding behind it.
-pub(super) fn event_fn<S, A, R, F, Fut>(
-    decode: impl Fn(&Event) -> Result<A, EventError> + Send + Sync + 'static,
-    handler: F,
-) -> EventFn<S>
-where
-    S: Send + Sync + 'static,
-    A: Send + 'static,
-    R: IntoArgs + Send + 'static,
-    F: FnOnce(Socket<S>, A) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, EventError>> + Send + 'static,
-{
-    Box::new(move |socket, event| match decode(&event) {
-        Ok(decoded) => {
-            let result = (handler.clone())(socket, decoded);
-            Box::pin(async move { Ok(RawArgs::encode(&result.await?)?) })
-        }
-        Err(error) => Box::pin(future::ready(Err(error))),
-    })
-}
-
 /// Fails if the server disconnected the socket while its event was on the way to the handler.
 fn check_not_kicked(member: &Member) -> Result<(), EventError> {
     match member.was_kicked() {
         true => Err(EventError::new("disconnected", "the server disconnected the socket")),
         false => Ok(()),
     }
-}
-
-fn unknown_event() -> Outcome<RawArgs> {
-    Box::pin(future::ready(Err(EventError::new("unknown_event", "no handler for this event"))))
 }

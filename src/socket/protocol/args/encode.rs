@@ -43,7 +43,8 @@ impl RawArgs {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as the arguments of an event or ack",
     label = "not a payload",
-    note = "derive `serde::Serialize` for it; for several arguments use `Args((a, b))`, undecoded `RawArgs`"
+    note = "derive `serde::Serialize` for it; for several arguments use `Args((a, b))`, undecoded `RawArgs`",
+    note = "what is still to be awaited, as a future or a join, needs an `.await` first"
 )]
 pub trait IntoArgs {
     /// Writes the arguments.

@@ -1,0 +1,5 @@
+use socketmesh::{Socket, namespace};
+
+fn main() {
+    let chat = namespace("/").on("say", |_: Socket, text: String| Ok(text));
+}
