@@ -170,6 +170,20 @@ id! {
     SocketId
 }
 
+impl SocketId {
+    /// How many bytes an id has.
+    pub(crate) const LENGTH: usize = 15;
+
+    /// The form that is shorter than text, for other nodes.
+    pub(crate) const fn to_bytes(self) -> [u8; Self::LENGTH] {
+        self.0
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Serialize for SocketId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.encode(&mut [0; Self::TEXT_LENGTH]))

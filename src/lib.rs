@@ -23,6 +23,27 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Everybody is one line away: [`Socket::nsp`] gives a handler its namespace, and [`Node::of`] gives it to any other code. Both
+//! the node and the namespace are handles that background tasks clone.
+//!
+//! ```
+//! # use socketmesh::{NamespaceRef, Node, Result, Socket};
+//! async fn announce(socket: Socket, text: String) -> Result<()> {
+//!     Ok(socket.nsp().emit("announcement", &text)?) // to everybody, on every node: Node's `io.emit`
+//! }
+//!
+//! async fn tick(chat: NamespaceRef) -> Result<()> {
+//!     loop {
+//!         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+//!         chat.emit("online", &chat.count().await.sockets)?;
+//!     }
+//! }
+//!
+//! fn start(node: &Node) {
+//!     tokio::spawn(tick(node.of("/")));
+//! }
+//! ```
+//!
 //! In axum, or whatever else is built on tower or hyper, [`Node::service`] answers the requests instead of
 //! [`Node::serve`]:
 //!
@@ -95,7 +116,7 @@ pub mod testing;
 mod trace;
 
 pub use admin::Admin;
-pub use node::{Failure, Node, NodeBuilder, StartError};
+pub use node::{Failure, NamespaceError, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{
     Ack, AckError, Acks, Args, DisconnectReason, EventError, Handshake, Incoming, Namespace, NamespaceRef,

@@ -75,7 +75,7 @@ struct Hooks<A> {
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
-    namespaces: fn(&A) -> Vec<NamespaceFigures>,
+    namespace_figures: fn(&A) -> Vec<NamespaceFigures>,
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
     find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
 }
@@ -86,11 +86,66 @@ impl Node {
         NodeBuilder::default()
     }
 
-    /// The namespace at `path`, to emit to from outside of handlers. Node: `io.of(path)`.
+    /// The namespace at `path`, to emit to from anywhere, and to look up its sockets. Node: `io.of(path)`. A handler has it
+    /// from its socket: [`Socket::nsp`](crate::Socket::nsp).
     ///
     /// This node need not serve the namespace: other nodes may have sockets in it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn f(node: socketmesh::Node) -> socketmesh::Result<()> {
+    /// // Both are handles: clone them into any task.
+    /// let (io, chat) = (node.clone(), node.of("/chat"));
+    /// tokio::spawn(async move {
+    ///     tokio::time::sleep(Duration::from_secs(60)).await;
+    ///     chat.emit("news", &"a minute has passed")?;
+    ///     io.of("/").to("operators").emit("news", &"everybody was told")
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn of(&self, path: &str) -> NamespaceRef {
         self.0.app.of(path)
+    }
+
+    /// The namespaces that there are on this node, sorted by path: those that it was given, and of the dynamic ones those that
+    /// somebody is in or refers to.
+    ///
+    /// ```
+    /// # fn f(node: socketmesh::Node) {
+    /// for namespace in node.namespaces() {
+    ///     println!("{}: {} sockets here", namespace.path(), namespace.local_count());
+    /// }
+    /// # }
+    /// ```
+    pub fn namespaces(&self) -> Vec<NamespaceRef> {
+        self.0.app.namespaces()
+    }
+
+    /// Serves one more namespace, or those of one more pattern, on this node from now on. Node: `io.of(path)` at any time.
+    ///
+    /// Clients may enter it as soon as this returns, and [`NamespaceRef`]s that were taken before are of the same namespace. It
+    /// cannot be taken away again. Patterns and predicates are tried after those that were given before. The other nodes of a
+    /// cluster have to be given it, too, before their clients may enter it; to be emitted to it need not be there.
+    ///
+    /// ```
+    /// # use socketmesh::{Node, Socket, namespace};
+    /// # async fn f(node: Node) -> Result<(), socketmesh::NamespaceError> {
+    /// node.add_namespace(namespace("/beta").on("echo", async |_: Socket, text: String| Ok(text)))?;
+    /// node.of("/beta").emit("open", &()).ok();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NamespaceError`]: the description contradicts itself, it is there already, or a namespace that exists at its path is one
+    /// of a pattern or a predicate. Nothing changes then.
+    pub fn add_namespace<S: Send + Sync + 'static>(
+        &self,
+        namespace: Namespace<S>,
+    ) -> Result<(), NamespaceError> {
+        let description = namespace.described();
+        let path = description.paths.to_string();
+        self.0.app.add(description).map_err(|fault| NamespaceError { path, fault })
     }
 }
 
@@ -211,8 +266,8 @@ impl<A: Application> Node<A> {
     }
 
     /// What is on this node of each namespace.
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceFigures> {
-        (self.0.hooks.namespaces)(&self.0.app)
+    pub(crate) fn namespace_figures(&self) -> Vec<NamespaceFigures> {
+        (self.0.hooks.namespace_figures)(&self.0.app)
     }
 
     /// The round trip time of the link to another node.
@@ -378,7 +433,8 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Adds a namespace that this node serves. Every path, and every pattern, may be added once.
+    /// Adds a namespace that this node serves. Every path, and every pattern, may be added once; others can be added
+    /// [later](Node::add_namespace).
     pub fn namespace<S: Send + Sync + 'static>(mut self, namespace: Namespace<S>) -> Self {
         self.namespaces.push(namespace.described());
         self
@@ -429,7 +485,7 @@ impl NodeBuilder {
         let hooks = Hooks {
             ended: |app: Arc<SocketIo>| Box::pin(async move { app.handlers_ended().await }),
             kill: SocketIo::kill_handlers,
-            namespaces: SocketIo::namespaces,
+            namespace_figures: SocketIo::namespace_figures,
             largest_rooms: SocketIo::largest_rooms,
             find_socket: SocketIo::find_socket,
         };
@@ -446,7 +502,7 @@ impl NodeBuilder {
         let hooks = Hooks {
             ended: |_| Box::pin(ready(0)),
             kill: |_| {},
-            namespaces: |_| Vec::new(),
+            namespace_figures: |_| Vec::new(),
             largest_rooms: |_, _| Vec::new(),
             find_socket: |_, _| None,
         };
@@ -595,7 +651,7 @@ fn mint(cluster: Option<&Arc<Mesh>>) -> Box<dyn Fn() -> Key + Send + Sync> {
     }
 }
 
-fn check(namespaces: &[Description]) -> Result<(), StartError> {
+fn check(namespaces: &[Description]) -> Result<(), NamespaceError> {
     let mut seen = std::collections::HashSet::new();
     for namespace in namespaces {
         let fault = namespace.faults.first().cloned();
@@ -603,10 +659,23 @@ fn check(namespaces: &[Description]) -> Result<(), StartError> {
         let known = !namespace.paths.depend_on_the_client() && !seen.insert(path.clone());
         let twice = known.then(|| "described twice".to_owned());
         if let Some(fault) = fault.or(twice) {
-            return Err(StartError::Namespace { path, fault });
+            return Err(NamespaceError { path, fault });
         }
     }
     Ok(())
+}
+
+/// What is wrong with the description of a namespace. Nothing was changed.
+///
+/// See [`Node::add_namespace`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("namespace {path}: {fault}")]
+#[non_exhaustive]
+pub struct NamespaceError {
+    /// The path, the pattern or `(a predicate)`.
+    pub path: String,
+    /// What is wrong, for people.
+    pub fault: String,
 }
 
 /// Why a node did not start. Nothing is left running.
@@ -619,7 +688,7 @@ fn check(namespaces: &[Description]) -> Result<(), StartError> {
 ///     .on("echo", async |_: Socket, text: String| Ok(text))
 ///     .on("echo", async |_: Socket, number: u8| Ok(number));
 /// let refused = Node::builder().namespace(twice).start().await;
-/// assert!(matches!(refused, Err(StartError::Namespace { .. })));
+/// assert!(matches!(refused, Err(StartError::Namespace(_))));
 /// # }
 /// # tokio::runtime::Runtime::new().unwrap().block_on(f());
 /// ```
@@ -630,13 +699,8 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] engine::ConfigError),
     /// The description of a namespace contradicts itself: correct it.
-    #[error("namespace {path}: {fault}")]
-    Namespace {
-        /// Which namespace.
-        path: String,
-        /// What is wrong with it.
-        fault: String,
-    },
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// The node could not become a member of its cluster.
     #[error(transparent)]
     Cluster(#[from] cluster::StartError),

@@ -26,9 +26,9 @@ mod protocol;
 mod room;
 
 pub use api::{
-    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Emitter, Handler, Incoming, Joining, Namespace,
-    NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms, Socket, Sockets, Target, namespace,
-    namespaces, namespaces_where, reply,
+    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Counted, Emitter, Handler, Incoming, Joining, LocalRoom,
+    MissingAck, Namespace, NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms, Socket, Sockets,
+    Target, WrongData, namespace, namespaces, namespaces_where, reply,
 };
 pub use config::Config;
 #[cfg(feature = "fuzzing")]

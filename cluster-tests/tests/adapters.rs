@@ -91,7 +91,7 @@ async fn acks_carry_bytes_from_all_nodes() {
     let acks = within("the acks", asking).await.expect("no panic").expect("it encodes");
     let mut replies: Vec<_> = acks.replies.iter().map(|reply| reply.to_vec()).collect();
     replies.sort_unstable();
-    assert_eq!((replies, acks.missing), (vec![vec![1], vec![2], vec![3]], 0));
+    assert_eq!((replies, acks.missing.len()), (vec![vec![1], vec![2], vec![3]], 0));
 }
 
 /// Node: "broadcasts to local clients even when publishAndReturnOffset throws".

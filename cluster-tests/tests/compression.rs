@@ -255,7 +255,7 @@ async fn compress_applies_to_events_with_acks(app: &App) {
         let asked = tokio::spawn(async move { target.emit_with_ack::<u8, _>("vote", &long()).await });
         assert_eq!(answer(&mut frames).await, compress);
         let acks: Acks<u8> = asked.await.expect("no panic").expect("it encodes");
-        assert_eq!((acks.replies, acks.missing), (vec![7], 0));
+        assert_eq!((acks.replies, acks.missing.len()), (vec![7], 0));
 
         let emitter = async {
             let emitter = socket.compress(compress).timeout(Duration::from_secs(9));

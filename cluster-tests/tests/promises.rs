@@ -79,6 +79,27 @@ async fn a_server_event_waits_for_a_node_that_died_until_that_is_known() {
     assert!(took < Duration::from_secs(4), "the death was not noticed: {took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_count_names_the_node_that_did_not_say_its_number() {
+    let cluster = TestCluster::start(3, |_| app()).await;
+    let mut guests = Vec::new();
+    for n in [0, 1, 1, 2] {
+        guests.push(cluster.node(n).connect("/", &json!({})).await.expect("they may connect"));
+    }
+    let namespace = cluster.node(0).node().of("/");
+    let counted = namespace.count().await;
+    assert_eq!((counted.sockets, counted.missing.len()), (4, 0));
+    cluster.partition(&[0, 1], &[2]);
+    let asked = Instant::now();
+    let counted = namespace.timeout(Duration::from_secs(1)).count().await;
+    assert_eq!((counted.sockets, counted.missing), (3, vec!["node-2".parse().expect("a node id")]));
+    let took = asked.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_millis(1100)).contains(&took), "{took:?}");
+    cluster.node(0).sees(&[0, 1]).await;
+    let counted = namespace.count().await;
+    assert_eq!((counted.sockets, counted.missing.len()), (3, 0), "by then it counts as dead");
+}
+
 /// Sends a server event to which no node responds. Returns how long the wait was, and who is missing.
 async fn hang(namespace: NamespaceRef) -> (Duration, Vec<String>) {
     let asked = Instant::now();

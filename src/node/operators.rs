@@ -154,7 +154,7 @@ impl<A: Application> Node<A> {
     }
 
     fn report(&self) -> Value {
-        let (census, namespaces) = (self.census(), self.namespaces());
+        let (census, namespaces) = (self.census(), self.namespace_figures());
         let of =
             |transport| census.sessions(transport, Protocol::V3) + census.sessions(transport, Protocol::V4);
         let events = |of: fn(&NamespaceFigures) -> u64| namespaces.iter().map(of).sum::<u64>();
@@ -225,7 +225,7 @@ impl<A: Application> Node<A> {
 
     fn socket(&self, id: SocketId) -> Option<Value> {
         let (namespace, socket) = (self.0.hooks.find_socket)(&self.0.app, id)?;
-        let RemoteHandshake { address, secure, issued, .. } = &socket.handshake;
+        let RemoteHandshake { address, secure, issued, .. } = socket.handshake.as_ref()?;
         Some(json!({
             "id": id.to_string(),
             "node": self.id().as_str(),

@@ -3,6 +3,7 @@
 //! ```text
 //!   Namespace ──► Handlers ──► Handler, Incoming, Ack   what an application describes
 //!   Socket, NamespaceRef ──► Target ──► commands, fetch, broadcast_acks      what its handlers hold
+//!                   └──► local                                               what is on this node
 //! ```
 
 mod ack;
@@ -10,6 +11,7 @@ mod broadcast_acks;
 mod commands;
 mod fetch;
 mod incoming;
+mod local;
 mod namespace;
 mod namespace_ref;
 mod remote;
@@ -18,10 +20,11 @@ mod socket;
 mod target;
 
 pub use ack::Ack;
-pub use broadcast_acks::Acks;
+pub use broadcast_acks::{Acks, MissingAck};
 pub use commands::{Applied, Applying};
-pub use fetch::{Rooms, Sockets};
+pub use fetch::{Counted, Rooms, Sockets};
 pub use incoming::{Incoming, Onward};
+pub use local::{LocalRoom, WrongData};
 pub use namespace::{
     Answer, ByAck, ByValue, Handler, Namespace, namespace, namespaces, namespaces_where, reply,
 };

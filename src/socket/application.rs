@@ -41,8 +41,21 @@ impl SocketIo {
         NamespaceRef(self.0.registry.of(path))
     }
 
+    /// Every namespace that exists on this node.
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceRef> {
+        self.0.registry.all().into_iter().map(NamespaceRef).collect()
+    }
+
+    /// Serves what is described from now on.
+    ///
+    /// # Errors
+    /// When the description contradicts itself, or what there is already.
+    pub(crate) fn add(&self, description: Description) -> Result<(), String> {
+        self.0.registry.add(description)
+    }
+
     /// What is on this node of each namespace.
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceFigures> {
+    pub(crate) fn namespace_figures(&self) -> Vec<NamespaceFigures> {
         self.0.registry.figures()
     }
 

@@ -29,7 +29,7 @@ use crate::trace::Trace;
 
 /// What the connections of a node share.
 pub(crate) struct Clients {
-    pub(crate) registry: NamespaceRegistry,
+    pub(crate) registry: Arc<NamespaceRegistry>,
     pub(crate) config: Config,
     /// Gives the ring key of each new socket: one that this node owns.
     pub(crate) mint: Box<dyn Fn() -> Key + Send + Sync>,

@@ -31,6 +31,7 @@ mod registry;
 mod responder;
 mod room_index;
 mod session;
+mod siblings;
 mod tasks;
 mod weak_map;
 mod work_queue;

@@ -145,7 +145,10 @@ impl Request {
     /// At least as many bytes as the message has on its way to other nodes.
     pub(crate) fn size(&self) -> usize {
         let kind = match &self.kind {
-            RequestKind::Sockets | RequestKind::Rooms | RequestKind::RoomsConfirmed => 0,
+            RequestKind::Sockets { .. }
+            | RequestKind::Rooms
+            | RequestKind::Count
+            | RequestKind::RoomsConfirmed => 0,
             RequestKind::Acks { event, .. } | RequestKind::ServerEvent(event) => event.size(),
         };
         FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
@@ -155,10 +158,12 @@ impl Request {
 /// What a [`Request`] asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestKind {
-    /// A [`SocketSummary`] of each selected socket.
-    Sockets,
+    /// A [`SocketSummary`] of each selected socket, with its handshake or without.
+    Sockets { handshake: bool },
     /// The rooms that the selected sockets are in.
     Rooms,
+    /// How many sockets are selected.
+    Count,
     /// The acks of the selected sockets to this event. `compress` says whether the event may be compressed on its way
     /// to them.
     Acks { event: EmittedEvent, compress: bool },
@@ -214,8 +219,14 @@ pub(crate) enum ResponseEnd {
 pub(crate) enum ResponsePart {
     Sockets(Vec<SocketSummary>),
     Rooms(Vec<Room>),
+    Count(u64),
     /// How many sockets were sent the event of [`RequestKind::Acks`]. It is the first part of such a response.
     ExpectedAcks(u64),
+    /// Which these are. One such part follows another until all are named.
+    Asked(Vec<SocketId>),
+    /// The acks of some of them.
+    Acks(Vec<(SocketId, RawArgs)>),
+    /// The reply to [`RequestKind::ServerEvent`].
     Replies(Vec<RawArgs>),
 }
 
@@ -244,18 +255,21 @@ pub(crate) struct SocketSummary {
     pub(crate) id: SocketId,
     pub(crate) rooms: Vec<Room>,
     pub(crate) data: Value,
-    pub(crate) handshake: RemoteHandshake,
+    /// If it was asked for: it is much larger than the rest.
+    pub(crate) handshake: Option<RemoteHandshake>,
 }
 
 /// The request that opened the session of a [`RemoteSocket`](super::RemoteSocket), and its auth payload: a copy that can
-/// be kept and sent.
+/// be kept and sent. [`Target::with_handshake`](super::Target::with_handshake) asks for it.
 ///
 /// It holds all headers, including cookies and authorization, so be careful to whom you show it.
 ///
 /// ```
-/// # fn f(socket: socketmesh::RemoteSocket) {
-/// let browser = socket.handshake.header("user-agent").unwrap_or("unknown");
-/// println!("{} is {browser}", socket.id);
+/// # async fn f(chat: socketmesh::NamespaceRef) {
+/// for socket in chat.with_handshake().fetch_sockets().await.found {
+///     let browser = socket.handshake.as_ref().and_then(|handshake| handshake.header("user-agent"));
+///     println!("{} is {}", socket.id, browser.unwrap_or("unknown"));
+/// }
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

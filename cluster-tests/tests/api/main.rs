@@ -1,4 +1,4 @@
-//! The promises to applications about namespaces, handlers, emits and rooms, checked with clients that speak the protocol
+//! The promises to applications about namespaces, handlers, emits, sockets and rooms, checked with clients that speak the protocol
 //! by hand.
 //!
 //! Every promise is held on one node, and on three nodes of a cluster behind a stateless round-robin load balancer.
@@ -8,7 +8,9 @@ mod acks;
 mod auth;
 mod concurrent;
 mod handlers;
+mod late;
 mod leaving;
+mod local;
 mod middleware;
 mod namespaces;
 mod observers;
@@ -45,6 +47,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(middleware::described(seen))
         .namespace(observers::described(seen))
         .namespace(leaving::described(seen))
+        .namespace(local::described(seen))
         .namespace(updates::described())
         .namespace(namespaces::of_its_own(seen))
         .namespace(namespaces::rooms(seen))
@@ -54,4 +57,14 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
 }
 
 /// The main namespace, and one for each test that broadcasts to all its sockets.
-const PLAIN: [&str; 7] = ["/", "/other", "/everybody", "/all-others", "/except", "/local", "/mixed"];
+const PLAIN: [&str; 9] = [
+    "/",
+    "/other",
+    "/everybody",
+    "/everybody-else",
+    "/all-others",
+    "/except",
+    "/local",
+    "/mixed",
+    "/counted",
+];

@@ -1,7 +1,8 @@
 //! Configurations with which a node does not start.
 
 use socketmesh::{
-    EventError, Handshake, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket, StartError,
+    EventError, Handshake, NamespaceError, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket,
+    StartError,
 };
 use socketmesh::{Node, engine, namespace, namespaces, namespaces_where};
 
@@ -11,7 +12,7 @@ async fn unit(_: Socket, (): ()) -> Result<(), EventError> {
 
 async fn refusal(builder: NodeBuilder) -> String {
     match builder.start().await {
-        Err(StartError::Namespace { path, fault }) => format!("{path}: {fault}"),
+        Err(StartError::Namespace(NamespaceError { path, fault, .. })) => format!("{path}: {fault}"),
         other => panic!("a fault of a namespace, not {other:?}"),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cluster_tests::deadline::{DEADLINE, within};
+use socketmesh::socket::MissingAck;
 
 use crate::nodes::{sorted, three, three_with_clients};
 
@@ -18,7 +19,7 @@ async fn acks_come_from_all_nodes() {
     let answering: Vec<_> = answering.collect();
     let acks = b.all().timeout(DEADLINE).emit_with_ack::<i32, _>("ping", &"x").await.unwrap();
     assert_eq!(sorted(acks.replies), [1, 2, 3]);
-    assert_eq!((acks.missing, acks.missing_nodes.len()), (0, 0));
+    assert_eq!((acks.missing.len(), acks.missing_nodes.len()), (0, 0));
     for answered in answering {
         answered.await.unwrap();
     }
@@ -43,7 +44,7 @@ async fn all_sockets_of_a_node_are_asked_under_one_id() {
         client.ws.send(&format!("43{}[100]", ids[0])).await;
     }
     let acks = asking.await.unwrap();
-    assert_eq!((sorted(acks.replies), acks.missing), (vec![1, 2, 3], 0));
+    assert_eq!((sorted(acks.replies), acks.missing.len()), (vec![1, 2, 3], 0));
 }
 
 #[tokio::test]
@@ -51,11 +52,11 @@ async fn an_emit_to_no_sockets_returns_at_once() {
     let ([a, ..], _clients) = three_with_clients().await;
     let target = a.all().to("nowhere").timeout(Duration::from_secs(3600));
     let acks = within("no acks", target.emit_with_ack::<i32, _>("ping", &())).await.unwrap();
-    assert_eq!((acks.replies.len(), acks.missing, acks.missing_nodes.len()), (0, 0, 0));
+    assert_eq!((acks.replies.len(), acks.missing.len(), acks.missing_nodes.len()), (0, 0, 0));
 }
 
 #[tokio::test]
-async fn missing_acks_are_counted_and_the_others_returned() {
+async fn missing_acks_are_named_and_the_others_returned() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;
     let asking = tokio::spawn({
         let target = a.all().timeout(Duration::from_millis(1500));
@@ -64,13 +65,38 @@ async fn missing_acks_are_counted_and_the_others_returned() {
     bob.acknowledges("ping", "2").await;
     let (late_here, late_there) = (ann.asked("ping").await, cat.asked("ping").await);
     let acks = asking.await.unwrap();
-    assert_eq!((acks.replies, acks.missing), (vec![2], 2));
-    assert!(acks.missing_nodes.is_empty(), "every node said how many it asked: {:?}", acks.missing_nodes);
+    let missing = sorted([(ann.id.clone(), "a".to_owned()), (cat.id.clone(), "c".to_owned())]);
+    assert_eq!((acks.replies, who(&acks.missing)), (vec![2], missing));
+    assert!(acks.missing_nodes.is_empty(), "every node named those it asked: {:?}", acks.missing_nodes);
     // Late acks are ignored, and the connections stay.
     ann.ws.send(&format!("43{late_here}[1]")).await;
     cat.ws.send(&format!("43{late_there}[3]")).await;
     assert_eq!(ann.calls("who else", "null").await, "[2]");
     assert_eq!(cat.calls("who else", "null").await, "[2]");
+}
+
+#[tokio::test]
+async fn of_many_sockets_on_another_node_those_that_did_not_answer_are_named() {
+    let [a, b, _c] = three().await;
+    let mut clients = Vec::new();
+    for n in 0..30 {
+        clients.push(b.connect(&n.to_string()).await);
+    }
+    let asking = tokio::spawn({
+        let target = a.all().timeout(Duration::from_secs(2));
+        async move { target.emit_with_ack::<i32, _>("ping", &()).await.unwrap() }
+    });
+    let mut silent = Vec::new();
+    for (n, client) in clients.iter_mut().enumerate() {
+        if n % 3 == 0 {
+            client.asked("ping").await;
+            silent.push((client.id.clone(), "b".to_owned()));
+        } else {
+            client.acknowledges("ping", "1").await;
+        }
+    }
+    let acks = asking.await.unwrap();
+    assert_eq!((acks.replies.len(), who(&acks.missing)), (20, sorted(silent)));
 }
 
 #[tokio::test]
@@ -84,9 +110,12 @@ async fn a_socket_that_leaves_is_not_waited_for() {
     bob.asked("ping").await;
     bob.ws.send("41").await;
     cat.asked("ping").await;
+    let left = cat.id.clone();
     drop(cat);
     let acks = within("the acks", asking).await.unwrap();
-    assert_eq!((acks.replies, acks.missing, acks.missing_nodes.len()), (vec![1], 2, 0));
+    let missing = sorted([(bob.id.clone(), "b".to_owned()), (left, "c".to_owned())]);
+    assert_eq!((acks.replies, who(&acks.missing)), (vec![1], missing));
+    assert!(acks.missing_nodes.is_empty());
 }
 
 #[tokio::test]
@@ -130,7 +159,8 @@ async fn an_ack_of_another_type_counts_as_missing() {
     bob.acknowledges("ping", r#""two""#).await;
     cat.acknowledges("ping", "").await;
     let acks = asking.await.unwrap();
-    assert_eq!((acks.replies, acks.missing), (vec![1], 2));
+    let missing = sorted([(bob.id.clone(), "b".to_owned()), (cat.id.clone(), "c".to_owned())]);
+    assert_eq!((acks.replies, who(&acks.missing)), (vec![1], missing));
 }
 
 #[tokio::test]
@@ -163,4 +193,9 @@ async fn an_emit_with_ack_keeps_its_place_among_emits() {
     for client in &mut clients {
         assert_eq!(client.packet().await, r#"42["behind"]"#);
     }
+}
+
+/// The ids of the sockets that did not answer, and their nodes.
+fn who(missing: &[MissingAck]) -> Vec<(String, String)> {
+    sorted(missing.iter().map(|owed| (owed.socket.to_string(), owed.node.to_string())))
 }

@@ -18,6 +18,7 @@ async fn operators_work_alone(server: &Server) {
     let (mut ann, mut bob) = (server.connect("ann").await, server.connect("bob").await);
     let all = server.all();
     assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);
+    assert_eq!((all.count().await.sockets, all.to(&ann.id).count().await.sockets), (2, 1));
     all.to(&ann.id).sockets_join(["red"]).await;
     assert_eq!(all.all_rooms().await.found, ["red"]);
     let asking = tokio::spawn({

@@ -1,6 +1,7 @@
-//! Sockets and rooms of all nodes: `fetch_sockets`, `all_rooms`.
+//! Sockets and rooms of all nodes: `fetch_sockets`, `count`, `all_rooms`.
 
 use serde_json::json;
+use socketmesh::Sockets;
 
 use crate::nodes::{Client, names, three, three_with_clients};
 
@@ -16,19 +17,66 @@ async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
 async fn a_fetched_socket_is_described_alike_from_every_node() {
     let ([a, b, _c], [ann, mut bob, _cat]) = three_with_clients().await;
     bob.joins("red").await;
-    let here = b.all().to("red").fetch_sockets().await.found.remove(0);
-    let there = a.all().to("red").fetch_sockets().await.found.remove(0);
+    let here = b.all().to("red").with_handshake().fetch_sockets().await.found.remove(0);
+    let there = a.all().to("red").with_handshake().fetch_sockets().await.found.remove(0);
     for socket in [&here, &there] {
         assert_eq!((socket.id.to_string(), socket.node.as_str()), (bob.id.clone(), "b"));
         assert_eq!(socket.rooms, ["red"], "without its own");
         assert_eq!(socket.data, json!({ "name": "bob", "padding": "" }));
-        assert_eq!(socket.handshake.query_value("tag"), Some("x"));
-        assert_eq!(socket.handshake.header("upgrade"), Some("websocket"));
-        assert_eq!(socket.handshake.auth, json!({ "name": "bob" }));
-        assert!(socket.handshake.address.is_some() && !socket.handshake.secure);
+        let handshake = socket.handshake.as_ref().expect("it was asked for");
+        assert_eq!(handshake.query_value("tag"), Some("x"));
+        assert_eq!(handshake.header("upgrade"), Some("websocket"));
+        assert_eq!(handshake.auth, json!({ "name": "bob" }));
+        assert!(handshake.address.is_some() && !handshake.secure);
     }
     assert_eq!(here.handshake, there.handshake);
     drop(ann);
+}
+
+#[tokio::test]
+async fn a_handshake_is_told_only_where_it_is_asked_for() {
+    let ([a, ..], _clients) = three_with_clients().await;
+    let handshakes = |sockets: Sockets| sockets.found.iter().filter(|it| it.handshake.is_some()).count();
+    assert_eq!(handshakes(a.all().fetch_sockets().await), 0);
+    assert_eq!(handshakes(a.all().with_handshake().fetch_sockets().await), 3);
+    assert_eq!(handshakes(a.all().local().fetch_sockets().await), 0);
+    assert_eq!(handshakes(a.all().local().with_handshake().fetch_sockets().await), 1);
+}
+
+#[tokio::test]
+async fn counting_takes_the_union_of_rooms_minus_the_excepted() {
+    let ([a, b, c], [mut ann, mut bob, mut cat]) = three_with_clients().await;
+    ann.joins("red").await;
+    bob.joins("red").await;
+    bob.joins("blue").await;
+    cat.joins("blue").await;
+    for server in [&a, &b, &c] {
+        let all = server.all();
+        for (counted, expected) in [
+            (all.count().await, 3),
+            (all.to("red").count().await, 2),
+            (all.to("red").to("blue").count().await, 3),
+            (all.to("red").to("blue").except("blue").count().await, 1),
+            (all.except("red").count().await, 1),
+            (all.to(&bob.id).count().await, 1),
+            (all.to("green").count().await, 0),
+            (all.local().count().await, 1),
+        ] {
+            assert_eq!((counted.sockets, counted.missing.len()), (expected, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_count_sees_what_its_node_did_before() {
+    let ([a, ..], [_ann, bob, cat]) = three_with_clients().await;
+    for round in 1..=20 {
+        let room = format!("room-{round}");
+        drop(a.all().to(&bob.id).to(&cat.id).sockets_join([&room]));
+        assert_eq!(a.all().to(&room).count().await.sockets, 2);
+        drop(a.all().to(&cat.id).sockets_leave([&room]));
+        assert_eq!(a.all().to(&room).count().await.sockets, 1);
+    }
 }
 
 #[tokio::test]
@@ -90,6 +138,7 @@ async fn a_node_that_does_not_serve_a_namespace_has_no_sockets_in_it() {
     for server in [&a, &b, &c] {
         let sockets = server.node.of("/only-a").fetch_sockets().await;
         assert_eq!((sockets.found.len(), sockets.missing.len()), (1, 0));
+        assert_eq!(server.node.of("/only-a").count().await.sockets, 1);
     }
     let asking = tokio::spawn({
         let target = c.node.of("/only-a");
@@ -99,5 +148,5 @@ async fn a_node_that_does_not_serve_a_namespace_has_no_sockets_in_it() {
     let id = packet.trim_start_matches("42/only-a,").trim_end_matches(r#"["ping"]"#);
     client.ws.send(&format!("43/only-a,{id}[7]")).await;
     let acks = asking.await.unwrap().unwrap();
-    assert_eq!((acks.replies, acks.missing, acks.missing_nodes.len()), (vec![7], 0, 0));
+    assert_eq!((acks.replies, acks.missing.len(), acks.missing_nodes.len()), (vec![7], 0, 0));
 }

@@ -189,7 +189,8 @@ pub(crate) fn names(sockets: &socketmesh::Sockets) -> Vec<&str> {
 /// Three nodes on a machine that does much else.
 pub(crate) const START: Duration = Duration::from_secs(60);
 
-pub(crate) fn sorted(mut values: Vec<i32>) -> Vec<i32> {
+pub(crate) fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<_> = values.into_iter().collect();
     values.sort_unstable();
     values
 }

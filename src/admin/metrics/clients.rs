@@ -21,7 +21,7 @@ pub(super) fn encode<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) 
     requests(node, metrics)?;
     sessions(node, metrics)?;
     traffic(node, metrics)?;
-    namespaces(&node.namespaces(), metrics)
+    namespaces(&node.namespace_figures(), metrics)
 }
 
 fn requests<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Result {

@@ -3,7 +3,8 @@
 /// Why bytes of a peer do not decode, or a message cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
-    /// A frame or message longer than allowed, or shorter than its own header.
+    /// A frame or message longer than allowed, or shorter than its own header; ids of sockets that are cut off, or not as many
+    /// as what they are of.
     #[error("a length of {0} bytes is not allowed")]
     Length(usize),
     /// The bytes are not the protobuf message that they should be.

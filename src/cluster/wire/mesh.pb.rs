@@ -414,7 +414,10 @@ pub struct Request {
     /// As in Broadcast, of the event of `acks`.
     #[prost(bool, tag = "11")]
     pub uncompressed: bool,
-    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10")]
+    /// What is known about `sockets` is wanted without their handshakes.
+    #[prost(bool, tag = "13")]
+    pub without_handshake: bool,
+    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10, 12")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -436,6 +439,9 @@ pub mod request {
         /// The response comes when all nodes know the rooms that are on the receiver now.
         #[prost(message, tag = "10")]
         RoomsConfirmed(super::Nothing),
+        /// How many of these sockets there are.
+        #[prost(message, tag = "12")]
+        Count(super::Nothing),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -448,7 +454,7 @@ pub struct Response {
     pub id: u64,
     #[prost(enumeration = "response::End", tag = "2")]
     pub end: i32,
-    #[prost(oneof = "response::Part", tags = "3, 4, 5, 6")]
+    #[prost(oneof = "response::Part", tags = "3, 4, 5, 6, 7, 8")]
     pub part: ::core::option::Option<response::Part>,
 }
 /// Nested message and enum types in `Response`.
@@ -506,6 +512,12 @@ pub mod response {
         /// The arguments of acks.
         #[prost(message, tag = "6")]
         Replies(super::Replies),
+        /// Some of the sockets that were sent the event: 15 bytes for the id of each.
+        #[prost(bytes, tag = "7")]
+        Asked(::prost::bytes::Bytes),
+        /// How many sockets there are.
+        #[prost(uint64, tag = "8")]
+        Count(u64),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -517,6 +529,9 @@ pub struct Sockets {
 pub struct Replies {
     #[prost(message, repeated, tag = "1")]
     pub replies: ::prost::alloc::vec::Vec<Args>,
+    /// Whose acks they are, in the same order: 15 bytes for the id of each socket. Empty for an answer to a server event.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sockets: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Socket {
@@ -527,6 +542,7 @@ pub struct Socket {
     /// JSON.
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
+    /// Absent if it was not asked for.
     #[prost(message, optional, tag = "4")]
     pub handshake: ::core::option::Option<Handshake>,
 }

@@ -146,6 +146,7 @@ pub(super) mod tests {
         Room, Selection, SocketSummary,
     };
     use bytes::BytesMut;
+    use pb::response::Part as PbPart;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -295,8 +296,9 @@ pub(super) mod tests {
 
     fn requests() -> impl Strategy<Value = Request> {
         let kind = prop_oneof![
-            Just(RequestKind::Sockets),
+            any::<bool>().prop_map(|handshake| RequestKind::Sockets { handshake }),
             Just(RequestKind::Rooms),
+            Just(RequestKind::Count),
             (events(), any::<bool>()).prop_map(|(event, compress)| RequestKind::Acks { event, compress }),
             events().prop_map(RequestKind::ServerEvent),
             Just(RequestKind::RoomsConfirmed),
@@ -333,13 +335,16 @@ pub(super) mod tests {
     }
 
     fn responses() -> impl Strategy<Value = Response> {
-        let id = any::<[u8; 10]>().prop_map(|random| SocketId::new(Key::from_hash(7 << 40), random));
-        let summary = (id, room_names(), values(), handshakes())
+        let id = || any::<[u8; 10]>().prop_map(|random| SocketId::new(Key::from_hash(7 << 40), random));
+        let summary = (id(), room_names(), values(), proptest::option::of(handshakes()))
             .prop_map(|(id, rooms, data, handshake)| SocketSummary { id, rooms, data, handshake });
         let part = prop_oneof![
             vec(summary, 0..3).prop_map(ResponsePart::Sockets),
             room_names().prop_map(ResponsePart::Rooms),
+            any::<u64>().prop_map(ResponsePart::Count),
             any::<u64>().prop_map(ResponsePart::ExpectedAcks),
+            vec(id(), 0..3).prop_map(ResponsePart::Asked),
+            vec((id(), args()), 1..3).prop_map(ResponsePart::Acks),
             vec(args(), 0..3).prop_map(ResponsePart::Replies),
         ];
         let end = prop_oneof![Just(ResponseEnd::More), Just(ResponseEnd::Done), Just(ResponseEnd::Failed)];
@@ -382,6 +387,29 @@ pub(super) mod tests {
         ] {
             assert!(matches!(SocketSummary::try_from(broken), Err(WireError::Value(_))));
         }
+        let ids = |length| Bytes::from(vec![7; length]);
+        let replies = |sockets| pb::Replies { replies: vec![args(b"[]"), args(b"[1]")], sockets };
+        for (part, valid) in [
+            (PbPart::Asked(ids(2 * SocketId::LENGTH)), true),
+            (PbPart::Asked(ids(2 * SocketId::LENGTH - 1)), false),
+            (PbPart::Replies(replies(ids(0))), true),
+            (PbPart::Replies(replies(ids(2 * SocketId::LENGTH))), true),
+            (PbPart::Replies(replies(ids(SocketId::LENGTH))), false),
+            (PbPart::Replies(replies(ids(3 * SocketId::LENGTH))), false),
+        ] {
+            let response = pb::Response { part: Some(part.clone()), ..Default::default() };
+            assert_eq!(Response::try_from(response).is_ok(), valid, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_of_an_earlier_version_that_asks_about_sockets_is_told_their_handshakes() {
+        let earlier =
+            pb::Request { kind: Some(pb::request::Kind::Sockets(pb::Nothing {})), ..pb::Request::default() };
+        let Message::Request(_, asked) = Message::decode(untraced(Kind::Request(earlier))).unwrap() else {
+            panic!("a request")
+        };
+        assert_eq!(asked.kind, RequestKind::Sockets { handshake: true });
     }
 
     #[test]

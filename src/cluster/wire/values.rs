@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value;
 
 use super::error::WireError;
 use super::pb;
+use crate::id::SocketId;
 use crate::socket::messages::{
     Command, CommandKind, EmittedEvent, RawArgs, RemoteHandshake, Request, RequestKind, Response,
     ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
@@ -35,10 +37,14 @@ impl From<&Command> for pb::Command {
 
 /// A request with its id.
 pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
-    let mut uncompressed = false;
+    let (mut uncompressed, mut without_handshake) = (false, false);
     let kind = match &request.kind {
-        RequestKind::Sockets => PbRequestKind::Sockets(pb::Nothing {}),
+        RequestKind::Sockets { handshake } => {
+            without_handshake = !handshake;
+            PbRequestKind::Sockets(pb::Nothing {})
+        }
         RequestKind::Rooms => PbRequestKind::InRooms(pb::Nothing {}),
+        RequestKind::Count => PbRequestKind::Count(pb::Nothing {}),
         RequestKind::Acks { event, compress } => {
             uncompressed = !compress;
             PbRequestKind::Acks(event.into())
@@ -54,6 +60,7 @@ pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
         except: names(&request.selection.except),
         kind: Some(kind),
         uncompressed,
+        without_handshake,
     }
 }
 
@@ -64,10 +71,17 @@ pub(super) fn encode_response(id: u64, response: Response) -> pb::Response {
             PbPart::Sockets(pb::Sockets { sockets: sockets.into_iter().map(pb::Socket::from).collect() })
         }
         ResponsePart::Rooms(rooms) => PbPart::Rooms(pb::Rooms { names: names(&rooms) }),
+        ResponsePart::Count(count) => PbPart::Count(count),
         ResponsePart::ExpectedAcks(count) => PbPart::Expected(count),
-        ResponsePart::Replies(replies) => {
-            PbPart::Replies(pb::Replies { replies: replies.iter().map(pb::Args::from).collect() })
-        }
+        ResponsePart::Asked(sockets) => PbPart::Asked(ids(sockets)),
+        ResponsePart::Acks(acks) => PbPart::Replies(pb::Replies {
+            replies: acks.iter().map(|(_, ack)| pb::Args::from(ack)).collect(),
+            sockets: ids(acks.into_iter().map(|(socket, _)| socket)),
+        }),
+        ResponsePart::Replies(replies) => PbPart::Replies(pb::Replies {
+            replies: replies.iter().map(pb::Args::from).collect(),
+            sockets: Bytes::new(),
+        }),
     });
     let end = match response.end {
         ResponseEnd::More => pb::response::End::Unspecified,
@@ -95,8 +109,11 @@ pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, Wi
 pub(super) fn decode_request(request: pb::Request) -> Result<Option<Request>, WireError> {
     let kind = match request.kind {
         None => return Ok(None),
-        Some(PbRequestKind::Sockets(pb::Nothing {})) => RequestKind::Sockets,
+        Some(PbRequestKind::Sockets(pb::Nothing {})) => {
+            RequestKind::Sockets { handshake: !request.without_handshake }
+        }
         Some(PbRequestKind::InRooms(pb::Nothing {})) => RequestKind::Rooms,
+        Some(PbRequestKind::Count(pb::Nothing {})) => RequestKind::Count,
         Some(PbRequestKind::Acks(event)) => {
             RequestKind::Acks { event: event.try_into()?, compress: !request.uncompressed }
         }
@@ -127,13 +144,37 @@ impl TryFrom<pb::Response> for Response {
                 Some(ResponsePart::Sockets(sockets?))
             }
             Some(PbPart::Rooms(found)) => Some(ResponsePart::Rooms(rooms(found.names))),
+            Some(PbPart::Count(count)) => Some(ResponsePart::Count(count)),
             Some(PbPart::Expected(count)) => Some(ResponsePart::ExpectedAcks(count)),
-            Some(PbPart::Replies(pb::Replies { replies })) => {
-                let replies: Result<_, _> = replies.into_iter().map(decode_args).collect();
-                Some(ResponsePart::Replies(replies?))
-            }
+            Some(PbPart::Asked(sockets)) => Some(ResponsePart::Asked(decode_ids(&sockets)?)),
+            Some(PbPart::Replies(replies)) => Some(decode_replies(replies)?),
         };
         Ok(Self { part, end })
+    }
+}
+
+/// Acks name their sockets.
+fn decode_replies(pb::Replies { replies, sockets }: pb::Replies) -> Result<ResponsePart, WireError> {
+    let replies: Vec<_> = replies.into_iter().map(decode_args).collect::<Result<_, _>>()?;
+    if sockets.is_empty() {
+        return Ok(ResponsePart::Replies(replies));
+    }
+    let named = decode_ids(&sockets)?;
+    if named.len() == replies.len() {
+        Ok(ResponsePart::Acks(named.into_iter().zip(replies).collect()))
+    } else {
+        Err(WireError::Length(sockets.len()))
+    }
+}
+
+fn ids(sockets: impl IntoIterator<Item = SocketId>) -> Bytes {
+    sockets.into_iter().flat_map(SocketId::to_bytes).collect()
+}
+
+fn decode_ids(bytes: &[u8]) -> Result<Vec<SocketId>, WireError> {
+    match bytes.as_chunks::<{ SocketId::LENGTH }>() {
+        (ids, []) => Ok(ids.iter().map(|id| SocketId::from_bytes(*id)).collect()),
+        _ => Err(WireError::Length(bytes.len())),
     }
 }
 
@@ -169,7 +210,7 @@ impl From<SocketSummary> for pb::Socket {
             id: id.to_string(),
             rooms: names(&rooms),
             data: data.to_string().into(),
-            handshake: Some(handshake.into()),
+            handshake: handshake.map(pb::Handshake::from),
         }
     }
 }
@@ -182,7 +223,7 @@ impl TryFrom<pb::Socket> for SocketSummary {
             id: socket.id.parse().map_err(value)?,
             rooms: rooms(socket.rooms),
             data: json(&socket.data)?,
-            handshake: decode_handshake(socket.handshake.unwrap_or_default())?,
+            handshake: socket.handshake.map(decode_handshake).transpose()?,
         })
     }
 }

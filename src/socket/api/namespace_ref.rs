@@ -5,19 +5,27 @@ use std::time::Duration;
 
 use super::broadcast_acks::Acks;
 use super::commands::Applying;
-use super::fetch::{Rooms, Sockets};
+use super::fetch::{Counted, Rooms, Sockets};
 use super::target::Target;
+use crate::id::NodeId;
 use crate::socket::hub::LocalNamespace;
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs};
 use crate::socket::room::Room;
 
-/// A namespace to emit to from anywhere: what [`Node::of`](crate::Node::of) returns. Node: `io.of(path)`.
+/// A namespace to emit to from anywhere, and to look up its sockets: what [`Socket::nsp`](super::Socket::nsp) gives a handler, and
+/// [`Node::of`](crate::Node::of) any other code. Node: `io.of(path)`.
+///
+/// It is a handle: clone it into any task. Everything about this node alone is there at once, and about all nodes can be
+/// awaited.
 ///
 /// ```
-/// # fn f(node: socketmesh::Node) -> socketmesh::Result<()> {
+/// # use socketmesh::Socket;
+/// # async fn f(node: socketmesh::Node) -> socketmesh::Result<()> {
 /// let chat = node.of("/chat");
 /// chat.emit("news", &"to everybody")?;
 /// chat.to("lobby").except("muted").emit("news", &"to some")?;
+/// println!("{} of {} sockets are here", chat.local_count(), chat.count().await.sockets);
+/// let here: Vec<Socket> = chat.room("lobby").sockets()?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
@@ -27,6 +35,23 @@ impl NamespaceRef {
     /// The path of the namespace.
     pub fn path(&self) -> &str {
         &self.0.path
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &NodeId {
+        self.0.node()
+    }
+
+    /// Another namespace, as [`Node::of`](crate::Node::of): for handlers, which have no [`Node`](crate::Node) at hand. Node:
+    /// `io.of(path)`.
+    ///
+    /// ```
+    /// # fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// socket.nsp().of("/admin").emit("joined", &socket.id().to_string())?;
+    /// # Ok(()) }
+    /// ```
+    pub fn of(&self, path: &str) -> Self {
+        Self(self.0.sibling(path))
     }
 
     /// Selects all sockets of the namespace, on every node.
@@ -68,14 +93,20 @@ impl NamespaceRef {
         self.all().timeout(timeout)
     }
 
-    /// Counts the sockets of the namespace on this node.
-    pub fn local_count(&self) -> usize {
-        self.0.len()
+    /// As [`Target::count`], of all sockets of the namespace. For those of this node alone there is
+    /// [`local_count`](Self::local_count).
+    pub async fn count(&self) -> Counted {
+        self.all().count().await
     }
 
     /// As [`Target::fetch_sockets`], of all sockets of the namespace.
     pub async fn fetch_sockets(&self) -> Sockets {
         self.all().fetch_sockets().await
+    }
+
+    /// Has the next fetch find handshakes, as [`Target::with_handshake`].
+    pub fn with_handshake(&self) -> Target {
+        self.all().with_handshake()
     }
 
     /// Finds every room of the namespace that a socket has joined on any node, as [`Target::all_rooms`].

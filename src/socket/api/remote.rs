@@ -35,8 +35,8 @@ pub struct RemoteSocket {
     pub id: SocketId,
     /// The node it is on.
     pub node: NodeId,
-    /// What the client said when it connected.
-    pub handshake: RemoteHandshake,
+    /// What the client said when it connected, if it was asked for ([`Target::with_handshake`]).
+    pub handshake: Option<RemoteHandshake>,
     /// The rooms that it had joined. Its own room is not listed.
     pub rooms: Vec<Room>,
     /// What the [`describe`](super::Namespace::describe) of its namespace made of its data; `null` without one.
@@ -137,7 +137,7 @@ impl RemoteEmitter<'_> {
         let target = self.socket.target().timeout(self.timeout);
         let outcome = target.call(event, RawArgs::encode(args)?).await?;
         match outcome.replies.first() {
-            Some(reply) => Ok(R::from_args(reply)?),
+            Some((_, reply)) => Ok(R::from_args(reply)?),
             None if outcome.timed_out => Err(AckError::Timeout),
             None => Err(AckError::Disconnected),
         }

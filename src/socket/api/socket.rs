@@ -10,7 +10,7 @@ use super::ack::Ack;
 use super::commands::Applied;
 use super::namespace_ref::NamespaceRef;
 use super::target::{ACK_TIMEOUT, Target};
-use crate::id::SocketId;
+use crate::id::{NodeId, SocketId};
 use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Member};
 use crate::socket::messages::Flags;
 use crate::socket::protocol::{EncodeError, Event, FromArgs, IntoArgs, RawArgs, encode, encode_event};
@@ -70,17 +70,25 @@ impl<S: Send + Sync + 'static> Socket<S> {
         &self.member.namespace.path
     }
 
-    /// The namespace of the socket, to emit to everybody in it, this socket included, and to the other nodes. Node:
-    /// `socket.nsp`.
+    /// The namespace of the socket, to emit to everybody in it, this socket included, to look up the others, and to reach other
+    /// namespaces and nodes. Node: `socket.nsp`, and `io` of a handler.
     ///
     /// ```
-    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-    /// socket.nsp().emit("news", &"to everybody, me included")?;
+    /// # use socketmesh::Socket;
+    /// # async fn f(socket: Socket) -> socketmesh::Result<()> {
+    /// socket.nsp().emit("news", &"to everybody, me included")?; // Node: io.emit("news", …)
+    /// let here: Vec<Socket> = socket.nsp().sockets()?; // those of this node, at once
+    /// socket.nsp().of("/admin").emit("busy", &here.len())?;
     /// socket.nsp().server_side_emit("cache", &"stale")?; // to the other nodes
     /// # Ok(()) }
     /// ```
     pub fn nsp(&self) -> NamespaceRef {
         NamespaceRef(Arc::clone(&self.member.namespace))
+    }
+
+    /// The name of the node that the socket is on: this one.
+    pub fn node(&self) -> &NodeId {
+        self.member.namespace.node()
     }
 
     /// Whether the socket is still in its namespace.

@@ -31,13 +31,14 @@ pub struct Target {
     pub(super) selection: Selection,
     pub(super) flags: Flags,
     pub(super) local: bool,
+    pub(super) with_handshake: bool,
     pub(super) timeout: Duration,
 }
 
 impl Target {
     pub(crate) fn new(namespace: Arc<LocalNamespace>) -> Self {
-        let selection = Selection::default();
-        Self { namespace, selection, flags: Flags::default(), local: false, timeout: REQUEST_TIMEOUT }
+        let (selection, flags) = (Selection::default(), Flags::default());
+        Self { namespace, selection, flags, local: false, with_handshake: false, timeout: REQUEST_TIMEOUT }
     }
 
     /// Adds the sockets in a room. The id of a socket names a room, which that socket is always in.

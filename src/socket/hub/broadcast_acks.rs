@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::id::SocketId;
 use crate::socket::protocol::RawArgs;
 
 /// Collects the acks to one event.
@@ -13,7 +14,10 @@ pub(crate) struct AckCollector(Arc<Collected>);
 
 /// The ack that one socket owes. A dropped one is not waited for any more.
 #[derive(Debug)]
-pub(crate) struct ExpectedAck(Arc<Collected>);
+pub(crate) struct ExpectedAck {
+    socket: SocketId,
+    collected: Arc<Collected>,
+}
 
 #[derive(Debug, Default)]
 struct Collected {
@@ -23,19 +27,19 @@ struct Collected {
 
 #[derive(Debug, Default)]
 struct AckState {
-    ready: Vec<RawArgs>,
+    ready: Vec<(SocketId, RawArgs)>,
     outstanding: usize,
 }
 
 impl AckCollector {
     /// Waits for one more socket.
-    pub(crate) fn expect(&self) -> ExpectedAck {
+    pub(crate) fn expect(&self, socket: SocketId) -> ExpectedAck {
         self.0.acks.lock().outstanding += 1;
-        ExpectedAck(Arc::clone(&self.0))
+        ExpectedAck { socket, collected: Arc::clone(&self.0) }
     }
 
     /// The acks that came since the last call, or else the next ones; `None` when no socket is waited for.
-    pub(crate) async fn next(&self) -> Option<Vec<RawArgs>> {
+    pub(crate) async fn next(&self) -> Option<Vec<(SocketId, RawArgs)>> {
         loop {
             {
                 let mut acks = self.0.acks.lock();
@@ -54,22 +58,27 @@ impl AckCollector {
 impl ExpectedAck {
     /// The socket has sent the ack.
     pub(crate) fn complete(self, args: RawArgs) {
-        self.0.acks.lock().ready.push(args);
+        self.collected.acks.lock().ready.push((self.socket, args));
     }
 }
 
 impl Drop for ExpectedAck {
     fn drop(&mut self) {
-        let mut acks = self.0.acks.lock();
+        let mut acks = self.collected.acks.lock();
         acks.outstanding = acks.outstanding.saturating_sub(1);
         drop(acks);
-        self.0.news.notify_one();
+        self.collected.news.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Key;
+
+    fn socket(n: u8) -> SocketId {
+        SocketId::new(Key::from_hash(0), [n; 10])
+    }
 
     fn reply(n: u8) -> RawArgs {
         RawArgs::encode(&n).unwrap()
@@ -78,10 +87,11 @@ mod tests {
     #[tokio::test]
     async fn collecting_ends_when_every_socket_has_answered_or_left() {
         let collector = AckCollector::default();
-        let [first, second, third] = [collector.expect(), collector.expect(), collector.expect()];
-        first.complete(reply(1));
-        third.complete(reply(3));
-        assert_eq!(collector.next().await, Some(vec![reply(1), reply(3)]), "in the order of arrival");
+        let [first, second, third] = [1, 2, 3].map(|n| collector.expect(socket(n)));
+        third.complete(reply(30));
+        first.complete(reply(10));
+        let arrived = vec![(socket(3), reply(30)), (socket(1), reply(10))];
+        assert_eq!(collector.next().await, Some(arrived), "in the order of arrival");
         let waiting = tokio::spawn(async move { collector.next().await });
         tokio::task::yield_now().await;
         drop(second);

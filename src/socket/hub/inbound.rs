@@ -70,15 +70,19 @@ fn respond(
     responder: Responder,
 ) -> BoxFuture<'static, ()> {
     match kind {
-        RequestKind::Sockets => {
+        RequestKind::Sockets { handshake } => {
             let selected = namespace.select(selection);
             Box::pin(async move {
-                responder.sockets(selected.into_iter().map(|selected| selected.summary())).await;
+                responder.sockets(selected.into_iter().map(|selected| selected.summary(handshake))).await;
             })
         }
         RequestKind::Rooms => {
             let rooms = namespace.rooms_of_selected(selection);
             Box::pin(async move { responder.rooms(rooms).await })
+        }
+        RequestKind::Count => {
+            let count = namespace.number_of(selection);
+            Box::pin(async move { responder.done(Some(ResponsePart::Count(count as u64))) })
         }
         RequestKind::Acks { event, compress } => {
             let acks = {
@@ -88,9 +92,9 @@ fn respond(
             Box::pin(async move {
                 // The requesting node has encoded the event before. Only a node of another version could disagree.
                 let Ok(acks) = acks else { return responder.failed() };
-                responder.more(ResponsePart::ExpectedAcks(acks.expected() as u64)).await;
-                while let Some(replies) = acks.next().await {
-                    responder.replies(replies).await;
+                responder.asked(acks.asked()).await;
+                while let Some(more) = acks.next().await {
+                    responder.acks(more).await;
                 }
                 responder.done(None);
             })

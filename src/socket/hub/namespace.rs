@@ -2,6 +2,7 @@
 
 mod broadcasts;
 mod commands;
+mod lookups;
 mod observing;
 mod server_events;
 
@@ -9,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -20,10 +21,11 @@ use super::counters::NamespaceCounters;
 use super::handlers::{Description, ErasedHandlers, NoHandlers};
 use super::member::Member;
 use super::observation::Observation;
+use super::paths::{NamespacePaths, normalize};
 use super::responder::ServerEvent;
 use super::room_index::RoomIndex;
+use super::siblings::Siblings;
 use super::tasks::HandlerTasks;
-use super::weak_map::WeakMap;
 use super::work_queue::WorkQueue;
 use crate::id::{NodeId, SocketId};
 use crate::log_limit::LogLimit;
@@ -43,17 +45,16 @@ pub(crate) struct LocalNamespace {
     warnings: LogLimit,
     server_events: Mutex<WorkQueue<ServerEvent>>,
     observations: Mutex<WorkQueue<Observation<Arc<Member>>>>,
-    /// The dynamic namespaces, if this is one of them.
-    dynamic: Option<Arc<WeakMap<Self>>>,
+    siblings: Weak<dyn Siblings<Self>>,
 }
 
 impl LocalNamespace {
-    /// A namespace without sockets. One that is in `dynamic` takes itself out when it is dropped.
+    /// A namespace without sockets. Its siblings forget it when it is dropped.
     pub(crate) fn new(
         path: Arc<str>,
         description: Option<Arc<Description>>,
         context: HubContext,
-        dynamic: Option<Arc<WeakMap<Self>>>,
+        siblings: Weak<dyn Siblings<Self>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             path,
@@ -64,8 +65,16 @@ impl LocalNamespace {
             warnings: LogLimit::default(),
             server_events: Mutex::default(),
             observations: Mutex::default(),
-            dynamic,
+            siblings,
         })
+    }
+
+    /// Another namespace of this node, for the application. When the node is gone nobody is in it.
+    pub(crate) fn sibling(&self, path: &str) -> Arc<Self> {
+        self.siblings.upgrade().map_or_else(
+            || Self::new(normalize(path), None, self.context.clone(), Weak::clone(&self.siblings)),
+            |siblings| siblings.of(path),
+        )
     }
 
     /// What the application described, if it is known which description this namespace has.
@@ -73,7 +82,12 @@ impl LocalNamespace {
         self.description.get()
     }
 
-    /// Sets the description unless another client was quicker; returns the one that it has.
+    /// Whether its description is for it alone.
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.description.get().is_some_and(|described| matches!(described.paths, NamespacePaths::One(_)))
+    }
+
+    /// Sets the description unless somebody was quicker; returns the one that it has.
     pub(crate) fn describe(&self, description: &Arc<Description>) -> &Arc<Description> {
         self.description.get_or_init(|| Arc::clone(description))
     }
@@ -135,26 +149,30 @@ impl LocalNamespace {
         self.rooms.read().rooms()
     }
 
-    /// The rooms with most sockets here, in no order. The index is locked for a few thousand rooms at a time.
+    /// The rooms with most sockets here, in no order.
     pub(crate) fn largest_rooms(&self, most: usize) -> Vec<(Room, usize)> {
         let mut largest: BinaryHeap<Reverse<(usize, Room)>> = BinaryHeap::new();
-        for first in (0..).step_by(VISITED_AT_ONCE) {
-            let rooms = self.rooms.read();
-            let Some(visited) = rooms.rooms_in_slots(first..first + VISITED_AT_ONCE) else { break };
-            for (room, sockets) in visited {
-                if largest.len() < most || largest.peek().is_some_and(|Reverse((least, _))| sockets > *least)
-                {
-                    largest.push(Reverse((sockets, room.clone())));
-                }
-                if largest.len() > most {
-                    largest.pop();
-                }
+        self.visit_rooms(|room, sockets| {
+            if largest.len() < most || largest.peek().is_some_and(|Reverse((least, _))| sockets > *least) {
+                largest.push(Reverse((sockets, room.clone())));
             }
-        }
-        // A room that was emptied and filled again meanwhile may have been met twice.
+            if largest.len() > most {
+                largest.pop();
+            }
+        });
         let rooms: HashMap<Room, usize> =
             largest.into_iter().map(|Reverse((sockets, room))| (room, sockets)).collect();
         rooms.into_iter().collect()
+    }
+
+    /// Visits the rooms that a socket here has joined, with how many have. The index is locked for a few thousand rooms at a time,
+    /// so a room that is emptied and filled again meanwhile may be met twice.
+    fn visit_rooms(&self, mut visit: impl FnMut(&Room, usize)) {
+        for first in (0..).step_by(VISITED_AT_ONCE) {
+            let rooms = self.rooms.read();
+            let Some(visited) = rooms.rooms_in_slots(first..first + VISITED_AT_ONCE) else { break };
+            visited.for_each(|(room, sockets)| visit(room, sockets));
+        }
     }
 
     /// Whether there is neither a socket nor a room.
@@ -245,8 +263,8 @@ impl LocalNamespace {
 
 impl Drop for LocalNamespace {
     fn drop(&mut self) {
-        if let Some(dynamic) = &self.dynamic {
-            dynamic.forget(&self.path);
+        if let Some(siblings) = self.siblings.upgrade() {
+            siblings.forget(&self.path);
         }
     }
 }

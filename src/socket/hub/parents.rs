@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 use super::admission::Data;
 use super::error::Refusal;
 use super::handlers::Description;
@@ -11,18 +13,30 @@ use super::namespace::LocalNamespace;
 
 /// The descriptions that are for more than one namespace, in the order in which they were given. Node: parent
 /// namespaces.
-#[derive(Debug)]
-pub(crate) struct ParentNamespaces(pub(crate) Vec<Arc<Description>>);
+#[derive(Debug, Default)]
+pub(crate) struct ParentNamespaces(RwLock<Arc<[Arc<Description>]>>);
 
 impl ParentNamespaces {
+    /// Those that there are now.
+    pub(crate) fn all(&self) -> Arc<[Arc<Description>]> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Adds one behind the others.
+    pub(crate) fn push(&self, description: Arc<Description>) {
+        let mut all = self.0.write();
+        *all = all.iter().cloned().chain([description]).collect();
+    }
+
     /// Whether a client may ask for this namespace.
     pub(crate) fn may_contain(&self, path: &str) -> bool {
-        self.0.iter().any(|parent| parent.paths.contain(path) != Some(false))
+        self.all().iter().any(|parent| parent.paths.contain(path) != Some(false))
     }
 
     /// The description of a namespace, if it does not depend on the client.
     pub(crate) fn parent_of(&self, path: &str) -> Option<Arc<Description>> {
-        let first = self.0.iter().find(|parent| parent.paths.contain(path) != Some(false));
+        let all = self.all();
+        let first = all.iter().find(|parent| parent.paths.contain(path) != Some(false));
         first.filter(|parent| parent.paths.contain(path) == Some(true)).cloned()
     }
 
@@ -55,7 +69,7 @@ impl ParentNamespaces {
 
     /// The first description that accepts this client.
     async fn parent_for(&self, handshake: &Handshake) -> Option<Arc<Description>> {
-        for parent in &self.0 {
+        for parent in self.all().iter() {
             if parent.paths.accept(handshake).await {
                 return Some(Arc::clone(parent));
             }

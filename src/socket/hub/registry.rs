@@ -1,9 +1,10 @@
-//! The namespaces of this node. What the application describes is fixed before the first client connects.
+//! The namespaces of this node.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Semaphore;
 
@@ -15,6 +16,7 @@ use super::handshake::Handshake;
 use super::namespace::LocalNamespace;
 use super::parents::ParentNamespaces;
 use super::paths::{NamespacePaths, normalize};
+use super::siblings::Siblings;
 use super::weak_map::WeakMap;
 use crate::catch_panic;
 use crate::id::SocketId;
@@ -26,29 +28,78 @@ use crate::socket::room::Room;
 /// A dynamic namespace lives as long as anything holds it: a socket, connected or not yet, or a reference of the
 /// application. So clients that name paths leave nothing behind.
 pub(crate) struct NamespaceRegistry {
-    /// Those with a description of their own.
-    fixed: HashMap<Arc<str>, Arc<LocalNamespace>>,
+    /// Every one that anything holds.
+    named: WeakMap<LocalNamespace>,
+    /// Holds those with a description of their own.
+    fixed: Mutex<Vec<Arc<LocalNamespace>>>,
     parents: Arc<ParentNamespaces>,
-    dynamic: Arc<WeakMap<LocalNamespace>>,
     context: HubContext,
+    me: Weak<Self>,
     /// Bounds the requests of other nodes that are being responded to.
     pub(super) requests: Arc<Semaphore>,
 }
 
 impl NamespaceRegistry {
-    pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Self {
-        let (mut fixed, mut parents) = (HashMap::new(), Vec::new());
-        for description in descriptions.into_iter().map(Arc::new) {
-            if let NamespacePaths::One(path) = &description.paths {
-                let path = Arc::clone(path);
-                let (own, context) = (Arc::clone(&path), context.clone());
-                fixed.insert(path, LocalNamespace::new(own, Some(description), context, None));
-            } else {
-                parents.push(description);
+    /// The descriptions were checked.
+    pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Arc<Self> {
+        Arc::new_cyclic(|me| {
+            let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
+            let (me, requests) = (Weak::clone(me), Arc::new(Semaphore::new(MAX_REQUESTS)));
+            let registry = Self { named, fixed, parents, context, me, requests };
+            for description in descriptions {
+                let _checked_before = registry.add(description);
+            }
+            registry
+        })
+    }
+
+    /// Serves what is described from now on.
+    ///
+    /// # Errors
+    /// When the description contradicts itself, or what there is already. Nothing changes then.
+    pub(crate) fn add(&self, description: Description) -> Result<(), String> {
+        if let Some(fault) = description.faults.first() {
+            return Err(fault.clone());
+        }
+        let description = Arc::new(description);
+        match &description.paths {
+            NamespacePaths::One(path) => self.add_one(path, &description),
+            paths => {
+                let name = paths.to_string();
+                let is_it = |parent: &Arc<Description>| parent.paths.to_string() == name;
+                if !paths.depend_on_the_client() && self.parents.all().iter().any(is_it) {
+                    return Err(DESCRIBED_TWICE.to_owned());
+                }
+                self.parents.push(Arc::clone(&description));
+                self.describe_the_nameless();
+                Ok(())
             }
         }
-        let (parents, dynamic) = (Arc::new(ParentNamespaces(parents)), Arc::default());
-        Self { fixed, parents, dynamic, context, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+    }
+
+    /// It is made as any other is, so that whoever names it meanwhile, or did so before, has the same.
+    fn add_one(&self, path: &Arc<str>, description: &Arc<Description>) -> Result<(), String> {
+        let namespace = self.named.get_or_insert(path, || self.make(path, None));
+        let has = namespace.describe(description);
+        if Arc::ptr_eq(has, description) {
+            self.fixed.lock().push(namespace);
+            return Ok(());
+        }
+        Err(match &has.paths {
+            NamespacePaths::One(_) => DESCRIBED_TWICE.to_owned(),
+            others => format!("it is in use as one of {others}"),
+        })
+    }
+
+    /// Gives those that the application named, and nothing described, the description that they would have now.
+    fn describe_the_nameless(&self) {
+        for namespace in self.named.all() {
+            if namespace.description().is_none()
+                && let Some(parent) = self.parents.parent_of(&namespace.path)
+            {
+                namespace.describe(&parent);
+            }
+        }
     }
 
     /// Resolves when no handler runs, of a socket or a server event.
@@ -69,12 +120,13 @@ impl NamespaceRegistry {
     /// The namespaces by what describes them, so that those of a pattern are one: what is here, and what happened here.
     pub(crate) fn figures(&self) -> Vec<NamespaceFigures> {
         let mut figures: BTreeMap<String, NamespaceFigures> = BTreeMap::new();
-        let described = self.fixed.values().filter_map(|namespace| namespace.description());
-        for description in described.chain(&self.parents.0) {
+        let (fixed, parents) = (self.fixed.lock().clone(), self.parents.all());
+        let described = fixed.iter().filter_map(|namespace| namespace.description());
+        for description in described.chain(parents.iter()) {
             let name = description.paths.to_string();
             figures.entry(name).or_default().counts.add(description.counters.counts());
         }
-        for namespace in self.fixed.values().cloned().chain(self.dynamic.all()) {
+        for namespace in self.named.all() {
             let Some(description) = namespace.description() else { continue };
             let figures = figures.entry(description.paths.to_string()).or_default();
             figures.sockets += namespace.len();
@@ -87,7 +139,7 @@ impl NamespaceRegistry {
     /// The largest rooms of this node, those with most sockets first. They are visited a few at a time, so nobody waits for them.
     pub(crate) fn largest_rooms(&self, most: usize) -> Vec<RoomSize> {
         let mut largest = Vec::new();
-        for namespace in self.fixed.values().cloned().chain(self.dynamic.all()) {
+        for namespace in self.named.all() {
             largest.extend(namespace.largest_rooms(most).into_iter().map(|(room, sockets)| RoomSize {
                 namespace: namespace.path.to_string(),
                 room,
@@ -104,10 +156,10 @@ impl NamespaceRegistry {
     /// The socket with this id, if it is here, and its namespace. Runs the application's function that describes data.
     pub(crate) fn find_socket(&self, id: SocketId) -> Option<(String, SocketSummary)> {
         let selection = Selection { rooms: smallvec![Room::Own(id)], except: SmallVec::new() };
-        self.fixed.values().cloned().chain(self.dynamic.all()).find_map(|namespace| {
+        self.named.all().into_iter().find_map(|namespace| {
             let selected = namespace.select(&selection);
             let summaries =
-                selected.into_iter().filter_map(|selected| catch_panic::call(|| selected.summary()));
+                selected.into_iter().filter_map(|selected| catch_panic::call(|| selected.summary(true)));
             let summary = summaries.into_iter().find(|summary| summary.id == id)?;
             Some((namespace.path.to_string(), summary))
         })
@@ -115,19 +167,30 @@ impl NamespaceRegistry {
 
     /// A namespace that exists.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<LocalNamespace>> {
-        self.fixed.get(path).cloned().or_else(|| self.dynamic.get(path))
+        self.named.get(path)
+    }
+
+    /// Every namespace that exists, in the order of their paths.
+    pub(crate) fn all(&self) -> Vec<Arc<LocalNamespace>> {
+        let mut all = self.named.all();
+        all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        all
     }
 
     /// Whether clients may enter a namespace whoever they are, as far as its path decides.
     pub(crate) fn serves(&self, path: &str) -> bool {
-        self.fixed.contains_key(path) || self.parents.parent_of(path).is_some()
+        self.find(path).is_some_and(|namespace| namespace.stands_alone())
+            || self.parents.parent_of(path).is_some()
     }
 
     /// The namespace that a client asks for, if a client may ask for it.
     pub(crate) fn enter(&self, path: &str) -> Option<Arc<LocalNamespace>> {
-        match self.fixed.get(path) {
-            Some(fixed) => Some(Arc::clone(fixed)),
-            None => self.parents.may_contain(path).then(|| self.dynamic(&path.into())),
+        match self.find(path) {
+            Some(namespace) if namespace.stands_alone() => Some(namespace),
+            known => {
+                let may_ask = self.parents.may_contain(path);
+                may_ask.then(|| known.unwrap_or_else(|| self.find_or_make(&path.into())))
+            }
         }
     }
 
@@ -146,26 +209,40 @@ impl NamespaceRegistry {
 
     /// A namespace to emit to. This node need not serve it: other nodes may have sockets in it.
     pub(crate) fn of(&self, path: &str) -> Arc<LocalNamespace> {
-        let path = normalize(path);
-        self.fixed.get(&path).cloned().unwrap_or_else(|| self.dynamic(&path))
+        self.find_or_make(&normalize(path))
     }
 
     /// The namespaces that hold something, and the dynamic ones.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        let used = self.fixed.values().filter(|namespace| !namespace.is_unused());
-        used.map(|namespace| namespace.path.to_string()).chain(self.dynamic.paths()).collect()
+        let fixed = self.fixed.lock().clone();
+        let used = fixed.iter().filter(|namespace| !namespace.is_unused());
+        let is_dynamic = |path: &String| !fixed.iter().any(|namespace| *namespace.path == **path);
+        let dynamic = self.named.paths().into_iter().filter(is_dynamic);
+        used.map(|namespace| namespace.path.to_string()).chain(dynamic).collect()
     }
 
-    fn dynamic(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
-        self.dynamic.get(path).unwrap_or_else(|| {
+    fn find_or_make(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
+        self.named.get(path).unwrap_or_else(|| {
             // Patterns are matched here, before the map is locked.
             let parent = self.parents.parent_of(path);
-            self.dynamic.get_or_insert(path, || {
-                let dynamic = Some(Arc::clone(&self.dynamic));
-                LocalNamespace::new(Arc::clone(path), parent, self.context.clone(), dynamic)
-            })
+            self.named.get_or_insert(path, || self.make(path, parent))
         })
+    }
+
+    fn make(&self, path: &Arc<str>, description: Option<Arc<Description>>) -> Arc<LocalNamespace> {
+        let siblings: Weak<dyn Siblings<LocalNamespace>> = self.me.clone();
+        LocalNamespace::new(Arc::clone(path), description, self.context.clone(), siblings)
+    }
+}
+
+impl Siblings<LocalNamespace> for NamespaceRegistry {
+    fn of(&self, path: &str) -> Arc<LocalNamespace> {
+        self.of(path)
+    }
+
+    fn forget(&self, path: &str) {
+        self.named.forget(path);
     }
 }
 
@@ -192,6 +269,7 @@ impl fmt::Debug for NamespaceRegistry {
     }
 }
 
+const DESCRIBED_TWICE: &str = "described twice";
 /// Requests of other nodes that are responded to at once. Each may hold a list of all sockets here.
 const MAX_REQUESTS: usize = 1024;
 
@@ -206,24 +284,39 @@ mod tests {
     use crate::socket::protocol::Parser;
     use regex_lite::Regex;
 
+    fn one(path: &str) -> Description {
+        describe(NamespacePaths::One(path.into()))
+    }
+
+    fn pattern(pattern: &str) -> Description {
+        describe(NamespacePaths::Pattern(Regex::new(pattern).unwrap()))
+    }
+
+    fn anything() -> Description {
+        describe(NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true))))))
+    }
+
+    fn describe(paths: NamespacePaths) -> Description {
+        let (handlers, counters) = (Box::new(NoHandlers), NamespaceCounters::default());
+        Description { paths, handlers, counters, faults: Vec::new() }
+    }
+
     /// `/fixed` and `^/room-`; with `predicate`, a predicate comes before the pattern.
-    fn registry(predicate: bool) -> NamespaceRegistry {
-        let mut paths = vec![NamespacePaths::One("/fixed".into())];
-        if predicate {
-            paths.push(NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true))))));
-        }
-        paths.push(NamespacePaths::Pattern(Regex::new("^/room-").unwrap()));
-        let describe = |paths| {
-            let (handlers, counters) = (Box::new(NoHandlers), NamespaceCounters::default());
-            Description { paths, handlers, counters, faults: Vec::new() }
-        };
+    fn registry(predicate: bool) -> Arc<NamespaceRegistry> {
+        let mut descriptions = vec![one("/fixed")];
+        descriptions.extend(predicate.then(anything));
+        descriptions.push(pattern("^/room-"));
         let context = HubContext {
             node: NodeId::random().unwrap(),
             peers: Arc::new(NoPeers),
             parser: Parser::Json,
             tasks: HandlerTasks::new(),
         };
-        NamespaceRegistry::new(paths.into_iter().map(describe).collect(), context)
+        NamespaceRegistry::new(descriptions, context)
+    }
+
+    fn paths(registry: &NamespaceRegistry) -> Vec<String> {
+        registry.all().iter().map(|namespace| namespace.path.to_string()).collect()
     }
 
     #[tokio::test]
@@ -248,8 +341,41 @@ mod tests {
             drop(registry.of(&format!("/not-served-{n}")));
         }
         assert!((0..100).all(|n| registry.find(&format!("/room-{n}")).is_none()));
-        assert!(format!("{:?}", registry.dynamic).contains("{}"), "no path is left: {:?}", registry.dynamic);
-        assert!(registry.find("/fixed").is_some());
+        assert_eq!(paths(&registry), ["/fixed"]);
+        let map = format!("{:?}", registry.named);
+        assert!(!map.contains("/room") && !map.contains("/not-served"), "no path is left: {map}");
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_is_added_is_the_one_that_was_named_before() {
+        let registry = registry(false);
+        let early = registry.of("/late");
+        assert!(registry.enter("/late").is_none() && !registry.serves("/late"));
+        assert_eq!(registry.add(one("/late")), Ok(()));
+        assert!(Arc::ptr_eq(&early, &registry.enter("/late").unwrap()));
+        assert!(early.stands_alone() && registry.serves("/late"));
+        drop(early);
+        assert_eq!(paths(&registry), ["/fixed", "/late"], "it stays though nobody refers to it");
+        let early = registry.of("/more-1");
+        assert_eq!(registry.add(pattern("^/more-")), Ok(()));
+        assert!(early.description().is_some(), "it has handlers before the first client");
+        assert!(registry.serves("/more-2"));
+    }
+
+    #[tokio::test]
+    async fn what_contradicts_what_there_is_already_is_not_added() {
+        let registry = registry(false);
+        let twice = || Err("described twice".to_owned());
+        assert_eq!(registry.add(one("/fixed")), twice());
+        assert_eq!(registry.add(pattern("^/room-")), twice());
+        let used = registry.enter("/room-1").unwrap();
+        assert_eq!(registry.add(one("/room-1")), Err("it is in use as one of ^/room-".to_owned()));
+        drop(used);
+        assert_eq!(registry.add(one("/room-1")), Ok(()), "nobody is in it any more");
+        let faulty = Description { faults: vec!["faulty".to_owned()], ..one("/faulty") };
+        assert_eq!(registry.add(faulty), Err("faulty".to_owned()));
+        assert!(registry.enter("/faulty").is_none());
+        assert_eq!((registry.add(anything()), registry.add(anything())), (Ok(()), Ok(())));
     }
 
     #[tokio::test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::work_queue::Work;
-use crate::socket::messages::{EmittedEvent, Requester, Response, ResponsePart, SocketSummary};
+use crate::id::SocketId;
+use crate::socket::messages::{
+    EmittedEvent, RemoteHandshake, Requester, Response, ResponsePart, SocketSummary,
+};
 use crate::socket::peers::Peers;
 use crate::socket::protocol::RawArgs;
 use crate::socket::room::Room;
@@ -65,18 +68,32 @@ impl Responder {
         self.done(Some(ResponsePart::Rooms(chunk.items)));
     }
 
-    /// Sends replies of clients. More may follow.
-    pub(crate) async fn replies(&self, replies: Vec<RawArgs>) {
+    /// Says which sockets were sent an event that wants acks. More follows.
+    pub(crate) async fn asked(&self, sockets: impl ExactSizeIterator<Item = SocketId> + Send) {
+        self.more(ResponsePart::ExpectedAcks(sockets.len() as u64)).await;
         let mut chunk = Chunk::default();
-        for reply in replies {
-            let attachments: usize = reply.attachments().iter().map(Bytes::len).sum();
-            let size = reply.json().len() + attachments;
-            if let Some(full) = chunk.push(reply, size) {
-                self.more(ResponsePart::Replies(full)).await;
+        for socket in sockets {
+            if let Some(full) = chunk.push(socket, SocketId::LENGTH) {
+                self.more(ResponsePart::Asked(full)).await;
             }
         }
         if !chunk.items.is_empty() {
-            self.more(ResponsePart::Replies(chunk.items)).await;
+            self.more(ResponsePart::Asked(chunk.items)).await;
+        }
+    }
+
+    /// Sends acks of clients. More may follow.
+    pub(crate) async fn acks(&self, acks: Vec<(SocketId, RawArgs)>) {
+        let mut chunk = Chunk::default();
+        for (socket, ack) in acks {
+            let attachments: usize = ack.attachments().iter().map(Bytes::len).sum();
+            let size = SocketId::LENGTH + ack.json().len() + attachments;
+            if let Some(full) = chunk.push((socket, ack), size) {
+                self.more(ResponsePart::Acks(full)).await;
+            }
+        }
+        if !chunk.items.is_empty() {
+            self.more(ResponsePart::Acks(chunk.items)).await;
         }
     }
 }
@@ -130,10 +147,14 @@ impl<T> Default for Chunk<T> {
 
 fn size_of_summary(summary: &SocketSummary) -> usize {
     let SocketSummary { rooms, data, handshake, .. } = summary;
+    let rooms: usize = rooms.iter().map(|room| room.name_length() + OVERHEAD).sum();
+    rooms + size_of_json(data) + handshake.as_ref().map_or(0, size_of_handshake)
+}
+
+fn size_of_handshake(handshake: &RemoteHandshake) -> usize {
     let pairs = handshake.headers.iter().chain(&handshake.query);
     let pairs: usize = pairs.map(|(name, value)| name.len() + value.len() + OVERHEAD).sum();
-    let rooms: usize = rooms.iter().map(|room| room.name_length() + OVERHEAD).sum();
-    pairs + rooms + handshake.url.len() + size_of_json(data) + size_of_json(&handshake.auth)
+    pairs + handshake.url.len() + size_of_json(&handshake.auth)
 }
 
 fn size_of_json(value: &serde_json::Value) -> usize {

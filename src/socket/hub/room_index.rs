@@ -105,7 +105,7 @@ impl<T> RoomIndex<T> {
     }
 
     /// Whether a member is in a room; every member is in its own.
-    fn is_in(&self, id: &SocketId, room: &Room) -> bool {
+    pub(crate) fn is_in(&self, id: &SocketId, room: &Room) -> bool {
         let joined = self.find(id, room).is_some_and(|(member, entry)| self.seat(member, entry).is_some());
         joined || (self.ids.contains_key(id) && *room == Room::Own(*id))
     }
@@ -128,6 +128,30 @@ impl<T> RoomIndex<T> {
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// The value of a member.
+    pub(crate) fn get(&self, id: &SocketId) -> Option<&T> {
+        Some(&self.members.get(*self.ids.get(id)?)?.value)
+    }
+
+    /// How many members are selected. Those of one room are not visited.
+    pub(crate) fn count(&self, selection: &Selection) -> usize {
+        match (selection.rooms.as_slice(), selection.except.as_slice()) {
+            ([], []) => self.len(),
+            ([room], []) => self.size(room),
+            _ => {
+                let mut count = 0;
+                self.for_each(selection, |_, _| count += 1);
+                count
+            }
+        }
+    }
+
+    /// How many members are in a room, the one whose own room it is included.
+    pub(crate) fn size(&self, room: &Room) -> usize {
+        let entry = self.names.get(room).and_then(|entry| self.rooms.get(*entry));
+        entry.map_or(0, |entry| entry.seats.len()) + usize::from(self.owner(room).is_some())
     }
 
     /// Visits every member that is selected, each once.
@@ -535,7 +559,13 @@ mod tests {
             for step in steps {
                 run(&mut rooms, &mut model, step);
                 prop_assert_eq!(selected(&rooms, &selection), model.selected(&selection));
+                prop_assert_eq!(rooms.count(&selection), model.selected(&selection).len());
                 prop_assert_eq!(rooms.len(), model.0.len());
+                for name in &to {
+                    let all = Selection { rooms: [room(name)].into_iter().collect(), ..Selection::default() };
+                    prop_assert_eq!(rooms.size(&room(name)), model.selected(&all).len());
+                }
+                prop_assert!((0..6).all(|n| rooms.get(&id(n)) == model.0.contains_key(&n).then_some(&n)));
                 for (n, joined) in &model.0 {
                     let found: BTreeSet<_> = rooms.rooms_of(&id(*n)).map(|name| name.to_string()).collect();
                     prop_assert_eq!(&found, joined);

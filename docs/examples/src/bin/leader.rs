@@ -1,7 +1,6 @@
 //! One task for the whole cluster: the leader greets everybody every 30 s, and another node goes on when it ends. Newcomers are told
 //! which node serves them.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,11 +13,10 @@ use tokio::time::{MissedTickBehavior, interval};
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let sessions = engine::Config::default().allow_eio3(true);
-    let welcome = async |socket: Socket| Ok(socket.emit("welcome", &NODE.get())?);
+    let welcome = async |socket: Socket| Ok(socket.emit("welcome", socket.node().as_str())?);
     let app = |path| namespace(path).on_connect(welcome);
     let builder = PATHS.into_iter().fold(builder()?, |node, path| node.namespace(app(path)));
     let node = builder.engine(sessions).start().await?;
-    NODE.get_or_init(|| node.id().to_string());
     let period =
         std::env::var("PERIOD_MS").ok().map(|ms| ms.parse().map(Duration::from_millis)).transpose()?;
     let greeting = tokio::spawn(greet(node.clone(), period.unwrap_or(PERIOD)));
@@ -50,7 +48,5 @@ async fn greet(node: Node, period: Duration) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// The name of this node, as soon as it is started.
-static NODE: OnceLock<String> = OnceLock::new();
 const PATHS: [&str; 2] = ["/", "/ws"];
 const PERIOD: Duration = Duration::from_secs(30);

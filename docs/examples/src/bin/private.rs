@@ -1,6 +1,6 @@
 //! Private messages to a user, on whichever node and devices: a room for each user. Every device confirms.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +11,6 @@ use socketmesh::{Args, Handshake, Namespace, Result, Socket, namespace};
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let node = builder()?.namespace(app()).start().await?;
-    NODE.get_or_init(|| node.id().to_string());
     serve(node, Router::new()).await
 }
 
@@ -23,7 +22,7 @@ fn app() -> Namespace<User> {
         .auth(async |handshake: Handshake| handshake.auth::<User>())
         .on_connect(async |socket: Socket<User>| Ok(socket.join(socket.data().room()).await?))
         .on("tell", tell)
-        .on("where", async |_: Socket<User>, ()| Ok(NODE.get()))
+        .on("where", async |socket: Socket<User>, ()| Ok(socket.node().to_string()))
 }
 
 /// Who a connection belongs to. Here anybody may say so; see the example `login` for proof.
@@ -59,9 +58,7 @@ async fn tell(socket: Socket<User>, Args((to, text)): Args<(String, String)>) ->
     // `socket.to` leaves out this very device, which knows.
     socket.to(from.room()).except(to.room()).emit("told", &told)?;
     let acks = socket.to(to.room()).timeout(PATIENCE).emit_with_ack::<(), _>("told", &told).await?;
-    Ok(Delivered { heard: acks.replies.len(), missing: acks.missing })
+    Ok(Delivered { heard: acks.replies.len(), missing: acks.missing.len() })
 }
 
-/// The name of this node, as soon as it is started.
-static NODE: OnceLock<String> = OnceLock::new();
 const PATIENCE: Duration = Duration::from_secs(3);

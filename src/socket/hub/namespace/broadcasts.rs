@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::broadcast_acks::AckCollector;
 use super::super::member::{AckWaiter, Member};
 use super::LocalNamespace;
+use crate::id::SocketId;
 use crate::socket::messages::{Broadcast, EmittedEvent, Flags, Selection};
 use crate::socket::protocol::{EncodeError, RawArgs, encode};
 
@@ -44,7 +45,7 @@ impl LocalNamespace {
         let mut sent = 0;
         // A socket that leaves is out of the index first, then gives up its acks. So none is waited for in vain.
         self.rooms.read().for_each(selection, |_, member| {
-            let expected = AckWaiter::Broadcast(acks.collector.expect());
+            let expected = AckWaiter::Broadcast(acks.collector.expect(member.id));
             // A socket with too many acks pending does not get the event: its ack could not be told apart.
             if member.expect_ack(id, expected).is_ok() {
                 sent += u64::from(member.session.send(&frames, false));
@@ -66,13 +67,13 @@ pub(crate) struct BroadcastAcks {
 }
 
 impl BroadcastAcks {
-    /// How many sockets were selected.
-    pub(crate) fn expected(&self) -> usize {
-        self.members.len()
+    /// The sockets that were selected.
+    pub(crate) fn asked(&self) -> impl ExactSizeIterator<Item = SocketId> {
+        self.members.iter().map(|member| member.id)
     }
 
     /// The acks that came since the last call, or else the next ones; `None` when every socket has answered or left.
-    pub(crate) async fn next(&self) -> Option<Vec<RawArgs>> {
+    pub(crate) async fn next(&self) -> Option<Vec<(SocketId, RawArgs)>> {
         self.collector.next().await
     }
 }

@@ -74,11 +74,12 @@ pub(crate) struct SelectedMember {
 }
 
 impl SelectedMember {
-    /// What other nodes are told about it. Runs the application's function that describes data.
-    pub(crate) fn summary(self) -> SocketSummary {
+    /// What is told about it, with its handshake or without. Runs the application's function that describes data.
+    pub(crate) fn summary(self, handshake: bool) -> SocketSummary {
         let Self { member, rooms } = self;
         let handlers = member.namespace.handlers();
         let data = member.data().map(|data| handlers.describe(&*data)).unwrap_or_default();
-        SocketSummary { id: member.id, rooms, data, handshake: (&member.handshake).into() }
+        let handshake = handshake.then(|| (&member.handshake).into());
+        SocketSummary { id: member.id, rooms, data, handshake }
     }
 }

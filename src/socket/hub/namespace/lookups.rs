@@ -1,0 +1,56 @@
+//! What is on this node, for the application: found without waiting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::member::Member;
+use super::LocalNamespace;
+use crate::id::SocketId;
+use crate::socket::messages::Selection;
+use crate::socket::room::Room;
+
+impl LocalNamespace {
+    /// The socket with this id.
+    pub(crate) fn member(&self, id: SocketId) -> Option<Arc<Member>> {
+        self.rooms.read().get(&id).cloned()
+    }
+
+    /// The selected sockets.
+    pub(crate) fn members(&self, selection: &Selection) -> Vec<Arc<Member>> {
+        let rooms = self.rooms.read();
+        let mut selected = Vec::new();
+        rooms.for_each(selection, |_, member| selected.push(Arc::clone(member)));
+        selected
+    }
+
+    /// How many sockets are selected.
+    pub(crate) fn number_of(&self, selection: &Selection) -> usize {
+        self.rooms.read().count(selection)
+    }
+
+    /// How many sockets are in a room.
+    pub(crate) fn size_of(&self, room: &Room) -> usize {
+        self.rooms.read().size(room)
+    }
+
+    /// The rooms that a socket has joined; `None` if it is not here.
+    pub(crate) fn joined_by(&self, id: SocketId) -> Option<Vec<Room>> {
+        let rooms = self.rooms.read();
+        rooms.get(&id)?;
+        Some(rooms.rooms_of(&id).cloned().collect())
+    }
+
+    /// Whether a socket is in a room.
+    pub(crate) fn is_in(&self, id: SocketId, room: &Room) -> bool {
+        self.rooms.read().is_in(&id, room)
+    }
+
+    /// The rooms that sockets have joined, and how many have joined each. The index is locked for a few thousand rooms at a time.
+    pub(crate) fn room_sizes(&self) -> BTreeMap<Room, usize> {
+        let mut sizes = BTreeMap::new();
+        self.visit_rooms(|room, sockets| {
+            sizes.insert(room.clone(), sockets);
+        });
+        sizes
+    }
+}
