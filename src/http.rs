@@ -30,7 +30,9 @@ mod edge;
 mod exchange;
 mod forward;
 pub(crate) mod forwarded;
+mod forwarded_header;
 mod forwarded_stream;
+mod host;
 mod http2_progress;
 mod jsonp;
 mod listener;
@@ -43,6 +45,7 @@ mod plain_connection;
 mod plain_http;
 mod polling;
 mod proxy;
+mod proxy_protocol;
 mod refusal;
 mod reply;
 mod request;
@@ -58,18 +61,24 @@ mod upgraded;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
 
-pub use allow_request::AllowRequest;
+// What the signatures here name, so that an application needs neither `hyper` nor `http` for it.
+pub use hyper::body::Incoming;
+pub use hyper::header::{self, HeaderName, HeaderValue};
+pub use hyper::http::Extensions;
+pub use hyper::http::request::Parts;
+pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+
+pub use allow_request::{AllowRequest, Forbidden};
 pub use body::Body;
 #[cfg(feature = "tls")]
 pub use certificate::{Certificate, CertificateError};
 pub use client_files::CLIENT_VERSION;
 pub use config::{ClientFiles, Config};
 pub use connection_error::{ConnectionError, OnConnectionError};
-pub use cookie::{Cookie, SameSite};
+pub use cookie::{Cookie, CookiePriority, SameSite};
 pub use cors::Cors;
-pub use hyper::http::request::Parts;
 pub use listener::Listener;
-pub use middleware::{Headers, Middleware, Rejection};
+pub use middleware::{Headers, Middleware, Pass, Rejection};
 pub use request::{RemoteAddr, Secure};
 pub use server::not_found;
 pub use service::Service;

@@ -45,10 +45,11 @@
 //! ```
 //!
 //! In axum, or whatever else is built on tower or hyper, [`Node::service`] answers the requests instead of
-//! [`Node::serve`]:
+//! [`Node::serve`]; [`http::Service`] says what the host has to say:
 //!
 //! ```text
-//! axum::Router::new().nest_service("/socket.io", node.service())
+//! let app = axum::Router::new().nest_service("/socket.io", node.service());
+//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
 //! ```
 //!
 //! # A cluster
@@ -70,6 +71,7 @@
 //!
 //! | Feature | What it adds | Default |
 //! | --- | --- | --- |
+//! | `axum` | In axum: the addresses of clients and their whole URLs ([`http::Service`]) | off |
 //! | `tls` | TLS for clients without a proxy in front: `http::Tls`, `http::Certificate`, `Listener::tls` | off |
 //! | `webtransport` | WebTransport for clients: `http::WebTransportListener`, `Node::serve_webtransport`; includes `tls` | off |
 //! | `opentelemetry` | [Traces](https://github.com/socketmesh/socketmesh/blob/main/docs/guides/tracing.md): from the request of a client to the deliveries on other nodes, by the tracer provider that the application installs | off |

@@ -158,7 +158,7 @@ impl<A: Application> Node<A> {
     /// The tower service that answers the requests of clients, for axum, hyper or another server on tower.
     ///
     /// It answers every request that it is given, so mount it at the path of Socket.IO. The server must support HTTP
-    /// upgrades, as axum's does; without them clients stay on polling.
+    /// upgrades, as axum's does; without them clients stay on polling. [`Service`] says how the server tells where clients are.
     pub fn service(&self) -> Service {
         Service::new(Arc::clone(&self.0.edge))
     }

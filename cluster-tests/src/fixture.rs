@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::counters::Counters;
+use crate::host::{self, Host};
 use crate::member::member;
 
 /// Which fixture a node serves.
@@ -112,6 +113,15 @@ impl Fixture {
             Self::Engine(node) => node.serve_at(suite.path(), listener, fallback).await,
             Self::Socket(node) => node.serve_at(suite.path(), listener, fallback).await,
         }
+    }
+
+    /// The same in axum, which serves nothing else.
+    pub async fn serve_in_axum(&self, suite: Suite, listener: TcpListener) {
+        let app = match self {
+            Self::Engine(node) => host::mounted(node, suite.path()),
+            Self::Socket(node) => host::mounted(node, suite.path()),
+        };
+        host::serve_in_axum(listener, app).await;
     }
 
     /// Everything that the node counted.
@@ -326,6 +336,14 @@ pub async fn bench(nodes: usize) -> Nodes {
 /// # Panics
 /// A node does not start.
 pub async fn start(suite: Suite, count: usize) -> Nodes {
+    start_in(Host::Own, suite, count).await
+}
+
+/// The same, in that host.
+///
+/// # Panics
+/// A node does not start.
+pub async fn start_in(host: Host, suite: Suite, count: usize) -> Nodes {
     let mut running = Nodes { http: Vec::new(), nodes: Vec::new() };
     let mut seed = None;
     for n in 0..count {
@@ -335,7 +353,12 @@ pub async fn start(suite: Suite, count: usize) -> Nodes {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         running.http.push(listener.local_addr().expect("an address"));
         let serving = node.clone();
-        tokio::spawn(async move { serving.serve(suite, listener).await });
+        tokio::spawn(async move {
+            match host {
+                Host::Own => serving.serve(suite, listener).await,
+                Host::Axum => serving.serve_in_axum(suite, listener).await,
+            }
+        });
         running.nodes.push(node);
     }
     for node in &running.nodes {

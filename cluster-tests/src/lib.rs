@@ -16,6 +16,7 @@ pub mod fixture;
 pub mod frames;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
+pub mod host;
 pub mod http;
 pub mod interop;
 pub mod journal;

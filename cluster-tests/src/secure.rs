@@ -79,6 +79,23 @@ impl Trust {
         addr: SocketAddr,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = within("a TCP connection", TcpStream::connect(addr)).await.expect("somebody listens");
+        self.secure(own, tcp, alpn).await
+    }
+
+    /// The same over a connection that is there.
+    ///
+    /// # Errors
+    /// The server presents another certificate, or breaks off.
+    ///
+    /// # Panics
+    /// Never: what it was made of is valid.
+    pub async fn secure(
+        &self,
+        own: Option<&Self>,
+        tcp: TcpStream,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.own.clone()).expect("a certificate");
         let config = ClientConfig::builder().with_root_certificates(roots);
@@ -90,7 +107,6 @@ impl Trust {
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let tcp = within("a TCP connection", TcpStream::connect(addr)).await.expect("somebody listens");
         let name = ServerName::try_from("localhost").expect("a name");
         within("a handshake of TLS", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
     }

@@ -12,6 +12,7 @@ use hyper::Method;
 use crate::{
     background,
     fixture::{self, Suite},
+    host::Host,
     http::{self, Call, Reply},
     messages::Messages,
     oracle::Oracle,
@@ -39,6 +40,13 @@ impl Target {
     pub fn three_nodes(suite: Suite) -> Self {
         static TARGETS: PerSuite = PerSuite::new();
         TARGETS.of(suite, Server::Nodes(3))
+    }
+
+    /// The same three nodes as services in axum.
+    #[must_use]
+    pub fn three_nodes_in_axum(suite: Suite) -> Self {
+        static TARGETS: PerSuite = PerSuite::new();
+        TARGETS.of(suite, Server::InAxum(3))
     }
 
     /// Node's own server, with the same application.
@@ -170,6 +178,7 @@ impl PerSuite {
 #[derive(Debug, Clone, Copy)]
 enum Server {
     Nodes(usize),
+    InAxum(usize),
     NodeJs,
 }
 
@@ -198,8 +207,9 @@ struct Running {
 
 impl Running {
     async fn start(suite: Suite, server: Server) -> Self {
-        let count = match server {
-            Server::Nodes(count) => count,
+        let (host, count) = match server {
+            Server::Nodes(count) => (Host::Own, count),
+            Server::InAxum(count) => (Host::Axum, count),
             Server::NodeJs => {
                 let oracle = Oracle::start(suite).await;
                 let target = Target::of(suite, oracle.addr, &[oracle.addr]);
@@ -209,7 +219,7 @@ impl Running {
         let (nodes, fixture) = if let Some(addr) = external_server(suite) {
             (vec![addr; count], None)
         } else {
-            let fixture = fixture::start(suite, count).await;
+            let fixture = fixture::start_in(host, suite, count).await;
             (fixture.http.clone(), Some(fixture))
         };
         if let [only] = *nodes {
@@ -223,9 +233,9 @@ impl Running {
     }
 }
 
-/// Makes three tests of every rule, an `async fn(Target)`: `rule::on_one_node`,
-/// `rule::on_three_nodes_behind_the_balancer`, and `rule::on_node_js`, which Node's own server passes unless the documents
-/// say otherwise.
+/// Makes four tests of every rule, an `async fn(Target)`: `rule::on_one_node`,
+/// `rule::on_three_nodes_behind_the_balancer`, the same with `rule::on_three_nodes_in_axum`, and `rule::on_node_js`, which Node's
+/// own server passes unless the documents say otherwise.
 #[macro_export]
 macro_rules! on_every_target {
     ($suite:ident: $($rule:ident),+ $(,)?) => {$(
@@ -240,6 +250,11 @@ macro_rules! on_every_target {
             #[tokio::test]
             async fn on_three_nodes_behind_the_balancer() {
                 super::$rule(Target::three_nodes(Suite::$suite)).await;
+            }
+
+            #[tokio::test]
+            async fn on_three_nodes_in_axum() {
+                super::$rule(Target::three_nodes_in_axum(Suite::$suite)).await;
             }
 
             #[tokio::test]

@@ -371,7 +371,7 @@ async fn packets_of_polls_are_measured_and_a_namespace_of_a_pattern_under_the_pa
 #[tokio::test]
 async fn handshakes_are_measured_by_what_became_of_them() {
     let allow = AllowRequest::new(async |client: Arc<Handshake>| {
-        if client.headers().contains_key("x-forbidden") { Err("no".to_owned()) } else { Ok(()) }
+        if client.headers().contains_key("x-forbidden") { Err("no".into()) } else { Ok(()) }
     });
     let check = Middleware::new(async |request: Arc<Parts>| {
         if request.headers.contains_key("x-stopped") {

@@ -1,5 +1,5 @@
 //! Compressed messages and answers, as clients see them (RFC 7692; RFC 9110 §8.4), on one node and on three.
-#![expect(clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -432,6 +432,62 @@ async fn a_threshold_is_obeyed() {
         polled.emit("news", &text).expect("it encodes");
         assert_eq!(poll(&polling, "gzip").await.0.header("content-encoding").is_some(), is_long);
     }
+}
+
+on_one_and_three_nodes! { crate::small:
+    a_smaller_window_is_told_and_a_client_that_wants_a_smaller_one_is_served_plainly,
+    a_level_is_obeyed,
+}
+
+/// Deflates as small as it goes, with a window of 512 bytes on WebSockets.
+fn small(count: usize) -> &'static App {
+    static ONE: OnceLock<App> = OnceLock::new();
+    static THREE: OnceLock<App> = OnceLock::new();
+    let hard = Compression::default().level(9);
+    let config = engine::Config::default().per_message_deflate(hard.window_bits(9)).http_compression(hard);
+    let described =
+        move |seen: &Arc<Seen>| Node::builder().engine(config.clone()).namespace(plain("/", seen));
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || App::start(count, described))
+}
+
+async fn a_smaller_window_is_told_and_a_client_that_wants_a_smaller_one_is_served_plainly(app: &App) {
+    // A kilobyte of noise, twice: the second time is beyond the window.
+    let far: String = noise(1000).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    let twice = far.repeat(2);
+    for offer in [OFFER, "permessage-deflate; server_max_window_bits=10"] {
+        let call = app.nodes.target.at(1).call(Method::GET, "EIO=4&transport=websocket");
+        let mut frames = Frames::open(call, offer).await;
+        let accepted = format!("{ACCEPTED}; server_max_window_bits=9");
+        assert_eq!(frames.opened.headers("sec-websocket-extensions"), [accepted]);
+        assert!(frames.message().await.text().starts_with("0{"));
+        frames.send(0x81, b"40").await;
+        let socket = app.seen.socket(&connected(frames.message().await.text(), "/")).await;
+        app.of(2, "/").to(socket.id().to_string()).emit("news", &twice).expect("it encodes");
+        let seen = frames.message().await;
+        assert_eq!(seen.text(), packet("news", &twice));
+        assert!(seen.deflated.is_some_and(|bytes| bytes > 1000), "{:?}", seen.deflated);
+    }
+    let call = app.nodes.target.call(Method::GET, "EIO=4&transport=websocket");
+    let mut frames = Frames::open(call, "permessage-deflate; server_max_window_bits=8").await;
+    assert_eq!(frames.opened.header("sec-websocket-extensions"), None);
+    assert!(frames.message().await.text().starts_with("0{"));
+}
+
+async fn a_level_is_obeyed(app: &App) {
+    let usual = engine::Config::default();
+    let usual = App::start(1, |seen| Node::builder().engine(usual.clone()).namespace(plain("/", seen))).await;
+    let words = ["work", "play", "jack", "dull", "all", "no", "and", "boy"];
+    let text: String =
+        noise(20_000).iter().flat_map(|byte| [words[usize::from(byte % 8)], " "]).collect();
+    let mut sizes = Vec::new();
+    for app in [&usual, app] {
+        let (polling, socket) = app.polling_guest("/").await;
+        socket.emit("news", &text).expect("it encodes");
+        let (reply, read) = poll(&polling, "gzip").await;
+        assert_eq!(read, packet("news", &text));
+        sizes.push(reply.bytes().len());
+    }
+    assert!(sizes[1] < sizes[0], "{sizes:?}");
 }
 
 #[tokio::test]

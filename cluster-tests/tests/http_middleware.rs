@@ -231,7 +231,7 @@ async fn every_refusal_is_reported_with_its_context() {
             None => Ok(HeaderMap::new()),
         })])
         .allow_request(AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
-            if handshake.headers().contains_key("x-forbid") { Err("not you".to_owned()) } else { Ok(()) }
+            if handshake.headers().contains_key("x-forbid") { Err("not you".into()) } else { Ok(()) }
         }));
     let nodes = nodes(3, http).await;
     let session = nodes.target.at(0).polling().await;

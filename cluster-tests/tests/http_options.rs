@@ -1,4 +1,5 @@
 //! The HTTP options: `allow_request`, cookies, CORS, the client files, and responses outside of the path.
+#![expect(clippy::panic, reason = "tests fail by panicking, and so does a function of theirs")]
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,10 +14,13 @@ use cluster_tests::http::{Call, Reply};
 use cluster_tests::member::{member, member_at};
 use cluster_tests::messages::Messages;
 use cluster_tests::nodes::{Nodes, serve};
+use cluster_tests::on_one_and_three_nodes;
 use cluster_tests::target::Target;
 use cluster_tests::websocket::WebSocket;
 use hyper::Method;
-use socketmesh::http::{AllowRequest, CLIENT_VERSION, ClientFiles, Config, Cookie, Cors, SameSite};
+use socketmesh::http::{
+    AllowRequest, CLIENT_VERSION, ClientFiles, Config, Cookie, CookiePriority, Cors, Forbidden, SameSite,
+};
 use socketmesh::{Node, NodeBuilder, Socket, namespace};
 use tokio::net::TcpListener;
 
@@ -54,8 +58,8 @@ fn guarded(asked: &Arc<AtomicUsize>) -> Config {
         tokio::task::yield_now().await;
         match handshake.headers().get("x-token").map(|token| token.as_bytes()) {
             Some(b"good") => Ok(()),
-            Some(_) => Err("say \"please\"".to_owned()),
-            None => Err(String::new()),
+            Some(_) => Err(Forbidden::new("say \"please\"")),
+            None => Err(Forbidden::default()),
         }
     });
     Config::default().allow_request(allow_request)
@@ -152,15 +156,20 @@ async fn a_cookie_comes_with_a_polling_handshake_and_nothing_else() {
 async fn a_cookie_may_look_otherwise() {
     let cookie = Cookie::default()
         .name("sticky")
+        .max_age(Duration::from_secs(60))
+        .domain("localhost")
         .path("/socket.io/")
         .http_only(false)
         .same_site(SameSite::None)
-        .secure(true);
+        .secure(true)
+        .partitioned(true)
+        .priority(CookiePriority::High);
     let nodes = nodes(1, Config::default().cookie(cookie)).await;
     let opened = nodes.target.get(POLLING).await;
     let cookie = only(&opened, COOKIE).expect("a cookie");
     assert!(cookie.starts_with("sticky="), "{cookie}");
-    assert!(cookie.ends_with("; Path=/socket.io/; Secure; SameSite=None"), "{cookie}");
+    let attributes = "; Max-Age=60; Domain=localhost; Path=/socket.io/; Secure; Partitioned; Priority=High; SameSite=None";
+    assert!(cookie.ends_with(attributes), "{cookie}");
 }
 
 // --- CORS ---
@@ -333,6 +342,41 @@ async fn a_preflight_allows_the_headers_it_asks_for() {
     assert_eq!(only(&preflight, "vary"), Some("Access-Control-Request-Headers"));
     assert_eq!(only(&preflight, "access-control-max-age"), None);
 }
+
+async fn cors_may_differ_from_request_to_request(count: usize) {
+    let cors = Cors::by_request(|request| match request.headers.get("host")?.to_str().ok()? {
+        "open.example" => Some(Cors::any()),
+        "closed.example" => None,
+        "broken.example" => panic!("a function of the tests panics"),
+        _ => Some(Cors::origin("http://one.example").credentials()),
+    });
+    let nodes = nodes(count, Config::default().cors(cors)).await;
+    let session = nodes.target.at(0).polling().await;
+    for n in 0..3 {
+        for (host, origin, allowed, preflight, websocket) in [
+            ("open.example", PAGE, Some("*"), 204, true),
+            ("closed.example", PAGE, None, 500, true),
+            ("broken.example", PAGE, None, 204, false),
+            ("other.example", PAGE, Some("http://one.example"), 204, false),
+            ("other.example", "http://one.example", Some("http://one.example"), 204, true),
+        ] {
+            let target = nodes.target.at(n);
+            let call = |method: Method, query: &str| {
+                target.call(method, query).header("host", host).header("origin", origin)
+            };
+            assert_eq!(only(&call(Method::GET, POLLING).send().await, ALLOW_ORIGIN), allowed, "{host}");
+            // Of a session of the first node.
+            let of_session = call(Method::PUT, &session.query("polling")).send().await;
+            assert_eq!((of_session.status(), only(&of_session, ALLOW_ORIGIN)), (500, allowed), "{host}");
+            let asked = call(Method::OPTIONS, &session.query("polling")).send().await;
+            assert_eq!((asked.status(), only(&asked, ALLOW_ORIGIN)), (preflight, allowed), "{host}");
+            let opened = WebSocket::from_call(call(Method::GET, WEBSOCKET).upgrade()).await;
+            assert_eq!(opened.is_ok(), websocket, "{host} {origin}");
+        }
+    }
+}
+
+on_one_and_three_nodes!(std::convert::identity: cors_may_differ_from_request_to_request);
 
 // --- the browser client ---
 

@@ -488,7 +488,7 @@ async fn allow_request_receives_the_handshake_of_the_client() {
         assert_eq!(handshake.query_value("transport").as_deref(), Some("webtransport"));
         let please = handshake.url() == "/socket.io/?word=please"
             && handshake.query_value("word").as_deref() == Some("please");
-        if please { Ok(()) } else { Err("say please".to_owned()) }
+        if please { Ok(()) } else { Err("say please".into()) }
     });
     let config = http::Config::default().allow_request(decide);
     let served = Served::start(1, all(), config).await;
@@ -527,7 +527,7 @@ async fn middleware_accepts_or_refuses_a_session_and_refusals_are_reported() {
         }
     });
     let decide = AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
-        if handshake.query_value("key").is_some() { Err("full".to_owned()) } else { Ok(()) }
+        if handshake.query_value("key").is_some() { Err("full".into()) } else { Ok(()) }
     });
     let (tell, mut heard) = mpsc::channel(8);
     let config = http::Config::default().middleware([keyed]).allow_request(decide).on_connection_error(

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::budget::{Budget, Charge};
+use super::config::Compression;
 use super::packet::{BASE64, BINARY_MESSAGE, Message, Packet};
 use super::protocol::Protocol;
 use super::websocket::{Deflated, Opcode, header};
@@ -72,8 +73,8 @@ pub(crate) struct Dialect {
     pub(crate) protocol: Protocol,
     /// The client cannot receive bytes: they are sent as base64.
     pub(crate) base64: bool,
-    /// From how many bytes on packets are deflated, on a WebSocket where that was negotiated.
-    pub(crate) deflate: Option<usize>,
+    /// Which packets are deflated, and how, on a WebSocket where that was negotiated.
+    pub(crate) deflate: Option<Compression>,
 }
 
 impl Frame {
@@ -143,22 +144,25 @@ impl Frame {
     /// Makes the next step of deflating the packet for clients of this dialect, if they want that. Returns whether
     /// [`Frame::websocket`] may follow. A large packet takes several calls, so that no call takes long.
     pub(crate) fn deflate(&self, dialect: Dialect) -> bool {
-        let Some(deflated) = self.deflated(dialect) else { return true };
+        let (Some(deflated), Some(compression)) = (self.deflated(dialect), dialect.deflate) else {
+            return true;
+        };
+        let how = compression.deflation();
         match &self.encoding {
             Encoding::Text { frame, header, .. } => {
                 let packet = frame.get(usize::from(*header)..).unwrap_or_default();
-                deflated.advance(Opcode::Text, [packet, &[]])
+                deflated.advance(how, Opcode::Text, [packet, &[]])
             }
             Encoding::Binary(binary) => {
                 let kind: &[u8] = if dialect.protocol == Protocol::V3 { &[BINARY_MESSAGE] } else { &[] };
-                deflated.advance(Opcode::Binary, [kind, &binary.payload])
+                deflated.advance(how, Opcode::Binary, [kind, &binary.payload])
             }
         }
     }
 
     /// Where the deflated frame is, if clients of this dialect get one. Base64 is for clients too old to want it.
     fn deflated(&self, dialect: Dialect) -> Option<&Deflated> {
-        let threshold = dialect.deflate.filter(|_| self.compress)?;
+        let Compression { threshold, .. } = dialect.deflate.filter(|_| self.compress)?;
         match &self.encoding {
             Encoding::Text { frame, header, shared } => {
                 let shared = shared.as_deref().filter(|_| frame.len() - usize::from(*header) >= threshold);
@@ -294,6 +298,10 @@ mod tests {
     const V4: Dialect = Dialect { protocol: Protocol::V4, base64: false, deflate: None };
     const V3: Dialect = Dialect { protocol: Protocol::V3, base64: false, deflate: None };
 
+    fn from(threshold: usize) -> Option<Compression> {
+        Some(Compression::default().threshold(threshold))
+    }
+
     fn websocket(frame: &Frame) -> Vec<u8> {
         frame.clone().websocket(V4).concat()
     }
@@ -384,7 +392,7 @@ mod tests {
 
     #[test]
     fn clones_share_what_is_deflated_and_each_version_has_its_own() {
-        let deflating = |dialect| Dialect { deflate: Some(100), ..dialect };
+        let deflating = |dialect| Dialect { deflate: from(100), ..dialect };
         let text = Frame::message_text(&"abc".repeat(100));
         let binary = Frame::message_binary(vec![1; 300].into());
         for (frame, first) in [(text, 0xc1), (binary, 0xc2)] {
@@ -404,15 +412,15 @@ mod tests {
     #[test]
     fn packets_that_are_short_or_base64_or_must_not_be_compressed_are_not_deflated() {
         let frame = Frame::message_binary(vec![1; 300].into());
-        let deflating = Dialect { deflate: Some(300), ..V4 };
+        let deflating = Dialect { deflate: from(300), ..V4 };
         for (frame, dialect) in [
             (frame.clone().with_compress(false), deflating),
             (frame.clone(), V4),
             (frame.clone(), Dialect { base64: true, ..deflating }),
-            (frame, Dialect { deflate: Some(301), ..V4 }),
+            (frame, Dialect { deflate: from(301), ..V4 }),
             (Frame::message_text(&"a".repeat(298)), deflating),
-            (Frame::message_text("a"), Dialect { deflate: Some(0), ..V4 }),
-            (Frame::control(&Packet::Noop), Dialect { deflate: Some(0), ..V4 }),
+            (Frame::message_text("a"), Dialect { deflate: from(0), ..V4 }),
+            (Frame::control(&Packet::Noop), Dialect { deflate: from(0), ..V4 }),
         ] {
             assert!(frame.deflate(dialect));
             assert_eq!(frame.clone().websocket(dialect)[0][0] & 0x40, 0, "{frame:?}");

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, ORIGIN};
+use hyper::http::Extensions;
 
 use super::protocol::Protocol;
 use super::query::{self, Query};
@@ -42,6 +43,7 @@ pub struct Handshake {
     protocol: Protocol,
     base64: bool,
     jsonp: Option<Box<str>>,
+    extensions: Extensions,
 }
 
 impl Handshake {
@@ -68,7 +70,13 @@ impl Handshake {
             protocol: query.protocol(),
             base64: query.base64(),
             jsonp: query.jsonp().map(Into::into),
+            extensions: Extensions::new(),
         }
+    }
+
+    /// With what layers and middleware said of the request.
+    pub(crate) fn with_extensions(self, extensions: Extensions) -> Self {
+        Self { extensions, ..self }
     }
 
     /// The headers of the request. They are kept as text, so that an idle client takes little memory; a map of them is made at
@@ -94,9 +102,34 @@ impl Handshake {
         self.query().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The path and query of the request, as the client sent them.
+    /// The path and query of the request, as the client sent them. In axum that takes the feature `axum`; without it, and behind
+    /// other services that take a prefix off, it is the path below the prefix.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What the layers of the host, and [`Middleware`](crate::http::Middleware), said of the request: a user, a session, whatever
+    /// they put into its extensions. Node: what middleware sets on `socket.request`.
+    ///
+    /// They are those of the request that opened the session, which the node answers that it reached. Later requests of the session
+    /// add nothing. They stay for the life of the session, and so does what they hold. Other nodes do not see them: what
+    /// [`fetch_sockets`](crate::NamespaceRef::fetch_sockets) has to tell of a user belongs to the data of the socket.
+    ///
+    /// ```
+    /// use socketmesh::{Handshake, Refusal, Socket, namespace};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// let chat = namespace("/")
+    ///     .auth(async |client: Handshake| match client.request().extensions().get::<User>() {
+    ///         Some(user) => Ok(user.clone()),
+    ///         None => Err(Refusal::new("log in first")),
+    ///     })
+    ///     .on("whoami", async |socket: Socket<User>, ()| Ok(socket.data().0.clone()));
+    /// ```
+    pub const fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// Whether the client cannot receive bytes (`b64` in the query).
@@ -115,8 +148,9 @@ impl Handshake {
     }
 
     /// The address that the connection came from. Behind a proxy, that is the address of the proxy, unless it is
-    /// [trusted](crate::http::Config::trusted_proxies). `None` if the
-    /// server that took the connection did not add [`RemoteAddr`](crate::http::RemoteAddr) to the request.
+    /// [trusted](crate::http::Config::trusted_proxies). `None` if the server that took the connection did not say it: in axum that
+    /// takes the feature `axum` and `into_make_service_with_connect_info::<SocketAddr>()`, in any other
+    /// [`RemoteAddr`](crate::http::RemoteAddr).
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }

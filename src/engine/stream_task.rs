@@ -52,7 +52,7 @@ pub(crate) fn serve_websocket<K: Send + 'static>(
     terms: WebSocketTerms,
 ) -> impl Future<Output = ()> + Send {
     let config = session.config();
-    let deflate = config.per_message_deflate.filter(|_| terms.deflate).map(|deflate| deflate.threshold);
+    let deflate = config.per_message_deflate.filter(|_| terms.deflate);
     let dialect = Dialect { protocol: session.handshake().protocol(), base64: terms.base64, deflate };
     let mut decoder = websocket::Decoder::new(config.max_payload);
     if terms.deflate {

@@ -17,7 +17,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 pub(crate) use decoder::{Decoder, Incoming};
-pub(crate) use deflate::{Deflated, LEVEL, STEP, deflate};
+pub(crate) use deflate::{Deflated, Deflation, STEP, deflate};
 pub(crate) use extension::accept_deflate;
 pub(crate) use upgrade::{Accepted, UpgradeError, asks_for_websocket, check_upgrade};
 

@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::compression::{Coding, Compressing};
 use super::exchange::CarriedBody;
 use crate::cluster::Sender;
+use crate::engine::websocket::Deflation;
 
 /// The body of every response of a node. Make one from anything that converts to [`Bytes`], such as a `String`.
 ///
@@ -42,10 +43,10 @@ impl Body {
     }
 
     /// Compresses the body, unless it comes from another node.
-    pub(super) fn compressed(self, coding: Coding) -> Self {
+    pub(super) fn compressed(self, coding: Coding, how: Deflation) -> Self {
         match self.0 {
             BodyContent::Full(bytes) => {
-                Self(BodyContent::Compressed(Box::new(Compressing::new(coding, bytes))))
+                Self(BodyContent::Compressed(Box::new(Compressing::new(coding, how, bytes))))
             }
             other => Self(other),
         }

@@ -290,13 +290,19 @@ pub(crate) fn unwrapped(upgraded: Upgraded) -> (ClientTransport, Bytes) {
     };
     // A server such as axum's.
     let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => return (Either::Left(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => return (of_host(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Either::Left(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => (of_host(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => (Either::Right(Box::new(TokioIo::new(upgraded))), Bytes::new()),
     }
+}
+
+/// The connection of another server, which may have left small frames to Nagle's algorithm.
+fn of_host(stream: TcpStream) -> ClientTransport {
+    let _gone = stream.set_nodelay(true);
+    Either::Left(stream)
 }
 
 /// How much is read at once of what is not passed on directly: more than most heads and the bodies that come with them.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::{Compress, FlushCompress};
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
-use crate::engine::websocket::{LEVEL, STEP, deflate};
+use crate::engine::websocket::{Deflation, STEP, deflate};
 
 /// How an answer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Coding {
     /// All of `bytes`, compressed.
     pub(super) fn encode(self, bytes: Bytes) -> Bytes {
         let mut encoded = BytesMut::new();
-        let mut compressing = Compressing::new(self, bytes);
+        let mut compressing = Compressing::new(self, Deflation::default(), bytes);
         while let Some(part) = compressing.step() {
             encoded.extend_from_slice(&part);
         }
@@ -96,11 +96,11 @@ pub(super) struct Compressing {
 }
 
 impl Compressing {
-    pub(super) fn new(coding: Coding, bytes: Bytes) -> Self {
+    pub(super) fn new(coding: Coding, how: Deflation, bytes: Bytes) -> Self {
         let compress = match coding {
-            Coding::Gzip => Compress::new_gzip(LEVEL, WINDOW),
+            Coding::Gzip => Compress::new_gzip(how.strength(), how.window_bits),
             // What is called deflate on the web has a header of zlib.
-            Coding::Deflate => Compress::new(LEVEL, true),
+            Coding::Deflate => how.compressor(true),
         };
         Self { compress, rest: bytes, ended: false }
     }
@@ -124,9 +124,6 @@ impl Compressing {
         Some(out.into())
     }
 }
-
-/// The largest window, as usual.
-const WINDOW: u8 = 15;
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +181,7 @@ mod tests {
     #[test]
     fn a_large_body_is_compressed_in_steps() {
         let body = Bytes::from("{\"some\":\"json\"},".repeat(40_000));
-        let mut compressing = Compressing::new(Coding::Gzip, body.clone());
+        let mut compressing = Compressing::new(Coding::Gzip, Deflation::default(), body.clone());
         let parts: Vec<Bytes> = std::iter::from_fn(|| compressing.step()).collect();
         assert_eq!(parts.len(), body.len().div_ceil(STEP));
         assert_eq!(decoded(Coding::Gzip, &parts.concat()), body);
@@ -192,10 +189,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn other_decoders_read_a_compressed_body(body: Vec<u8>, repeat in 1..2000_usize, gzip: bool) {
+        fn other_decoders_read_a_compressed_body(
+            body: Vec<u8>, repeat in 1..2000_usize, gzip: bool, level in 2..=9_u8, window_bits in 9..=15_u8,
+        ) {
             let body = Bytes::from(body.repeat(repeat));
             let coding = if gzip { Coding::Gzip } else { Coding::Deflate };
-            prop_assert_eq!(decoded(coding, &coding.encode(body.clone())), body);
+            let mut compressing = Compressing::new(coding, Deflation { level, window_bits }, body.clone());
+            let parts: Vec<Bytes> = std::iter::from_fn(|| compressing.step()).collect();
+            prop_assert_eq!(decoded(coding, &parts.concat()), body);
         }
 
         #[test]

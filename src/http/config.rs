@@ -20,14 +20,15 @@ use crate::setters::setters;
 ///     .cors(Cors::origin("https://chat.example").credentials())
 ///     .allow_request(AllowRequest::new(async |request| match request.query_value("key").as_deref() {
 ///         Some("let me in") => Ok(()),
-///         _ => Err("no key".to_owned()),
+///         _ => Err("no key".into()),
 ///     }));
 /// let builder = socketmesh::Node::builder().http(config);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Which pages of other origins may use this node. Default `None`, as in Node: answers have no CORS headers.
+    /// Which pages of other origins may use this node, for all requests or [for each](Cors::by_request). Default `None`, as in Node:
+    /// answers have no CORS headers.
     pub cors: Option<Cors>,
     /// The cookie with the session id in the answer to a polling handshake. Default: no cookie. Only sticky load balancers
     /// need it; this node does not.
@@ -50,8 +51,8 @@ pub struct Config {
     /// Whether [`Node::serve`](crate::Node::serve) answers `/healthz` (200) and `/readyz` (200, or 503 while the node takes no new
     /// clients) beside the path of Socket.IO, for load balancers. Default: yes.
     pub health: bool,
-    /// The proxies in front of this node, whose word about the address of a client and its TLS counts, in the handshake and for what
-    /// one client address may have. Default: none.
+    /// The proxies in front of this node, whose word about the address of a client, its TLS and the host that it asked for counts: in
+    /// the handshake, for what one client address may have, and for [`cors`](Self::cors). Default: none.
     pub trusted_proxies: TrustedProxies,
     /// Whether answers name the edge node, in the header `x-socketmesh-node`. Default: no.
     pub expose_node: bool,

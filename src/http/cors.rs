@@ -4,6 +4,7 @@
 //! here, where origins are named.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderValue, ORIGIN, VARY,
 };
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
+use crate::catch_panic;
 
 /// Which pages of other origins may read the answers of this node, and open WebSockets and WebTransport sessions to it. Node:
 /// option `cors`, which is about answers only.
@@ -41,6 +44,7 @@ pub struct Cors {
     credentials: bool,
     max_age: Option<Duration>,
     any_websocket: bool,
+    choose: Option<Choose>,
 }
 
 #[derive(Clone)]
@@ -49,6 +53,16 @@ enum Origin {
     Exactly(HeaderValue),
     Matching(Arc<dyn Fn(&str) -> bool + Send + Sync>),
 }
+
+/// What counts for one request. Its own is in a box, because it is kept while the request waits for its answer.
+pub(crate) enum Chosen<'a> {
+    Same(&'a Cors),
+    Own(Box<Cors>),
+}
+
+/// Chooses for each request.
+#[derive(Clone)]
+struct Choose(Arc<dyn Fn(&Parts) -> Option<Cors> + Send + Sync>);
 
 impl Cors {
     /// Allows any page, without credentials. Node: `origin: "*"`.
@@ -78,6 +92,24 @@ impl Cors {
     /// Allows the pages whose origin `allows` accepts. Node: a regular expression or a function.
     pub fn matching(allows: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self::new(Origin::Matching(Arc::new(allows)))
+    }
+
+    /// Has `choose` say for each request what counts for it: for one path, host or customer something else than for another. `None`
+    /// is as if [`cors`](super::Config::cors) were not set: the answer has no headers of CORS, and a WebSocket of any page is
+    /// accepted. Whatever else is set on this value does not count. Node: `cors` as a function of the request.
+    ///
+    /// It must not block, and is called for preflights as well. If it panics, no page is allowed.
+    ///
+    /// ```
+    /// use socketmesh::http::Cors;
+    ///
+    /// let cors = Cors::by_request(|request| match request.headers.get("host")?.to_str().ok()? {
+    ///     "public.example" => Some(Cors::any()),
+    ///     host => Some(Cors::origin(&format!("https://{host}")).credentials()),
+    /// });
+    /// ```
+    pub fn by_request(choose: impl Fn(&Parts) -> Option<Self> + Send + Sync + 'static) -> Self {
+        Self { choose: Some(Choose(Arc::new(choose))), ..Self::nobody() }
     }
 
     /// Allows requests with cookies and authorization.
@@ -147,6 +179,25 @@ impl Cors {
         is_named || is_own()
     }
 
+    /// Whether each request has its own.
+    pub(crate) const fn is_chosen(&self) -> bool {
+        self.choose.is_some()
+    }
+
+    /// What counts for this request; `None` if nothing does.
+    pub(crate) fn of(&self, request: &Parts) -> Option<Chosen<'_>> {
+        let Some(Choose(choose)) = &self.choose else { return Some(Chosen::Same(self)) };
+        let chosen = catch_panic::call(|| choose(request));
+        if chosen.is_none() {
+            tracing::error!("a function that chooses CORS panicked");
+        }
+        chosen.unwrap_or_else(|| Some(Self::nobody())).map(|own| Chosen::Own(Box::new(own)))
+    }
+
+    fn nobody() -> Self {
+        Self::matching(|_| false)
+    }
+
     fn new(origin: Origin) -> Self {
         Self {
             origin,
@@ -156,6 +207,7 @@ impl Cors {
             credentials: false,
             max_age: None,
             any_websocket: false,
+            choose: None,
         }
     }
 
@@ -225,6 +277,23 @@ fn vary(headers: &mut HeaderMap, name: &'static str) {
     }
 }
 
+impl Deref for Chosen<'_> {
+    type Target = Cors;
+
+    fn deref(&self) -> &Cors {
+        match self {
+            Self::Same(cors) => cors,
+            Self::Own(cors) => cors,
+        }
+    }
+}
+
+impl fmt::Debug for Choose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("by request")
+    }
+}
+
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -271,6 +340,29 @@ mod tests {
             assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN).is_some(), allowed, "{origin}");
             assert_eq!(header(&response, VARY), Some("Origin"));
         }
+    }
+
+    #[test]
+    fn each_request_may_have_its_own() {
+        let cors = Cors::by_request(|request| match request.uri.path() {
+            "/open/" => Some(Cors::any()),
+            "/closed/" => None,
+            "/panic/" => panic!("a function of the tests panics"),
+            _ => Some(Cors::by_request(|_| Some(Cors::any()))),
+        });
+        assert!(cors.is_chosen());
+        let of = |path: &str| {
+            let (mut head, ()) = hyper::Request::new(()).into_parts();
+            head.uri = path.parse().unwrap();
+            let (cors, origin) = (cors.of(&head)?, request("http://a"));
+            let mut response = HeaderMap::new();
+            cors.apply(origin.get(ORIGIN), &mut response);
+            let allowed = header(&response, ACCESS_CONTROL_ALLOW_ORIGIN).is_some();
+            assert_eq!(cors.admits(&origin, false), allowed);
+            Some(allowed)
+        };
+        assert_eq!((of("/open/"), of("/closed/")), (Some(true), None));
+        assert_eq!((of("/panic/"), of("/twice/")), (Some(false), Some(false)), "nobody is allowed");
     }
 
     #[test]

@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Body as _;
 use hyper::header::{CONNECTION, HeaderValue, ORIGIN};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::config::Config;
+use super::cors::Chosen;
 use super::counters::HttpCounters;
 use super::drain_body::DrainBody;
 use super::forward::Forwarder;
+use super::middleware::{self, Pass};
 use super::owner::Owner;
 use super::refusal::Refusal;
 use super::request::{self, ClientRequest};
-use super::{client_files, middleware, node_request, reply};
+use super::{client_files, host, node_request, reply};
 use crate::cluster::{Mesh, NodeState, SessionOwner};
 use crate::engine::{Application, HandshakeError};
 use crate::id::NodeId;
@@ -120,8 +122,11 @@ impl<A: Application> Edge<A> {
         }
     }
 
-    /// A request of a client as everything behind this expects it.
-    pub(crate) fn receive(&self, mut request: Request<DrainBody>) -> Box<ClientRequest> {
+    /// A request of a client as everything behind this expects it; `None` if it is for somebody else.
+    pub(crate) fn receive(&self, mut request: Request<DrainBody>) -> Option<Box<ClientRequest>> {
+        if !host::take_over(&mut request) {
+            return None;
+        }
         if request.version() == Version::HTTP_2 {
             request::normalize_http2(&mut request);
         }
@@ -129,8 +134,8 @@ impl<A: Application> Edge<A> {
         node_request::remove_tokens(request.headers_mut());
         // Its client may have come through proxies.
         let (mut head, body) = request.into_parts();
-        self.config.trusted_proxies.look_behind(&head.headers, &mut head.extensions);
-        ClientRequest::new(Request::from_parts(head, body), None)
+        self.config.trusted_proxies.look_behind(&mut head.headers, &mut head.extensions);
+        Some(ClientRequest::new(Request::from_parts(head, body), None))
     }
 
     /// Answers one request of a client. Dropping the future is the client's abort.
@@ -148,15 +153,22 @@ impl<A: Application> Edge<A> {
         response
     }
 
-    async fn respond_with_cors(&self, request: Box<ClientRequest>) -> Response<Body> {
-        let Some(cors) = &self.config.cors else { return self.respond_to_any_origin(request).await };
+    async fn respond_with_cors(&self, mut request: Box<ClientRequest>) -> Response<Body> {
+        let Some(cors) = self.cors(&mut request) else { return self.respond_to_any_origin(request).await };
+        let headers = request.http.headers();
         if request.http.method() == Method::OPTIONS {
-            return cors.preflight(request.http.headers());
+            return cors.preflight(headers);
         }
-        let origin = request.http.headers().get(ORIGIN).cloned();
+        let origin = headers.get(ORIGIN).cloned();
+        request.trespasses = request.is_upgrade() && !cors.admits(headers, request.is_secure());
         let mut response = self.respond_to_any_origin(request).await;
         cors.apply(origin.as_ref(), response.headers_mut());
         response
+    }
+
+    fn cors(&self, request: &mut ClientRequest) -> Option<Chosen<'_>> {
+        let cors = self.config.cors.as_ref()?;
+        if cors.is_chosen() { request.with_head(|head| cors.of(head)) } else { Some(Chosen::Same(cors)) }
     }
 
     async fn respond_to_any_origin(&self, request: Box<ClientRequest>) -> Response<Body> {
@@ -189,17 +201,22 @@ impl<A: Application> Edge<A> {
     }
 
     /// Answers a request that the application has a part in: middleware before, headers and the report of a refusal after.
-    async fn observe(&self, request: Box<ClientRequest>) -> Response<Body> {
-        let head = middleware::head(&request.http);
+    async fn observe(&self, mut request: Box<ClientRequest>) -> Response<Body> {
+        let mut head = middleware::head(&request.http);
         let opens = request.query.sid() == Ok(None);
-        let mut added = HeaderMap::new();
-        let mut response = match middleware::run(&self.config.middleware, &head, &mut added).await {
+        let mut added = Pass::default();
+        let refusal = middleware::run(&self.config.middleware, &mut head, &mut added).await;
+        let Pass { mut headers, extensions } = added;
+        let mut response = match refusal {
             Some(refusal) => reply::refused(refusal, Refusal::Middleware),
-            None => self.route(request).await,
+            None => {
+                request.http.extensions_mut().extend(extensions);
+                self.route(request).await
+            }
         };
         // As in Node, the headers of the engine override those of a middleware.
-        added.extend(mem::take(response.headers_mut()));
-        *response.headers_mut() = added;
+        headers.extend(mem::take(response.headers_mut()));
+        *response.headers_mut() = headers;
         if matches!(response.status(), StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS) {
             let initial = self.config.initial_headers.as_ref().filter(|_| opens);
             for headers in initial.into_iter().chain(&self.config.headers) {
@@ -214,7 +231,7 @@ impl<A: Application> Edge<A> {
 
     /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
     async fn route(&self, request: Box<ClientRequest>) -> Response<Body> {
-        if request.is_upgrade() && !self.admits(request.http.headers(), request.is_secure()) {
+        if request.trespasses {
             let refusal = reply::refusal(&HandshakeError::other_origin(), true);
             return reply::refused(refusal, Refusal::OtherOrigin);
         }
@@ -232,11 +249,6 @@ impl<A: Application> Edge<A> {
             },
             _ => self.owner.respond(request).await,
         }
-    }
-
-    /// Whether the page that a request comes from may open more than requests over HTTP.
-    pub(crate) fn admits(&self, request: &HeaderMap, secure: bool) -> bool {
-        self.config.cors.as_ref().is_none_or(|cors| cors.admits(request, secure))
     }
 
     /// Whether a request announces a body that the owner of the session would refuse. The edge refuses it, because an

@@ -32,6 +32,8 @@ pub struct Listener {
     pub(crate) limits: ConnectionLimits,
     /// Their connections do not count for the limit of one address.
     pub(crate) proxies: TrustedProxies,
+    /// Whether these say whose each connection is.
+    pub(crate) proxy_protocol: bool,
 }
 
 /// Encrypts the connections of a listener.
@@ -77,7 +79,18 @@ impl Listener {
     /// Listens at `tcp` without TLS.
     pub fn new(tcp: TcpListener) -> Self {
         let limits = ConnectionLimits::default();
-        Self { tcp, encryption: None, limits, proxies: TrustedProxies::default() }
+        Self { tcp, encryption: None, limits, proxies: TrustedProxies::default(), proxy_protocol: false }
+    }
+
+    /// The [trusted proxies](super::Config::trusted_proxies) forward connections, and begin each with a header of the PROXY protocol
+    /// (version 1 or 2, `send-proxy` of HAProxy, `proxy_protocol` of nginx and of load balancers in clouds): the client that it names
+    /// is the one of the handshake and of all limits per address, and came over TLS where the header says so.
+    ///
+    /// From a trusted proxy a connection without such a header is closed, after 10 s at most, and so is one whose header is longer than
+    /// 4 KiB. From anybody else a header is a malformed request. Default: nobody sends one.
+    pub const fn proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
+        self
     }
 
     /// How many HTTP connections are served at once; further ones wait to be accepted. WebSockets do not count. Default

@@ -4,7 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::header::UPGRADE;
+use hyper::header::{HeaderValue, IntoHeaderName, UPGRADE};
+use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode};
@@ -15,7 +16,8 @@ use crate::catch_panic;
 use crate::engine::HandshakeError;
 
 /// Runs for every request of a client, upgrades included, on the node that the request reaches and before the engine sees
-/// it. It lets the request pass, with or without headers for the answer, or refuses it. Node: `io.engine.use(...)`.
+/// it. It lets the request pass, with or without headers for the answer and values for the application ([`Pass`]), or refuses
+/// it. Node: `io.engine.use(...)`.
 ///
 /// CORS comes first, so that pages can read a refusal. Requests for the files of the browser client do not pass through
 /// middleware. A middleware may take its time, because only its request waits. A panic is answered with status 500.
@@ -27,11 +29,15 @@ use crate::engine::HandshakeError;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use hyper::HeaderMap;
-/// use socketmesh::http::{Config, Middleware, Parts, Rejection};
+/// use socketmesh::http::{Config, HeaderValue, Middleware, Parts, Pass, Rejection};
+///
+/// #[derive(Clone)]
+/// struct Customer(String);
 ///
 /// let known = Middleware::new(async |request: Arc<Parts>| match request.headers.get("x-api-key") {
-///     Some(_) => Ok(HeaderMap::from_iter([("x-frame-options".parse().unwrap(), "DENY".parse().unwrap())])),
+///     Some(key) => Ok(Pass::default()
+///         .header("x-frame-options", HeaderValue::from_static("DENY"))
+///         .extension(Customer(format!("{key:?}")))),
 ///     None => Err(Rejection::new("no key")),
 /// });
 /// let config = Config::default().middleware([known]);
@@ -39,17 +45,59 @@ use crate::engine::HandshakeError;
 #[derive(Clone)]
 pub struct Middleware(Arc<Run>);
 
-type Run =
-    dyn Fn(Arc<Parts>) -> Pin<Box<dyn Future<Output = Result<HeaderMap, Rejection>> + Send>> + Send + Sync;
+type Run = dyn Fn(Arc<Parts>) -> Pin<Box<dyn Future<Output = Result<Pass, Rejection>> + Send>> + Send + Sync;
 
 impl Middleware {
-    /// Runs `run`, which returns headers to add to the answer, or the refusal.
-    pub fn new<F, Fut>(run: F) -> Self
+    /// Runs `run`, which returns a [`Pass`], or headers or extensions alone, or the refusal.
+    pub fn new<F, Fut, P>(run: F) -> Self
     where
         F: FnOnce(Arc<Parts>) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<HeaderMap, Rejection>> + Send + 'static,
+        Fut: Future<Output = Result<P, Rejection>> + Send + 'static,
+        P: Into<Pass>,
     {
-        Self(Arc::new(move |request| Box::pin((run.clone())(request))))
+        Self(Arc::new(move |request| {
+            let run = (run.clone())(request);
+            Box::pin(async move { run.await.map(Into::into) })
+        }))
+    }
+}
+
+/// What a [`Middleware`] adds to a request that it lets pass. Without anything, it is `Pass::default()`.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Pass {
+    /// Headers for the answer. Those of the engine override them.
+    pub headers: HeaderMap,
+    /// Values for the middleware behind this one, and if the request opens a session for
+    /// [the application](crate::engine::Handshake::extensions).
+    pub extensions: Extensions,
+}
+
+impl Pass {
+    /// Adds a header to the answer, in the place of another one of this name.
+    #[must_use]
+    pub fn header(mut self, name: impl IntoHeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds a value for the application, in the place of another one of this type.
+    #[must_use]
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
+        self
+    }
+}
+
+impl From<HeaderMap> for Pass {
+    fn from(headers: HeaderMap) -> Self {
+        Self { headers, ..Self::default() }
+    }
+}
+
+impl From<Extensions> for Pass {
+    fn from(extensions: Extensions) -> Self {
+        Self { extensions, ..Self::default() }
     }
 }
 
@@ -118,15 +166,22 @@ pub(crate) fn head<B>(request: &Request<B>) -> Arc<Parts> {
     Arc::new(parts)
 }
 
-/// Runs one middleware after another, until one refuses. `added` gets the headers of those that let the request pass.
+/// Runs one middleware after another, until one refuses. `added` gets what those add that let the request pass; each sees the
+/// extensions of those before it.
 pub(crate) async fn run(
     all: &[Middleware],
-    request: &Arc<Parts>,
-    added: &mut HeaderMap,
+    request: &mut Arc<Parts>,
+    added: &mut Pass,
 ) -> Option<Response<Body>> {
     for middleware in all {
         match catch_panic::future(async { (middleware.0)(Arc::clone(request)).await }).await {
-            Some(Ok(headers)) => added.extend(headers),
+            Some(Ok(Pass { headers, extensions })) => {
+                added.headers.extend(headers);
+                if !extensions.is_empty() {
+                    Arc::make_mut(request).extensions.extend(extensions.clone());
+                    added.extensions.extend(extensions);
+                }
+            }
             Some(Err(rejection)) => {
                 return Some(rejection.into_response(request.headers.contains_key(UPGRADE)));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderValue, SET_COOKIE};
 use hyper::{Request, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::body::Body;
 use super::config::Config;
@@ -18,6 +19,7 @@ use crate::engine::{
     Verified, Way, verify,
 };
 use crate::id::NodeId;
+use crate::log_limit::{LogLimit, SELDOM};
 
 /// Serves the sessions of this node and opens new ones. Limits, overlapping requests and heartbeats are decided here, so
 /// they do not depend on the edges that the requests of a client take.
@@ -26,6 +28,7 @@ pub(crate) struct Owner<A: Application> {
     engine: Arc<Engine<A>>,
     config: Arc<Config>,
     counters: Arc<HttpCounters>,
+    log: LogLimit,
 }
 
 /// Why a client may not open a session.
@@ -40,7 +43,7 @@ pub(crate) enum Denied {
 
 impl<A: Application> Owner<A> {
     pub(crate) fn new(node: NodeId, engine: Arc<Engine<A>>, config: Arc<Config>) -> Self {
-        Self { node, engine, config, counters: Arc::default() }
+        Self { node, engine, config, counters: Arc::default(), log: LogLimit::default() }
     }
 
     pub(crate) fn engine(&self) -> &Engine<A> {
@@ -107,12 +110,18 @@ impl<A: Application> Owner<A> {
 
     /// Takes a place for a session, then asks the application whether the client may open it.
     pub(crate) async fn admit(&self, handshake: &Arc<Handshake>) -> Result<Place, Denied> {
+        if handshake.address().is_none()
+            && self.engine.config().limits_addresses()
+            && self.log.allows(SELDOM, Instant::now())
+        {
+            tracing::warn!("the host does not say where its clients are: no limit per address counts");
+        }
         let place = self.engine.admit(handshake.address()).map_err(Denied::NotAdmitted)?;
         let Some(allow) = &self.config.allow_request else { return Ok(place) };
         match allow.ask(Arc::clone(handshake)).await {
             Some(Ok(())) => Ok(place),
-            Some(Err(message)) => {
-                let message = if message.is_empty() { "Forbidden".to_owned() } else { message };
+            Some(Err(forbidden)) => {
+                let message = forbidden.message().to_owned();
                 Err(Denied::Refused(HandshakeError::Forbidden { message }))
             }
             None => Err(Denied::Panicked),

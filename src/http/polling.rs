@@ -14,7 +14,7 @@ use super::drain_body::DrainBody;
 use super::request::ClientRequest;
 use super::{jsonp, reply};
 use crate::engine::{
-    HandshakeError, Payload, PollAnswer, PollReply, PostBody, PostReply, Protocol, SessionRef,
+    Compression, HandshakeError, Payload, PollAnswer, PollReply, PostBody, PostReply, Protocol, SessionRef,
 };
 
 /// Answers a request of a polling session.
@@ -59,17 +59,17 @@ pub(crate) async fn poll<K: Send + 'static>(
     };
     // The owner compresses, because it knows which packets may be, and less travels to the edge.
     if let Some(compression) = session.config().http_compression.filter(|_| compress) {
-        compress_if_wanted(wishes, compression.threshold, &mut response);
+        compress_if_wanted(wishes, compression, &mut response);
     }
     response
 }
 
-/// Compresses an answer of at least `threshold` bytes if the client wants that. It leaves in chunks, without its length.
-fn compress_if_wanted(wishes: Wishes, threshold: usize, response: &mut Response<Body>) {
-    let is_long = response.body().size_hint().lower() >= threshold.max(1) as u64;
+/// Compresses an answer from the threshold on if the client wants that. It leaves in chunks, without its length.
+fn compress_if_wanted(wishes: Wishes, compression: Compression, response: &mut Response<Body>) {
+    let is_long = response.body().size_hint().lower() >= compression.threshold.max(1) as u64;
     if let Some(coding) = wishes.coding.filter(|_| is_long) {
         let body = mem::take(response.body_mut());
-        *response.body_mut() = body.compressed(coding);
+        *response.body_mut() = body.compressed(coding, compression.deflation());
         response.headers_mut().insert(CONTENT_ENCODING, coding.header());
     }
 }

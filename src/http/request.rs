@@ -1,11 +1,14 @@
 //! A request of a client on its way through this layer.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::header::{COOKIE, HOST, HeaderValue, UPGRADE};
 use hyper::http::Extensions;
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Uri};
 
 use super::drain_body::DrainBody;
@@ -13,7 +16,8 @@ use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Handshake, Query, Way};
 use crate::trace::Span;
 
-/// The address of a client. The server that takes the connection puts it into the extensions of each request.
+/// The address of a client. The server that takes the connection puts it into the extensions of each request. In axum, with the
+/// feature `axum`, its own `ConnectInfo<SocketAddr>` does as well.
 ///
 /// ```
 /// # fn f<B>(mut request: hyper::Request<B>, peer: std::net::SocketAddr) {
@@ -23,8 +27,14 @@ use crate::trace::Span;
 #[derive(Debug, Clone, Copy)]
 pub struct RemoteAddr(pub SocketAddr);
 
-/// Whether a client came over TLS. The server that takes the connection puts it into the extensions of each request;
-/// without it, the scheme of the request's URI decides.
+/// Whether a client came over TLS. The server that takes the connection puts it into the extensions of each request; without
+/// it the client did not: what a request says itself is the word of its client.
+///
+/// ```
+/// # fn f<B>(mut request: hyper::Request<B>) {
+/// request.extensions_mut().insert(socketmesh::http::Secure(true));
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Secure(pub bool);
 
@@ -34,13 +44,23 @@ pub(crate) struct ClientRequest {
     pub(crate) query: Query,
     /// The way through another node; `None` if the client is connected to this one.
     pub(crate) way: Option<Arc<dyn Way>>,
+    /// It asks for more than an answer over HTTP, for a page that may not have that.
+    pub(crate) trespasses: bool,
 }
 
 impl ClientRequest {
     /// In a box: it is large, and what answers it is made of many futures, each of which would have room for it.
     pub(crate) fn new(http: Request<DrainBody>, way: Option<Arc<dyn Way>>) -> Box<Self> {
         let query = Query::parse(http.uri().query().unwrap_or_default());
-        Box::new(Self { http, query, way })
+        Box::new(Self { http, query, way, trespasses: false })
+    }
+
+    /// What `look` makes of the head.
+    pub(crate) fn with_head<T>(&mut self, look: impl FnOnce(&Parts) -> T) -> T {
+        let (head, body) = mem::take(&mut self.http).into_parts();
+        let seen = look(&head);
+        self.http = Request::from_parts(head, body);
+        seen
     }
 
     /// Whether the request asks to become a WebSocket.
@@ -55,7 +75,7 @@ impl ClientRequest {
 
     /// Whether the client came over TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        is_secure(self.http.uri(), self.http.extensions())
+        is_secure(self.http.extensions())
     }
 
     /// What the application may know of the request.
@@ -68,15 +88,33 @@ impl ClientRequest {
 /// What the application may know of a request that opens a session.
 pub(crate) fn handshake(headers: &HeaderMap, uri: &Uri, extensions: &Extensions, query: &Query) -> Handshake {
     let address = extensions.get::<RemoteAddr>().map(|address| address.0);
-    let secure = is_secure(uri, extensions);
+    let secure = is_secure(extensions);
     let url = uri.path_and_query().map_or("", |url| url.as_str());
     #[expect(clippy::disallowed_methods, reason = "the one place that dates a handshake")]
     let issued = SystemTime::now();
-    Handshake::new(headers, url, query, address, secure, issued)
+    Handshake::new(headers, url, query, address, secure, issued).with_extensions(said(extensions))
 }
 
-fn is_secure(uri: &Uri, extensions: &Extensions) -> bool {
-    extensions.get::<Secure>().map_or_else(|| uri.scheme_str() == Some("https"), |secure| secure.0)
+fn is_secure(extensions: &Extensions) -> bool {
+    extensions.get() == Some(&Secure(true))
+}
+
+/// What layers and middleware said of a request. What this layer knows is not part of it; the upgrade stays with the request.
+fn said(extensions: &Extensions) -> Extensions {
+    let known = [
+        extensions.get::<RemoteAddr>().is_some(),
+        extensions.get::<Secure>().is_some(),
+        extensions.get::<OnUpgrade>().is_some(),
+    ];
+    // Nothing takes no memory.
+    if extensions.len() == known.into_iter().filter(|is_there| *is_there).count() {
+        return Extensions::new();
+    }
+    let mut said = extensions.clone();
+    said.remove::<RemoteAddr>();
+    said.remove::<Secure>();
+    said.remove::<OnUpgrade>();
+    said
 }
 
 /// The span of a request at this node.
@@ -105,5 +143,22 @@ pub(crate) fn normalize_http2<B>(request: &mut Request<B>) {
         && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
         headers.insert(COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_gets_what_layers_said_and_nothing_of_this_one() {
+        let mut extensions = Extensions::new();
+        extensions.insert(RemoteAddr(([192, 0, 2, 1], 1).into()));
+        extensions.insert(Secure(true));
+        assert!(said(&extensions).is_empty());
+        extensions.insert("a user");
+        let said = said(&extensions);
+        assert_eq!((said.len(), said.get::<&str>()), (1, Some(&"a user")));
+        assert!(is_secure(&extensions) && !is_secure(&said));
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 #[cfg(feature = "fuzzing")]
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::opening::{OpeningConnections, OpeningPlace};
 use super::plain_connection;
 use super::plain_http::MAX_HEAD;
+use super::proxy_protocol::{self, Introduction};
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
@@ -61,9 +62,19 @@ pub(crate) struct Server {
     opening: Arc<OpeningConnections>,
     per_address: Option<Arc<PerAddress>>,
     proxies: TrustedProxies,
+    /// The connections of these proxies begin with a header that says whose they are.
+    proxy_protocol: bool,
     counters: Arc<HttpCounters>,
     warnings: LogLimits,
     stopping: CancellationToken,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    address: SocketAddr,
+    /// It speaks TLS, with this node or with a proxy.
+    secure: bool,
 }
 
 impl Server {
@@ -75,7 +86,7 @@ impl Server {
         listener: Listener,
         stop: impl Future<Output = ()>,
     ) {
-        let Listener { tcp, encryption, limits, proxies } = listener;
+        let Listener { tcp, encryption, limits, proxies, proxy_protocol } = listener;
         let stopping = CancellationToken::new();
         let server = Arc::new(Self {
             service,
@@ -85,6 +96,7 @@ impl Server {
             opening: OpeningConnections::new(limits.opening, Arc::clone(&counters.given_up)),
             per_address: limits.per_address.map(PerAddress::new),
             proxies,
+            proxy_protocol,
             counters,
             warnings: LogLimits::default(),
             stopping: stopping.clone(),
@@ -116,15 +128,16 @@ impl Server {
             opening: OpeningConnections::new(limits.opening, Arc::clone(&counters.given_up)),
             per_address: None,
             proxies: TrustedProxies::default(),
+            proxy_protocol: false,
             counters,
             warnings: LogLimits::default(),
             stopping: CancellationToken::new(),
         });
-        let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        let place = Arc::new(server.opening.enter(address.ip()));
+        let client = Client { address: SocketAddr::from(([192, 0, 2, 1], 1)), secure: false };
+        let place = Arc::new(server.opening.enter(client.address.ip()));
         let (stream, _http1) = ClientStream::open(Either::Right(Box::new(stream)), limits.patience()).await?;
-        match server.plain(stream, address, &place).await? {
-            Some(stream) => server.http1(stream, address, place).await,
+        match server.plain(stream, client, &place).await? {
+            Some(stream) => server.http1(stream, client, place).await,
             None => Ok(()),
         }
     }
@@ -162,7 +175,7 @@ impl Server {
     ) {
         // Or the client has gone away already.
         if stream.set_nodelay(true).is_ok()
-            && let Some(share) = self.share(address)
+            && let Some(share) = self.share(address.ip())
         {
             let connection = Arc::clone(self).connection(stream, address);
             connections.spawn(async move {
@@ -174,10 +187,10 @@ impl Server {
 
     /// The share of a connection in what its address may have, if there is a limit. `None` if it has that already.
     #[expect(clippy::option_option, reason = "whether it may, and what it holds")]
-    fn share(&self, address: SocketAddr) -> Option<Option<Share>> {
-        let limit = self.per_address.as_ref().filter(|_| !self.proxies.contain(address.ip()));
+    fn share(&self, address: IpAddr) -> Option<Option<Share>> {
+        let limit = self.per_address.as_ref().filter(|_| !self.proxies.contain(address));
         let Some(limit) = limit else { return Some(None) };
-        let share = limit.take(address.ip());
+        let share = limit.take(address);
         if share.is_none() {
             self.counters.refused.increment();
         }
@@ -202,38 +215,77 @@ impl Server {
     }
 
     /// Serves one client. A failure ends its connection and nothing else.
-    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        let place = Arc::new(self.opening.enter(address.ip()));
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
+        let mut client = Client { address: peer, secure: self.encryption.is_some() };
+        let mut introduced = None;
+        if self.proxy_protocol && self.proxies.contain(peer.ip()) {
+            let Some((of, share)) = Box::pin(self.introduction(&mut stream, client)).await else { return };
+            (client, introduced) = (of, share);
+        }
+        let place = Arc::new(self.opening.enter(client.address.ip()));
         let ended = tokio::select! {
-            ended = self.serve_connection(stream, address, Arc::clone(&place)) => ended,
+            ended = self.serve_connection(stream, client, Arc::clone(&place)) => ended,
             () = place.given_up() => Err("its place was needed".into()),
         };
+        drop(introduced);
         if let Err(error) = ended {
             tracing::trace!(error = %Excerpt::reason(error), "a connection ended");
+        }
+    }
+
+    /// Reads whose a connection of a proxy is, and takes a share for it. `None` if it ends here.
+    async fn introduction(&self, stream: &mut TcpStream, proxy: Client) -> Option<(Client, Option<Share>)> {
+        let place = self.opening.enter(proxy.address.ip());
+        let read = timeout(self.limits.head.min(HANDSHAKE_TIMEOUT), proxy_protocol::read(stream));
+        let read = tokio::select! {
+            read = read => read.ok()?,
+            () = place.given_up() => return None,
+            () = self.stopped() => return None,
+        };
+        match read {
+            Ok(Introduction { client: None, .. }) => Some((proxy, None)),
+            Ok(Introduction { client: Some(address), secure }) => {
+                let client = Client { address, secure: secure || proxy.secure };
+                Some((client, self.share(address.ip())?))
+            }
+            Err(error) => {
+                let proxy = proxy.address.ip();
+                if error.kind() == io::ErrorKind::InvalidData
+                    && self.warnings.allows("proxy", proxy, WARNING_PAUSE, Instant::now())
+                {
+                    tracing::warn!(%proxy, %error, "a trusted proxy does not say whose its connection is");
+                }
+                None
+            }
         }
     }
 
     async fn serve_connection(
         self: Arc<Self>,
         stream: TcpStream,
-        address: SocketAddr,
+        client: Client,
         place: Arc<OpeningPlace>,
     ) -> Result<(), BoxError> {
         let opened = tokio::select! {
             opened = Box::pin(self.open(stream)) => opened?,
-            // What a new connection brings is on its way.
-            () = async { self.stopping.cancelled().await; sleep(FIRST_REQUEST).await } => return Ok(()),
+            () = self.stopped() => return Ok(()),
         };
         // Each in a box of its own, so that none has room for another.
         match opened {
             (stream, HttpVersion::Http1) => {
-                if let Some(stream) = Box::pin(self.plain(stream, address, &place)).await? {
-                    Box::pin(self.http1(stream, address, place)).await?;
+                if let Some(stream) = Box::pin(self.plain(stream, client, &place)).await? {
+                    Box::pin(self.http1(stream, client, place)).await?;
                 }
                 Ok(())
             }
-            (stream, HttpVersion::Http2) => Box::pin(self.http2(stream, address, place)).await,
+            (stream, HttpVersion::Http2) => Box::pin(self.http2(stream, client, place)).await,
         }
+    }
+
+    /// Resolves when the node stops, and what a new connection brings would be there.
+    async fn stopped(&self) {
+        self.stopping.cancelled().await;
+        sleep(FIRST_REQUEST).await;
     }
 
     /// Does what comes before HTTP: the TLS handshake, and the detection of the HTTP version.
@@ -253,7 +305,7 @@ impl Server {
     async fn plain(
         &self,
         mut stream: ClientStream,
-        address: SocketAddr,
+        client: Client,
         place: &OpeningPlace,
     ) -> Result<Option<ClientStream>, BoxError> {
         let Some((service, prefix)) = &self.service else { return Ok(Some(stream)) };
@@ -269,7 +321,7 @@ impl Server {
             requests.begin();
             place.leave();
             let give = request.headers().contains_key(UPGRADE).then(|| Handover::offer(&mut request));
-            let answer = service.clone().call(self.known(request, address));
+            let answer = service.clone().call(known(request, client));
             let Ok(response) = plain_connection::while_open(&mut stream, answer).await?;
             requests.end();
             if let Some(give) = give.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
@@ -287,7 +339,7 @@ impl Server {
     async fn http1(
         self: Arc<Self>,
         stream: ClientStream,
-        address: SocketAddr,
+        client: Client,
         place: Arc<OpeningPlace>,
     ) -> Result<(), BoxError> {
         let mut http = http1_builder();
@@ -299,7 +351,7 @@ impl Server {
             requests.begin();
             place.leave();
             async move {
-                let answer = server.answer(request, address).await;
+                let answer = server.answer(request, client).await;
                 requests.end();
                 answer
             }
@@ -319,7 +371,7 @@ impl Server {
     async fn http2(
         self: Arc<Self>,
         stream: ClientStream,
-        address: SocketAddr,
+        client: Client,
         place: Arc<OpeningPlace>,
     ) -> Result<(), BoxError> {
         let ConnectionLimits { keep_alive, write, .. } = self.limits;
@@ -332,7 +384,7 @@ impl Server {
             let (server, in_flight) = (Arc::clone(&self), tracker.begin());
             place.leave();
             async move {
-                let response = server.answer(request, address).await?;
+                let response = server.answer(request, client).await?;
                 Ok::<_, Infallible>(response.map(|body| in_flight.track(body)))
             }
         });
@@ -365,7 +417,7 @@ impl Server {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        address: SocketAddr,
+        client: Client,
     ) -> Result<Response<Body>, Infallible> {
         // As Node (RFC 9112, section 3.2): nobody can tell whom it is for.
         if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
@@ -373,7 +425,7 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
-        let request = self.known(request, address);
+        let request = known(request, client);
         if let Some((service, prefix)) = &self.service
             && request.uri().path().starts_with(prefix)
         {
@@ -387,13 +439,13 @@ impl Server {
         }
         Ok(response)
     }
+}
 
-    /// With what is known of the client.
-    fn known<B>(&self, mut request: Request<B>, address: SocketAddr) -> Request<B> {
-        request.extensions_mut().insert(RemoteAddr(address));
-        request.extensions_mut().insert(Secure(self.encryption.is_some()));
-        request
-    }
+/// With what is known of the client.
+fn known<B>(mut request: Request<B>, client: Client) -> Request<B> {
+    request.extensions_mut().insert(RemoteAddr(client.address));
+    request.extensions_mut().insert(Secure(client.secure));
+    request
 }
 
 /// Answers 404: the fallback of a listener that serves nothing but the node. See [`Node::serve_at`](crate::Node::serve_at).
@@ -431,7 +483,7 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 const MAX_FIELDS: usize = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How long a client may take for its TLS handshake.
+/// How long a client may take for its TLS handshake, and a proxy to say whose its connection is.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests in flight on one HTTP/2 connection: RFC 9113 recommends no fewer than 100.

@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 
 use super::body::Body;
 use super::drain_body::{BoxError, DrainBody};
 use super::edge::Edge;
+use super::reply;
 use crate::engine::Application;
 use crate::id::NodeId;
 
@@ -22,11 +23,35 @@ use crate::id::NodeId;
 /// always ready. Its host has to support HTTP upgrades, as `axum::serve` does; without them no client gets a WebSocket.
 /// Dropping the future of a request counts as the client's abort.
 ///
+/// # In axum
+///
+/// With the feature `axum` the application sees of a client what it sees where the node listens itself, if axum says it:
+///
+/// ```no_run
+/// # async fn f(node: socketmesh::Node) -> std::io::Result<()> {
+/// use std::net::SocketAddr;
+///
+/// use axum::serve::ListenerExt as _;
+///
+/// let app = axum::Router::new().nest_service("/socket.io", node.service());
+/// // Or what is small waits for what came before it, up to 40 ms (Nagle's algorithm).
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?.tap_io(|connection| {
+///     let _gone = connection.set_nodelay(true);
+/// });
+/// axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+/// # }
 /// ```
-/// # fn f(node: socketmesh::Node) {
-/// let service = node.service(); // axum: Router::new().nest_service("/socket.io", node.service())
-/// # drop(service) }
-/// ```
+///
+/// - `into_make_service_with_connect_info::<SocketAddr>()` tells the address of the client. Without it, `Handshake::address` is
+///   `None`, no limit per address counts, and no [trusted proxy](super::Config::trusted_proxies) is known.
+/// - `nest_service("/socket.io", …)` serves `/socket.io/` and everything below it, as Node does; `/socket.io` is answered with 404.
+///   `route_service("/socket.io", …)` is Node's `addTrailingSlash: false`. `Handshake::url` is the whole URL.
+/// - What layers put into the extensions of a request reaches the application:
+///   [`Handshake::extensions`](crate::engine::Handshake::extensions).
+/// - Where axum is served over TLS, a layer `Extension(Secure(true))` says so ([`Secure`](super::Secure)).
+///
+/// Other hosts put [`RemoteAddr`](super::RemoteAddr) and [`Secure`](super::Secure) into the extensions themselves, and need not be axum
+/// for layers to reach the application.
 #[derive(Clone)]
 pub struct Service(Arc<dyn Respond>);
 
@@ -47,7 +72,12 @@ impl<A: Application> Respond for Edge<A> {
 
     fn respond(self: Arc<Self>, request: Request<DrainBody>) -> Responding {
         let request = self.receive(request);
-        Box::pin(async move { Ok(Self::respond(&self, request).await) })
+        Box::pin(async move {
+            match request {
+                Some(request) => Ok(Self::respond(&self, request).await),
+                None => Ok(reply::empty(StatusCode::NOT_FOUND)),
+            }
+        })
     }
 }
 

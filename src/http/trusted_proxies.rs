@@ -3,14 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::Extensions;
+use hyper::http::uri::Authority;
 use ipnet::IpNet;
 
+use super::forwarded_header;
 use super::request::{RemoteAddr, Secure};
 
-/// The networks of the proxies in front of a node. What a request says in `X-Forwarded-For` and `X-Forwarded-Proto` counts
-/// where its connection comes from one of them, and from nobody else. Express: `trust proxy`.
+/// The networks of the proxies in front of a node. Where the connection of a request comes from one of them, what they say of the
+/// client counts: its address, whether it came over TLS, and the host that it asked for. Of anybody else it is ignored. Express:
+/// `trust proxy`.
+///
+/// They say it in `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`, or in
+/// [`Forwarded`](Self::forwarded), or at the beginning of each connection
+/// ([`Listener::proxy_protocol`](super::Listener::proxy_protocol)). A proxy has to overwrite what it does not append to: a header of
+/// these that it passes on as it came is the word of the client.
 ///
 /// ```
 /// use socketmesh::http::{Config, TrustedProxies};
@@ -21,7 +29,10 @@ use super::request::{RemoteAddr, Secure};
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Arc<[IpNet]>);
+pub struct TrustedProxies {
+    networks: Arc<[IpNet]>,
+    forwarded: bool,
+}
 
 /// A text that names no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,44 +54,80 @@ impl TrustedProxies {
                 all.push(parse(network).ok_or_else(|| InvalidNetwork((*network).to_owned()))?);
             }
         }
-        Ok(Self(all.into()))
+        Ok(Self { networks: all.into(), forwarded: false })
+    }
+
+    /// The proxies speak `Forwarded` (RFC 7239): it counts, and none of `X-Forwarded-*`. One of the two has to be chosen, because a
+    /// proxy that writes the one passes on the other as the client wrote it.
+    #[must_use]
+    pub fn forwarded(self) -> Self {
+        Self { forwarded: true, ..self }
     }
 
     /// Whether a connection from this address is one of a proxy.
     pub(crate) fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Puts the address of the client, and whether it came over TLS, in the place of those of the proxy that its request came
-    /// through.
-    pub(crate) fn look_behind(&self, headers: &HeaderMap, extensions: &mut Extensions) {
+    /// Puts the address of the client, whether it came over TLS, and the host that it asked for, in the place of those of the proxy
+    /// that its request came through.
+    pub(crate) fn look_behind(&self, headers: &mut HeaderMap, extensions: &mut Extensions) {
         let Some(RemoteAddr(proxy)) =
             extensions.get().copied().filter(|RemoteAddr(from)| self.contain(from.ip()))
         else {
             return;
         };
-        let client = self.client(headers);
+        let Behind { client, secure, host } =
+            if self.forwarded { self.forwarded_behind(headers) } else { self.x_forwarded_behind(headers) };
         extensions.insert(RemoteAddr(client.map_or(proxy, |client| (client, UNKNOWN_PORT).into())));
-        // The last proxy appends to what the client may have sent.
-        if let Some(protocol) = entries(headers, &FORWARDED_PROTO).next() {
-            extensions.insert(Secure(protocol.eq_ignore_ascii_case("https")));
+        if let Some(secure) = secure {
+            extensions.insert(Secure(secure));
+        }
+        if let Some(host) = host {
+            headers.insert(HOST, host);
         }
     }
 
     /// The address that the outermost trusted proxy saw: each one appends where its request came from, and what stands before
-    /// the first one that is not trusted is the word of a stranger.
-    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let mut client = None;
+    /// the first one that is not trusted is the word of a stranger. Of the rest the last word counts: the last proxy may append to
+    /// what the client sent.
+    fn x_forwarded_behind(&self, headers: &HeaderMap) -> Behind {
+        let last = |name| entries(headers, name).next();
+        let mut behind =
+            Behind { client: None, secure: last(&FORWARDED_PROTO).map(is_tls), host: last(&FORWARDED_HOST).and_then(host) };
         for entry in entries(headers, &FORWARDED_FOR) {
             let Some(address) = address(entry) else { break };
-            client = Some(address);
+            behind.client = Some(address);
             if !self.contain(address) {
                 break;
             }
         }
-        client
+        behind
     }
+
+    /// The same, where each proxy says everything in one place.
+    fn forwarded_behind(&self, headers: &HeaderMap) -> Behind {
+        let mut behind = Behind::default();
+        for hop in forwarded_header::hops(headers) {
+            behind.secure = hop.proto.as_deref().map(is_tls).or(behind.secure);
+            behind.host = hop.host.as_deref().and_then(host).or(behind.host);
+            let Some(address) = hop.client.as_deref().and_then(address) else { break };
+            behind.client = Some(address);
+            if !self.contain(address) {
+                break;
+            }
+        }
+        behind
+    }
+}
+
+/// What proxies say of a client.
+#[derive(Debug, Default)]
+struct Behind {
+    client: Option<IpAddr>,
+    secure: Option<bool>,
+    host: Option<HeaderValue>,
 }
 
 /// The entries of a header that proxies append to, the last one first.
@@ -97,6 +144,16 @@ fn address(entry: &str) -> Option<IpAddr> {
     address.or_else(|| Some(entry.parse::<std::net::SocketAddr>().ok()?.ip()))
 }
 
+fn is_tls(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
+}
+
+/// A host as it may stand in `Host`.
+fn host(entry: &str) -> Option<HeaderValue> {
+    entry.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'))?;
+    HeaderValue::from_str(entry).ok()
+}
+
 fn parse(network: &str) -> Option<IpNet> {
     let single = network.parse::<IpAddr>().ok().map(IpNet::from);
     single.or_else(|| network.parse().ok())
@@ -104,6 +161,7 @@ fn parse(network: &str) -> Option<IpNet> {
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The port of a client is known to its proxy only.
 const UNKNOWN_PORT: u16 = 0;
@@ -117,18 +175,32 @@ const NAMED: [(&str, &[&str]); 2] = [
 mod tests {
     use std::net::SocketAddr;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn seen(proxies: &TrustedProxies, from: &str, headers: &[(&'static str, &str)]) -> (String, bool) {
+        let (address, secure, _) = seen_with_host(proxies, from, headers);
+        (address, secure)
+    }
+
+    fn seen_with_host(
+        proxies: &TrustedProxies,
+        from: &str,
+        headers: &[(&'static str, &str)],
+    ) -> (String, bool, String) {
         let from: SocketAddr = from.parse().unwrap();
         let mut extensions = Extensions::new();
         extensions.insert(RemoteAddr(from));
         extensions.insert(Secure(false));
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        proxies.look_behind(&headers.collect(), &mut extensions);
+        let mut headers: HeaderMap = headers.collect();
+        headers.insert(HOST, HeaderValue::from_static("inside"));
+        proxies.look_behind(&mut headers, &mut extensions);
         let RemoteAddr(address) = extensions.get().copied().unwrap();
-        (address.ip().to_string(), extensions.get() == Some(&Secure(true)))
+        let host = headers[HOST].to_str().unwrap().to_owned();
+        (address.ip().to_string(), extensions.get() == Some(&Secure(true)), host)
     }
 
     fn client(proxies: &TrustedProxies, from: &str, forwarded_for: &str) -> String {
@@ -169,9 +241,76 @@ mod tests {
     }
 
     #[test]
+    fn the_host_is_the_one_that_the_client_asked_the_proxy_for() {
+        let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap();
+        let host = |from, said| seen_with_host(&proxies, from, &[("x-forwarded-host", said)]).2;
+        assert_eq!(host("10.0.0.1:1", "chat.example:8443"), "chat.example:8443");
+        assert_eq!(host("10.0.0.1:1", "forged.example, chat.example"), "chat.example");
+        assert_eq!(host("192.0.2.1:1", "chat.example"), "inside", "a stranger");
+        for no_host in ["", "a b", "user@chat.example", "chat.example/path"] {
+            assert_eq!(host("10.0.0.1:1", no_host), "inside", "{no_host}");
+        }
+        assert_eq!(seen_with_host(&proxies.forwarded(), "10.0.0.1:1", &[("x-forwarded-host", "a")]).2, "inside");
+    }
+
+    #[test]
+    fn forwarded_counts_up_to_the_first_proxy_that_is_not_trusted() {
+        let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap().forwarded();
+        let seen = |from, said| seen_with_host(&proxies, from, &[("forwarded", said)]);
+        let outside = (true, "chat.example".to_owned());
+        for (said, client, (secure, host)) in [
+            ("for=203.0.113.9;proto=https;host=chat.example", "203.0.113.9", outside.clone()),
+            (
+                "for=6.6.6.6;proto=http;host=forged, for=203.0.113.9;proto=https;host=chat.example, for=10.0.0.2",
+                "203.0.113.9",
+                outside.clone(),
+            ),
+            ("for=203.0.113.9;proto=https;host=chat.example, for=10.0.0.2;proto=http", "203.0.113.9", outside),
+            (r#"for="[2001:db8::1]:4711""#, "2001:db8::1", (false, "inside".to_owned())),
+            // What the last proxy says of its connection counts, although it does not name the client.
+            ("for=6.6.6.6, for=unknown;proto=https", "10.0.0.1", (true, "inside".to_owned())),
+            ("for=6.6.6.6, for=_hidden", "10.0.0.1", (false, "inside".to_owned())),
+            ("for=6.6.6.6, nonsense", "10.0.0.1", (false, "inside".to_owned())),
+            ("", "10.0.0.1", (false, "inside".to_owned())),
+        ] {
+            assert_eq!(seen("10.0.0.1:1", said), (client.to_owned(), secure, host), "{said}");
+        }
+        let stranger = seen("192.0.2.1:1", "for=203.0.113.9;proto=https;host=chat.example");
+        assert_eq!(stranger, ("192.0.2.1".to_owned(), false, "inside".to_owned()));
+    }
+
+    #[test]
+    fn only_the_header_that_the_proxies_speak_counts() {
+        let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap();
+        let both = [("forwarded", "for=1.1.1.1;proto=https"), ("x-forwarded-for", "2.2.2.2")];
+        assert_eq!(seen(&proxies, "10.0.0.1:1", &both), ("2.2.2.2".to_owned(), false));
+        assert_eq!(seen(&proxies.forwarded(), "10.0.0.1:1", &both), ("1.1.1.1".to_owned(), true));
+    }
+
+    #[test]
     fn what_is_no_network_is_named() {
         let error = TrustedProxies::new(["10.0.0.0/8", "10.0.0.0/33"]).unwrap_err();
         assert!(error.to_string().starts_with("\"10.0.0.0/33\" is no network"), "{error}");
         assert!(TrustedProxies::new(["10.0.0.1/8"]).is_ok());
+    }
+
+    proptest! {
+        /// Whatever a client begins with, the word of the proxy behind it is the one that counts, or none does.
+        #[test]
+        fn no_client_says_where_it_is(
+            begin in "[ -~]{0,50}|((for|x)=(\"[a-z,;=\\\\]*\"?|6\\.6\\.6\\.6)[;,] ?){0,4}",
+            quoted: bool,
+        ) {
+            let own = if quoted { "for=\"203.0.113.9:4711\"" } else { "for=203.0.113.9" };
+            let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap();
+            for (proxies, name, said) in [
+                (proxies.clone(), "x-forwarded-for", "203.0.113.9"),
+                (proxies.forwarded(), "forwarded", own),
+            ] {
+                let said = format!("{begin}, {said}");
+                let address = seen(&proxies, "10.0.0.1:1", &[(name, said.as_str())]).0;
+                prop_assert!(["203.0.113.9", "10.0.0.1"].contains(&address.as_str()), "{said}: {address}");
+            }
+        }
     }
 }

@@ -114,11 +114,11 @@ fn accept(
 
 /// Accepts an offer of `permessage-deflate`, if that is on and there is one.
 fn extend(request: &HeaderMap, config: &Config, response: &mut Response<Body>) -> bool {
-    let accepted = config.per_message_deflate.and_then(|_| websocket::accept_deflate(request));
-    if let Some(accepted) = accepted {
-        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(accepted));
-    }
-    accepted.is_some()
+    let deflate = config.per_message_deflate;
+    let accepted = deflate.and_then(|deflate| websocket::accept_deflate(request, deflate.window_bits));
+    let extends = accepted.is_some();
+    response.headers_mut().extend(accepted.map(|accepted| (SEC_WEBSOCKET_EXTENSIONS, accepted)));
+    extends
 }
 
 fn not_a_websocket(error: UpgradeError) -> Response<Body> {

@@ -14,7 +14,7 @@ mod session_stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::{HeaderMap, StatusCode};
+use hyper::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -23,10 +23,11 @@ use wtransport::endpoint::IncomingSession;
 use self::connect_request::{ConnectRequest, refuse};
 use self::session_stream::{NORMAL_END, SessionStream};
 use super::edge::Edge;
+use super::forwarded_stream;
+use super::middleware::{self, Pass};
 use super::opening::{OpeningConnections, OpeningPlace};
 use super::owner::Denied;
 use super::refusal::Refusal;
-use super::{forwarded_stream, middleware};
 use crate::cluster::SessionOwner;
 use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, FirstPacket, Handshake, HandshakeError, Place, Transport};
@@ -157,7 +158,7 @@ impl<A: Application> WebTransportServer<A> {
     /// Does everything up to the first packet of the stream. Dropping the future ends the WebTransport session.
     async fn open(&self, incoming: IncomingSession) -> Option<(Asked, SessionStream, Span)> {
         let session = incoming.await.ok()?;
-        let Some(request) =
+        let Some(mut request) =
             ConnectRequest::new(&session).filter(|request| request.path().starts_with(&self.path))
         else {
             session.not_found().await;
@@ -169,7 +170,8 @@ impl<A: Application> WebTransportServer<A> {
             session.not_found().await;
             return None;
         }
-        if !self.edge.admits(&request.0.headers, true) {
+        let cors = self.edge.config().cors.as_ref().and_then(|cors| cors.of(&request.0));
+        if cors.is_some_and(|cors| !cors.admits(&request.0.headers, true)) {
             self.report(&request, &HandshakeError::other_origin());
             self.refuse(&request, Refusal::OtherOrigin);
             refuse(session, StatusCode::FORBIDDEN).await;
@@ -177,8 +179,8 @@ impl<A: Application> WebTransportServer<A> {
         }
         let config = self.edge.config();
         let span = request.span(self.edge.node().as_str());
-        let mut added = HeaderMap::new();
-        let run = middleware::run(&config.middleware, &request.0, &mut added);
+        let mut added = Pass::default();
+        let run = middleware::run(&config.middleware, &mut request.0, &mut added);
         if let Some(refusal) = span.scope(run).await {
             if let Some(listener) = &config.on_connection_error {
                 listener.report_refusal(&request.0, &refusal);
@@ -187,7 +189,7 @@ impl<A: Application> WebTransportServer<A> {
             refuse(session, refusal.status()).await;
             return None;
         }
-        let added = added.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let added = added.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let connection = session.accept_with_headers(added).await.ok()?;
         let mut stream = SessionStream::new(connection.accept_bi().await.ok()?, connection);
         let allowed = match FirstPacket::read(&mut stream).await {

@@ -197,6 +197,7 @@ const SANS_IO: &[&str] = &[
     "engine/websocket/upgrade.rs",
     "engine/webtransport.rs",
     "http/compression.rs",
+    "http/forwarded_header.rs",
     "http/jsonp.rs",
     "http/plain_http.rs",
     "socket/messages.rs",

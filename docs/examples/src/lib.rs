@@ -2,12 +2,13 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, ClientFiles};
 use socketmesh::{Node, NodeBuilder};
@@ -72,7 +73,24 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
     node.ready().await;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stopped).await?)
+    Ok(serve_app(listener, app, stopped).await?)
+}
+
+/// Serves an application in axum until `stopped`. Its nodes are told where clients are, and what is small is sent at once.
+///
+/// # Errors
+/// None: axum goes on whatever happens.
+pub async fn serve_app(
+    listener: TcpListener,
+    app: Router,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // Who has gone away already does not mind.
+        let _gone = connection.set_nodelay(true);
+    });
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await
 }
 
 /// Listens at the IP address in `ADDRESS`, without it on this machine only, and at the port that is the first argument or

@@ -14,6 +14,33 @@ use parking_lot::Mutex;
 use super::{Opcode, Violation, deflated_header};
 use crate::engine::budget::{Budget, Charge, LITTLE};
 
+/// How hard is deflated, and with how large a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deflation {
+    /// Not 1: that level of zlib-rs 0.6 panics on noise.
+    pub(crate) level: u8,
+    /// 9 to 15: zlib knows no smaller one without a header.
+    pub(crate) window_bits: u8,
+}
+
+impl Default for Deflation {
+    /// Half the time of zlib's usual 6 for an eighth more bytes.
+    fn default() -> Self {
+        Self { level: 3, window_bits: 15 }
+    }
+}
+
+impl Deflation {
+    /// Makes a compressor of bare blocks, or of blocks between a header and a checksum of zlib.
+    pub(crate) fn compressor(self, zlib_header: bool) -> Compress {
+        Compress::new_with_window_bits(self.strength(), zlib_header, self.window_bits)
+    }
+
+    pub(crate) fn strength(self) -> Compression {
+        Compression::new(self.level.into())
+    }
+}
+
 /// The deflated frame of one message, made at the first client that wants it and shared by all.
 ///
 /// It is made in steps, so that a large message does not block a thread. Each task that needs it makes the next step.
@@ -32,12 +59,12 @@ enum Progress {
 impl Deflated {
     /// Makes the next step of deflating a message of two parts, which must be the same at each call. Returns whether it is
     /// done.
-    pub(crate) fn advance(&self, opcode: Opcode, message: [&[u8]; 2]) -> bool {
+    pub(crate) fn advance(&self, how: Deflation, opcode: Opcode, message: [&[u8]; 2]) -> bool {
         // If another thread makes a step, the caller tries again later.
         let Some(mut progress) = self.0.try_lock() else { return false };
         // Should the compressor panic, it does so for one receiver: the others get the plain frame.
         let mut deflating = match mem::replace(&mut *progress, Progress::Done(None)) {
-            Progress::Untouched => Box::new(Deflating::new()),
+            Progress::Untouched => Box::new(Deflating::new(how)),
             Progress::Running(deflating) => deflating,
             Progress::Done(frame) => {
                 *progress = Progress::Done(frame);
@@ -67,6 +94,7 @@ impl Deflated {
 /// A message that is being deflated.
 #[derive(Debug)]
 struct Deflating {
+    how: Deflation,
     compress: Compress,
     taken: usize,
     out: Vec<u8>,
@@ -82,9 +110,10 @@ enum DeflateStep {
 }
 
 impl Deflating {
-    fn new() -> Self {
-        let compress = COMPRESS.take().unwrap_or_else(|| Compress::new(LEVEL, false));
-        Self { compress, taken: 0, out: Vec::new() }
+    fn new(how: Deflation) -> Self {
+        let kept = COMPRESS.take().filter(|(kept, _)| *kept == how);
+        let compress = kept.map_or_else(|| how.compressor(false), |(_, compress)| compress);
+        Self { how, compress, taken: 0, out: Vec::new() }
     }
 
     fn step(&mut self, message: [&[u8]; 2]) -> DeflateStep {
@@ -116,7 +145,7 @@ impl Deflating {
     /// Keeps the compressor for the next message.
     fn end(mut self) -> Vec<u8> {
         self.compress.reset();
-        COMPRESS.set(Some(self.compress));
+        COMPRESS.set(Some((self.how, self.compress)));
         self.out
     }
 }
@@ -232,14 +261,11 @@ fn append(body: &mut Vec<u8>, inflated: &[u8], most: usize) -> Result<(), Violat
 
 thread_local! {
     /// The last compressor, for the next message: making one means clearing a quarter of a megabyte.
-    static COMPRESS: Cell<Option<Compress>> = const { Cell::new(None) };
+    static COMPRESS: Cell<Option<(Deflation, Compress)>> = const { Cell::new(None) };
 }
 
 /// What ends a sync flush and is not sent (§7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-
-/// Half the time of zlib's usual 6 for an eighth more bytes. Not 1: that level of zlib-rs 0.6 panics on noise.
-pub(crate) const LEVEL: Compression = Compression::new(3);
 
 /// What is deflated at once: less than half a millisecond.
 pub(crate) const STEP: usize = 64 * 1024;

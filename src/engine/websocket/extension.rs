@@ -1,27 +1,34 @@
 //! The extension of a WebSocket: which offer of `permessage-deflate` is accepted (RFC 7692 §5, §7.1).
 
-use hyper::header::{HeaderMap, SEC_WEBSOCKET_EXTENSIONS};
+use hyper::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
 /// The value of `Sec-WebSocket-Extensions` that accepts the client's first acceptable offer; `None` if no offer is acceptable.
+/// `window_bits` is the window of what this server deflates.
 ///
 /// Neither side keeps context: a message is deflated once for all clients, and a client costs no window while it is
-/// idle. A window smaller than the usual one would need frames of its own, so an offer that wants that is declined. What
-/// the client says of its own window is of no consequence: the largest one reads all.
-pub(crate) fn accept_deflate(headers: &HeaderMap) -> Option<&'static str> {
+/// idle. All frames have one window, so an offer that wants a smaller one is declined. What the client says of its own window is
+/// of no consequence: the largest one reads all.
+pub(crate) fn accept_deflate(headers: &HeaderMap, window_bits: u8) -> Option<HeaderValue> {
     let lists: Option<Vec<&str>> =
         headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().map(|value| value.to_str().ok()).collect();
     let offers = split(&lists?.join(","), ',')?;
-    offers.iter().find_map(|offer| accept(offer))
+    let says_window = offers.iter().find_map(|offer| accept(offer, window_bits))?;
+    // A client that is told may remember less (section 7.1.2.1).
+    if !says_window && window_bits == LARGEST_WINDOW {
+        return Some(HeaderValue::from_static(ACCEPTED));
+    }
+    HeaderValue::try_from(format!("{ACCEPTED}; server_max_window_bits={window_bits}")).ok()
 }
 
-fn accept(offer: &str) -> Option<&'static str> {
+/// Whether an offer names a window for this server; `None` if it is not acceptable.
+fn accept(offer: &str, window_bits: u8) -> Option<bool> {
     let parts = split(offer, ';')?;
     let (name, parameters) = parts.split_first()?;
     if !name.eq_ignore_ascii_case("permessage-deflate") {
         return None;
     }
     let mut seen = Vec::new();
-    let mut window = false;
+    let mut says_window = false;
     for parameter in parameters {
         let (name, value) = match parameter.split_once('=') {
             Some((name, value)) => (name.trim(), Some(unquote(value.trim()))),
@@ -33,8 +40,10 @@ fn accept(offer: &str) -> Option<&'static str> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            ("client_max_window_bits", Some(bits)) if is_window(bits) => {}
-            ("server_max_window_bits", Some("15")) => window = true,
+            ("client_max_window_bits", Some(bits)) if window(bits).is_some() => {}
+            ("server_max_window_bits", Some(bits)) if window(bits).is_some_and(|bits| bits >= window_bits) => {
+                says_window = true;
+            }
             _ => return None,
         }
         if seen.contains(&name) {
@@ -42,12 +51,13 @@ fn accept(offer: &str) -> Option<&'static str> {
         }
         seen.push(name);
     }
-    Some(if window { ACCEPTED_WINDOW } else { ACCEPTED })
+    Some(says_window)
 }
 
 /// The exponent of a window: 8 to 15, without a leading zero.
-fn is_window(bits: &str) -> bool {
-    matches!(bits, "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")
+fn window(bits: &str) -> Option<u8> {
+    let bits = bits.parse().ok().filter(|_| !bits.starts_with(['0', '+']))?;
+    (8..=LARGEST_WINDOW).contains(&bits).then_some(bits)
 }
 
 /// The items of a list whose separators may be quoted; `None` if a quote does not end.
@@ -72,21 +82,25 @@ fn unquote(value: &str) -> &str {
 }
 
 const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-const ACCEPTED_WINDOW: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15";
+
+/// What is meant where nothing is said.
+const LARGEST_WINDOW: u8 = 15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
     use proptest::prelude::*;
 
-    fn accepted(offers: &[&str]) -> Option<&'static str> {
+    fn accepted(offers: &[&str]) -> Option<String> {
+        accepted_within(15, offers)
+    }
+
+    fn accepted_within(window_bits: u8, offers: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for offer in offers {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(offer).unwrap());
         }
-        accept_deflate(&headers)
+        Some(accept_deflate(&headers, window_bits)?.to_str().unwrap().to_owned())
     }
 
     #[test]
@@ -100,10 +114,28 @@ mod tests {
             "x-webkit-deflate-frame, permessage-deflate",
             "other; a=\"permessage-deflate, x; y\"; b, permessage-deflate",
         ] {
-            assert_eq!(accepted(&[offer]), Some(ACCEPTED), "{offer}");
+            assert_eq!(accepted(&[offer]).as_deref(), Some(ACCEPTED), "{offer}");
         }
-        assert_eq!(accepted(&["first", "permessage-deflate"]), Some(ACCEPTED));
-        assert_eq!(accepted(&["permessage-deflate; server_max_window_bits=15"]), Some(ACCEPTED_WINDOW));
+        assert_eq!(accepted(&["first", "permessage-deflate"]).as_deref(), Some(ACCEPTED));
+        let with_window = format!("{ACCEPTED}; server_max_window_bits=15");
+        assert_eq!(accepted(&["permessage-deflate; server_max_window_bits=15"]), Some(with_window));
+    }
+
+    #[test]
+    fn a_smaller_window_is_told_and_accepted_for_clients_that_want_one_no_smaller() {
+        let told = Some(format!("{ACCEPTED}; server_max_window_bits=11"));
+        for offer in [
+            "permessage-deflate",
+            "permessage-deflate; server_max_window_bits=11",
+            "permessage-deflate; server_max_window_bits=12; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+        ] {
+            assert_eq!(accepted_within(11, &[offer]), told, "{offer}");
+        }
+        for bits in ["10", "8", "011", "+11", "16", "257", ""] {
+            let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+            assert_eq!(accepted_within(11, &[&offer]), None, "{offer}");
+        }
     }
 
     #[test]
@@ -125,7 +157,7 @@ mod tests {
             "",
         ] {
             assert_eq!(accepted(&[offer]), None, "{offer}");
-            assert_eq!(accepted(&[offer, "permessage-deflate"]), Some(ACCEPTED), "{offer}");
+            assert_eq!(accepted(&[offer, "permessage-deflate"]).as_deref(), Some(ACCEPTED), "{offer}");
         }
         assert_eq!(accepted(&["permessage-deflate; x=\"never ends, permessage-deflate"]), None);
         assert_eq!(accepted(&[]), None);

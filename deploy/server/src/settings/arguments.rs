@@ -24,7 +24,10 @@ impl Kind {
         match setting.get_action() {
             ArgAction::Append => Self::List,
             _ if is_switch(setting) => Self::Switch,
-            _ if is(&clap::value_parser!(usize).into()) || is(&clap::value_parser!(u32).into()) => {
+            _ if is(&clap::value_parser!(usize).into())
+                || is(&clap::value_parser!(u32).into())
+                || is(&clap::value_parser!(u8).into()) =>
+            {
                 Self::Number
             }
             _ => Self::Text,

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
-use socketmesh::http::{self, Certificate, ClientFiles, Cookie, Cors, Listener, SameSite, TrustedProxies};
+use clap::{Args, ValueEnum};
+use socketmesh::http::{
+    self, Certificate, ClientFiles, Cookie, CookiePriority, Cors, Listener, SameSite, TrustedProxies,
+};
 
 use super::places::Places;
 use super::values::{Duration, address, switch, text, trimmed};
@@ -45,10 +47,14 @@ pub(crate) struct Clients {
     /// here needs it.
     #[arg(long, env = "SOCKETMESH_COOKIE", value_parser = cookie)]
     cookie: Option<Cookie>,
-    /// Networks of proxies in front of this node, whose `X-Forwarded-For` and `X-Forwarded-Proto` count: `10.0.0.0/8`, an address,
-    /// `loopback` or `private`; separated by commas.
+    /// Networks of proxies in front of this node, whose word on their clients counts: `10.0.0.0/8`, an address, `loopback` or
+    /// `private`; separated by commas.
     #[arg(long, env = "SOCKETMESH_TRUSTED_PROXIES", value_delimiter = ',', value_parser = trimmed::<Network>)]
     trusted_proxies: Vec<Network>,
+    /// Where these proxies say who asks: in `X-Forwarded-For`, `-Proto` and `-Host`, in `Forwarded`, or at the beginning of each
+    /// connection, which they have to do then.
+    #[arg(long, env = "SOCKETMESH_PROXY_HEADER", value_enum, default_value_t)]
+    proxy_header: ProxyHeader,
     /// Most HTTP connections at once, WebSockets aside; further ones wait.
     #[arg(long, env = "SOCKETMESH_MAX_CONNECTIONS", default_value_t = 100_000, value_parser = trimmed::<usize>)]
     max_connections: usize,
@@ -74,10 +80,23 @@ pub(crate) struct Clients {
     pub(crate) webtransport_self_signed: bool,
 }
 
+/// Where proxies say who asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ProxyHeader {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    #[default]
+    XForwarded,
+    /// RFC 7239.
+    Forwarded,
+    /// The PROXY protocol, version 1 or 2.
+    ProxyProtocol,
+}
+
 impl Clients {
     pub(super) fn check(&self, places: &Places) -> Result<(), String> {
         places.together(&["tls_cert", "tls_key"])?;
         places.needs("webtransport_self_signed", self.webtransport_self_signed, &["webtransport"])?;
+        places.needs("proxy_header", places.is_said("proxy_header"), &["trusted_proxies"])?;
         places.needs("cors_credentials", self.cors_credentials, &["cors_origin"])?;
         places.needs("any_websocket", self.any_websocket, &["cors_origin"])?;
         if self.cors_credentials && self.origins().any(|origin| origin == "*") {
@@ -100,8 +119,11 @@ impl Clients {
 
     /// The limits of the listener for clients.
     pub(crate) fn limit(&self, listener: Listener) -> Listener {
-        let listener =
+        let mut listener =
             listener.max_connections(self.max_connections).keep_alive_timeout(self.keep_alive_timeout.0);
+        if self.proxy_header == ProxyHeader::ProxyProtocol {
+            listener = listener.proxy_protocol();
+        }
         match self.max_connections_per_address {
             Some(most) => listener.max_connections_per_address(most),
             None => listener,
@@ -122,12 +144,16 @@ impl Clients {
     /// How HTTP is answered.
     pub(crate) fn http_config(&self) -> http::Config {
         let proxies = self.trusted_proxies.iter().map(|Network(network)| network);
+        // Each one was parsed before.
+        let mut proxies = TrustedProxies::new(proxies).unwrap_or_default();
+        if self.proxy_header == ProxyHeader::Forwarded {
+            proxies = proxies.forwarded();
+        }
         http::Config::default()
             .client(self.client_dir.clone().map_or(ClientFiles::Cdn, ClientFiles::Folder))
             .cors(self.cors())
             .cookie(self.cookie.clone())
-            // Each one was parsed before.
-            .trusted_proxies(TrustedProxies::new(proxies).unwrap_or_default())
+            .trusted_proxies(proxies)
             .drain_delay(self.drain_delay.0)
     }
 
@@ -179,25 +205,37 @@ fn cookie(said: &str) -> Result<Cookie, String> {
     let name = parts.next().filter(|name| !name.is_empty() && name.chars().all(is_of_a_name));
     let mut cookie = Cookie::default().name(name.ok_or("expected a name of letters, digits and -_.")?);
     for attribute in parts {
-        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
-        cookie = match (name.to_ascii_lowercase().as_str(), value.to_ascii_lowercase().as_str()) {
-            ("path", _) if value.starts_with('/') => cookie.path(value),
-            ("secure", "") => cookie.secure(true),
-            ("httponly", "") => cookie.http_only(true),
-            ("samesite", "strict") => cookie.same_site(SameSite::Strict),
-            ("samesite", "lax") => cookie.same_site(SameSite::Lax),
-            ("samesite", "none") => cookie.same_site(SameSite::None),
-            _ => {
-                return Err(format!(
-                    "{attribute:?} is none of Path=/..., Secure, HttpOnly and SameSite=Strict|Lax|None"
-                ));
-            }
-        };
+        cookie = with_attribute(cookie, attribute).ok_or_else(|| {
+            format!(
+                "{attribute:?} is none of Max-Age=SECONDS, Domain=HOST, Path=/..., HttpOnly, Secure, Partitioned, \
+                    Priority=Low|Medium|High and SameSite=Strict|Lax|None"
+            )
+        })?;
     }
-    if cookie.same_site == SameSite::None && !cookie.secure {
-        return Err("browsers take a cookie with SameSite=None only if it is Secure".to_owned());
+    if (cookie.same_site == SameSite::None || cookie.partitioned) && !cookie.secure {
+        return Err("browsers take a cookie with SameSite=None or Partitioned only if it is Secure".to_owned());
     }
     Ok(cookie)
+}
+
+fn with_attribute(cookie: Cookie, attribute: &str) -> Option<Cookie> {
+    let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+    let (name, lower) = (name.to_ascii_lowercase(), value.to_ascii_lowercase());
+    Some(match (name.as_str(), lower.as_str()) {
+        ("max-age", _) => cookie.max_age(std::time::Duration::from_secs(value.parse().ok()?)),
+        ("domain", _) if !value.is_empty() && value.chars().all(is_of_a_name) => cookie.domain(value),
+        ("path", _) if value.starts_with('/') => cookie.path(value),
+        ("secure", "") => cookie.secure(true),
+        ("httponly", "") => cookie.http_only(true),
+        ("partitioned", "") => cookie.partitioned(true),
+        ("priority", "low") => cookie.priority(CookiePriority::Low),
+        ("priority", "medium") => cookie.priority(CookiePriority::Medium),
+        ("priority", "high") => cookie.priority(CookiePriority::High),
+        ("samesite", "strict") => cookie.same_site(SameSite::Strict),
+        ("samesite", "lax") => cookie.same_site(SameSite::Lax),
+        ("samesite", "none") => cookie.same_site(SameSite::None),
+        _ => return None,
+    })
 }
 
 /// As Node's `path` with `addTrailingSlash`: one slash at the end, whatever was said.

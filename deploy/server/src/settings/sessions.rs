@@ -42,6 +42,9 @@ pub(crate) struct Sessions {
     /// Compresses WebSocket messages of 1024 bytes or more for clients that offer it; answers to polls always are.
     #[arg(long, env = "SOCKETMESH_PER_MESSAGE_DEFLATE", value_parser = switch)]
     per_message_deflate: bool,
+    /// How hard messages and answers to polls are compressed: from 2, the fastest, to 9, the smallest.
+    #[arg(long, env = "SOCKETMESH_COMPRESSION_LEVEL", default_value_t = 3, value_parser = level)]
+    compression_level: u8,
     /// How packets are encoded; clients have to be told.
     #[arg(long, env = "SOCKETMESH_PARSER", value_enum, default_value_t)]
     parser: Parser,
@@ -63,6 +66,7 @@ impl Sessions {
         let served = webtransport.map(|_| Transport::WebTransport);
         let served = served.filter(|transport| !self.transports.contains(transport));
         let transports: Vec<_> = self.transports.iter().copied().chain(served).collect();
+        let compression = Compression::default().level(self.compression_level);
         engine::Config::default()
             .allow_eio3(self.allow_eio3)
             .transports(transports)
@@ -73,7 +77,8 @@ impl Sessions {
             .max_sessions_per_address(self.max_sessions_per_address)
             .max_handshakes_per_address(self.max_handshakes_per_address)
             .max_buffered_total(self.max_buffered_total.0)
-            .per_message_deflate(self.per_message_deflate.then(Compression::default))
+            .per_message_deflate(self.per_message_deflate.then_some(compression))
+            .http_compression(compression)
     }
 
     /// The settings of Socket.IO.
@@ -90,4 +95,9 @@ fn transport(said: &str) -> Result<Transport, String> {
         .into_iter()
         .find(|transport| transport.as_str() == said.trim())
         .ok_or_else(|| "expected polling or websocket".to_owned())
+}
+
+fn level(said: &str) -> Result<u8, String> {
+    let level = trimmed::<u8>(said).ok().filter(|level| (2..=9).contains(level));
+    level.ok_or_else(|| "expected 2 to 9".to_owned())
 }

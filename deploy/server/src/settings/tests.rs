@@ -70,6 +70,7 @@ fn flags_reach_the_sessions() {
         "--max-handshakes-per-address=5",
         "--max-buffered-total=4MiB",
         "--per-message-deflate",
+        "--compression-level=9",
         "--parser=msgpack",
         "--webtransport=127.0.0.1:0",
         "--webtransport-self-signed",
@@ -85,7 +86,8 @@ fn flags_reach_the_sessions() {
     assert_eq!((config.max_payload, config.max_sessions, config.max_buffered_total), (5000, 7, 4 << 20));
     assert_eq!(config.max_sessions_per_address, Some(6));
     assert_eq!(config.max_handshakes_per_address, Some(5));
-    assert_eq!(config.per_message_deflate, Some(Compression::default()));
+    assert_eq!(config.per_message_deflate, Some(Compression::default().level(9)));
+    assert_eq!(config.http_compression, config.per_message_deflate);
     assert_eq!(settings.sessions.socket_config().parser, socket::Parser::MessagePack);
 }
 
@@ -167,6 +169,7 @@ fn settings_that_need_each_other_are_named_with_their_places() {
         (&["--seed", "127.0.0.1:1"], "--seed needs mesh"),
         (&["--cors-credentials"], "--cors-credentials needs cors_origin"),
         (&["--cors-credentials", "--cors-origin=*"], "--cors-origin *: browsers send cookies only"),
+        (&["--proxy-header=forwarded"], "--proxy-header needs trusted_proxies"),
         (&["--max-payload=0"], "--max-payload 0: expected 1 to"),
         (&["--mesh=127.0.0.1:0", "--seed="], "the seed (--seed or SOCKETMESH_SEED) is empty"),
     ] {
@@ -184,14 +187,21 @@ fn what_means_nothing_is_refused() {
         ["--path", "socket.io"],
         ["--admin", "localhost"],
         ["--trusted-proxies", "10.0.0.0/8,elsewhere"],
+        ["--proxy-header", "x-real-ip"],
         ["--cookie", "io; SameSite=None"],
         ["--cookie", "i o"],
-        ["--cookie", "io; Domain=example.com"],
+        ["--cookie", "io; Domain="],
+        ["--cookie", "io; Max-Age=soon"],
+        ["--cookie", "io; Partitioned"],
+        ["--cookie", "io; Expires=never"],
+        ["--compression-level", "1"],
         ["--log", "loud"],
     ] {
         assert!(parse(&said).is_err(), "{said:?}");
     }
     assert!(parse(&["--cookie", "io; Path=/chat; Secure; SameSite=None"]).is_ok());
+    let all = "io; Max-Age=60; Domain=example.com; Path=/Chat; Secure; Partitioned; Priority=High";
+    assert!(parse(&["--cookie", all]).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use examples::{BoxError, announce, listen, stopped};
+use examples::{BoxError, announce, listen, serve_app, stopped};
 use socketmesh::{Node, Socket, namespace};
 
 #[tokio::main]
@@ -15,5 +15,5 @@ async fn main() -> Result<(), BoxError> {
     let listener = listen().await?;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stopped).await?)
+    Ok(serve_app(listener, app, stopped).await?)
 }

@@ -9,10 +9,15 @@ use super::*;
 const LIMIT: usize = 10_000;
 
 /// What a client reads in a frame of ours.
-fn inflated([header, payload]: &[Bytes; 2]) -> Vec<u8> {
+fn inflated(frame: &[Bytes; 2]) -> Vec<u8> {
+    inflated_within(15, frame)
+}
+
+/// The same for a client that remembers so much of a message.
+fn inflated_within(window_bits: u8, [header, payload]: &[Bytes; 2]) -> Vec<u8> {
     assert_eq!(header[0] & 0xf0, 0xc0, "one frame, deflated");
     let mut inflated = Vec::with_capacity(10 << 20);
-    let mut decompress = Decompress::new(false);
+    let mut decompress = Decompress::new_with_window_bits(false, window_bits);
     let payload = [payload, &TAIL[..]].concat();
     decompress.decompress_vec(&payload, &mut inflated, FlushDecompress::Sync).unwrap();
     assert_eq!(decompress.total_in(), payload.len() as u64);
@@ -21,9 +26,13 @@ fn inflated([header, payload]: &[Bytes; 2]) -> Vec<u8> {
 
 /// Deflates to the end, and says in how many steps.
 fn deflated(opcode: Opcode, message: [&[u8]; 2]) -> (Option<[Bytes; 2]>, usize) {
+    deflated_so(Deflation::default(), opcode, message)
+}
+
+fn deflated_so(how: Deflation, opcode: Opcode, message: [&[u8]; 2]) -> (Option<[Bytes; 2]>, usize) {
     let deflated = Deflated::default();
     let mut steps = 1;
-    while !deflated.advance(opcode, message) {
+    while !deflated.advance(how, opcode, message) {
         assert_eq!(deflated.frame(), None, "not yet");
         steps += 1;
     }
@@ -66,8 +75,8 @@ fn a_message_that_becomes_no_shorter_is_not_deflated() {
 fn a_message_is_deflated_once() {
     let deflated = Deflated::default();
     let message = [&[b'a'; 1000][..], b""];
-    assert!(deflated.advance(Opcode::Text, message));
-    assert!(deflated.advance(Opcode::Text, message));
+    assert!(deflated.advance(Deflation::default(), Opcode::Text, message));
+    assert!(deflated.advance(Deflation::default(), Opcode::Text, message));
     assert_eq!(deflated.frame().unwrap()[1].as_ptr(), deflated.frame().unwrap()[1].as_ptr());
 }
 
@@ -224,13 +233,25 @@ fn some_frame() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_deflated_message_inflates_to_itself(part in "[a-f]{0,300}", times in 1..300_usize) {
+    fn a_deflated_message_inflates_to_itself(
+        part in "[a-f]{0,300}", times in 1..300_usize, level in 2..=9_u8, window_bits in 9..=15_u8,
+    ) {
         let text = part.repeat(times);
-        let (frame, _) = deflated(Opcode::Text, [b"4", text.as_bytes()]);
+        let how = Deflation { level, window_bits };
+        let (frame, _) = deflated_so(how, Opcode::Text, [b"4", text.as_bytes()]);
         if let Some(frame) = frame {
             prop_assert!(frame[1].len() <= text.len());
-            prop_assert_eq!(inflated(&frame), ["4", &text].concat().into_bytes());
+            prop_assert_eq!(inflated_within(window_bits, &frame), ["4", &text].concat().into_bytes());
         }
+    }
+
+    #[test]
+    fn noise_is_deflated_at_every_level(
+        noise in vec(any::<u8>(), 0..20_000), level in 2..=9_u8, window_bits in 9..=15_u8,
+    ) {
+        let twice = noise.repeat(2);
+        let (frame, _) = deflated_so(Deflation { level, window_bits }, Opcode::Binary, [&twice, b""]);
+        prop_assert!(frame.is_none_or(|frame| inflated_within(window_bits, &frame) == twice));
     }
 
     #[test]
