@@ -16,6 +16,7 @@ mod actor;
 mod admission;
 mod application;
 mod budget;
+mod closed;
 mod config;
 mod counters;
 mod error;
@@ -43,10 +44,11 @@ pub(crate) mod websocket;
 pub(crate) mod webtransport;
 
 pub use application::{Application, Client, Work};
+pub use closed::Closed;
 pub use config::{Compression, Config, ConfigError};
 pub use error::{CloseReason, HandshakeError};
 pub use handshake::Handshake;
-pub use packet::Message;
+pub use packet::{Message, Packet};
 pub use protocol::{Protocol, Transport};
 pub use session_ref::SessionRef;
 

@@ -146,6 +146,7 @@ fn from_letters(letters: [u8; 4]) -> Option<[u8; 3]> {
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The value of each letter.
+#[expect(clippy::indexing_slicing, reason = "a constant that fails does not compile")]
 const VALUES: [u32; 256] = {
     let mut values = [NO_LETTER; 256];
     let mut value = 0;

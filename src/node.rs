@@ -1,5 +1,6 @@
 //! A node: the one place that knows every layer. It builds them and connects those that do not know each other.
 
+mod newcomers;
 pub(crate) mod operators;
 #[cfg(feature = "webtransport")]
 mod webtransport;
@@ -29,7 +30,9 @@ use crate::id::{Key, NodeId, SocketId};
 use crate::random::{self, RandomError};
 use crate::socket::messages::{Inbound, SocketSummary};
 use crate::socket::peers::{NoPeers, Peers};
-use crate::socket::{self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo};
+use crate::socket::{
+    self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo, UserRef,
+};
 use crate::trace::Span;
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
@@ -61,6 +64,8 @@ pub(crate) struct Parts<A: Application> {
     on_drain: Mutex<Weak<OnDrain>>,
     /// Ends the node when its mesh fails.
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
+    /// Tells nodes that join what they have to know.
+    _newcomers: Option<AbortOnDropHandle<()>>,
 }
 
 /// How many handlers have not ended.
@@ -78,6 +83,8 @@ struct Hooks<A> {
     namespace_figures: fn(&A) -> Vec<NamespaceFigures>,
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
     find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
+    /// Tells the other nodes what those that join have to know.
+    greet: fn(&A),
 }
 
 impl Node {
@@ -146,6 +153,17 @@ impl Node {
         let description = namespace.described();
         let path = description.paths.to_string();
         self.0.app.add(description).map_err(|fault| NamespaceError { path, fault })
+    }
+
+    /// The user with this key, on every node and in every namespace: what [`Login::user`](socket::Login::user) said of its sockets.
+    ///
+    /// ```
+    /// # async fn f(node: socketmesh::Node) {
+    /// node.user("42").disconnect().await;
+    /// # }
+    /// ```
+    pub fn user(&self, key: impl Into<Arc<str>>) -> UserRef {
+        self.of("/").user(key)
     }
 }
 
@@ -357,7 +375,7 @@ impl<A: Application> Node<A> {
     ///    requests that it carries, for 3 s at most.
     /// 5. It tells the other members that it leaves.
     ///
-    /// The log says when it begins, and at the end what was not done in time.
+    /// The log says when it begins, and at the end what was not done in time. A clone of its [`NodeBuilder`] starts it again.
     pub async fn shutdown(&self) {
         let node = self.id();
         tracing::info!(%node, sessions = self.sessions(), "stopping: the node takes no new clients");
@@ -422,7 +440,18 @@ impl<A: Application> fmt::Debug for Node<A> {
 /// let node = Node::builder().namespace(echo).engine(sessions).start().await?;
 /// # Ok(()) }
 /// ```
-#[derive(Default)]
+///
+/// A clone describes the same node. So a node is started again after its [`shutdown`](Node::shutdown), in the same process, as
+/// another life of it: with the same handlers and what they hold, but without sessions, rooms and counts.
+///
+/// ```no_run
+/// # async fn f(builder: socketmesh::NodeBuilder) -> Result<(), socketmesh::StartError> {
+/// let node = builder.clone().start().await?;
+/// node.shutdown().await;
+/// let node = builder.start().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
 #[must_use = "a builder is nothing until it is started"]
 pub struct NodeBuilder {
     namespaces: Vec<Description>,
@@ -488,6 +517,7 @@ impl NodeBuilder {
             namespace_figures: SocketIo::namespace_figures,
             largest_rooms: SocketIo::largest_rooms,
             find_socket: SocketIo::find_socket,
+            greet: SocketIo::greet,
         };
         self.compose(make, SocketIo::handle, hooks).await
     }
@@ -505,6 +535,7 @@ impl NodeBuilder {
             namespace_figures: |_| Vec::new(),
             largest_rooms: |_, _| Vec::new(),
             find_socket: |_, _| None,
+            greet: |_| {},
         };
         self.compose(|_, _| app, |_, _| {}, hooks).await
     }
@@ -552,6 +583,11 @@ impl NodeBuilder {
                     }
                 }))
             });
+            let newcomers = cluster.as_ref().map(|cluster| {
+                let (app, greet) = (Arc::downgrade(&app), hooks.greet);
+                let tell = move || app.upgrade().map(|app| greet(&app)).is_some();
+                AbortOnDropHandle::new(tokio::spawn(newcomers::greet(id.clone(), cluster.view(), tell)))
+            });
             let (started, on_drain) = (Instant::now(), Mutex::new(Weak::<fn(&str)>::new() as Weak<OnDrain>));
             Parts {
                 id,
@@ -564,6 +600,7 @@ impl NodeBuilder {
                 started,
                 on_drain,
                 _end_with_mesh: end_with_mesh,
+                _newcomers: newcomers,
             }
         });
         Ok(Node(parts))

@@ -26,14 +26,17 @@ mod protocol;
 mod room;
 
 pub use api::{
-    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Counted, Emitter, Handler, Incoming, Joining, LocalRoom,
-    MissingAck, Namespace, NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms, Socket, Sockets,
-    Target, WrongData, namespace, namespaces, namespaces_where, reply,
+    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Conn, Counted, Emitter, Handler, Incoming, Joining,
+    LocalRoom, MissingAck, Namespace, NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms,
+    Socket, Sockets, Target, UserRef, WrongData, namespace, namespaces, namespaces_where, reply,
 };
 pub use config::Config;
 #[cfg(feature = "fuzzing")]
 pub(crate) use hub::RoomIndex;
-pub use hub::{AckError, DisconnectReason, Disconnected, EventError, Handshake, Refusal, Result, RoomEvent};
+pub use hub::{
+    AckError, DisconnectReason, Disconnected, EventError, Excess, Handshake, Limit, Login, Refusal, Result,
+    RoomEvent,
+};
 pub(crate) use hub::{Description, NamespaceFigures, RoomSize};
 pub use messages::RemoteHandshake;
 pub use protocol::{

@@ -73,6 +73,17 @@ export async function asked({ entry, version }) {
   }
 }
 
+/** What no handler hears is not taken for delivered: neither by who waits for its ack, nor by a client that sends again. */
+export async function unheard({ entry }) {
+  const one = await connected(client(entry));
+  await assert.rejects(one.timeout(300).emitWithAck("unheard of"), /timed out/);
+  const stubborn = await connected(client(entry, { retries: 1, ackTimeout: 300 }));
+  const given = new Promise((done) => stubborn.emit("unheard of", (error) => done(error)));
+  const next = stubborn.emitWithAck("echo", "next");
+  assert.match(String(await deadline("the client to give up", given)), /timed out/);
+  assert.equal(await deadline("the ack of what comes next", next), "next");
+}
+
 /** A client of every kind is back soon after the node that owned its session was killed, on another, and all is as usual. */
 export async function back_after_its_node_was_killed({ entry, nodes, version }) {
   const kinds = version === "own" ? kindsOf("own") : everyKind();

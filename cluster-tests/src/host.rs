@@ -18,7 +18,6 @@ pub enum Host {
 }
 
 /// The service of a node at `path` of an application in axum.
-#[must_use]
 pub fn mounted<A: Application>(node: &Node<A>, path: &str) -> Router {
     Router::new().nest_service(path.trim_end_matches('/'), node.service())
 }

@@ -477,8 +477,7 @@ async fn a_level_is_obeyed(app: &App) {
     let usual = engine::Config::default();
     let usual = App::start(1, |seen| Node::builder().engine(usual.clone()).namespace(plain("/", seen))).await;
     let words = ["work", "play", "jack", "dull", "all", "no", "and", "boy"];
-    let text: String =
-        noise(20_000).iter().flat_map(|byte| [words[usize::from(byte % 8)], " "]).collect();
+    let text: String = noise(20_000).iter().flat_map(|byte| [words[usize::from(byte % 8)], " "]).collect();
     let mut sizes = Vec::new();
     for app in [&usual, app] {
         let (polling, socket) = app.polling_guest("/").await;

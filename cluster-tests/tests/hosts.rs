@@ -61,14 +61,14 @@ impl Hosted {
     ) -> Self {
         let (mut nodes, mut http) = (Vec::<Node>::new(), Vec::new());
         for number in 0..count {
-            let config = http::Config::default()
-                .trusted_proxies(settings.proxies.clone())
-                .allow_request(AllowRequest::new(async |request| {
+            let config = http::Config::default().trusted_proxies(settings.proxies.clone()).allow_request(
+                AllowRequest::new(async |request| {
                     match request.extensions().get::<User>().map(|User(name)| name.as_str()) {
                         Some("nobody") => Err(Forbidden::new("nobody may not")),
                         _ => Ok(()),
                     }
-                }));
+                }),
+            );
             let config = match host {
                 Host::Own => config.middleware([Middleware::new(named), Middleware::new(in_capitals)]),
                 Host::Axum => config,
@@ -322,10 +322,8 @@ async fn the_path_of_the_service_ends_with_a_slash_in_every_host(hosted: &Hosted
 }
 
 async fn a_trusted_proxy_says_who_its_client_is_and_nobody_else_does([x_forwarded, forwarded]: &[Hosted; 2]) {
-    let in_x_forwarded =
-        "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example\r\n";
-    let in_forwarded =
-        "Forwarded: for=6.6.6.6;host=forged.example\r\nForwarded: for=203.0.113.9;proto=https;host=chat.example\r\n";
+    let in_x_forwarded = "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example\r\n";
+    let in_forwarded = "Forwarded: for=6.6.6.6;host=forged.example\r\nForwarded: for=203.0.113.9;proto=https;host=chat.example\r\n";
     let client = json!(["203.0.113.9", true, "chat.example"]);
     for n in 0..3 {
         for (hosted, headers, from, expected) in [
@@ -338,7 +336,11 @@ async fn a_trusted_proxy_says_who_its_client_is_and_nobody_else_does([x_forwarde
         ] {
             let mut stream = hosted.connect(n, from).await;
             let who = ask(hosted, &mut stream, headers).await;
-            assert_eq!(json!([who["address"], who["secure"], who["host"]]), expected, "{headers} from {from}");
+            assert_eq!(
+                json!([who["address"], who["secure"], who["host"]]),
+                expected,
+                "{headers} from {from}"
+            );
         }
     }
 }
@@ -408,7 +410,8 @@ fn limited(count: usize) -> &'static Hosted {
 const NONE: &[u8] = b"";
 const VERSION_1: &[u8] = b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 443\r\n";
 /// From 203.0.113.10:4711 to 10.0.0.1:443, over TLS 1.3.
-const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x1e\xcb\x00\x71\x0a\x0a\x00\x00\x01\x12\x67\x01\xbb\
+const VERSION_2: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x1e\xcb\x00\x71\x0a\x0a\x00\x00\x01\x12\x67\x01\xbb\
     \x20\x00\x0f\x01\x00\x00\x00\x00\x21\x00\x07TLSv1.3";
 /// Of the load balancer itself.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
@@ -438,7 +441,10 @@ async fn the_proxy_protocol_says_whose_a_connection_is(hosted: &Hosted) {
             let mut stream = hosted.connect(n, from).await;
             stream.write_all(&[begin, request("").as_bytes()].concat()).await.expect("an open connection");
             let answered = read_until(&mut stream, "nothing like this").await;
-            assert!(answered.starts_with(answer) && (!answer.is_empty() || answered.is_empty()), "{answered}");
+            assert!(
+                answered.starts_with(answer) && (!answer.is_empty() || answered.is_empty()),
+                "{answered}"
+            );
         }
     }
 }
@@ -468,7 +474,8 @@ async fn the_header_of_a_proxy_comes_before_tls_and_in_time() {
     let tls = Tls::new(&trust.certificate()).expect("a certificate");
     let listener =
         |tcp| Listener::new(tcp).proxy_protocol().tls(tls.clone()).head_timeout(Duration::from_millis(500));
-    let settings = Settings { proxies: TrustedProxies::new(["127.0.0.1"]).expect("an address"), ..Settings::default() };
+    let settings =
+        Settings { proxies: TrustedProxies::new(["127.0.0.1"]).expect("an address"), ..Settings::default() };
     let hosted = Hosted::start_with(Host::Own, 1, settings, listener).await;
     let mut stream = hosted.connect(0, "127.0.0.1").await;
     stream.write_all(VERSION_1).await.expect("an open connection");

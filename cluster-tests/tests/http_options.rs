@@ -168,7 +168,8 @@ async fn a_cookie_may_look_otherwise() {
     let opened = nodes.target.get(POLLING).await;
     let cookie = only(&opened, COOKIE).expect("a cookie");
     assert!(cookie.starts_with("sticky="), "{cookie}");
-    let attributes = "; Max-Age=60; Domain=localhost; Path=/socket.io/; Secure; Partitioned; Priority=High; SameSite=None";
+    let attributes =
+        "; Max-Age=60; Domain=localhost; Path=/socket.io/; Secure; Partitioned; Priority=High; SameSite=None";
     assert!(cookie.ends_with(attributes), "{cookie}");
 }
 

@@ -65,6 +65,11 @@ async fn the_client_acks_events_of_the_server() {
 }
 
 #[tokio::test]
+async fn an_event_that_no_handler_hears_is_not_taken_for_delivered() {
+    case("unheard").await;
+}
+
+#[tokio::test]
 async fn every_kind_of_client_is_back_on_another_node_after_its_own_was_killed() {
     case("back_after_its_node_was_killed").await;
 }

@@ -526,9 +526,12 @@ async fn middleware_accepts_or_refuses_a_session_and_refusals_are_reported() {
             _ => Err(Rejection::new("no key")),
         }
     });
-    let decide = AllowRequest::new(async |handshake: Arc<engine::Handshake>| {
-        if handshake.query_value("key").is_some() { Err("full".into()) } else { Ok(()) }
-    });
+    let decide =
+        AllowRequest::new(
+            async |handshake: Arc<engine::Handshake>| {
+                if handshake.query_value("key").is_some() { Err("full".into()) } else { Ok(()) }
+            },
+        );
     let (tell, mut heard) = mpsc::channel(8);
     let config = http::Config::default().middleware([keyed]).allow_request(decide).on_connection_error(
         OnConnectionError::new(move |error| {

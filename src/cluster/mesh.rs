@@ -392,7 +392,8 @@ impl Peers for Mesh {
             CommandKind::Leave(_)
             | CommandKind::Disconnect { .. }
             | CommandKind::Update(_)
-            | CommandKind::ServerEvent(_) => Hashes::new(),
+            | CommandKind::ServerEvent(_)
+            | CommandKind::Block(_) => Hashes::new(),
         };
         let now = Instant::now();
         for peer in &recipients {

@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::activation::StandIn;
 use super::admission::Place;
 use super::application::{Application, Client, CommandOf, Work};
+use super::closed::TransportFault;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
@@ -197,7 +198,9 @@ impl<A: Application> SessionCell<A> {
         this.activation().start(Arc::clone(&cell) as Arc<dyn StandIn<CommandOf<A>>>);
         let work = catch_panic::call(|| {
             state.settle();
-            state.client = Some(app.accept(this.clone()));
+            let client = app.accept(this.clone());
+            state.session.show_packets(client.sees_packets());
+            state.client = Some(client);
             state.settle();
             state.take_work()
         });
@@ -386,7 +389,7 @@ impl<A: Application> SessionState<A> {
             let (address, closed) = (self.this.handshake().address(), counters.slow_clients.get());
             tracing::warn!(?address, closed, "closed a client that does not take what it is sent");
         }
-        self.session.handle_shutdown(CloseReason::TransportError);
+        self.session.handle_fault(TransportFault::SlowClient);
     }
 
     /// Looks whether the client takes some of what waits, while that is more than may wait for long.
@@ -451,7 +454,7 @@ impl<A: Application> SessionState<A> {
     /// The client of a GET went away. If packets were lost with its answer, the session ends.
     fn poll_aborted(&mut self, conn: ConnId) {
         if self.flushed == Some(conn) {
-            self.session.handle_shutdown(CloseReason::TransportError);
+            self.session.handle_fault(TransportFault::PollAborted);
         } else {
             self.session.handle_poll_aborted(conn);
         }
@@ -506,6 +509,7 @@ impl<A: Application> SessionState<A> {
             Output::Poll(conn, reply) => self.answer_poll(conn, reply),
             Output::Post(conn, reply) => self.answer_post(conn, reply),
             Output::Stream(conn, order) => self.direct(conn, order),
+            Output::Packet(packet) => self.show(&packet),
             Output::Message(message) => self.deliver(message),
             Output::Closed(reason) => self.closed(reason),
         }
@@ -592,6 +596,10 @@ impl<A: Application> SessionState<A> {
                 stage.advance(Stage::Live);
                 self.this.outbox().flow_to(Arc::clone(stage));
                 self.this.set_transport(self.session.transport());
+                // A session that opened on this stream has no client yet.
+                if let Some(client) = &mut self.client {
+                    client.handle_upgrade(self.session.transport());
+                }
             }
             StreamOrder::FlushThenClose => stage.advance(Stage::Flushing),
             StreamOrder::Close => stage.advance(Stage::Closed),
@@ -606,7 +614,14 @@ impl<A: Application> SessionState<A> {
         }
     }
 
+    fn show(&mut self, packet: &Packet) {
+        if let Some(client) = &mut self.client {
+            client.handle_packet(packet);
+        }
+    }
+
     fn closed(&mut self, reason: CloseReason) {
+        self.this.note_closed(reason, self.session.fault());
         if let Some(client) = self.client.take() {
             client.handle_close(reason);
         }

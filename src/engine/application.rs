@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::error::CloseReason;
-use super::packet::Message;
+use super::packet::{Message, Packet};
+use super::protocol::Transport;
 use super::session_ref::SessionRef;
 
 /// The protocol on top of the sessions of a node: Socket.IO, or a protocol of your own.
@@ -64,6 +65,17 @@ pub trait Client: Send + 'static {
 
     /// The client sent a message. Messages arrive in the order in which the client sent them.
     fn handle_message(&mut self, message: Message);
+
+    /// The session moved from polling to another transport.
+    fn handle_upgrade(&mut self, _to: Transport) {}
+
+    /// Whether [`handle_packet`](Self::handle_packet) is to be called. It is asked once, when the session was accepted.
+    fn sees_packets(&self) -> bool {
+        false
+    }
+
+    /// The client sent a packet on the transport of the session. A message is handled behind this.
+    fn handle_packet(&mut self, _packet: &Packet) {}
 
     /// What the last call of another method wants done outside of the session, where it may take long. It is asked for after
     /// every call. The task that brought a message runs the work up to where it first waits, and it goes on in a task of its

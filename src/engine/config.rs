@@ -88,6 +88,10 @@ pub struct Config {
     /// the best is chosen, and none if there is none: then browsers close. Default: `None`, the first one that is offered, as
     /// Node. Node: `handleProtocols` of `wsEngine`.
     pub subprotocols: Option<Vec<String>>,
+    /// Whether each session keeps the head of the newest request that brings messages of its client, a POST or the WebSocket of
+    /// an upgrade, for [`Conn::request`](crate::socket::Conn::request): cookies may have changed since the first one. Default
+    /// false: a head takes up to 16 KiB, and time at each POST.
+    pub keep_requests: bool,
 }
 
 setters! {
@@ -109,6 +113,7 @@ setters! {
         per_message_deflate: into Option<Compression>,
         http_compression: into Option<Compression>,
         subprotocols: into Option<Vec<String>>,
+        keep_requests: bool,
     }
 }
 
@@ -238,6 +243,7 @@ impl Default for Config {
             per_message_deflate: None,
             http_compression: Some(Compression::default()),
             subprotocols: None,
+            keep_requests: false,
         }
     }
 }

@@ -26,14 +26,30 @@ pub enum Message {
 }
 
 /// One packet of the protocol.
+///
+/// ```
+/// use socketmesh::engine::Packet;
+///
+/// fn is_sign_of_life(packet: &Packet) -> bool {
+///     matches!(packet, Packet::Ping(_) | Packet::Pong(_))
+/// }
+/// # assert!(is_sign_of_life(&Packet::Pong("".into())));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Packet {
+pub enum Packet {
+    /// The handshake, of the server only.
     Open(ByteString),
+    /// The transport is to be closed.
     Close,
+    /// A ping, with its data.
     Ping(ByteString),
+    /// The answer to a ping, with the data of that.
     Pong(ByteString),
+    /// A message of the application.
     Message(Message),
+    /// The client moves to this transport.
     Upgrade,
+    /// Nothing: it answers a poll.
     Noop,
 }
 

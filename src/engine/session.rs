@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use self::heartbeat::Heartbeat;
 use self::probe::Probe;
 use self::repeat::Repeats;
+use super::closed::TransportFault;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::fifo::Fifo;
@@ -61,6 +62,10 @@ pub(crate) struct Session {
     queued: bool,
     /// Whether the packet that opens the session is on its way to the client.
     opened: bool,
+    /// Whether the application sees the packets of its client.
+    seen: bool,
+    /// What went wrong with the transport, if that is why the session ended.
+    fault: Option<TransportFault>,
     outputs: Fifo<Output>,
 }
 
@@ -94,6 +99,8 @@ impl Session {
             posted: 0,
             queued: false,
             opened: conn.is_some(),
+            seen: false,
+            fault: None,
             outputs: Fifo::new(),
             config,
         };
@@ -123,7 +130,7 @@ impl Session {
                 return self.answer_poll(waiting.conn, PollReply::Noop);
             }
             self.answer_poll(conn, PollReply::Refused);
-            return self.close(CloseReason::TransportError);
+            return self.fail(TransportFault::PollOverlap);
         }
         if self.repeats.arrived(&get) {
             return self.answer_poll(conn, PollReply::Again);
@@ -146,7 +153,7 @@ impl Session {
     pub(crate) fn handle_poll_aborted(&mut self, conn: ConnId) {
         if self.waits(conn) {
             self.poll = None;
-            self.close(CloseReason::TransportError);
+            self.fail(TransportFault::PollAborted);
         }
     }
 
@@ -176,7 +183,7 @@ impl Session {
         } else if self.post.is_some() {
             self.answer_post(conn, PostReply::Refused);
             self.finish_post(PostReply::Refused);
-            self.close(CloseReason::TransportError);
+            self.fail(TransportFault::PostOverlap);
         } else {
             self.post = Some(Box::new(PendingPost { conn, body: None }));
         }
@@ -195,7 +202,7 @@ impl Session {
     pub(crate) fn handle_post_aborted(&mut self, conn: ConnId) {
         if self.receiving(conn).is_some() {
             self.post = None;
-            self.close(CloseReason::TransportError);
+            self.fail(TransportFault::PostAborted);
         }
     }
 
@@ -218,7 +225,7 @@ impl Session {
     pub(crate) fn handle_post_invalid(&mut self, conn: ConnId) {
         if self.receiving(conn).is_some() {
             self.finish_post(PostReply::Refused);
-            self.close(CloseReason::TransportError);
+            self.fail(TransportFault::InvalidContent);
         }
     }
 
@@ -254,11 +261,11 @@ impl Session {
             self.probe = None;
         } else if self.stream == Some(conn) {
             self.stream = None;
-            self.close(match (self.phase, clean) {
-                (Phase::Closing { .. }, _) => CloseReason::ForcedClose,
-                (_, true) => CloseReason::TransportClose,
-                (_, false) => CloseReason::TransportError,
-            });
+            match (self.phase, clean) {
+                (Phase::Closing { .. }, _) => self.close(CloseReason::ForcedClose),
+                (_, true) => self.close(CloseReason::TransportClose),
+                (_, false) => self.fail(TransportFault::of_stream(self.transport)),
+            }
         }
     }
 }
@@ -293,6 +300,11 @@ impl Session {
         if let Some(stream) = self.stream {
             self.order(stream, StreamOrder::FlushThenClose);
         }
+    }
+
+    /// The transport does not do what it is for: closes the session at once.
+    pub(crate) fn handle_fault(&mut self, fault: TransportFault) {
+        self.fail(fault);
     }
 
     /// Closes the session at once; what is queued is discarded.
@@ -358,6 +370,16 @@ impl Session {
         self.transport
     }
 
+    /// What went wrong with the transport, if that is why the session ended.
+    pub(crate) const fn fault(&self) -> Option<TransportFault> {
+        self.fault
+    }
+
+    /// From now on the application sees the packets of its client, if `seen`.
+    pub(crate) const fn show_packets(&mut self, seen: bool) {
+        self.seen = seen;
+    }
+
     /// Whether a volatile packet could be sent now: a GET waits, or a stream is live. The outbox of a live stream knows
     /// whether the stream is busy.
     pub(crate) fn is_writable(&self) -> bool {
@@ -413,6 +435,12 @@ impl Session {
 
     /// A packet arrived on the session's transport.
     fn handle_packet(&mut self, packet: Result<Packet, PacketError>, now: Instant) {
+        if let Ok(seen) = &packet
+            && self.seen
+            && self.phase == Phase::Open
+        {
+            self.outputs.push_back(Output::Packet(seen.clone()));
+        }
         match packet {
             Ok(Packet::Close) => self.handle_client_close(now),
             _ if self.phase != Phase::Open => {}
@@ -427,7 +455,7 @@ impl Session {
                 self.send(Packet::Pong(data));
             }
             // In version 4 only the server pings, in version 3 only the client.
-            Ok(Packet::Ping(_) | Packet::Pong(_)) => self.close(CloseReason::TransportError),
+            Ok(Packet::Ping(_) | Packet::Pong(_)) => self.fail(TransportFault::HeartbeatDirection),
             Err(_) => {
                 self.finish_post(PostReply::Refused);
                 self.close(CloseReason::ParseError);
@@ -514,6 +542,14 @@ impl Session {
         if let Some(poll) = self.poll.take() {
             self.answer_poll(poll.conn, PollReply::Noop);
         }
+    }
+
+    /// Ends the session because of its transport.
+    fn fail(&mut self, fault: TransportFault) {
+        if !self.is_closed() {
+            self.fault = Some(fault);
+        }
+        self.close(CloseReason::TransportError);
     }
 
     /// Ends the session and everything that is still open. Only the first reason counts.

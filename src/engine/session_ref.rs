@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::activation::Activation;
 use super::budget::Budget;
+use super::closed::{Closed, ClosedCell, TransportFault};
 use super::config::Config;
 use super::counters::EngineCounters;
+use super::error::CloseReason;
 use super::frame::{Dialect, Frame};
 use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
@@ -41,7 +44,10 @@ struct SessionInner<K: Send + 'static> {
     counters: Arc<EngineCounters>,
     outbox: Outbox,
     transport: AtomicU8,
+    closed: ClosedCell,
     next_conn: AtomicU32,
+    /// The request that came last, if requests are kept, and one came behind the first.
+    request: Mutex<Option<Arc<Handshake>>>,
     activation: Activation<K>,
 }
 
@@ -62,7 +68,9 @@ impl<K: Send + 'static> SessionRef<K> {
             config,
             counters,
             transport: AtomicU8::new(transport as u8),
+            closed: ClosedCell::default(),
             next_conn: AtomicU32::new(0),
+            request: Mutex::new(None),
             activation: Activation::new(),
         }))
     }
@@ -75,6 +83,28 @@ impl<K: Send + 'static> SessionRef<K> {
     /// The request that opened the session.
     pub fn handshake(&self) -> &Arc<Handshake> {
         &self.0.handshake
+    }
+
+    /// The newest request that brings messages of the client, if requests are kept
+    /// ([`keep_requests`](super::Config::keep_requests)); otherwise the one that opened the session.
+    pub fn request(&self) -> Arc<Handshake> {
+        Arc::clone(self.0.request.lock().as_ref().unwrap_or(&self.0.handshake))
+    }
+
+    /// A request came that brings messages. Its head is made only where requests are kept.
+    pub(crate) fn note_request(&self, head: impl FnOnce() -> Handshake) {
+        if self.0.config.keep_requests {
+            *self.0.request.lock() = Some(Arc::new(head()));
+        }
+    }
+
+    /// How the session ended; `None` while it lives.
+    pub fn closed(&self) -> Option<Closed> {
+        self.0.closed.get()
+    }
+
+    pub(crate) fn note_closed(&self, reason: CloseReason, fault: Option<TransportFault>) {
+        self.0.closed.set(reason, fault);
     }
 
     pub(crate) fn config(&self) -> &Config {

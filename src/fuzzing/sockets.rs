@@ -95,7 +95,7 @@ impl Node {
     async fn play(&self, mut tape: Tape<'_>) -> bool {
         let mut clients = Vec::new();
         for _ in 0..1 + tape.below(2) {
-            clients.push(self.connect(&mut tape).await);
+            clients.push(self.connect(&mut tape));
         }
         while !tape.is_over() {
             let at = tape.below(clients.len());
@@ -120,7 +120,7 @@ impl Node {
         self.engine.len() > 0 || !self.present.lock().is_empty() || !self.app.leftovers().is_empty()
     }
 
-    async fn connect(&self, tape: &mut Tape<'_>) -> Client {
+    fn connect(&self, tape: &mut Tape<'_>) -> Client {
         let protocol = if tape.one_in(3) { Protocol::V3 } else { Protocol::V4 };
         let url = match (protocol, tape.one_in(8)) {
             (Protocol::V3, false) => "/socket.io/?EIO=3&transport=polling",
@@ -354,7 +354,7 @@ fn prefix(ns: &str) -> String {
 }
 
 fn event(tape: &mut Tape<'_>) -> String {
-    const NAMES: [&str; 20] = [
+    const NAMES: [&str; 23] = [
         "echo",
         "echo",
         "decode",

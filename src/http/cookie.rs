@@ -147,7 +147,11 @@ mod tests {
             "sticky=abc; Max-Age=3600; Domain=chat.example; Path=/chat; HttpOnly; Secure; Partitioned; Priority=High; SameSite=None"
         );
         assert_eq!(
-            Cookie::default().http_only(false).priority(CookiePriority::Low).same_site(SameSite::Strict).header("a"),
+            Cookie::default()
+                .http_only(false)
+                .priority(CookiePriority::Low)
+                .same_site(SameSite::Strict)
+                .header("a"),
             "io=a; Path=/; Priority=Low; SameSite=Strict"
         );
     }

@@ -62,7 +62,9 @@ pub(crate) enum Chosen<'a> {
 
 /// Chooses for each request.
 #[derive(Clone)]
-struct Choose(Arc<dyn Fn(&Parts) -> Option<Cors> + Send + Sync>);
+struct Choose(Arc<ChooseFn>);
+
+type ChooseFn = dyn Fn(&Parts) -> Option<Cors> + Send + Sync;
 
 impl Cors {
     /// Allows any page, without credentials. Node: `origin: "*"`.

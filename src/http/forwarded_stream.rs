@@ -10,7 +10,7 @@ use super::node_request::NodeRequest;
 use super::proxy::{self, Splice};
 use super::reply;
 use super::request::ClientRequest;
-use super::upgraded::{Bare, Upgrading};
+use super::upgraded::Upgrading;
 use crate::cluster::{Mesh, REACH};
 use crate::engine::stream_task::serve_webtransport;
 use crate::engine::{Application, Engine, HandshakeError, Transport};
@@ -43,7 +43,7 @@ pub(crate) fn accept<A: Application>(engine: &Engine<A>, mut request: ClientRequ
     };
     let upgrading = Upgrading::of(&mut request.http);
     tokio::spawn(async move {
-        if let Some((_answered, stream)) = upgrading.bare().await.map(Bare::into_stream) {
+        if let Some((_answered, stream)) = upgrading.bare().await.map(|bare| bare.into_stream()) {
             let (conn, stage) = session.attach(Transport::WebTransport);
             serve_webtransport(stream, session, conn, stage).await;
         }

@@ -37,7 +37,8 @@ pub(super) const fn take_over<B>(_: &mut Request<B>) -> bool {
     true
 }
 
-#[cfg(all(test, feature = "axum"))]
+#[cfg(test)]
+#[cfg(feature = "axum")]
 mod tests {
     use std::net::SocketAddr;
 

@@ -141,7 +141,7 @@ impl<A: Application> Owner<A> {
         };
         match opening.admit(self.engine.config()) {
             Ok(Transport::Polling) => self.open_polling(place, handshake, request).await,
-            Ok(_) => upgrade::open(&self.engine, place, handshake, request.http).await,
+            Ok(_) => upgrade::open(&self.engine, place, handshake, request.http),
             Err(error) => reply::refusal(&error, upgrade),
         }
     }

@@ -75,6 +75,7 @@ fn compress_if_wanted(wishes: Wishes, compression: Compression, response: &mut R
 }
 
 async fn post<K: Send + 'static>(session: &SessionRef<K>, request: Box<ClientRequest>) -> Response<Body> {
+    session.note_request(|| request.handshake());
     let ClientRequest { http, way, .. } = *request;
     let (head, body) = http.into_parts();
     let binary = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == OCTETS);

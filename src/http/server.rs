@@ -414,11 +414,7 @@ impl Server {
         }
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        client: Client,
-    ) -> Result<Response<Body>, Infallible> {
+    async fn answer(&self, request: Request<Incoming>, client: Client) -> Result<Response<Body>, Infallible> {
         // As Node (RFC 9112, section 3.2): nobody can tell whom it is for.
         if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
             let mut response = reply::empty(StatusCode::BAD_REQUEST);

@@ -94,8 +94,11 @@ impl TrustedProxies {
     /// what the client sent.
     fn x_forwarded_behind(&self, headers: &HeaderMap) -> Behind {
         let last = |name| entries(headers, name).next();
-        let mut behind =
-            Behind { client: None, secure: last(&FORWARDED_PROTO).map(is_tls), host: last(&FORWARDED_HOST).and_then(host) };
+        let mut behind = Behind {
+            client: None,
+            secure: last(&FORWARDED_PROTO).map(is_tls),
+            host: last(&FORWARDED_HOST).and_then(host),
+        };
         for entry in entries(headers, &FORWARDED_FOR) {
             let Some(address) = address(entry) else { break };
             behind.client = Some(address);
@@ -250,7 +253,10 @@ mod tests {
         for no_host in ["", "a b", "user@chat.example", "chat.example/path"] {
             assert_eq!(host("10.0.0.1:1", no_host), "inside", "{no_host}");
         }
-        assert_eq!(seen_with_host(&proxies.forwarded(), "10.0.0.1:1", &[("x-forwarded-host", "a")]).2, "inside");
+        assert_eq!(
+            seen_with_host(&proxies.forwarded(), "10.0.0.1:1", &[("x-forwarded-host", "a")]).2,
+            "inside"
+        );
     }
 
     #[test]
@@ -265,7 +271,11 @@ mod tests {
                 "203.0.113.9",
                 outside.clone(),
             ),
-            ("for=203.0.113.9;proto=https;host=chat.example, for=10.0.0.2;proto=http", "203.0.113.9", outside),
+            (
+                "for=203.0.113.9;proto=https;host=chat.example, for=10.0.0.2;proto=http",
+                "203.0.113.9",
+                outside,
+            ),
             (r#"for="[2001:db8::1]:4711""#, "2001:db8::1", (false, "inside".to_owned())),
             // What the last proxy says of its connection counts, although it does not name the client.
             ("for=6.6.6.6, for=unknown;proto=https", "10.0.0.1", (true, "inside".to_owned())),

@@ -22,7 +22,7 @@ use crate::engine::{
 };
 
 /// Opens a session over a WebSocket.
-pub(crate) async fn open<A: Application>(
+pub(crate) fn open<A: Application>(
     engine: &Engine<A>,
     place: Place,
     handshake: Arc<Handshake>,
@@ -66,6 +66,7 @@ pub(crate) fn resume<K: Send + 'static>(
         Ok(accepted) => accepted,
         Err(error) => return not_a_websocket(error),
     };
+    session.note_request(|| request.handshake());
     let deflate = extend(request.http.headers(), session.config(), &mut response);
     let terms = WebSocketTerms { base64: request.query.base64(), deflate };
     let session = session.clone();

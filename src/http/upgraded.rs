@@ -42,7 +42,7 @@ impl Bare {
     }
 
     /// The answer, and the stream after it.
-    pub(super) fn into_stream(self: Box<Self>) -> (Bytes, Box<dyn ByteStream>) {
+    pub(super) fn into_stream(self) -> (Bytes, Box<dyn ByteStream>) {
         let stream = match self.transport {
             stream if !self.read.is_empty() => {
                 let (reader, writer) = tokio::io::split(stream);

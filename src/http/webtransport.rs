@@ -189,7 +189,8 @@ impl<A: Application> WebTransportServer<A> {
             refuse(session, refusal.status()).await;
             return None;
         }
-        let added = added.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let added =
+            added.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let connection = session.accept_with_headers(added).await.ok()?;
         let mut stream = SessionStream::new(connection.accept_bi().await.ok()?, connection);
         let allowed = match FirstPacket::read(&mut stream).await {

@@ -32,7 +32,8 @@ impl SocketIo {
         peers: Arc<dyn Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
-        let context = HubContext { node, peers, parser: config.parser, tasks: HandlerTasks::new() };
+        let (tasks, users) = (HandlerTasks::new(), Arc::default());
+        let context = HubContext { node, peers, parser: config.parser, tasks, users };
         Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
     }
 
@@ -72,6 +73,11 @@ impl SocketIo {
     /// Handles a message of another node.
     pub(crate) fn handle(&self, inbound: Inbound) {
         self.0.registry.handle(inbound);
+    }
+
+    /// Tells the other nodes what those that join have to know.
+    pub(crate) fn greet(&self) {
+        self.0.registry.tell_blocks();
     }
 
     /// Waits until no handler runs, for a bounded time: one that hangs does not hold up a node that stops. Returns how many

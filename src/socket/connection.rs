@@ -15,13 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::hub::{
-    Admission, Backlog, ClientSession, ConnectionCommand, Data, DisconnectReason, Handshake, LifeStage,
-    LocalNamespace, Member, NamespaceRegistry, Refusal, SocketDecision,
+    Admission, Admitted, Backlog, ClientSession, ConnectionCommand, DisconnectReason, Due, Handshake,
+    LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal, SocketDecision,
+    SocketOfClient,
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
 use crate::catch_panic;
-use crate::engine::{self, CloseReason, Message, Protocol, Work};
+use crate::engine::{self, CloseReason, Message, Protocol, Transport, Work};
 use crate::excerpt::Excerpt;
 use crate::id::{Key, SocketId};
 use crate::random::{self, RandomError};
@@ -62,6 +63,8 @@ pub struct Connection {
     phase: ConnectionPhase,
     /// When the attachments of the pending packet must have come.
     attachments_by: Option<Instant>,
+    /// When something of a login of its sockets is due, at the earliest.
+    logins_by: Option<Instant>,
     /// Calls of handlers, for whoever brought what they are called for.
     calls: Option<Work>,
 }
@@ -102,6 +105,7 @@ impl Connection {
             sockets: Vec::new(),
             phase: ConnectionPhase::Joining { by: now.checked_add(connect_timeout) },
             attachments_by: None,
+            logins_by: None,
             calls: None,
         };
         if connection.protocol() == Protocol::V3 {
@@ -172,6 +176,11 @@ impl Connection {
         if let Some(index) = self.index(&ns) {
             match self.presence(&ns)? {
                 Presence::Kicked => drop(self.sockets.swap_remove(index)),
+                Presence::Connected(member) if member.expires() => {
+                    let member = Arc::clone(member);
+                    self.ask_again(&member, auth);
+                    return Ok(());
+                }
                 Presence::Connecting(_) | Presence::Connected(_) => return Err(ProtocolViolation::State),
             }
         }
@@ -221,7 +230,7 @@ impl Connection {
         let member = Member::new(id, namespace, session, backlog, handshake, trace);
         self.insert(ns, Arc::clone(&member));
         match admission {
-            Admission::Open(data) => self.admit(&member, data),
+            Admission::Open(data) => self.admit(&member, data.into()),
             Admission::Deciding(decision) => {
                 let session = self.session.clone();
                 let task = tokio::spawn(async move {
@@ -238,15 +247,91 @@ impl Connection {
         }
     }
 
-    fn decided(&mut self, id: SocketId, outcome: Result<Data, Refusal>) {
+    /// Decides about a client that is in the namespace and sends another CONNECT, because its login ends. One at a time.
+    fn ask_again(&self, member: &Arc<Member>, auth: Option<ByteString>) {
+        let handshake = member.handshake.with_auth(auth.map(|auth| ByteString::from(&*auth)));
+        let admission = self.clients.registry.admit(&member.namespace, handshake);
+        let (socket, session) = (member.id, self.session.clone());
+        let task = tokio::spawn(async move {
+            let outcome = catch_panic::future(admission.decided()).await;
+            let outcome = outcome.unwrap_or_else(|| Err(Refusal::new("internal error")));
+            session.command_now(ConnectionCommand(SocketDecision::Renewal { socket, outcome }));
+        });
+        member.set_renewal(AbortOnDropHandle::new(task));
+    }
+
+    /// A login whose user is not blocked.
+    fn unblocked(member: &Member, admitted: Admitted) -> Result<Admitted, Refusal> {
+        let users = member.namespace.users();
+        let is_blocked = admitted.user.as_deref().is_some_and(|user| users.is_blocked(user, Instant::now()));
+        if is_blocked { Err(Refusal::new("blocked")) } else { Ok(admitted) }
+    }
+
+    /// The answer to a CONNECT that renews a login. A client that is refused is out: it does not expect anything else.
+    fn renewed(&mut self, id: SocketId, outcome: Result<Admitted, Refusal>) {
+        let is_it = |member: &Arc<Member>| member.id == id && member.is_connected();
+        let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
+        let Some(index) = found else { return };
+        match outcome {
+            Ok(admitted) => {
+                let member = self.sockets.get(index).and_then(|(_, member)| member.clone());
+                if let Some(member) = member.filter(|member| member.renew(admitted)) {
+                    let connect = encode::connect(&member.namespace.path, id, self.protocol());
+                    member.write(&connect, Flags::default());
+                }
+                self.note_logins();
+            }
+            Err(refusal) => {
+                let (ns, member) = self.sockets.swap_remove(index);
+                if member.is_some_and(|member| member.disconnect(DisconnectReason::LoginExpired)) {
+                    self.refuse(&ns, &refusal);
+                }
+            }
+        }
+    }
+
+    /// Looks when something of a login is due.
+    fn note_logins(&mut self) {
+        let members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
+        self.logins_by = members.filter_map(|member| member.login_deadline()).min();
+    }
+
+    /// Warns sockets whose login ends, and disconnects those whose login has ended.
+    fn end_logins(&mut self, now: Instant) {
+        let mut warned = Vec::new();
+        for (_, entry) in &mut self.sockets {
+            let due = entry.as_ref().and_then(|member| member.login_due(now));
+            match (due, &*entry) {
+                (Some(Due::Warning(left)), Some(member)) => {
+                    warned.extend(member.receive_notice(Notice::Expiring(left)));
+                }
+                (Some(Due::End), Some(member)) => {
+                    if member.disconnect(DisconnectReason::LoginExpired) {
+                        member.write(&encode::disconnect(&member.namespace.path), Flags::default());
+                    }
+                    *entry = None;
+                }
+                _ => {}
+            }
+        }
+        warned.into_iter().for_each(|calls| self.call(Some(calls)));
+        self.note_logins();
+    }
+
+    fn decided(&mut self, id: SocketId, outcome: Result<Admitted, Refusal>) {
         let is_it = |member: &Arc<Member>| member.id == id && member.stage() == LifeStage::Connecting;
         let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
         // The client may have gone away, or given up on this namespace.
         let Some(index) = found else { return };
-        match outcome {
-            Ok(data) => {
+        let member = self.sockets.get(index).and_then(|(_, member)| member.as_ref());
+        let checked = outcome.and_then(|admitted| match member {
+            Some(member) => Self::unblocked(member, admitted),
+            None => Ok(admitted),
+        });
+        match checked {
+            Ok(admitted) => {
                 if let Some((_, Some(member))) = self.sockets.get(index) {
-                    self.admit(&Arc::clone(member), data);
+                    self.admit(&Arc::clone(member), admitted);
                 }
             }
             Err(refusal) => {
@@ -258,12 +343,16 @@ impl Connection {
         }
     }
 
-    fn admit(&mut self, member: &Arc<Member>, data: Data) {
+    fn admit(&mut self, member: &Arc<Member>, admitted: Admitted) {
         if let ConnectionPhase::Joining { .. } = self.phase {
             self.phase = ConnectionPhase::Joined;
         }
-        let calls = member.admit(data);
+        let expires = admitted.until.is_some();
+        let calls = member.admit(admitted);
         self.call(calls);
+        if expires {
+            self.note_logins();
+        }
     }
 
     /// Leaves calls of handlers to whoever brought what they are called for. Those of another socket get a task.
@@ -272,6 +361,26 @@ impl Connection {
             let others = std::mem::replace(&mut self.calls, calls);
             others.into_iter().for_each(|others| drop(tokio::spawn(others)));
         }
+    }
+
+    /// Tells the sockets whose namespace wants to know.
+    fn notify(&mut self, kind: NoticeKind, notice: impl Fn() -> Notice) {
+        let wants = |member: &&Arc<Member>| member.namespace.handlers().wants(kind);
+        let members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
+        let told: Vec<_> =
+            members.filter(wants).filter_map(|member| member.receive_notice(notice())).collect();
+        told.into_iter().for_each(|calls| self.call(Some(calls)));
+    }
+
+    /// The sockets that are connected.
+    fn connected(&self) -> Vec<SocketOfClient> {
+        let members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
+        let connected = members.filter(|member| member.is_connected()).map(|member| SocketOfClient {
+            namespace: Arc::clone(&member.namespace.path),
+            id: member.id,
+            member: Arc::clone(member) as _,
+        });
+        connected.collect()
     }
 
     fn kicked(&mut self, id: SocketId, close: bool) {
@@ -373,6 +482,18 @@ impl engine::Client for Connection {
         }
     }
 
+    fn handle_upgrade(&mut self, to: Transport) {
+        self.notify(NoticeKind::Upgrade, || Notice::Upgrade(to));
+    }
+
+    fn sees_packets(&self) -> bool {
+        self.clients.registry.sees_packets()
+    }
+
+    fn handle_packet(&mut self, packet: &engine::Packet) {
+        self.notify(NoticeKind::Packet, || Notice::Packet(packet.clone()));
+    }
+
     fn take_work(&mut self) -> Option<Work> {
         self.calls.take()
     }
@@ -383,12 +504,16 @@ impl engine::Client for Connection {
                 let _within = trace.enter();
                 self.decided(socket, outcome);
             }
+            SocketDecision::Renewal { socket, outcome } => self.renewed(socket, outcome),
+            SocketDecision::Renewed => self.note_logins(),
             SocketDecision::Kicked { socket, close } => self.kicked(socket, close),
+            // Who asked may have stopped to wait.
+            SocketDecision::Asked(asking) => drop(asking.send(self.connected())),
         }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.join_by().into_iter().chain(self.attachments_by).min()
+        self.join_by().into_iter().chain(self.attachments_by).chain(self.logins_by).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -398,6 +523,9 @@ impl engine::Client for Connection {
         } else if self.attachments_by.is_some_and(|at| at <= now) {
             tracing::debug!("a client did not complete a packet in time: its session is closed");
             self.close(DisconnectReason::ForcedClose);
+        }
+        if self.logins_by.is_some_and(|at| at <= now) {
+            self.end_logins(now);
         }
     }
 

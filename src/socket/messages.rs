@@ -92,6 +92,7 @@ impl Command {
             CommandKind::Disconnect { .. } => 0,
             CommandKind::Update(update) => args_size(update),
             CommandKind::ServerEvent(event) => event.size(),
+            CommandKind::Block(blocks) => blocks.iter().map(|block| 4 * FIELD + block.user.len()).sum(),
         };
         FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
     }
@@ -110,6 +111,17 @@ pub(crate) enum CommandKind {
     Update(RawArgs),
     /// An event for the receiving nodes themselves: the selection does not matter.
     ServerEvent(EmittedEvent),
+    /// Closes the connections of users, and refuses them for a time: neither namespace nor selection matter.
+    Block(Vec<Block>),
+}
+
+/// A user that may not come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The key that the application chose.
+    pub(crate) user: Arc<str>,
+    /// For how long, from now on; zero ends a block.
+    pub(crate) time: Duration,
 }
 
 /// The name and the arguments of an event.

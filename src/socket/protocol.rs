@@ -13,6 +13,7 @@
 //! ```
 
 mod args;
+mod date;
 mod decoder;
 pub(crate) mod encode;
 mod error;
@@ -23,6 +24,7 @@ mod text;
 
 pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
 pub(crate) use args::{decode_event, encode_event};
+pub(crate) use date::Date;
 pub(crate) use decoder::PacketDecoder;
 pub(crate) use encode::Encoded;
 pub use error::{ArgsError, EncodeError, PacketError};

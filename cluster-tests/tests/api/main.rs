@@ -7,19 +7,24 @@
 mod acks;
 mod auth;
 mod concurrent;
+mod connections;
 mod handlers;
 mod late;
 mod leaving;
+mod limits;
 mod local;
+mod logins;
 mod middleware;
 mod namespaces;
 mod observers;
 mod order;
 mod own_acks;
 mod payloads;
+mod room_events;
 mod rooms;
 mod start;
 mod updates;
+mod users;
 
 use std::sync::{Arc, OnceLock};
 
@@ -49,6 +54,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(leaving::described(seen))
         .namespace(local::described(seen))
         .namespace(updates::described())
+        .namespace(room_events::described(seen))
         .namespace(namespaces::of_its_own(seen))
         .namespace(namespaces::rooms(seen))
         .namespace(namespaces::first_parent(seen))

@@ -1,5 +1,15 @@
 //! Configurations with which a node does not start.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cluster_tests::app::connected;
+use cluster_tests::deadline::within;
+use cluster_tests::fixture::Suite;
+use cluster_tests::member::member;
+use cluster_tests::messages::Messages;
+use cluster_tests::nodes;
+use cluster_tests::target::Target;
 use socketmesh::{
     EventError, Handshake, NamespaceError, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket,
     StartError,
@@ -84,6 +94,44 @@ async fn an_invalid_or_repeated_pattern_is_an_error() {
     let nobody = || namespaces_where(async |_: Handshake| Ok(false));
     let predicates = Node::builder().namespace(nobody()).namespace(nobody());
     predicates.start().await.expect("two predicates are two").shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_starts_again_after_its_end_as_a_new_life() {
+    let handled = Arc::new(AtomicU32::new(0));
+    let counting = Arc::clone(&handled);
+    let count = async move |_: Socket, (): ()| Ok(counting.fetch_add(1, Ordering::Relaxed) + 1);
+    let builder = Node::builder().namespace(namespace("/").on("count", count));
+    for life in 1..=3 {
+        let node = builder.clone().start().await.expect("it starts");
+        let http = nodes::serve(&node).await;
+        let mut ws = Target::of(Suite::Socket, http, &[http]).websocket().await;
+        ws.send("40").await;
+        connected(&ws.packet_text().await, "/");
+        ws.send(r#"421["count"]"#).await;
+        assert_eq!(ws.packet_text().await, format!("431[{life}]"), "what its handlers hold stays");
+        assert!(
+            node.counters().contains(&("socketmesh_engine_sessions_opened_total", 1)),
+            "counts begin anew"
+        );
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_starts_again_after_its_end_as_a_new_life() {
+    let app = Node::builder().namespace(namespace("/").on("x", unit));
+    let first = app.clone().cluster(member(0, None)).start().await.expect("it starts");
+    let builder = app.cluster(member(1, first.mesh_addr()));
+    for _ in 0..2 {
+        let node = builder.clone().start().await.expect("it starts");
+        node.ready().await;
+        let mut view = first.view().expect("it is in a cluster");
+        drop(within("two members", view.wait_for(|view| view.members.len() == 2)).await.expect("it runs"));
+        node.shutdown().await;
+        drop(within("one member", view.wait_for(|view| view.members.len() == 1)).await.expect("it runs"));
+    }
+    first.shutdown().await;
 }
 
 #[tokio::test]

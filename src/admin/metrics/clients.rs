@@ -115,8 +115,11 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
     for (name, help, value) in gauges {
         metrics.gauges(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;
     }
-    let counters: [Figure<NamespaceFigures>; 5] = [
+    let counters: [Figure<NamespaceFigures>; 6] = [
         ("socketmesh_socket_events_received_total", "Events of clients", |of| of.counts.events_received),
+        ("socketmesh_socket_events_limited_total", "Events of clients that were beyond a limit", |of| {
+            of.counts.events_limited
+        }),
         (
             "socketmesh_socket_events_sent_total",
             "Events to clients of this node, each counted for every client that gets it",

@@ -338,7 +338,7 @@ pub struct Broadcast {
     pub uncompressed: bool,
 }
 /// Something for the receiver to do, in order with broadcasts. It has no response.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
@@ -347,12 +347,12 @@ pub struct Command {
     pub rooms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "3")]
     pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "command::Change", tags = "4, 5, 6, 7, 8")]
+    #[prost(oneof = "command::Change", tags = "4, 5, 6, 7, 8, 9")]
     pub change: ::core::option::Option<command::Change>,
 }
 /// Nested message and enum types in `Command`.
 pub mod command {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Change {
         #[prost(message, tag = "4")]
         Join(super::Rooms),
@@ -366,7 +366,24 @@ pub mod command {
         /// Of the sockets' data; the application says how.
         #[prost(message, tag = "8")]
         Update(super::Args),
+        /// For the nodes themselves: users who are to be disconnected and refused, in every namespace.
+        #[prost(message, tag = "9")]
+        Block(super::Blocks),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Blocks {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<Block>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Block {
+    /// The key that the application chose.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Milliseconds from the arrival on; 0 ends a block.
+    #[prost(uint64, tag = "2")]
+    pub time: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rooms {

@@ -142,8 +142,8 @@ pub(super) mod tests {
     use super::*;
     use crate::id::{Key, SocketId};
     use crate::socket::messages::{
-        CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd, ResponsePart,
-        Room, Selection, SocketSummary,
+        Block, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd,
+        ResponsePart, Room, Selection, SocketSummary,
     };
     use bytes::BytesMut;
     use pb::response::Part as PbPart;
@@ -279,6 +279,13 @@ pub(super) mod tests {
         (any::<String>(), args()).prop_map(|(name, args)| EmittedEvent { name: name.into(), args })
     }
 
+    fn blocks() -> impl Strategy<Value = Block> {
+        ("[a-zä]{0,9}", any::<u32>()).prop_map(|(user, millis)| Block {
+            user: user.into(),
+            time: Duration::from_millis(millis.into()),
+        })
+    }
+
     fn commands() -> impl Strategy<Value = Command> {
         let kind = prop_oneof![
             room_names().prop_map(CommandKind::Join),
@@ -286,6 +293,7 @@ pub(super) mod tests {
             any::<bool>().prop_map(|close| CommandKind::Disconnect { close }),
             events().prop_map(|event| CommandKind::Update(event.args)),
             events().prop_map(CommandKind::ServerEvent),
+            vec(blocks(), 0..4).prop_map(CommandKind::Block),
         ];
         ("/[a-z]{0,9}", selections(), kind).prop_map(|(namespace, selection, kind)| Command {
             namespace: namespace.into(),

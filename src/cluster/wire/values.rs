@@ -10,7 +10,7 @@ use super::error::WireError;
 use super::pb;
 use crate::id::SocketId;
 use crate::socket::messages::{
-    Command, CommandKind, EmittedEvent, RawArgs, RemoteHandshake, Request, RequestKind, Response,
+    Block, Command, CommandKind, EmittedEvent, RawArgs, RemoteHandshake, Request, RequestKind, Response,
     ResponseEnd, ResponsePart, Room, Selection, SocketSummary,
 };
 use pb::command::Change as PbChange;
@@ -25,6 +25,9 @@ impl From<&Command> for pb::Command {
             CommandKind::Disconnect { close } => PbChange::Disconnect(pb::Disconnect { close: *close }),
             CommandKind::Update(update) => PbChange::Update(update.into()),
             CommandKind::ServerEvent(event) => PbChange::Event(event.into()),
+            CommandKind::Block(blocks) => {
+                PbChange::Block(pb::Blocks { users: blocks.iter().map(pb::Block::from).collect() })
+            }
         };
         Self {
             namespace: command.namespace.to_string(),
@@ -100,6 +103,9 @@ pub(super) fn decode_command(command: pb::Command) -> Result<Option<Command>, Wi
         Some(PbChange::Disconnect(pb::Disconnect { close })) => CommandKind::Disconnect { close },
         Some(PbChange::Update(update)) => CommandKind::Update(decode_args(update)?),
         Some(PbChange::Event(event)) => CommandKind::ServerEvent(event.try_into()?),
+        Some(PbChange::Block(pb::Blocks { users })) => {
+            CommandKind::Block(users.into_iter().map(Block::from).collect())
+        }
     };
     let selection = selection(command.rooms, command.except);
     Ok(Some(Command { namespace: command.namespace.into(), selection, kind }))
@@ -175,6 +181,20 @@ fn decode_ids(bytes: &[u8]) -> Result<Vec<SocketId>, WireError> {
     match bytes.as_chunks::<{ SocketId::LENGTH }>() {
         (ids, []) => Ok(ids.iter().map(|id| SocketId::from_bytes(*id)).collect()),
         _ => Err(WireError::Length(bytes.len())),
+    }
+}
+
+impl From<&Block> for pb::Block {
+    fn from(Block { user, time }: &Block) -> Self {
+        // A block that is about to end is no end of blocks.
+        let millis = time.as_nanos().div_ceil(1_000_000);
+        Self { user: user.to_string(), time: u64::try_from(millis).unwrap_or(u64::MAX) }
+    }
+}
+
+impl From<pb::Block> for Block {
+    fn from(pb::Block { user, time }: pb::Block) -> Self {
+        Self { user: user.into(), time: Duration::from_millis(time) }
     }
 }
 

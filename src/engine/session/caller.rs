@@ -280,7 +280,7 @@ impl Caller {
                 assert!(matches!(before, Some(Request::Waiting | Request::Whole)), "{conn:?}");
             }
             Output::Stream(conn, order) => self.check_order(conn, order),
-            Output::Message(_) => assert!(!self.closed),
+            Output::Packet(_) | Output::Message(_) => assert!(!self.closed),
             Output::Closed(_) => assert!(!std::mem::replace(&mut self.closed, true)),
         }
     }

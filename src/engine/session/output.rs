@@ -18,6 +18,8 @@ pub(crate) enum Output {
     Post(ConnId, PostReply),
     /// Do this with a WebSocket or WebTransport stream.
     Stream(ConnId, StreamOrder),
+    /// The application sees this, if it wants to see packets.
+    Packet(Packet),
     /// The application receives this.
     Message(Message),
     /// The session ended. Exactly once; nothing follows but replies to requests that still arrive.

@@ -130,6 +130,42 @@ impl Bench {
     }
 }
 
+#[test]
+fn what_went_wrong_with_a_transport_is_known_beside_the_reason() {
+    let fault = |bench: &Bench| bench.session.fault();
+    let mut bench = Bench::websocket();
+    assert_eq!(fault(&bench), None);
+    bench.frame(WS, "2");
+    assert_eq!(fault(&bench), Some(TransportFault::HeartbeatDirection));
+    bench.session.handle_stream_closed(WS, false);
+    assert_eq!(fault(&bench), Some(TransportFault::HeartbeatDirection), "the first one counts");
+    let mut bench = Bench::websocket();
+    bench.session.handle_stream_closed(WS, false);
+    assert_eq!(fault(&bench), Some(TransportFault::WebSocket));
+    let mut bench = Bench::polling();
+    bench.session.handle_post(POST, bench.now);
+    bench.session.handle_post(POST_2, bench.now);
+    assert_eq!(fault(&bench), Some(TransportFault::PostOverlap));
+    let mut bench = Bench::websocket();
+    bench.frame(WS, "x");
+    assert_eq!(fault(&bench), None, "a packet that is none is not the transport's fault");
+}
+
+#[test]
+fn packets_are_shown_only_to_an_application_that_wants_to_see_them() {
+    let (message, shown) = (
+        || Output::Message(Message::Text("a".into())),
+        || Output::Packet(Packet::Message(Message::Text("a".into()))),
+    );
+    let mut bench = Bench::websocket();
+    assert_eq!(bench.frame(WS, "4a"), [message()]);
+    bench.session.show_packets(true);
+    assert_eq!(bench.frame(WS, "4a"), [shown(), message()]);
+    assert_eq!(bench.frame(WS, "3"), [Output::Packet(Packet::Pong("".into()))]);
+    bench.close();
+    assert_eq!(bench.frame(WS, "4a"), [], "nothing is received any more");
+}
+
 use CloseReason::{ForcedClose, ParseError, PingTimeout, TransportClose, TransportError};
 use StreamOrder::{AnswerProbe, FlushThenClose, Live};
 

@@ -41,7 +41,9 @@ fn accept(offer: &str, window_bits: u8) -> Option<bool> {
                 None,
             ) => {}
             ("client_max_window_bits", Some(bits)) if window(bits).is_some() => {}
-            ("server_max_window_bits", Some(bits)) if window(bits).is_some_and(|bits| bits >= window_bits) => {
+            ("server_max_window_bits", Some(bits))
+                if window(bits).is_some_and(|bits| bits >= window_bits) =>
+            {
                 says_window = true;
             }
             _ => return None,

@@ -100,6 +100,13 @@ pub struct Applying {
     timeout: Duration,
 }
 
+impl Applying {
+    /// A change that is for the nodes themselves, whichever sockets they have.
+    pub(super) fn of_nodes(namespace: &Arc<LocalNamespace>, kind: CommandKind) -> Self {
+        Target::new(Arc::clone(namespace)).apply(kind)
+    }
+}
+
 /// A change of many sockets that has happened everywhere, as far as nodes confirmed it.
 ///
 /// See [`Applying`] for an example.

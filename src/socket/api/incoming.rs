@@ -107,8 +107,8 @@ impl Incoming {
         self
     }
 
-    /// What is left of it for the handler.
-    pub(crate) fn into_event(self) -> Event {
-        Event { name: self.name, args: self.args, id: None }
+    /// What the handler gets: the ack is not that of the event any more.
+    pub(crate) fn into_parts(self) -> (Event, Ack) {
+        (Event { name: self.name, args: self.args, id: None }, self.ack.take())
     }
 }

@@ -130,5 +130,5 @@ fn typed<S: Send + Sync + 'static>(members: Vec<Arc<Member>>) -> Result<Vec<Sock
 }
 
 fn typed_socket<S: Send + Sync + 'static>(member: Arc<Member>) -> Result<Socket<S>, WrongData> {
-    Socket::of(member).ok_or(WrongData(std::any::type_name::<S>()))
+    Socket::of(member).ok_or_else(|| WrongData(std::any::type_name::<S>()))
 }

@@ -1,10 +1,14 @@
 //! A namespace as the application describes it: which clients may connect, and what the handlers do.
 
+mod below;
 mod concurrent;
 mod handler;
 mod handlers;
+mod limits;
+mod login;
 mod nodes;
 mod observing;
+mod room_events;
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +22,7 @@ use self::handlers::{Auth, AuthFn, Handlers};
 use super::incoming::{Incoming, Onward};
 use super::socket::Socket;
 use crate::socket::hub::{
-    Description, DisconnectReason, EventError, Handshake, NamespaceCounters, NamespacePaths, Refusal,
+    Description, DisconnectReason, EventError, Handshake, Login, NamespaceCounters, NamespacePaths, Refusal,
     normalize,
 };
 use crate::socket::protocol::{Event, FromArgs, IntoArgs, RawArgs, decode_event};
@@ -91,7 +95,7 @@ where
     F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<bool, EventError>> + Send + 'static,
 {
-    Namespace::open(NamespacePaths::Predicate(Box::new(move |handshake| {
+    Namespace::open(NamespacePaths::Predicate(Arc::new(move |handshake| {
         Box::pin((accepts.clone())(handshake))
     })))
 }
@@ -127,20 +131,28 @@ impl Namespace {
     /// is sent to the client as CONNECT_ERROR `{message, data}`. The connection stays open, and the client may try again.
     /// A panic refuses the client with `internal error`. If the client leaves first, the function is cancelled where it
     /// waits.
-    pub fn auth<S, F, Fut>(mut self, auth: F) -> Namespace<S>
+    ///
+    /// [`login`](Self::login) does the same for clients that may stay for a time only. State that has nothing to do with who the
+    /// client is, is kept by [`Socket::state`].
+    pub fn auth<S, F, Fut>(self, auth: F) -> Namespace<S>
     where
         S: Send + Sync + 'static,
         F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<S, Refusal>> + Send + 'static,
     {
-        if !self.handlers.is_empty() {
-            self.faults.push("auth comes before the handlers".to_owned());
-        }
         // It is called in the task that decides, not in the session's actor, because it is code of the application.
         let auth: AuthFn<S> = Box::new(move |handshake| {
             let auth = auth.clone();
-            Box::pin(async move { auth(handshake).await })
+            Box::pin(async move { Ok(Login::new(auth(handshake).await?)) })
         });
+        self.asking("auth", auth)
+    }
+
+    /// The same namespace with the data that `auth` returns. `what` is how the application calls it.
+    fn asking<S>(mut self, what: &str, auth: AuthFn<S>) -> Namespace<S> {
+        if !self.handlers.is_empty() {
+            self.faults.push(format!("{what} comes before the handlers"));
+        }
         let handlers = Handlers::new(self.handlers.admit, Auth::Asked(auth));
         Namespace { paths: self.paths, handlers, faults: self.faults }
     }
@@ -227,7 +239,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     pub fn on<A, Acks, H>(mut self, event: &str, handler: H) -> Self
     where
         A: FromArgs + Send + 'static,
-        H: Handler<S, (A,), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
+        H: Handler<S, (A,), Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
     {
         let decode = |event: &Event| Ok((A::from_args(&event.args).map_err(EventError::invalid_arguments)?,));
         let handler = event_fn(decode, handler);
@@ -256,7 +268,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     pub fn events<E, Acks, H>(mut self, handler: H) -> Self
     where
         E: serde::de::DeserializeOwned + Send + 'static,
-        H: Handler<S, (E,), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
+        H: Handler<S, (E,), Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
     {
         self.once("events", self.handlers.events.is_some());
         let decode = |event: &Event| {
@@ -281,7 +293,12 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// ```
     pub fn fallback<Acks, H>(mut self, handler: H) -> Self
     where
-        H: Handler<S, (String, RawArgs), Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
+        H: Handler<
+                S,
+                (String, RawArgs),
+                Acks,
+                Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static,
+            >,
     {
         self.once("fallback", self.handlers.fallback.is_some());
         let decode = |event: &Event| Ok((event.name.to_string(), event.args.clone()));
@@ -342,7 +359,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
             self.faults.push("events handles every event, so fallback never runs".to_owned());
         }
         self.check_lanes();
-        let (handlers, counters) = (Box::new(self.handlers), NamespaceCounters::default());
+        let (handlers, counters) = (Arc::new(self.handlers), NamespaceCounters::default());
         Description { paths: self.paths, handlers, counters, faults: self.faults }
     }
 }

@@ -7,6 +7,7 @@ use super::broadcast_acks::Acks;
 use super::commands::Applying;
 use super::fetch::{Counted, Rooms, Sockets};
 use super::target::Target;
+use super::user::UserRef;
 use crate::id::NodeId;
 use crate::socket::hub::LocalNamespace;
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs};
@@ -91,6 +92,20 @@ impl NamespaceRef {
     /// Sets how long the next operation on all sockets waits, as [`Target::timeout`].
     pub fn timeout(&self, timeout: Duration) -> Target {
         self.all().timeout(timeout)
+    }
+
+    /// The user with this key, in all namespaces: [`Node::user`](crate::Node::user), for handlers.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socketmesh::{EventError, Socket};
+    /// async fn ban(socket: Socket, user: String) -> Result<(), EventError> {
+    ///     socket.nsp().user(user).block(Duration::from_secs(600)).await;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn user(&self, key: impl Into<Arc<str>>) -> UserRef {
+        UserRef::new(Arc::clone(&self.0), key.into())
     }
 
     /// As [`Target::count`], of all sockets of the namespace. For those of this node alone there is

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use super::ack::Ack;
 use super::commands::Applied;
+use super::conn::Conn;
 use super::namespace_ref::NamespaceRef;
 use super::target::{ACK_TIMEOUT, Target};
 use crate::id::{NodeId, SocketId};
-use crate::socket::hub::{AckError, Disconnected, Handshake, LocalNamespace, Member};
+use crate::socket::hub::{
+    AckError, Disconnected, Handshake, LocalNamespace, Member, Refusal, normalize, sockets_of,
+};
 use crate::socket::messages::Flags;
 use crate::socket::protocol::{EncodeError, Event, FromArgs, IntoArgs, RawArgs, encode, encode_event};
 use crate::socket::room::Room;
@@ -50,9 +53,51 @@ impl<S: Send + Sync + 'static> Socket<S> {
         Ack::of(Arc::clone(&self.member), event)
     }
 
-    /// What `auth` returned for this client.
+    /// What `auth` returned for this client. After a [renewal](Self::reauthenticate) of the login, handlers that are called from
+    /// then on find what it returned last.
     pub fn data(&self) -> &S {
         &self.data
+    }
+
+    /// What the application keeps at this socket, of this type: `T::default()` at first, and gone with the last handle of the
+    /// socket. It has nothing to do with [`data`](Self::data), which is who the client is, and survives a renewal of the login.
+    /// Parts of an application that do not know each other have types of their own. Node: `socket.data`.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use socketmesh::{Socket, namespace};
+    ///
+    /// #[derive(Default)]
+    /// struct Attempts(AtomicU32);
+    ///
+    /// let quiz = namespace("/quiz").on("guess", async |socket: Socket, guess: u32| {
+    ///     let attempts = socket.state::<Attempts>().0.fetch_add(1, Ordering::Relaxed) + 1;
+    ///     Ok((guess == 42, attempts))
+    /// });
+    /// ```
+    pub fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.member.own()
+    }
+
+    /// Decides about the client once more, by another auth payload: `admit` and `auth` (or `login`) of the namespace are asked, with
+    /// `auth` in the place of what the client said when it connected. What they return replaces the [data](Self::data) of the socket
+    /// and the end of its login. Id, rooms and [state](Self::state) stay.
+    ///
+    /// [`renew_event`](super::Namespace::renew_event) lets clients ask for it.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]. Nothing changes then: a login that ends, ends when it would have.
+    ///
+    /// ```
+    /// # use socketmesh::{EventError, Socket};
+    /// async fn change_role(socket: Socket<String>, token: String) -> Result<(), EventError> {
+    ///     Ok(socket.reauthenticate(&serde_json::json!({ "token": token })).await?)
+    /// }
+    /// ```
+    pub async fn reauthenticate<A: serde::Serialize + ?Sized>(&self, auth: &A) -> Result<(), Refusal> {
+        let auth = serde_json::to_string(auth)?;
+        self.member.reauthenticate(auth.into()).await
     }
 
     /// The public id of this socket: 20 characters. It also names a room that this socket is always in.
@@ -63,6 +108,29 @@ impl<S: Send + Sync + 'static> Socket<S> {
     /// What the client said when it connected.
     pub fn handshake(&self) -> &Handshake {
         &self.member.handshake
+    }
+
+    /// The connection of the client, which it shares with the client's sockets in other namespaces. Node: `socket.conn`.
+    pub fn conn(&self) -> Conn {
+        Conn::new(self.member.session.clone())
+    }
+
+    /// The socket of the same client in another namespace of this node, whose data is a `T`; `None` if the client is not there.
+    /// Node: `socket.client.sockets`.
+    ///
+    /// ```
+    /// struct Admin { may_ban: bool }
+    ///
+    /// # use socketmesh::Socket;
+    /// async fn may_ban(socket: &Socket) -> bool {
+    ///     socket.in_namespace::<Admin>("/admin").await.is_some_and(|admin| admin.data().may_ban)
+    /// }
+    /// ```
+    pub async fn in_namespace<T: Send + Sync + 'static>(&self, path: &str) -> Option<Socket<T>> {
+        let path = normalize(path);
+        let sockets = sockets_of(&self.member.session).await;
+        let there = sockets.into_iter().find(|socket| socket.namespace == path)?;
+        Socket::of(there.member.downcast().ok()?)
     }
 
     /// The path of the namespace.

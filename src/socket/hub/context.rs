@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tasks::HandlerTasks;
+use super::users::Users;
 use crate::id::NodeId;
 use crate::socket::peers::Peers;
 use crate::socket::protocol::Parser;
@@ -18,4 +19,6 @@ pub(crate) struct HubContext {
     pub(crate) parser: Parser,
     /// Where handlers run.
     pub(crate) tasks: HandlerTasks,
+    /// Whose the sockets are.
+    pub(crate) users: Arc<Users>,
 }

@@ -11,6 +11,7 @@ pub(crate) struct NamespaceCounters(PerThread<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     events_received: Counter,
+    events_limited: Counter,
     events_sent: Counter,
     events_unknown: Counter,
     acks_awaited: Counter,
@@ -30,6 +31,8 @@ struct Counters {
 pub(crate) struct NamespaceCounts {
     /// Events of clients that wait for their handlers or were handled.
     pub(crate) events_received: u64,
+    /// Events of clients that were beyond a limit.
+    pub(crate) events_limited: u64,
     /// Events that are on their way to clients, counted for each of them.
     pub(crate) events_sent: u64,
     /// Events of clients that no handler was found for.
@@ -62,6 +65,11 @@ impl NamespaceCounters {
     /// A client sent an event.
     pub(crate) fn event_received(&self) {
         self.0.here().events_received.increment();
+    }
+
+    /// A client sent an event beyond a limit.
+    pub(crate) fn event_limited(&self) {
+        self.0.here().events_limited.increment();
     }
 
     /// An event is on its way to that many clients.
@@ -121,6 +129,7 @@ impl NamespaceCounters {
         let acks_awaited = self.0.sum(|counters| counters.acks_awaited.get());
         NamespaceCounts {
             events_received: self.0.sum(|counters| counters.events_received.get()),
+            events_limited: self.0.sum(|counters| counters.events_limited.get()),
             events_sent: self.0.sum(|counters| counters.events_sent.get()),
             events_unknown: self.0.sum(|counters| counters.events_unknown.get()),
             acks_pending: acks_awaited.saturating_sub(acks_ended),
@@ -151,6 +160,7 @@ impl NamespaceCounts {
     pub(crate) fn add(&mut self, other: Self) {
         let Self { events_received, events_sent, acks_pending, acks_timed_out, .. } = other;
         self.events_received += events_received;
+        self.events_limited += other.events_limited;
         self.events_sent += events_sent;
         self.events_unknown += other.events_unknown;
         self.acks_pending += acks_pending;

@@ -304,6 +304,12 @@ pub enum DisconnectReason {
     ClientNamespaceDisconnect,
     /// The application called `disconnect()`.
     ServerNamespaceDisconnect,
+    /// The login of the client ended, and was not renewed ([`Login::expires_in`](super::Login::expires_in)). Not in Node.
+    LoginExpired,
+    /// The user is blocked, or was disconnected everywhere ([`UserRef`](crate::socket::UserRef)). Not in Node.
+    Blocked,
+    /// The client sent more than a [`Limit`](crate::socket::Limit) allows. Not in Node.
+    LimitExceeded,
 }
 
 impl From<CloseReason> for DisconnectReason {
@@ -322,10 +328,18 @@ impl From<CloseReason> for DisconnectReason {
 impl DisconnectReason {
     /// Whether it was the server that disconnected the client, not the client or its network.
     pub(crate) const fn is_of_the_server(self) -> bool {
-        matches!(self, Self::ServerNamespaceDisconnect | Self::ForcedServerClose | Self::ServerShuttingDown)
+        matches!(
+            self,
+            Self::ServerNamespaceDisconnect
+                | Self::ForcedServerClose
+                | Self::ServerShuttingDown
+                | Self::LoginExpired
+                | Self::Blocked
+                | Self::LimitExceeded
+        )
     }
 
-    /// The string that Node has for it.
+    /// The string that Node has for it, where Node has the reason.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportError => "transport error",
@@ -337,6 +351,9 @@ impl DisconnectReason {
             Self::ForcedServerClose => "forced server close",
             Self::ClientNamespaceDisconnect => "client namespace disconnect",
             Self::ServerNamespaceDisconnect => "server namespace disconnect",
+            Self::LoginExpired => "login expired",
+            Self::Blocked => "blocked",
+            Self::LimitExceeded => "limit exceeded",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,8 +13,10 @@ use super::counters::NamespaceCounters;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handshake::Handshake;
 use super::lanes::Lane;
+use super::limit::Limit;
 use super::member::Member;
 use super::namespace::LocalNamespace;
+use super::notice::{Notice, NoticeKind};
 use super::observation::RoomEvent;
 use super::paths::NamespacePaths;
 use crate::socket::messages::EmittedEvent;
@@ -22,7 +25,7 @@ use crate::socket::protocol::{ArgsError, Event, RawArgs};
 /// What the application described: for which namespaces, and what their handlers do.
 pub(crate) struct Description {
     pub(crate) paths: NamespacePaths,
-    pub(crate) handlers: Box<dyn ErasedHandlers>,
+    pub(crate) handlers: Arc<dyn ErasedHandlers>,
     pub(crate) counters: NamespaceCounters,
     /// Contradictions in the description. A node does not start with any.
     pub(crate) faults: Vec<String>,
@@ -46,6 +49,11 @@ pub(crate) trait ErasedHandlers: Send + Sync {
         false
     }
 
+    /// How much each client may send.
+    fn limits(&self) -> &[Limit] {
+        &[]
+    }
+
     /// Handles an event of a client.
     fn on_event(&self, _: Arc<Member>, _: Event) -> BoxFuture<'_, Handled> {
         Box::pin(future::ready(Handled::Unknown))
@@ -59,6 +67,20 @@ pub(crate) trait ErasedHandlers: Send + Sync {
     /// The lane of an event. The handler of one without a lane ends before anything that its socket sent later is handled.
     fn lane(&self, _event: &str) -> Option<Lane> {
         None
+    }
+
+    /// Whether there is a handler for such notices. Only then sockets are told.
+    fn wants(&self, _: NoticeKind) -> bool {
+        false
+    }
+
+    /// How long before the end of their login sockets are warned, if they are.
+    fn warns_before(&self) -> Option<Duration> {
+        None
+    }
+
+    fn on_notice(&self, _: Arc<Member>, _: Notice) -> HandlerOutcome {
+        nothing()
     }
 
     /// Whether `on_disconnecting` does anything. Only then the rooms that a socket left are kept for it.
@@ -136,6 +158,14 @@ pub(crate) fn nothing() -> HandlerOutcome {
 pub(crate) struct NoHandlers;
 
 impl ErasedHandlers for NoHandlers {}
+
+impl Clone for Description {
+    /// For another life of the node, which counts for itself.
+    fn clone(&self) -> Self {
+        let (paths, handlers, faults) = (self.paths.clone(), Arc::clone(&self.handlers), self.faults.clone());
+        Self { paths, handlers, counters: NamespaceCounters::default(), faults }
+    }
+}
 
 impl fmt::Debug for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -36,6 +36,11 @@ impl Handshake {
         Self { namespace, request, auth }
     }
 
+    /// The same with another auth payload.
+    pub(crate) fn with_auth(&self, auth: Option<ByteString>) -> Self {
+        Self { auth, ..self.clone() }
+    }
+
     /// The path of the namespace that the client asks for.
     pub fn namespace(&self) -> &str {
         &self.namespace

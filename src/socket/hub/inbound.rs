@@ -11,7 +11,7 @@ use super::responder::{Responder, ServerEvent};
 use crate::catch_panic;
 use crate::excerpt::Excerpt;
 use crate::socket::messages::{
-    Command, CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
+    CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
 };
 use crate::trace::{Span, Trace};
 
@@ -26,8 +26,10 @@ impl NamespaceRegistry {
                     namespace.fan_out(&broadcast);
                 }
             }
-            // A server event is for the node itself, whether it has sockets or not.
-            Inbound::Command(command @ Command { kind: CommandKind::ServerEvent(_), .. }) => {
+            // What is for the node itself, whether it has sockets or not.
+            Inbound::Command(command)
+                if matches!(command.kind, CommandKind::ServerEvent(_) | CommandKind::Block(_)) =>
+            {
                 self.of(&command.namespace).apply(&command);
             }
             Inbound::Command(command) => {

@@ -58,7 +58,7 @@ mod tests {
         );
         running.leave(two);
         assert!(!running.enter(one) && running.enter(two));
-        [one, two].map(|lane| running.leave(lane));
+        [one, two].into_iter().for_each(|lane| running.leave(lane));
         assert!(!running.is_empty(), "one still runs");
         running.leave(two);
         assert!(running.is_empty() && running.enter(one));

@@ -52,6 +52,15 @@ impl Life {
         }
     }
 
+    /// The namespace admitted the client once more, with these data. Returns those that they replace, or themselves.
+    #[must_use = "data are dropped where nothing is locked"]
+    pub(crate) fn renew(&mut self, data: Data) -> Data {
+        match self {
+            Self::Connected { data: old } => std::mem::replace(old, data),
+            _ => data,
+        }
+    }
+
     /// The client or the server disconnected the socket. Returns whether it was connected.
     pub(crate) fn begin_disconnect(&mut self, reason: DisconnectReason) -> bool {
         let Self::Connected { data } = self else { return false };

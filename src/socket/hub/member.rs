@@ -5,13 +5,15 @@
 //! that task, in its turn, and goes on in one of its own. Acks bypass the inbox. A client is read from for its acks even while
 //! its backlog is full, up to a second limit ([`Backlog`]).
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::task::coop;
@@ -19,17 +21,22 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::acks::PendingAcks;
-use super::admission::Data;
+use super::admission::{Admitted, Data};
 use super::backlog::Backlog;
 use super::broadcast_acks::ExpectedAck;
 use super::counters::NamespaceCounters;
-use super::error::{AckError, DisconnectReason, EventError};
+use super::error::{AckError, DisconnectReason, EventError, Refusal};
 use super::handlers::Handled;
 use super::handshake::Handshake;
 use super::lanes::{Lane, Running};
 use super::life::{Life, LifeStage};
+use super::limit::{Excess, Pace};
 use super::namespace::LocalNamespace;
+use super::notice::Notice;
+use super::own_state::OwnState;
 use super::session::{ClientSession, ConnectionCommand, SocketDecision};
+use super::term::{Due, Term};
+use super::users::UserSocket;
 use super::work_queue::{Work, WorkQueue};
 use crate::catch_panic;
 use crate::engine;
@@ -61,6 +68,28 @@ struct MemberState {
     inbox: WorkQueue<HandlerCall>,
     /// What was taken out of the inbox, and runs beside what comes after.
     running: Running,
+    /// Boxed, as what follows: few sockets have it.
+    login: Option<Box<LoginState>>,
+    own: Option<Box<OwnState>>,
+    /// Of each limit of the namespace, once something was sent.
+    paces: Box<[Pace]>,
+}
+
+/// What a login is beside its data.
+#[derive(Debug)]
+struct LoginState {
+    /// If it ends.
+    term: Option<Term>,
+    user: Option<Arc<str>>,
+    /// The decision about the CONNECT with which the client renews it.
+    renewal: Option<AbortOnDropHandle<()>>,
+}
+
+impl LoginState {
+    fn of(until: Option<Instant>, user: Option<Arc<str>>) -> Option<Box<Self>> {
+        let is_more = until.is_some() || user.is_some();
+        is_more.then(|| Box::new(Self { term: until.map(Term::new), user, renewal: None }))
+    }
 }
 
 /// Who gets an ack.
@@ -75,6 +104,7 @@ pub(crate) enum AckWaiter {
 enum HandlerCall {
     Connect(Trace),
     Event(Event, Trace),
+    Notice(Notice),
     Disconnecting(DisconnectReason),
     Disconnect(DisconnectReason),
 }
@@ -90,7 +120,8 @@ impl Member {
         trace: Trace,
     ) -> Arc<Self> {
         let life = Life::Connecting { decision: None };
-        let state = MemberState { life, inbox: WorkQueue::default(), running: Running::default() };
+        let (inbox, running) = (WorkQueue::default(), Running::default());
+        let state = MemberState { life, inbox, running, login: None, own: None, paces: Box::default() };
         let (state, acks) = (Mutex::new(state), Mutex::default());
         Arc::new(Self { id, namespace, session, handshake, trace, state, backlog, acks })
     }
@@ -137,17 +168,109 @@ impl Member {
     }
 
     /// Admits the socket: the client is told, the namespace gets it. The call of its handlers is left to the caller.
-    pub(crate) fn admit(self: &Arc<Self>, data: Data) -> Option<engine::Work> {
+    pub(crate) fn admit(self: &Arc<Self>, admitted: Admitted) -> Option<engine::Work> {
+        let Admitted { data, until, user } = admitted;
         {
             // From here on it can be disconnected, so the call of `on_connect` is in the inbox before that.
             let mut state = self.state.lock();
             state.life.connect(data);
+            state.login = LoginState::of(until, user.clone());
             state.inbox.push_front(self.counted(HandlerCall::Connect(Trace::current())));
         }
         let protocol = self.session.handshake().protocol();
         self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
         self.namespace.insert(self);
+        user.into_iter().for_each(|user| self.enter(&user));
         self.handler_calls(self.state.lock())
+    }
+
+    /// Decides about the client once more, by another auth payload. What the namespace says replaces what it said before.
+    ///
+    /// # Errors
+    /// When it refuses. Then nothing changes.
+    pub(crate) async fn reauthenticate(self: &Arc<Self>, auth: ByteString) -> Result<(), Refusal> {
+        let handshake = self.handshake.with_auth(Some(auth));
+        let decision = async { self.namespace.handlers().admit(handshake).decided().await };
+        let outcome = catch_panic::future(decision).await;
+        let admitted = outcome.unwrap_or_else(|| Err(Refusal::new("internal error")))?;
+        if !self.renew(admitted) {
+            return Err(Refusal::new("disconnected"));
+        }
+        self.session.command_now(ConnectionCommand(SocketDecision::Renewed));
+        Ok(())
+    }
+
+    /// The namespace admitted the client once more. Returns whether the socket is still connected.
+    pub(crate) fn renew(self: &Arc<Self>, admitted: Admitted) -> bool {
+        let mut state = self.state.lock();
+        if !state.life.is_connected() {
+            return false;
+        }
+        let Admitted { data, until, user } = admitted;
+        let _dropped_when_unlocked = state.life.renew(data);
+        let mut login = LoginState::of(until, user.clone());
+        let mut earlier = state.login.take();
+        if let (Some(login), Some(earlier)) = (&mut login, &mut earlier) {
+            login.renewal = earlier.renewal.take();
+        }
+        state.login = login;
+        drop(state);
+        let earlier = earlier.and_then(|login| login.user);
+        if earlier != user {
+            earlier.into_iter().for_each(|user| self.namespace.users().leave(&user, self.id));
+            user.into_iter().for_each(|user| self.enter(&user));
+        }
+        true
+    }
+
+    /// Says whose the socket is, if it still is. If that user is blocked, it is not for long.
+    fn enter(self: &Arc<Self>, user: &Arc<str>) {
+        let (users, this) = (self.namespace.users(), Arc::downgrade(self) as Weak<dyn UserSocket>);
+        if !users.enter(user, self.id, this, Instant::now()) {
+            self.kick_for(DisconnectReason::Blocked, true);
+        } else if self.user().as_ref() != Some(user) {
+            users.leave(user, self.id);
+        }
+    }
+
+    /// Whose it is, while it is connected.
+    fn user(&self) -> Option<Arc<str>> {
+        self.state.lock().login.as_ref()?.user.clone()
+    }
+
+    /// Keeps the task that decides on the renewal of the login, in the place of one that is under way.
+    pub(crate) fn set_renewal(&self, task: AbortOnDropHandle<()>) {
+        let mut state = self.state.lock();
+        let earlier = state.login.as_mut().and_then(|login| login.renewal.replace(task));
+        drop(state);
+        drop(earlier);
+    }
+
+    /// Whether the login of the socket ends at some time.
+    pub(crate) fn expires(&self) -> bool {
+        self.state.lock().login.as_ref().is_some_and(|login| login.term.is_some())
+    }
+
+    /// When something of its login is due.
+    pub(crate) fn login_deadline(&self) -> Option<Instant> {
+        let before = self.namespace.handlers().warns_before();
+        let state = self.state.lock();
+        Some(state.login.as_ref()?.term.as_ref()?.next(before))
+    }
+
+    /// What of its login is due now.
+    pub(crate) fn login_due(&self, now: Instant) -> Option<Due> {
+        let before = self.namespace.handlers().warns_before();
+        self.state.lock().login.as_mut()?.term.as_mut()?.due(now, before)
+    }
+
+    /// What the application keeps at this socket, of this type. It is made at the first call.
+    pub(crate) fn own<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let found = self.state.lock().own.as_ref().and_then(|own| own.get());
+        found.unwrap_or_else(|| {
+            let made = Arc::new(T::default());
+            self.state.lock().own.get_or_insert_default().get_or_keep(made)
+        })
     }
 
     /// Takes an event of the client, which is handled after those before it. After a disconnect it is dropped. The call of its
@@ -157,8 +280,54 @@ impl Member {
         if state.life.disconnect_reason().is_some() {
             return None;
         }
+        if let Some((excess, reason)) = self.excess(&mut state, &event) {
+            drop(state);
+            self.reject(&event, excess, reason);
+            return None;
+        }
         self.namespace.count(NamespaceCounters::event_received);
         state.inbox.push(self.counted(HandlerCall::Event(event, self.trace.or_current())));
+        self.handler_calls(state)
+    }
+
+    /// Whether the event is beyond a limit of the namespace, and what is to be done then. Without limits no clock is read.
+    fn excess(&self, state: &mut MemberState, event: &Event) -> Option<(Excess, &'static str)> {
+        let limits = self.namespace.handlers().limits();
+        if limits.is_empty() {
+            return None;
+        }
+        if state.paces.is_empty() {
+            state.paces = vec![Pace::default(); limits.len()].into();
+        }
+        let (now, sent) = (Instant::now(), (&*event.name, event.len()));
+        let user = state.login.as_ref().and_then(|login| login.user.as_ref());
+        for (limit, pace) in limits.iter().zip(state.paces.iter_mut()) {
+            if !limit.passes(sent, user, pace, now) {
+                return Some((limit.excess(), limit.reason()));
+            }
+        }
+        None
+    }
+
+    fn reject(self: &Arc<Self>, event: &Event, excess: Excess, reason: &'static str) {
+        self.namespace.count(NamespaceCounters::event_limited);
+        match (excess, event.id) {
+            (Excess::Refuse, Some(id)) if self.is_connected() => {
+                let error = EventError::new("limit_exceeded", reason).to_args();
+                self.write(&encode::ack(&self.namespace.path, id, &error), Flags::default());
+            }
+            (Excess::Refuse | Excess::Drop, _) => {}
+            (Excess::Disconnect, _) => self.kick_for(DisconnectReason::LimitExceeded, true),
+        }
+    }
+
+    /// Takes what happened to the connection of the socket. The call of the handler is left to the caller, as that of an event.
+    pub(crate) fn receive_notice(self: &Arc<Self>, notice: Notice) -> Option<engine::Work> {
+        let mut state = self.state.lock();
+        if !state.life.is_connected() {
+            return None;
+        }
+        state.inbox.push(self.counted(HandlerCall::Notice(notice)));
         self.handler_calls(state)
     }
 
@@ -219,17 +388,23 @@ impl Member {
         self.count_acks_ended(given_up);
         let mut state = self.state.lock();
         if reason.is_of_the_server() {
-            let (calls, bytes) = state.inbox.remove(|call| matches!(call, HandlerCall::Event(..)));
+            let is_unwanted =
+                |call: &HandlerCall| matches!(call, HandlerCall::Event(..) | HandlerCall::Notice(_));
+            let (calls, bytes) = state.inbox.remove(is_unwanted);
             // The session is resumed below in any case.
             let _has_room = self.backlog.remove(calls, bytes);
         }
         state.life.keep_left_rooms(left);
+        let login = state.login.take();
         if self.namespace.handlers().has_on_disconnecting() {
             state.inbox.push(self.counted(HandlerCall::Disconnecting(reason)));
         }
         state.inbox.push(self.counted(HandlerCall::Disconnect(reason)));
         if let Some(calls) = self.handler_calls(state) {
             self.namespace.tasks().spawn_tracked(calls);
+        }
+        if let Some(user) = login.and_then(|login| login.user) {
+            self.namespace.users().leave(&user, self.id);
         }
         self.session.resume();
         true
@@ -238,8 +413,12 @@ impl Member {
     /// The server's side of a disconnect: the socket leaves the namespace at once, and the client is told. With `close`,
     /// the client leaves every namespace, and its session closes.
     pub(crate) fn kick(self: &Arc<Self>, close: bool) {
+        self.kick_for(DisconnectReason::ServerNamespaceDisconnect, close);
+    }
+
+    fn kick_for(self: &Arc<Self>, reason: DisconnectReason, close: bool) {
         // One that has left already closes nothing: its client may be back.
-        if self.disconnect(DisconnectReason::ServerNamespaceDisconnect) {
+        if self.disconnect(reason) {
             self.write(&encode::disconnect(&self.namespace.path), Flags::default());
             self.session.command(ConnectionCommand(SocketDecision::Kicked { socket: self.id, close }));
         }
@@ -378,7 +557,7 @@ impl Member {
                 (lane, lane.is_none_or(|lane| running.enter(lane)))
             }
             Some(HandlerCall::Disconnecting(_) | HandlerCall::Disconnect(_)) => (None, running.is_empty()),
-            Some(HandlerCall::Connect(_)) | None => (None, true),
+            Some(HandlerCall::Connect(_) | HandlerCall::Notice(_)) | None => (None, true),
         };
         if !may_start {
             inbox.pause();
@@ -405,6 +584,12 @@ impl Member {
                     span.failed();
                 }
                 self.conclude(&name, id, handled);
+            }
+            HandlerCall::Notice(notice) => {
+                let handler = notice.handler();
+                if let Err(error) = handlers.on_notice(member, notice).await {
+                    self.log_failure(handler, &error);
+                }
             }
             HandlerCall::Disconnecting(reason) => {
                 if let Err(error) = handlers.on_disconnecting(member, reason).await {
@@ -475,10 +660,17 @@ impl Member {
     }
 }
 
+impl UserSocket for Member {
+    fn close_blocked(self: Arc<Self>) {
+        self.kick_for(DisconnectReason::Blocked, true);
+    }
+}
+
 impl Work for HandlerCall {
     fn bytes(&self) -> usize {
         match self {
             Self::Event(event, _) => event.len(),
+            Self::Notice(notice) => notice.bytes(),
             Self::Connect(_) | Self::Disconnecting(_) | Self::Disconnect(_) => 0,
         }
     }

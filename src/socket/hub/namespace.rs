@@ -26,6 +26,7 @@ use super::responder::ServerEvent;
 use super::room_index::RoomIndex;
 use super::siblings::Siblings;
 use super::tasks::HandlerTasks;
+use super::users::Users;
 use super::work_queue::WorkQueue;
 use crate::id::{NodeId, SocketId};
 use crate::log_limit::LogLimit;
@@ -127,6 +128,11 @@ impl LocalNamespace {
 
     pub(crate) fn tasks(&self) -> &HandlerTasks {
         &self.context.tasks
+    }
+
+    /// The users of this node, in all namespaces.
+    pub(crate) fn users(&self) -> &Users {
+        &self.context.users
     }
 
     /// Whether a warning may be logged now. Clients and other nodes could fill the log otherwise.

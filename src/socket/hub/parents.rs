@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::admission::Data;
+use super::admission::Admitted;
 use super::error::Refusal;
 use super::handlers::Description;
 use super::handshake::Handshake;
@@ -45,17 +45,17 @@ impl ParentNamespaces {
         &self,
         namespace: &LocalNamespace,
         handshake: Handshake,
-    ) -> Result<Data, Refusal> {
+    ) -> Result<Admitted, Refusal> {
         let protocol = handshake.request().protocol();
         let invalid = || Refusal::invalid_namespace(protocol);
         let description = match namespace.description() {
             Some(description) => description,
             None => {
                 let parent = self.parent_for(&handshake).await.ok_or_else(invalid)?;
-                let data = parent.handlers.admit(handshake.clone()).decided().await?;
+                let admitted = parent.handlers.admit(handshake.clone()).decided().await?;
                 let description = namespace.describe(&parent);
                 if Arc::ptr_eq(description, &parent) {
-                    return Ok(data);
+                    return Ok(admitted);
                 }
                 // Another client was quicker, and has entered the namespace with another description.
                 description

@@ -12,6 +12,7 @@ use crate::catch_panic;
 use crate::excerpt::Excerpt;
 
 /// The namespaces that one description is for.
+#[derive(Clone)]
 pub(crate) enum NamespacePaths {
     /// The one with this path.
     One(Arc<str>),
@@ -23,7 +24,7 @@ pub(crate) enum NamespacePaths {
 
 /// Whether a client may enter the namespace that it asks for.
 pub(crate) type AcceptFn =
-    Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<bool, EventError>> + Send + Sync>;
+    Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<bool, EventError>> + Send + Sync>;
 
 impl NamespacePaths {
     /// Whether a namespace is one of these; `None` if that depends on the client.
@@ -91,7 +92,7 @@ mod tests {
     }
 
     fn predicate() -> NamespacePaths {
-        NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true)))))
+        NamespacePaths::Predicate(Arc::new(|_| Box::pin(std::future::ready(Ok(true)))))
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::context::HubContext;
@@ -14,13 +16,14 @@ use super::counters::NamespaceCounts;
 use super::handlers::Description;
 use super::handshake::Handshake;
 use super::namespace::LocalNamespace;
+use super::notice::NoticeKind;
 use super::parents::ParentNamespaces;
 use super::paths::{NamespacePaths, normalize};
 use super::siblings::Siblings;
 use super::weak_map::WeakMap;
 use crate::catch_panic;
 use crate::id::SocketId;
-use crate::socket::messages::{Selection, SocketSummary};
+use crate::socket::messages::{Command, CommandKind, Selection, SocketSummary};
 use crate::socket::room::Room;
 
 /// Finds namespaces by path, and makes dynamic ones when they are named.
@@ -35,6 +38,8 @@ pub(crate) struct NamespaceRegistry {
     parents: Arc<ParentNamespaces>,
     context: HubContext,
     me: Weak<Self>,
+    /// Whether a handler of any namespace sees the packets of clients.
+    sees_packets: AtomicBool,
     /// Bounds the requests of other nodes that are being responded to.
     pub(super) requests: Arc<Semaphore>,
 }
@@ -45,7 +50,8 @@ impl NamespaceRegistry {
         Arc::new_cyclic(|me| {
             let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
             let (me, requests) = (Weak::clone(me), Arc::new(Semaphore::new(MAX_REQUESTS)));
-            let registry = Self { named, fixed, parents, context, me, requests };
+            let sees_packets = AtomicBool::new(false);
+            let registry = Self { named, fixed, parents, context, me, sees_packets, requests };
             for description in descriptions {
                 let _checked_before = registry.add(description);
             }
@@ -62,6 +68,9 @@ impl NamespaceRegistry {
             return Err(fault.clone());
         }
         let description = Arc::new(description);
+        if description.handlers.wants(NoticeKind::Packet) {
+            self.sees_packets.store(true, Ordering::Relaxed);
+        }
         match &description.paths {
             NamespacePaths::One(path) => self.add_one(path, &description),
             paths => {
@@ -99,6 +108,20 @@ impl NamespaceRegistry {
             {
                 namespace.describe(&parent);
             }
+        }
+    }
+
+    /// Whether a handler of any namespace sees the packets of clients.
+    pub(crate) fn sees_packets(&self) -> bool {
+        self.sees_packets.load(Ordering::Relaxed)
+    }
+
+    /// Tells the other nodes which users are blocked, because some of them may not know.
+    pub(crate) fn tell_blocks(&self) {
+        let blocks = self.context.users.blocks(Instant::now());
+        for blocks in blocks.chunks(BLOCKS) {
+            let (namespace, kind) = ("/".into(), CommandKind::Block(blocks.to_vec()));
+            self.context.peers.command(&Command { namespace, selection: Selection::default(), kind });
         }
     }
 
@@ -212,14 +235,15 @@ impl NamespaceRegistry {
         self.find_or_make(&normalize(path))
     }
 
-    /// The namespaces that hold something, and the dynamic ones.
+    /// The namespaces that hold something, the dynamic ones, and whether a user has a socket.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let fixed = self.fixed.lock().clone();
         let used = fixed.iter().filter(|namespace| !namespace.is_unused());
         let is_dynamic = |path: &String| !fixed.iter().any(|namespace| *namespace.path == **path);
         let dynamic = self.named.paths().into_iter().filter(is_dynamic);
-        used.map(|namespace| namespace.path.to_string()).chain(dynamic).collect()
+        let users = (!self.context.users.is_empty()).then(|| "a user".to_owned());
+        used.map(|namespace| namespace.path.to_string()).chain(dynamic).chain(users).collect()
     }
 
     fn find_or_make(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
@@ -231,7 +255,7 @@ impl NamespaceRegistry {
     }
 
     fn make(&self, path: &Arc<str>, description: Option<Arc<Description>>) -> Arc<LocalNamespace> {
-        let siblings: Weak<dyn Siblings<LocalNamespace>> = self.me.clone();
+        let siblings = Weak::clone(&self.me) as Weak<dyn Siblings<LocalNamespace>>;
         LocalNamespace::new(Arc::clone(path), description, self.context.clone(), siblings)
     }
 }
@@ -270,6 +294,8 @@ impl fmt::Debug for NamespaceRegistry {
 }
 
 const DESCRIBED_TWICE: &str = "described twice";
+/// Blocks of users in one message to the other nodes.
+const BLOCKS: usize = 1000;
 /// Requests of other nodes that are responded to at once. Each may hold a list of all sockets here.
 const MAX_REQUESTS: usize = 1024;
 
@@ -293,11 +319,11 @@ mod tests {
     }
 
     fn anything() -> Description {
-        describe(NamespacePaths::Predicate(Box::new(|_| Box::pin(std::future::ready(Ok(true))))))
+        describe(NamespacePaths::Predicate(Arc::new(|_| Box::pin(std::future::ready(Ok(true))))))
     }
 
     fn describe(paths: NamespacePaths) -> Description {
-        let (handlers, counters) = (Box::new(NoHandlers), NamespaceCounters::default());
+        let (handlers, counters) = (Arc::new(NoHandlers), NamespaceCounters::default());
         Description { paths, handlers, counters, faults: Vec::new() }
     }
 
@@ -311,6 +337,7 @@ mod tests {
             peers: Arc::new(NoPeers),
             parser: Parser::Json,
             tasks: HandlerTasks::new(),
+            users: Arc::default(),
         };
         NamespaceRegistry::new(descriptions, context)
     }

@@ -150,7 +150,7 @@ impl<T> RoomIndex<T> {
 
     /// How many members are in a room, the one whose own room it is included.
     pub(crate) fn size(&self, room: &Room) -> usize {
-        let entry = self.names.get(room).and_then(|entry| self.rooms.get(*entry));
+        let entry = self.entry(room).and_then(|entry| self.rooms.get(entry));
         entry.map_or(0, |entry| entry.seats.len()) + usize::from(self.owner(room).is_some())
     }
 

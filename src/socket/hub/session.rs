@@ -1,6 +1,11 @@
 //! The session of a client, as its sockets see it.
 
-use super::admission::Data;
+use std::any::Any;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::admission::Admitted;
 use super::error::Refusal;
 use crate::engine::SessionRef;
 use crate::id::SocketId;
@@ -19,7 +24,30 @@ pub struct ConnectionCommand(pub(crate) SocketDecision);
 #[derive(Debug)]
 pub(crate) enum SocketDecision {
     /// The namespace admitted or refused it.
-    Admission { socket: SocketId, outcome: Result<Data, Refusal>, trace: Trace },
+    Admission { socket: SocketId, outcome: Result<Admitted, Refusal>, trace: Trace },
+    /// The namespace decided about the CONNECT with which its client renews its login.
+    Renewal { socket: SocketId, outcome: Result<Admitted, Refusal> },
+    /// The login of one of them was renewed.
+    Renewed,
     /// The server disconnected it. With `close`, the whole session is to be closed.
     Kicked { socket: SocketId, close: bool },
+    /// Somebody asks for all of them.
+    Asked(oneshot::Sender<Vec<SocketOfClient>>),
+}
+
+/// A connected socket of a session.
+#[derive(Debug)]
+pub(crate) struct SocketOfClient {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) id: SocketId,
+    /// A [`Member`](super::Member), which this file is not to know.
+    pub(crate) member: Arc<dyn Any + Send + Sync>,
+}
+
+/// The sockets of a session, in no order; none once it is over. Not while anything is locked, because the session may be
+/// asked in this task.
+pub(crate) async fn sockets_of(session: &ClientSession) -> Vec<SocketOfClient> {
+    let (asking, answer) = oneshot::channel();
+    session.command_now(ConnectionCommand(SocketDecision::Asked(asking)));
+    answer.await.unwrap_or_default()
 }

@@ -14,7 +14,6 @@
 //!
 //! [`socket.io-msgpack-parser`]: https://github.com/socketio/socket.io-msgpack-parser
 
-mod date;
 mod fields;
 mod read;
 mod write;

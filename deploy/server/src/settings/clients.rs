@@ -96,7 +96,7 @@ impl Clients {
     pub(super) fn check(&self, places: &Places) -> Result<(), String> {
         places.together(&["tls_cert", "tls_key"])?;
         places.needs("webtransport_self_signed", self.webtransport_self_signed, &["webtransport"])?;
-        places.needs("proxy_header", places.is_said("proxy_header"), &["trusted_proxies"])?;
+        places.needs("proxy_header", self.proxy_header != ProxyHeader::default(), &["trusted_proxies"])?;
         places.needs("cors_credentials", self.cors_credentials, &["cors_origin"])?;
         places.needs("any_websocket", self.any_websocket, &["cors_origin"])?;
         if self.cors_credentials && self.origins().any(|origin| origin == "*") {
@@ -213,7 +213,9 @@ fn cookie(said: &str) -> Result<Cookie, String> {
         })?;
     }
     if (cookie.same_site == SameSite::None || cookie.partitioned) && !cookie.secure {
-        return Err("browsers take a cookie with SameSite=None or Partitioned only if it is Secure".to_owned());
+        return Err(
+            "browsers take a cookie with SameSite=None or Partitioned only if it is Secure".to_owned()
+        );
     }
     Ok(cookie)
 }

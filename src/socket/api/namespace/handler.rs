@@ -49,12 +49,8 @@ pub trait Handler<S, Args, Acks>: Clone + Send + Sync + 'static {
 /// use socketmesh::EventError;
 /// use socketmesh::socket::{Answer, ByAck, ByValue};
 ///
-/// fn value(of: impl Answer<ByValue>) -> Option<String> {
-///     of.into_answer().ok()?.map(|args| args.json().to_owned())
-/// }
-///
-/// assert_eq!(value(Ok::<_, EventError>(7)).as_deref(), Some("7"));
-/// assert!(matches!(Answer::<ByAck>::into_answer(()), Ok(None)), "that is the affair of its ack");
+/// assert!(matches!(Answer::<ByValue>::into_result(Ok::<_, EventError>(7)), Ok(7)));
+/// assert!(matches!(Answer::<ByAck>::into_result(()), Ok(())));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what a handler returns",
@@ -63,11 +59,14 @@ pub trait Handler<S, Args, Acks>: Clone + Send + Sync + 'static {
     note = "a handler that takes an `Ack` returns nothing, or ends with `Ok(())`"
 )]
 pub trait Answer<Acks> {
-    /// The client's ack; `None` if that is the affair of an [`Ack`].
+    /// The client's ack; nothing if that is the affair of an [`Ack`].
+    type Value;
+
+    /// The value, or why the handler failed.
     ///
     /// # Errors
     /// The handler failed.
-    fn into_answer(self) -> Result<Option<RawArgs>, EventError>;
+    fn into_result(self) -> Result<Self::Value, EventError>;
 }
 
 /// Marks a [`Handler`] that returns the client's ack.
@@ -78,21 +77,28 @@ pub enum ByValue {}
 #[derive(Debug, Clone, Copy)]
 pub enum ByAck {}
 
-impl<R: IntoArgs> Answer<ByValue> for Result<R, EventError> {
-    fn into_answer(self) -> Result<Option<RawArgs>, EventError> {
-        Ok(Some(RawArgs::encode(&self?)?))
+// That the value can be sent is asked for where a handler is taken: so the compiler says it of the value.
+impl<R> Answer<ByValue> for Result<R, EventError> {
+    type Value = R;
+
+    fn into_result(self) -> Self {
+        self
     }
 }
 
 impl Answer<ByAck> for () {
-    fn into_answer(self) -> Result<Option<RawArgs>, EventError> {
-        Ok(None)
+    type Value = ();
+
+    fn into_result(self) -> Result<(), EventError> {
+        Ok(())
     }
 }
 
 impl Answer<ByAck> for Result<(), EventError> {
-    fn into_answer(self) -> Result<Option<RawArgs>, EventError> {
-        self.map(|()| None)
+    type Value = ();
+
+    fn into_result(self) -> Self {
+        self
     }
 }
 
@@ -148,7 +154,7 @@ pub(super) fn event_fn<S, Args, Acks, H>(
 ) -> EventFn<S>
 where
     S: Send + Sync + 'static,
-    H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks>> + Send + 'static>,
+    H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
 {
     Box::new(move |socket, event, mut replaced| {
         let args = match decode(&event) {
@@ -162,17 +168,19 @@ where
         let ack = |socket: &Socket<S>| replaced.take().unwrap_or_else(|| socket.ack_of(&event));
         let running = handler.clone().call(socket, args, ack);
         match replaced {
-            None => Box::pin(async move { handled::<_, H, _, _>(running.await) }),
-            Some(ack) => Box::pin(async move { ack.settle(handled::<_, H, _, _>(running.await)) }),
+            None => Box::pin(async move { handled(running.await, H::TAKES_ACK) }),
+            Some(ack) => Box::pin(async move { ack.settle(handled(running.await, H::TAKES_ACK)) }),
         }
     })
 }
 
-fn handled<S, H: Handler<S, Args, Acks>, Args, Acks>(answer: impl Answer<Acks>) -> Handled {
-    match answer.into_answer() {
-        Ok(Some(args)) => Handled::Value(args),
-        Ok(None) => Handled::Taken(Ok(())),
-        Err(error) if H::TAKES_ACK => Handled::Taken(Err(error)),
+fn handled<Acks>(answer: impl Answer<Acks, Value: IntoArgs>, takes_ack: bool) -> Handled {
+    let result = answer.into_result();
+    if takes_ack {
+        return Handled::Taken(result.map(drop));
+    }
+    match result.and_then(|value| Ok(RawArgs::encode(&value)?)) {
+        Ok(args) => Handled::Value(args),
         Err(error) => Handled::Failed(error),
     }
 }

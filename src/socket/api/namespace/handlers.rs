@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -12,9 +13,11 @@ use super::super::ack::{Ack, AckSlot};
 use super::super::incoming::Incoming;
 use super::super::namespace_ref::NamespaceRef;
 use super::super::socket::Socket;
+use crate::engine::{Packet, Transport};
 use crate::socket::hub::{
-    Admission, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, Handled, HandlerOutcome,
-    Handshake, Lane, LocalNamespace, Member, Refusal, RoomEvent, nothing,
+    Admission, Admitted, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, Handled,
+    HandlerOutcome, Handshake, Lane, Limit, LocalNamespace, Login, Member, Notice, NoticeKind, Refusal,
+    RoomEvent, nothing,
 };
 use crate::socket::messages::EmittedEvent;
 use crate::socket::protocol::{ArgsError, Event, RawArgs};
@@ -22,7 +25,8 @@ use crate::socket::protocol::{ArgsError, Event, RawArgs};
 type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
 
 pub(super) type AdmitFn = Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
-pub(super) type AuthFn<S> = Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<S, Refusal>> + Send + Sync>;
+pub(super) type AuthFn<S> =
+    Box<dyn Fn(Handshake) -> BoxFuture<'static, Result<Login<S>, Refusal>> + Send + Sync>;
 pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Sync>;
 /// The ack is one that middleware had in its hands, and may have put in the place of the client's.
 pub(super) type EventFn<S> =
@@ -30,6 +34,9 @@ pub(super) type EventFn<S> =
 pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, Incoming) -> Outcome<Option<Incoming>> + Send + Sync>;
 pub(super) type ObserveFn<S> =
     Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type UpgradeFn<S> = Box<dyn Fn(Socket<S>, Transport) -> Outcome<()> + Send + Sync>;
+pub(super) type PacketFn<S> = Box<dyn Fn(Socket<S>, Packet) -> Outcome<()> + Send + Sync>;
+pub(super) type ExpiringFn<S> = Box<dyn Fn(Socket<S>, Duration) -> Outcome<()> + Send + Sync>;
 pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
 pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &EmittedEvent) -> Outcome<RawArgs> + Send + Sync>;
 pub(super) type RoomFn = Box<dyn Fn(NamespaceRef, RoomEvent) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -48,6 +55,10 @@ pub(super) struct Handlers<S> {
     pub(super) events: Option<EventFn<S>>,
     pub(super) fallback: Option<EventFn<S>>,
     pub(super) lanes: Lanes,
+    pub(super) on_upgrade: Option<UpgradeFn<S>>,
+    pub(super) on_packet: Option<PacketFn<S>>,
+    /// With how long before the end of a login it runs.
+    pub(super) on_expiring: Option<(Duration, ExpiringFn<S>)>,
     pub(super) on_disconnecting: Option<DisconnectFn<S>>,
     pub(super) on_disconnect: Option<DisconnectFn<S>>,
     pub(super) on_any_outgoing: Vec<ObserveFn<S>>,
@@ -55,6 +66,7 @@ pub(super) struct Handlers<S> {
     pub(super) on_server_event: HashMap<String, ServerEventFn>,
     pub(super) describe: Option<DescribeFn<S>>,
     pub(super) on_update: Option<UpdateFn<S>>,
+    pub(super) limits: Vec<Limit>,
 }
 
 /// Which events are handled beside what comes after them.
@@ -88,6 +100,9 @@ impl<S> Handlers<S> {
             events: None,
             fallback: None,
             lanes: Lanes::default(),
+            on_upgrade: None,
+            on_packet: None,
+            on_expiring: None,
             on_disconnecting: None,
             on_disconnect: None,
             on_any_outgoing: Vec::new(),
@@ -95,6 +110,7 @@ impl<S> Handlers<S> {
             on_server_event: HashMap::new(),
             describe: None,
             on_update: None,
+            limits: Vec::new(),
         }
     }
 
@@ -107,6 +123,9 @@ impl<S> Handlers<S> {
             && self.events.is_none()
             && self.fallback.is_none()
             && self.lanes.is_empty()
+            && self.on_upgrade.is_none()
+            && self.on_packet.is_none()
+            && self.on_expiring.is_none()
             && self.on_disconnecting.is_none()
             && self.on_disconnect.is_none()
             && self.on_any_outgoing.is_empty()
@@ -114,6 +133,7 @@ impl<S> Handlers<S> {
             && self.on_server_event.is_empty()
             && self.describe.is_none()
             && self.on_update.is_none()
+            && self.limits.is_empty()
     }
 }
 
@@ -130,7 +150,10 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     async fn pass(&self, member: &Arc<Member>, socket: Socket<S>, event: Event) -> Handled {
         let ack = AckSlot::new(Ack::of(Arc::clone(member), &event));
         match self.checked(member, &socket, Incoming::new(event, ack.clone())).await {
-            Ok(Some(event)) => self.dispatch(socket, event.into_event(), Some(ack.take())).await,
+            Ok(Some(event)) => {
+                let (event, ack) = event.into_parts();
+                self.dispatch(socket, event, Some(ack)).await
+            }
             Ok(None) => Handled::Taken(Ok(())),
             Err(error) => ack.take().settle(Handled::Failed(error)),
         }
@@ -163,14 +186,14 @@ impl Lanes {
 
 impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
     fn admit(&self, handshake: Handshake) -> Admission {
-        let decision: BoxFuture<'static, Result<Data, Refusal>> = match &self.auth {
+        let decision: BoxFuture<'static, Result<Admitted, Refusal>> = match &self.auth {
             Auth::Everybody(data) if self.admit.is_empty() => {
                 return Admission::Open(Arc::clone(data) as Data);
             }
-            Auth::Everybody(data) => Box::pin(future::ready(Ok(Arc::clone(data) as Data))),
+            Auth::Everybody(data) => Box::pin(future::ready(Ok((Arc::clone(data) as Data).into()))),
             Auth::Asked(auth) => {
                 let decision = auth(handshake.clone());
-                Box::pin(async move { Ok(Arc::new(decision.await?) as Data) })
+                Box::pin(async move { Ok(decision.await?.begin()) })
             }
         };
         let checks = self.admit.clone();
@@ -220,6 +243,36 @@ impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
 
     fn lane(&self, event: &str) -> Option<Lane> {
         self.lanes.own.get(event).or(self.lanes.shared.as_ref()).copied()
+    }
+
+    fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    fn wants(&self, kind: NoticeKind) -> bool {
+        match kind {
+            NoticeKind::Upgrade => self.on_upgrade.is_some(),
+            NoticeKind::Packet => self.on_packet.is_some(),
+        }
+    }
+
+    fn on_notice(&self, member: Arc<Member>, notice: Notice) -> HandlerOutcome {
+        let Some(socket) = Socket::of(member) else { return nothing() };
+        match notice {
+            Notice::Upgrade(to) => {
+                self.on_upgrade.as_ref().map_or_else(nothing, |handler| handler(socket, to))
+            }
+            Notice::Packet(packet) => {
+                self.on_packet.as_ref().map_or_else(nothing, |handler| handler(socket, packet))
+            }
+            Notice::Expiring(left) => {
+                self.on_expiring.as_ref().map_or_else(nothing, |(_, handler)| handler(socket, left))
+            }
+        }
+    }
+
+    fn warns_before(&self) -> Option<Duration> {
+        self.on_expiring.as_ref().map(|(before, _)| *before)
     }
 
     fn has_on_disconnecting(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::super::counters::NamespaceCounters;
 use super::super::member::Member;
 use super::super::responder::ServerEvent;
@@ -27,6 +29,10 @@ impl LocalNamespace {
             CommandKind::ServerEvent(event) => {
                 let (event, trace) = (event.clone(), Trace::current());
                 self.receive_server_event(ServerEvent { event, responder: None, trace });
+            }
+            CommandKind::Block(blocks) => {
+                let sockets = self.users().block(blocks, Instant::now());
+                sockets.into_iter().for_each(|socket| socket.close_blocked());
             }
         }
     }

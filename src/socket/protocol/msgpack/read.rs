@@ -7,9 +7,9 @@ use bytestring::ByteString;
 use rmp::Marker;
 use rmp::decode::{RmpRead, read_marker};
 
+use super::super::date::Date;
 use super::super::error::PacketError;
 use super::super::packet::PacketLimits;
-use super::date::Date;
 use super::fields::Fields;
 
 /// Reads the map of a packet. Of equal keys the last counts; keys that are not known are ignored.

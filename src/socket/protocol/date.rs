@@ -1,14 +1,14 @@
-//! A moment as JavaScript writes it: `Date.prototype.toISOString`.
+//! A moment as JavaScript writes it: `Date.prototype.toISOString`, and `toString` where clocks show UTC.
 
 use std::fmt;
 
 /// Milliseconds since 1970, UTC; within the 8.64e15 that a JavaScript date has.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Date(i64);
+pub(crate) struct Date(i64);
 
 impl Date {
     /// None where JavaScript has an invalid date.
-    pub(super) fn from_millis(millis: i64) -> Option<Self> {
+    pub(crate) fn from_millis(millis: i64) -> Option<Self> {
         (millis.unsigned_abs() <= MAX).then_some(Self(millis))
     }
 
@@ -16,6 +16,21 @@ impl Date {
     pub(super) fn from_timestamp(seconds: i64, nanos: u32) -> Option<Self> {
         let millis = seconds.checked_mul(1000)?.checked_add(i64::from(nanos) / 1_000_000)?;
         Self::from_millis(millis)
+    }
+
+    /// What `toString` gives in the time zone UTC.
+    pub(crate) fn to_words(self) -> String {
+        let day = self.0.div_euclid(DAY);
+        let ((year, month, date), time) = (civil(day), self.0.rem_euclid(DAY));
+        let name = |names: &[&'static str], index: i64| {
+            usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or_default()
+        };
+        // The first of January 1970 was a Thursday.
+        let (weekday, month) = (name(&WEEKDAYS, (day + 4).rem_euclid(7)), name(&MONTHS, month - 1));
+        let (hour, minute, second) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60);
+        format!(
+            "{weekday} {month} {date:02} {year:04} {hour:02}:{minute:02}:{second:02} GMT+0000 (Coordinated Universal Time)"
+        )
     }
 }
 
@@ -46,6 +61,9 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
 /// Days of 400 years.
@@ -76,6 +94,18 @@ mod tests {
             (-8_640_000_000_000_000, "-271821-04-20T00:00:00.000Z"),
         ] {
             assert_eq!(Date::from_millis(millis).unwrap().to_string(), iso);
+        }
+    }
+
+    #[test]
+    fn a_date_in_words_is_what_javascript_writes() {
+        for (millis, words) in [
+            (0, "Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)"),
+            (-1, "Wed Dec 31 1969 23:59:59 GMT+0000 (Coordinated Universal Time)"),
+            (1_582_934_400_000, "Sat Feb 29 2020 00:00:00 GMT+0000 (Coordinated Universal Time)"),
+            (1_700_000_000_123, "Tue Nov 14 2023 22:13:20 GMT+0000 (Coordinated Universal Time)"),
+        ] {
+            assert_eq!(Date::from_millis(millis).unwrap().to_words(), words);
         }
     }
 
