@@ -49,8 +49,9 @@ pub trait Handler<S, Args, Acks>: Clone + Send + Sync + 'static {
 /// use socketmesh::EventError;
 /// use socketmesh::socket::{Answer, ByAck, ByValue};
 ///
-/// assert!(matches!(Answer::<ByValue>::into_result(Ok::<_, EventError>(7)), Ok(7)));
-/// assert!(matches!(Answer::<ByAck>::into_result(()), Ok(())));
+/// let answer = <Result<_, EventError> as Answer<ByValue>>::into_result(Ok(7));
+/// assert!(matches!(answer, Ok(7)));
+/// assert!(<() as Answer<ByAck>>::into_result(()).is_ok());
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what a handler returns",
