@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
 use tokio_util::either::Either;
@@ -15,7 +14,7 @@ use super::drain_body::DrainBody;
 use super::exchange::{self, CarriedBody, read_request};
 use super::operator;
 use super::owner::Owner;
-use super::upgraded::{Bare, Handover};
+use super::upgraded::{self, Bare};
 use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::{Application, Way};
 use crate::excerpt::Excerpt;
@@ -38,13 +37,12 @@ async fn serve<A: Application>(
     mut stream: BiStream,
 ) -> io::Result<()> {
     let way: Arc<dyn Way> = Arc::new(stream.loss());
-    let (mut head, length) = timeout(HEAD_TIMEOUT, read_request(&mut stream.recv)).await??;
+    let (head, length) = timeout(HEAD_TIMEOUT, read_request(&mut stream.recv)).await??;
     let BiStream { mut send, recv } = stream;
-    let (body, upgrade) = if head.headers().contains_key(UPGRADE) {
-        let give = Handover::offer(&mut head);
-        (DrainBody::default(), Some((give, recv)))
-    } else {
-        (DrainBody::new(CarriedBody::after(recv, length).await), None)
+    let (head, taker) = upgraded::offer(head);
+    let (body, upgrade) = match taker {
+        Some(taker) => (DrainBody::default(), Some((taker, recv))),
+        None => (DrainBody::new(CarriedBody::after(recv, length).await), None),
     };
     let response = tokio::select! {
         biased;
@@ -53,12 +51,11 @@ async fn serve<A: Application>(
     };
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let head = exchange::response_head(&response);
-    if let Some((give, recv)) = upgrade.filter(|_| switches) {
+    if let Some((taker, recv)) = upgrade.filter(|_| switches) {
         send.write([head]).await?;
         send.finish_on_drop();
-        // Whoever switched may have given up.
         let stream = Either::Right(Box::new(BiStream { send, recv }) as Box<_>);
-        let _unused = give.send(Bare::answered(stream, Bytes::new()));
+        let _unused = taker.send(Bare::answered(stream, Bytes::new()));
         return Ok(());
     }
     exchange::write(&mut send, head, response.into_body()).await?;

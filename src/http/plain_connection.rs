@@ -11,14 +11,13 @@ use bytes::{Buf, Bytes};
 use hyper::body::Body as _;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::response::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
 
 use super::body::Body;
 use super::client_stream::ClientStream;
 use super::drain_body::{BoxError, DrainBody};
 use super::plain_http::{self, Length, NotPlain};
-use super::upgraded::Bare;
 
 /// The next plain request for a path that begins with `prefix`. `None` when something else has come, or the end: it is still in
 /// the stream.
@@ -56,20 +55,24 @@ pub(super) async fn while_open<T>(stream: &mut ClientStream, work: impl Future<O
     .await
 }
 
-/// The connection with the answer that changes its protocol, which is still to be written.
-pub(super) fn switch(stream: ClientStream, response: Response<Body>) -> Box<Bare> {
-    let (head, _no_body) = response.into_parts();
-    let (transport, read) = stream.into_parts();
-    Box::new(Bare { transport, read, answer: dated(&head, Length::None, false) })
+/// What becomes of a connection with an answer.
+pub(super) enum After {
+    GoesOn,
+    Ends,
+    /// Its protocol changes with this answer, which is still to be written: with what comes first after it.
+    Switches(Bytes),
 }
 
-/// Writes an answer. Returns whether the connection goes on, which it does not if this is the `last` one.
+/// Writes an answer. The connection does not go on if it is the `last` one.
 pub(super) async fn answer(
     stream: &mut ClientStream,
     response: Response<Body>,
     last: bool,
-) -> Result<bool, BoxError> {
+) -> Result<After, BoxError> {
     let (head, mut body) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(After::Switches(dated(&head, Length::None, false)));
+    }
     let says_so = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
     let closes = last || head.headers.get(CONNECTION).is_some_and(says_so);
     let length = Length::of(head.status, body.size_hint().exact());
@@ -88,7 +91,7 @@ pub(super) async fn answer(
     if closes {
         stream.shutdown().await?;
     }
-    Ok(!closes)
+    Ok(if closes { After::Ends } else { After::GoesOn })
 }
 
 /// The head of an answer, from now.

@@ -43,6 +43,10 @@ pub(super) fn take(bytes: &mut Bytes, prefix: &str) -> Result<Request<Bytes>, No
     // A message of the body may be kept for longer than the head.
     *request.body_mut() = Bytes::copy_from_slice(came);
     bytes.advance(length + body);
+    if bytes.is_empty() {
+        // It would still hold what was read.
+        *bytes = Bytes::new();
+    }
     Ok(request)
 }
 

@@ -9,8 +9,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
@@ -32,14 +33,14 @@ use super::drain_body::BoxError;
 use super::http2_progress::Http2Progress;
 use super::listener::{ConnectionLimits, Encryption, Listener};
 use super::opening::{OpeningConnections, OpeningPlace};
-use super::plain_connection;
+use super::plain_connection::{self, After};
 use super::plain_http::MAX_HEAD;
 use super::proxy_protocol::{self, Introduction};
 use super::reply;
 use super::request::{RemoteAddr, Secure};
 use super::service::Service;
 use super::trusted_proxies::TrustedProxies;
-use super::upgraded::Handover;
+use super::upgraded::{self, Bare, Taker};
 use crate::engine::websocket::asks_for_websocket;
 use crate::excerpt::Excerpt;
 use crate::log_limit::LogLimits;
@@ -75,6 +76,16 @@ struct Client {
     address: SocketAddr,
     /// It speaks TLS, with this node or with a proxy.
     secure: bool,
+}
+
+/// What comes after the plain requests of a connection.
+enum Rest {
+    /// It has ended.
+    Nothing,
+    /// Something else, which is in the stream.
+    Other,
+    /// Another protocol, after this answer.
+    Switch(Taker, Bytes),
 }
 
 impl Server {
@@ -135,11 +146,14 @@ impl Server {
         });
         let client = Client { address: SocketAddr::from(([192, 0, 2, 1], 1)), secure: false };
         let place = Arc::new(server.opening.enter(client.address.ip()));
-        let (stream, _http1) = ClientStream::open(Either::Right(Box::new(stream)), limits.patience()).await?;
-        match server.plain(stream, client, &place).await? {
-            Some(stream) => server.http1(stream, client, place).await,
-            None => Ok(()),
+        let (mut stream, _http1) =
+            ClientStream::open(Either::Right(Box::new(stream)), limits.patience()).await?;
+        match server.plain(&mut stream, client, &place).await? {
+            Rest::Nothing => {}
+            Rest::Other => server.http1(stream, client, place).await?,
+            Rest::Switch(taker, answer) => give(stream, taker, answer),
         }
+        Ok(())
     }
 
     async fn accept(self: Arc<Self>, listener: &TcpListener, connections: &TaskTracker) -> Infallible {
@@ -272,9 +286,11 @@ impl Server {
         };
         // Each in a box of its own, so that none has room for another.
         match opened {
-            (stream, HttpVersion::Http1) => {
-                if let Some(stream) = Box::pin(self.plain(stream, client, &place)).await? {
-                    Box::pin(self.http1(stream, client, place)).await?;
+            (mut stream, HttpVersion::Http1) => {
+                match Box::pin(self.plain(&mut stream, client, &place)).await? {
+                    Rest::Nothing => {}
+                    Rest::Other => Box::pin(self.http1(stream, client, place)).await?,
+                    Rest::Switch(taker, answer) => give(stream, taker, answer),
                 }
                 Ok(())
             }
@@ -300,40 +316,39 @@ impl Server {
         timeout(self.limits.head, ClientStream::open(transport, self.limits.patience())).await?
     }
 
-    /// Serves the first requests of a connection, as long as they are plain. Returns the connection with what is not, unless it
-    /// has ended or its protocol has changed.
+    /// Serves the first requests of a connection, as long as they are plain.
     async fn plain(
         &self,
-        mut stream: ClientStream,
+        stream: &mut ClientStream,
         client: Client,
         place: &OpeningPlace,
-    ) -> Result<Option<ClientStream>, BoxError> {
-        let Some((service, prefix)) = &self.service else { return Ok(Some(stream)) };
+    ) -> Result<Rest, BoxError> {
+        let Some((service, prefix)) = &self.service else { return Ok(Rest::Other) };
         let (requests, mut stopping) = (stream.requests(), pin!(self.stopping.cancelled()));
         loop {
             let request = tokio::select! {
                 // Asked to stop before it has read what is there, it would drop that.
                 biased;
-                next = plain_connection::next(&mut stream, prefix) => next?,
+                next = plain_connection::next(stream, prefix) => next?,
                 () = stopping.as_mut() => None,
             };
-            let Some(mut request) = request else { break };
+            let Some(request) = request else { break };
             requests.begin();
             place.leave();
-            let give = request.headers().contains_key(UPGRADE).then(|| Handover::offer(&mut request));
-            let answer = service.clone().call(known(request, client));
-            let Ok(response) = plain_connection::while_open(&mut stream, answer).await?;
+            let (request, taker) = upgraded::offer(known(request, client));
+            let answer = service.clone().call(request);
+            let Ok(response) = plain_connection::while_open(stream, answer).await?;
             requests.end();
-            if let Some(give) = give.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-                // Whoever switched may have given up.
-                let _unused = give.send(plain_connection::switch(stream, response));
-                return Ok(None);
-            }
-            if !plain_connection::answer(&mut stream, response, self.stopping.is_cancelled()).await? {
-                return Ok(None);
+            match plain_connection::answer(stream, response, self.stopping.is_cancelled()).await? {
+                After::GoesOn => {}
+                After::Ends => return Ok(Rest::Nothing),
+                // Nobody takes what nobody has asked for.
+                After::Switches(answer) => {
+                    return Ok(taker.map_or(Rest::Nothing, |taker| Rest::Switch(taker, answer)));
+                }
             }
         }
-        Ok((!stream.seen().is_empty()).then_some(stream))
+        Ok(if stream.seen().is_empty() { Rest::Nothing } else { Rest::Other })
     }
 
     async fn http1(
@@ -442,6 +457,12 @@ fn known<B>(mut request: Request<B>, client: Client) -> Request<B> {
     request.extensions_mut().insert(RemoteAddr(client.address));
     request.extensions_mut().insert(Secure(client.secure));
     request
+}
+
+/// Gives a connection to whoever is to take it.
+fn give(stream: ClientStream, taker: Taker, answer: Bytes) {
+    let (transport, read) = stream.into_parts();
+    let _given_up = taker.send(Box::new(Bare { transport, read, answer }));
 }
 
 /// Answers 404: the fallback of a listener that serves nothing but the node. See [`Node::serve_at`](crate::Node::serve_at).

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Request;
+use hyper::header::UPGRADE;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,17 +56,21 @@ impl Bare {
     }
 }
 
-/// In the extensions of a request that the HTTP library has not read: the connection comes from whoever writes the answer.
-#[derive(Clone)]
-pub(super) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Box<Bare>>>>>);
+/// Whom to give a connection when its protocol changes. It may have given up.
+pub(super) type Taker = oneshot::Sender<Box<Bare>>;
 
-impl Handover {
-    /// To be given the connection of `request` if its answer changes the protocol.
-    pub(super) fn offer<B>(request: &mut Request<B>) -> oneshot::Sender<Box<Bare>> {
-        let (give, take) = oneshot::channel();
-        request.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(take)))));
-        give
-    }
+/// In the extensions of a request that the HTTP library has not read: the connection comes from whoever has.
+#[derive(Clone)]
+struct Handover(Arc<Mutex<Option<oneshot::Receiver<Box<Bare>>>>>);
+
+/// Offers the connection of a request that asks to change its protocol.
+pub(super) fn offer<B>(mut request: Request<B>) -> (Request<B>, Option<Taker>) {
+    let taker = request.headers().contains_key(UPGRADE).then(|| {
+        let (taker, given) = oneshot::channel();
+        request.extensions_mut().insert(Handover(Arc::new(Mutex::new(Some(given)))));
+        taker
+    });
+    (request, taker)
 }
 
 /// The connection of a request that asks to change its protocol.
