@@ -61,18 +61,19 @@ pub fn packet_encode() -> impl FnMut() {
 
 /// Visits the 10 sockets of a room, among 10 000 sockets in 2000 rooms.
 pub fn selection_of_a_room() -> impl FnMut() {
-    selection(Selection { rooms: ["room-7".into()].into(), ..Selection::default() })
+    selection(|room| Selection { rooms: [format!("room-{room}").into()].into(), ..Selection::default() })
 }
 
 /// Visits the sockets of two rooms that are not in a third one.
 pub fn selection_of_rooms_but_one() -> impl FnMut() {
-    selection(Selection {
-        rooms: vec!["room-7".into(), "room-8".into()].into(),
-        except: ["room-1007".into()].into(),
+    selection(|room| Selection {
+        rooms: [room, (room + 1) % 1000].map(|room| format!("room-{room}").into()).to_vec().into(),
+        except: [format!("room-{}", 1000 + room).into()].into(),
     })
 }
 
-fn selection(selection: Selection) -> impl FnMut() {
+/// Selects one after another: how long a room is looked for depends on what the keys of the hashes make of its name.
+fn selection(of: impl Fn(u64) -> Selection) -> impl FnMut() {
     let mut index = RoomIndex::new();
     for number in 0..10_000_u64 {
         let id = SocketId::new(Key::from_hash(number << 40), [7; 10]);
@@ -81,9 +82,14 @@ fn selection(selection: Selection) -> impl FnMut() {
         index.join(&id, &format!("room-{}", number % 1000).into());
         index.join(&id, &format!("room-{}", 1000 + number / 10).into());
     }
+    let selections: Vec<_> = (0..1000).map(of).collect();
+    let mut turn = 0;
     move || {
         let mut sum = 0;
-        index.for_each(black_box(&selection), |_, number| sum += number);
+        turn = (turn + 1) % selections.len();
+        if let Some(selection) = selections.get(turn) {
+            index.for_each(black_box(selection), |_, number| sum += number);
+        }
         black_box(sum);
     }
 }
