@@ -45,7 +45,7 @@ mod plain_connection;
 mod plain_http;
 mod polling;
 mod proxy;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod refusal;
 mod reply;
 mod request;

@@ -32,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     decoder("engine_payload", fuzzing::engine_payload, corpus::engine_payload),
     decoder("query", fuzzing::query, corpus::query),
     decoder("request", fuzzing::request, tape),
+    decoder("client_address", fuzzing::client_address, corpus::client_address),
+    decoder("proxy_header", fuzzing::proxy_header, corpus::proxy_header),
     decoder("socket_packet", fuzzing::socket_packet, corpus::socket_packet),
     decoder("msgpack_packet", fuzzing::msgpack_packet, msgpack::packet),
     decoder("event_arguments", fuzzing::event_arguments, json::arguments),

@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 
 /// What a proxy says of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Introduction {
+pub(crate) struct Introduction {
     /// Whose it is; `None` if it is the proxy's own, as of a check, or that of a client without an address.
-    pub(super) client: Option<SocketAddr>,
+    pub(crate) client: Option<SocketAddr>,
     /// Whether the client speaks TLS with the proxy.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
 }
 
 /// Reads the header at the beginning of a connection, and not one byte behind it: that may be of TLS.
@@ -66,7 +66,12 @@ async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> io::Result<()>
     Ok(())
 }
 
-fn parse(header: &[u8]) -> io::Result<Introduction> {
+/// Reads a whole header, without anything behind it.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidData`].
+pub(crate) fn parse(header: &[u8]) -> io::Result<Introduction> {
     let parsed = ProxyHeader::parse(header, ParseConfig::default());
     let (parsed, length) = parsed.map_err(|_malformed| invalid("the header is malformed"))?;
     if length != header.len() {

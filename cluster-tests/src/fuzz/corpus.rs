@@ -54,6 +54,29 @@ pub(super) fn engine_payload(dice: &mut Dice, input: &mut Vec<u8>) {
     }
 }
 
+/// The byte that chooses the header and the proxy, and what the client begins.
+pub(super) fn client_address(dice: &mut Dice, input: &mut Vec<u8>) {
+    let form = u8::try_from(dice.below(0..4)).unwrap_or_default();
+    input.push(form);
+    let texts = if form < 2 { FORWARDED_FOR } else { FORWARDED };
+    text(dice, texts, FORWARDED_TOKENS, input);
+}
+
+pub(super) fn proxy_header(dice: &mut Dice, input: &mut Vec<u8>) {
+    if one_in(dice, 2) {
+        return text(dice, PROXY_LINES, PROXY_TOKENS, input);
+    }
+    input.extend(b"\r\n\r\n\0\r\nQUIT\n");
+    input.push(pick(dice, &[0x21, 0x21, 0x21, 0x20, 0x11, 0x2f]));
+    let (family, length) =
+        pick(dice, &[(0x11, 12), (0x21, 36), (0x11, 15), (0x31, 216), (0x00, 0), (0x12, 12)]);
+    input.push(family);
+    let length = if one_in(dice, 4) { dice.below(0..60) } else { length };
+    input.extend(u16::try_from(length).unwrap_or_default().to_be_bytes());
+    let present = if one_in(dice, 8) { dice.below(0..60) } else { length };
+    bytes(dice, present, input);
+}
+
 pub(super) fn query(dice: &mut Dice, input: &mut Vec<u8>) {
     text(dice, QUERIES, QUERY_TOKENS, input);
 }
@@ -168,6 +191,53 @@ const QUERY_TOKENS: &[&str] = &[
     "ä",
     "\0",
 ];
+
+const FORWARDED_FOR: &[&str] = &[
+    "198.51.100.7",
+    "198.51.100.7, 10.0.0.2",
+    "[2001:db8::1]:4711, 10.0.0.2:80",
+    "unknown",
+    "",
+    "10.0.0.3, 10.0.0.2",
+];
+
+const FORWARDED: &[&str] = &[
+    "for=198.51.100.7",
+    "for=198.51.100.7;proto=http;host=chat.example, for=10.0.0.2",
+    "For=\"[2001:db8::1]:4711\";by=10.0.0.1",
+    "for=_hidden;secret=\"a\\\"b\"",
+    "for=unknown,,",
+    "proto=http",
+];
+
+const FORWARDED_TOKENS: &[&str] = &[
+    "for=",
+    "proto=http",
+    "host=",
+    ";",
+    ",",
+    ", ",
+    "\"",
+    "\\",
+    "=",
+    "198.51.100.7",
+    "10.0.0.2",
+    "[2001:db8::1]",
+    ":4711",
+    "unknown",
+    "\t",
+    "\u{fc}",
+];
+
+const PROXY_LINES: &[&str] = &[
+    "PROXY TCP4 203.0.113.9 10.0.0.1 4711 443\r\n",
+    "PROXY TCP6 2001:db8::9 ::1 4711 443\r\n",
+    "PROXY UNKNOWN\r\n",
+    "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+];
+
+const PROXY_TOKENS: &[&str] =
+    &["PROXY ", "TCP4", "TCP6", "UNKNOWN", " ", "\r", "\n", "\r\n", "203.0.113.9", "::1", "65536", "0", "-1"];
 
 const SOCKET_PACKETS: &[&str] = &[
     "0",
