@@ -4,11 +4,12 @@
 //! the ids of Node's server, which load balancers and tools may match on. The first 5 bytes are a key on the hash ring of the
 //! [cluster](crate::cluster), which names the owning node. The other 10 come from the operating system's random generator.
 
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::random::{self, RandomError};
 
@@ -160,6 +161,33 @@ const VALUES: [u32; 256] = {
 /// Above all values, and a bit that none of them has.
 const NO_LETTER: u32 = 64;
 
+/// Gives a type that is parsed from text the other ways in which values come from text.
+macro_rules! from_text {
+    ($name:ident, $error:ident) => {
+        impl TryFrom<&str> for $name {
+            type Error = $error;
+
+            fn try_from(text: &str) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
 id! {
     /// The Engine.IO session id (`sid`): a bearer secret of one client, valid on every node.
     SessionId
@@ -188,6 +216,15 @@ impl SocketId {
 impl Serialize for SocketId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.encode(&mut [0; Self::TEXT_LENGTH]))
+    }
+}
+
+// A session id has no such forms: it is a secret, which should not get into an event by accident.
+from_text!(SocketId, InvalidId);
+
+impl From<SocketId> for String {
+    fn from(id: SocketId) -> Self {
+        id.to_string()
     }
 }
 
@@ -237,6 +274,38 @@ impl FromStr for NodeId {
             && !text.starts_with('-')
             && !text.ends_with('-');
         if valid { Ok(Self(text.into())) } else { Err(InvalidNodeId(text.to_owned())) }
+    }
+}
+
+from_text!(NodeId, InvalidNodeId);
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl AsRef<str> for NodeId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for NodeId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<NodeId> for String {
+    fn from(id: NodeId) -> Self {
+        id.0.as_ref().into()
+    }
+}
+
+impl From<NodeId> for Arc<str> {
+    fn from(id: NodeId) -> Self {
+        id.0
     }
 }
 
@@ -299,6 +368,8 @@ mod tests {
         fn a_socket_id_is_serialized_as_its_text(random: [u8; 10]) {
             let id = SocketId::new(Key::from_hash(0), random);
             prop_assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
+            prop_assert_eq!(serde_json::from_value::<SocketId>(id.to_string().into()).unwrap(), id);
+            prop_assert_eq!(SocketId::try_from(String::from(id)), Ok(id));
         }
 
         #[test]
@@ -312,10 +383,16 @@ mod tests {
     #[test]
     fn node_ids_are_dns_labels() {
         for valid in ["a", "node-1", "0"] {
-            assert_eq!(valid.parse::<NodeId>().unwrap().as_str(), valid);
+            let id = valid.parse::<NodeId>().unwrap();
+            assert_eq!(id.as_str(), valid);
+            let json = serde_json::to_value(&id).unwrap();
+            assert_eq!(json, valid);
+            assert_eq!(serde_json::from_value::<NodeId>(json).unwrap(), id);
+            assert_eq!(String::from(id), valid);
         }
         for invalid in ["", "Node", "a.b", "-a", "a-", "ä", &"x".repeat(64)] {
-            assert!(invalid.parse::<NodeId>().is_err(), "{invalid}");
+            assert!(NodeId::try_from(invalid).is_err(), "{invalid}");
+            assert!(serde_json::from_value::<NodeId>(invalid.into()).is_err(), "{invalid}");
         }
     }
 }

@@ -118,6 +118,7 @@ pub mod testing;
 mod trace;
 
 pub use admin::Admin;
+pub use bytes::Bytes;
 pub use node::{Failure, NamespaceError, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{

@@ -146,9 +146,9 @@ impl Node {
     ///
     /// [`NamespaceError`]: the description contradicts itself, it is there already, or a namespace that exists at its path is one
     /// of a pattern or a predicate. Nothing changes then.
-    pub fn add_namespace<S: Send + Sync + 'static>(
+    pub fn add_namespace<S: Send + Sync + 'static, Stage>(
         &self,
-        namespace: Namespace<S>,
+        namespace: Namespace<S, Stage>,
     ) -> Result<(), NamespaceError> {
         let description = namespace.described();
         let path = description.paths.to_string();
@@ -464,7 +464,7 @@ pub struct NodeBuilder {
 impl NodeBuilder {
     /// Adds a namespace that this node serves. Every path, and every pattern, may be added once; others can be added
     /// [later](Node::add_namespace).
-    pub fn namespace<S: Send + Sync + 'static>(mut self, namespace: Namespace<S>) -> Self {
+    pub fn namespace<S: Send + Sync + 'static, Stage>(mut self, namespace: Namespace<S, Stage>) -> Self {
         self.namespaces.push(namespace.described());
         self
     }
@@ -665,7 +665,7 @@ async fn join<A: Application>(
             });
         }
         // There are no sockets yet.
-        (None, Inbound::Broadcast(_) | Inbound::Command(_)) => {}
+        (None, Inbound::Broadcast(_) | Inbound::Command(_) | Inbound::Withdrawn(_)) => {}
     };
     let serve = move |stream: BiStream| {
         let Some(above) = for_requests.get() else { return };

@@ -26,9 +26,10 @@ mod protocol;
 mod room;
 
 pub use api::{
-    Ack, Acks, Answer, Applied, Applying, ByAck, ByValue, Conn, Counted, Emitter, Handler, Incoming, Joining,
-    LocalRoom, MissingAck, Namespace, NamespaceRef, Onward, RemoteEmitter, RemoteSocket, Replies, Rooms,
-    Socket, Sockets, Target, UserRef, WrongData, namespace, namespaces, namespaces_where, reply,
+    Ack, Acks, Answer, Applied, Applying, Asking, BeforeHandlers, ByAck, ByValue, Conn, Counted, Emitter,
+    Handler, Incoming, Joining, LocalRoom, MissingAck, Namespace, NamespaceRef, NoHandlersYet, Onward,
+    RemoteSocket, Replies, Rooms, Socket, Sockets, Target, UserRef, WithHandlers, WrongData, namespace,
+    namespaces, namespaces_where, reply,
 };
 pub use config::Config;
 #[cfg(feature = "fuzzing")]
@@ -40,14 +41,14 @@ pub use hub::{
 pub(crate) use hub::{Description, NamespaceFigures, RoomSize};
 pub use messages::RemoteHandshake;
 pub use protocol::{
-    Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArg, IntoArgs, PacketError, Parser,
-    RawArg, RawArgs,
+    Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArgs, PacketError, Parser, RawArg,
+    RawArgs,
 };
 #[cfg(feature = "fuzzing")]
 pub(crate) use protocol::{
     Packet, PacketDecoder, PacketLimits, encode::event as encode_event_packet, fuzz_arguments, fuzz_packets,
 };
-pub use room::Room;
+pub use room::{IntoRooms, Room};
 
 // Public only because `Node<SocketIo>` and the traits of the engine name them.
 #[doc(hidden)]

@@ -191,6 +191,41 @@ export async function the_id_of_version_2_reaches_nobody({ nodes }) {
   assert.deepEqual(received, ["to its id"]);
 }
 
+/** Where the nodes say so, it reaches them from any node, in every namespace. */
+export async function the_id_of_version_2_reaches_it({ nodes }) {
+  const one = await connected(client(nodes[0], { version: 2 }));
+  for (const url of nodes) {
+    const other = await connected(client(url));
+    const reached = event(one, "direct");
+    await emit(other, "direct", one.id, url);
+    assert.equal(await deadline("the direct message", reached), url);
+  }
+  const received = [];
+  one.on("direct", (payload) => received.push(payload));
+  await emit(one, "direct", one.id, "to itself");
+  await settle([one]);
+  assert.deepEqual(received, [], "as to any room, the sender is left out");
+}
+
+/** What `emitWithAck` and `retries` make of what a handler says: docs/protocol/socket-io.md. */
+export async function failures({ entry }) {
+  const one = await connected(client(entry));
+  assert.deepEqual(await one.timeout(20_000).emitWithAck("fail"), { error: { code: "full", message: "no room" } });
+  const { error } = await one.timeout(20_000).emitWithAck("fail inside");
+  assert.deepEqual(error, { code: "internal", message: "internal error" });
+  assert.equal((await one.timeout(20_000).emitWithAck("fail", 7)).error.code, "full");
+  assert.equal((await one.timeout(20_000).emitWithAck("join", 7)).error.code, "invalid_arguments");
+  await assert.rejects(one.timeout(300).emitWithAck("silent"), /timed out/);
+
+  const stubborn = await connected(client(entry, { retries: 2, ackTimeout: 300 }));
+  const before = await emit(one, "failed");
+  assert.equal((await stubborn.emitWithAck("fail")).error.code, "full");
+  assert.equal(await emit(one, "failed"), before + 1, "an error is an ack: it is not sent again");
+  const silent = await emit(one, "silences");
+  await assert.rejects(stubborn.emitWithAck("silent"), /timed out/);
+  assert.equal(await emit(one, "silences"), silent + 3, "once, and twice again");
+}
+
 /** Long messages are a fraction of themselves on the wire, both ways, whichever nodes they pass. */
 export async function deflate({ entry, nodes }) {
   const text = "all work and no play ".repeat(5000);

@@ -239,7 +239,7 @@ pub fn plain(path: &str, seen: &Arc<Seen>) -> Namespace {
 ///
 /// # Panics
 /// Only in its handler of "panic".
-pub fn with_plain_handlers(described: Namespace, seen: &Arc<Seen>) -> Namespace {
+pub fn with_plain_handlers<Stage>(described: Namespace<(), Stage>, seen: &Arc<Seen>) -> Namespace {
     let on_connect = {
         let seen = Arc::clone(seen);
         async move |socket: Socket| {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -11,7 +12,8 @@ use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
 use socketmesh::socket::{self, SocketIo};
 use socketmesh::{
-    Args, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError, namespace,
+    Ack, Args, EventError, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError,
+    namespace,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -57,6 +59,8 @@ pub struct More {
     pub deflate: Option<engine::Compression>,
     /// How long the node serves its clients when it is asked to stop.
     pub drain_delay: Duration,
+    /// Whether clients of version 2 are reached by the ids that they know.
+    pub version_2_ids: bool,
 }
 
 /// A node of a fixture.
@@ -179,7 +183,7 @@ impl Fixture {
 
 /// A node with the timings and limits of a suite. The bench has the defaults.
 fn configured(suite: Suite, more: More) -> NodeBuilder {
-    let More { deflate: per_message_deflate, drain_delay } = more;
+    let More { deflate: per_message_deflate, drain_delay, version_2_ids } = more;
     let bench = matches!(suite, Suite::Bench);
     let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay).expose_node(bench);
     let fast = engine::Config::default()
@@ -188,7 +192,8 @@ fn configured(suite: Suite, more: More) -> NodeBuilder {
         .per_message_deflate(per_message_deflate);
     let allow_eio3 = true;
     let patient = engine::Config::default().allow_eio3(allow_eio3).per_message_deflate(per_message_deflate);
-    let join_soon = socket::Config::default().connect_timeout(Duration::from_secs(1));
+    let socket = socket::Config::default().version_2_ids(version_2_ids);
+    let join_soon = socket.clone().connect_timeout(Duration::from_secs(1));
     let builder = match suite {
         Suite::Engine => Node::builder().engine(fast),
         Suite::EngineV3 => Node::builder().engine(fast.allow_eio3(allow_eio3)),
@@ -196,7 +201,7 @@ fn configured(suite: Suite, more: More) -> NodeBuilder {
         Suite::Socket => Node::builder().engine(fast).socket(join_soon),
         Suite::SocketV3 => Node::builder().engine(patient).socket(join_soon),
         // A binary message of 1 MB is a third larger as base64 in a POST.
-        Suite::Bench => Node::builder().engine(
+        Suite::Bench => Node::builder().socket(socket).engine(
             engine::Config::default()
                 .max_payload(4_000_000)
                 .allow_eio3(allow_eio3)
@@ -272,6 +277,10 @@ async fn message_with_ack(_: Socket<serde_json::Value>, args: RawArgs) -> socket
     Ok(args)
 }
 
+/// How often handlers of this process failed, and did not answer.
+static FAILED: AtomicU32 = AtomicU32::new(0);
+static SILENT: AtomicU32 = AtomicU32::new(0);
+
 /// A namespace with rooms, direct emits and echo.
 pub fn rooms(path: &str) -> Namespace {
     namespace(path)
@@ -296,6 +305,17 @@ pub fn rooms(path: &str) -> Namespace {
         })
         .on("mirror", async |socket: Socket, payload: RawArg| Ok(socket.emit("mirrored", &payload)?))
         .on("pid", async |_: Socket, (): ()| Ok(std::process::id()))
+        .on("fail", async |_: Socket, (): ()| {
+            FAILED.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(EventError::new("full", "no room"))
+        })
+        .on("fail inside", async |_: Socket, (): ()| Ok("x".parse::<u8>()?))
+        .on("silent", async |_: Socket, (): (), ack: Ack| {
+            SILENT.fetch_add(1, Ordering::Relaxed);
+            drop(ack);
+        })
+        .on("failed", async |_: Socket, (): ()| Ok(FAILED.load(Ordering::Relaxed)))
+        .on("silences", async |_: Socket, (): ()| Ok(SILENT.load(Ordering::Relaxed)))
 }
 
 /// Nodes of a fixture in this process, each with an HTTP listener of its own.

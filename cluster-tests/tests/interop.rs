@@ -55,6 +55,16 @@ async fn the_id_that_clients_of_version_2_know_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn where_the_nodes_say_so_the_id_that_clients_of_version_2_know_reaches_them() {
+    case_with("the_id_of_version_2_reaches_it", &["--version-2-ids"]).await;
+}
+
+#[tokio::test]
+async fn a_failure_is_an_ack_and_silence_is_none() {
+    case_on(1, "failures", &[]).await;
+}
+
+#[tokio::test]
 async fn every_value_is_acknowledged() {
     case("acks").await;
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use cluster_tests::{
+    app::connected,
     deadline::within,
     http::Reply,
     messages::{Messages, Received},
@@ -19,7 +20,7 @@ use cluster_tests::{
 };
 use hyper::Method;
 use serde_json::{Value, json};
-use socketmesh::{Node, engine, namespace};
+use socketmesh::{Node, engine, namespace, socket};
 use tokio::time::{Instant, sleep};
 
 // --- handshake ---
@@ -605,6 +606,52 @@ mod under_socket_io {
             assert_eq!(other.recv_text().await, format!("43/rooms,{n}[]"));
         }
         assert_eq!(one.recv_text().await, r#"42/rooms,["direct","2"]"#);
+    }
+
+    /// Where the application says so they reach it, from every node and in every namespace, as in Node.
+    #[tokio::test]
+    async fn with_version_2_ids_the_id_that_a_client_makes_of_its_session_reaches_it() {
+        let reaching = |_| {
+            let engine = engine::Config::default().allow_eio3(true);
+            let socket = socket::Config::default().version_2_ids(true);
+            let builder = Node::builder().engine(engine).socket(socket);
+            builder.namespace(namespace("/")).namespace(namespace("/rooms"))
+        };
+        for count in [1, 3] {
+            let nodes = Nodes::start(count, reaching).await;
+            let session = Polling::open_v3(&nodes.target, "&b64=1").await;
+            let sid = session.sid().to_owned();
+            let mut old = session.probe().await;
+            old.send("5").await;
+            old.send("40/rooms,").await;
+            while old.recv_text().await != "40/rooms," {}
+            let mut new = nodes.target.websocket().await;
+            new.send("40").await;
+            let other = connected(&new.packet_text().await, "/");
+
+            for (n, node) in nodes.nodes.iter().enumerate() {
+                let (main, rooms) = (node.of("/"), node.of("/rooms"));
+                for to in [&*sid, &*format!("/rooms#{sid}"), &*other] {
+                    main.to(to).emit("main", &n).expect("it encodes");
+                    rooms.to(to).emit("rooms", &n).expect("it encodes");
+                }
+                let mut heard = [old.recv_text().await, old.recv_text().await];
+                heard.sort();
+                assert_eq!(heard, [format!(r#"42/rooms,["rooms",{n}]"#), format!(r#"42["main",{n}]"#)]);
+                assert_eq!(new.packet_text().await, format!(r#"42["main",{n}]"#), "it has one id");
+                let found = main.to(&sid).fetch_sockets().await.found;
+                let [socket] = &found[..] else { panic!("one socket, not {found:?}") };
+                assert!(socket.is_in(&sid) && socket.is_in(socket.id) && socket.rooms.len() == 2);
+            }
+            drop(old);
+            let left = || async { nodes.nodes[0].of("/").all_rooms().await.found == [other.as_str()] };
+            let gone = async {
+                while !left().await {
+                    tokio::task::yield_now().await;
+                }
+            };
+            within("its rooms to be gone", gone).await;
+        }
     }
 
     async fn clients_of_every_version_meet_in_a_room(target: Target) {

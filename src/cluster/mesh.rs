@@ -32,7 +32,9 @@ use super::transport::bi_stream::BiStream;
 use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
 use super::view::{NodeState, View};
-use super::wire::{MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_request, pb};
+use super::wire::{
+    MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_request, encode_withdrawal, pb,
+};
 use crate::counter::Count;
 use crate::excerpt::Excerpt;
 use crate::id::{Key, NodeId};
@@ -361,7 +363,7 @@ impl Peers for Mesh {
         Err(TooLarge { size, limit: MAX_BODY })
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) {
+    fn broadcast(&self, broadcast: &Broadcast<'_>) {
         let volatile = broadcast.flags.volatile;
         let roster = if volatile { self.published.roster() } else { self.published.emit() };
         let (hashes, owners) = self.targets(&broadcast.namespace, &broadcast.selection.rooms);
@@ -430,6 +432,16 @@ impl Peers for Mesh {
         })
     }
 
+    fn gone(&self, requester: &Requester) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut view = self.published.view.subscribe();
+        let (node, incarnation) = (requester.node.clone(), requester.incarnation);
+        Box::pin(async move {
+            // It may know of this node before this node knows of it. The sender lives in `published`.
+            let _came = view.wait_for(|view| view.has(&node, incarnation)).await.is_ok();
+            let _went = view.wait_for(|view| !view.has(&node, incarnation)).await.is_ok();
+        })
+    }
+
     fn interest(&self, namespace: &str, room: &Room, present: bool) {
         let hash = room.with_name(|name| room_hash(namespace, name));
         let mut interest = self.published.interest.lock();
@@ -446,7 +458,11 @@ impl Peers for Mesh {
         self.published.interest.lock().version()
     }
 
-    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
+    fn confirmed(
+        &self,
+        version: u64,
+        most: Duration,
+    ) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
         let mut news = self.published.confirmations.subscribe();
         Box::pin(async move {
             let all = async {
@@ -456,7 +472,7 @@ impl Peers for Mesh {
                     }
                 }
             };
-            let _in_time = timeout(CONFIRMATION, all).await;
+            let _in_time = timeout(most, all).await;
             let mut behind = self.behind(version);
             if behind.is_empty() {
                 return behind;
@@ -490,8 +506,16 @@ impl OpenRequest<'_> {
 }
 
 impl Drop for OpenRequest<'_> {
+    /// Nodes that would still respond are told that nobody waits: only if it was not closed before.
     fn drop(&mut self) {
-        self.close();
+        let unanswered = self.close().late;
+        if unanswered.is_empty() {
+            return;
+        }
+        let withdrawal = encode_withdrawal(self.id);
+        for peer in unanswered.iter().filter_map(|node| self.published.peer(node)) {
+            peer.push(withdrawal.clone(), false, Instant::now());
+        }
     }
 }
 
@@ -565,8 +589,6 @@ pub(crate) enum OpenError {
     Busy,
 }
 
-/// The bound of an awaited join.
-const CONFIRMATION: Duration = Duration::from_millis(500);
 /// Responses wait while that much is on its way to a node: a sixteenth of what a link keeps, so that they never push out
 /// a broadcast.
 const RESPONSES: usize = 1 << 20;

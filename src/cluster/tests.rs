@@ -4,6 +4,7 @@
 mod addresses;
 mod parts;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::socket::messages::{
     Broadcast, Command, CommandKind, Flags, Inbound, Request, RequestKind, Response, ResponsePart, Responses,
     Room, Selection,
 };
-use crate::socket::peers::Peers as _;
+use crate::socket::peers::{CONFIRMATION, Peers as _};
 use crate::testing::network::SimulatedNetwork;
 
 /// One node of a test cluster.
@@ -92,7 +93,7 @@ impl Node {
 
     async fn joins(&self, room: &str) {
         self.mesh.interest("/", &room.into(), true);
-        let missing = self.mesh.confirmed(self.mesh.version()).await;
+        let missing = self.mesh.confirmed(self.mesh.version(), CONFIRMATION).await;
         assert!(missing.is_empty(), "{missing:?} did not confirm");
     }
 
@@ -127,11 +128,11 @@ async fn shout(mut stream: BiStream) {
     stream.shutdown().await.unwrap();
 }
 
-fn broadcast(rooms: &[&str], text: &str) -> Broadcast {
+fn broadcast(rooms: &[&str], text: &str) -> Broadcast<'static> {
     let rooms = rooms.iter().map(Room::from).collect();
     Broadcast {
         namespace: "/".into(),
-        selection: Selection { rooms, ..Selection::default() },
+        selection: Cow::Owned(Selection { rooms, ..Selection::default() }),
         text: text.into(),
         attachments: Vec::new(),
         flags: Flags::default(),
@@ -308,7 +309,7 @@ async fn an_awaited_join_says_who_did_not_confirm_it() {
     })
     .await;
     b.mesh.interest("/", &"red".into(), true);
-    assert_eq!(b.mesh.confirmed(b.mesh.version()).await, [a.id(), c.id()]);
+    assert_eq!(b.mesh.confirmed(b.mesh.version(), CONFIRMATION).await, [a.id(), c.id()]);
     assert_eq!(b.counted("joins_unconfirmed"), 1);
 }
 
@@ -452,7 +453,10 @@ async fn a_blocked_application_leaves_every_ring_and_comes_back_as_it_was() {
         other.sees("c hang", |view| view.member(&id("c")).is_none()).await;
         assert_eq!(other.mesh.owner(c.mesh.mint_key()), SessionOwner::Nobody);
         other.mesh.interest("/", &"room".into(), true);
-        assert!(other.mesh.confirmed(other.mesh.version()).await.is_empty(), "no join waits for it");
+        assert!(
+            other.mesh.confirmed(other.mesh.version(), CONFIRMATION).await.is_empty(),
+            "no join waits for it"
+        );
         assert!(other.mesh.is_ready());
     }
     assert!(!c.mesh.is_ready());
@@ -654,8 +658,8 @@ async fn a_lost_connection_loses_nothing_and_repeats_nothing() {
 
 /// Asks the nodes with sockets in these rooms, and does not give up.
 fn requests(from: &Node, rooms: &[&str]) -> tokio::task::JoinHandle<Responses> {
-    let selection = broadcast(rooms, "").selection;
-    let timeout = Duration::from_secs(3600);
+    let selection = broadcast(rooms, "").selection.into_owned();
+    let timeout = Duration::MAX;
     let request = Request { namespace: "/".into(), selection, kind: RequestKind::Rooms, timeout };
     let mesh = Arc::clone(&from.mesh);
     tokio::spawn(async move { mesh.request(request).await })
@@ -676,6 +680,32 @@ async fn a_request_goes_to_the_nodes_concerned_and_ends_when_all_have_responded(
     assert_eq!(result_of(requests(&a, &["nobody's"])).await, Responses::default());
     a.emits(&[], "end");
     assert_eq!(c.receives().await, "end", "and nothing before it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_nobody_waits_for_any_more_is_withdrawn() {
+    let [a, mut b] = cluster::<2>().await;
+    let requesting = requests(&a, &[]);
+    let Inbound::Request(requester, _) = b.receives_something().await else { panic!("a request") };
+    requesting.abort();
+    assert_eq!(b.receives_something().await, Inbound::Withdrawn(requester));
+    let answered = requests(&a, &[]);
+    b.responds(1).await;
+    assert_eq!(result_of(answered).await.parts.len(), 1);
+    a.emits(&[], "end");
+    assert_eq!(b.receives().await, "end", "what was answered is not withdrawn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_timeout_ends_with_the_node_that_made_it() {
+    let (simulation, [a, mut b]) = Simulation::cluster::<2>().await;
+    drop(requests(&a, &[]));
+    let Inbound::Request(requester, request) = b.receives_something().await else { panic!("a request") };
+    assert_eq!(request.timeout, Duration::MAX);
+    let mut gone = b.mesh.gone(&requester);
+    assert!(timeout(Duration::from_secs(60), &mut gone).await.is_err(), "it lives");
+    simulation.kill(0, &a).await;
+    timeout(DEADLINE, gone).await.expect("it is gone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -706,7 +736,7 @@ async fn a_broadcast_behind_a_join_by_command_follows_it() {
     let [a, mut b] = cluster::<2>().await;
     b.joins("red").await;
     for round in 0..200 {
-        let (room, selection) = (format!("room-{round}"), broadcast(&["red"], "").selection);
+        let (room, selection) = (format!("room-{round}"), broadcast(&["red"], "").selection.into_owned());
         let kind = CommandKind::Join(vec![room.as_str().into()]);
         a.mesh.command(&Command { namespace: "/".into(), selection, kind: kind.clone() });
         a.emits(&[&room], &room);

@@ -12,7 +12,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub(crate) use error::WireError;
 pub(crate) use frame::{Frame, MAX_BODY};
 pub(crate) use message::{
-    Message, encode_broadcast, encode_command, encode_request, encode_response, unsequenced,
+    Message, encode_broadcast, encode_command, encode_request, encode_response, encode_withdrawal,
+    unsequenced,
 };
 
 /// The generated types of `proto/mesh.proto`.

@@ -1,5 +1,6 @@
 //! What a node has to say to another one, which confirms, interrupts and sends what it likes.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::cluster::fuzzing::{
 use crate::cluster::wire::pb::{self, envelope::Kind};
 use crate::cluster::wire::{Frame, Message, encode_broadcast, unsequenced};
 use crate::id::Incarnation;
-use crate::socket::messages::{Broadcast, Flags, Selection};
+use crate::socket::messages::{Broadcast, Flags};
 
 /// The links to one peer, one after another.
 ///
@@ -213,7 +214,7 @@ fn body(tape: &mut Tape<'_>) -> Bytes {
     };
     let broadcast = Broadcast {
         namespace: "/".into(),
-        selection: Selection::default(),
+        selection: Cow::default(),
         text: "2[]".into(),
         attachments: vec![vec![0; size].into()],
         flags: Flags::default(),

@@ -1,6 +1,7 @@
 //! Single operations of the hot paths, whose instructions `cluster-tests/budgets` counts. Each function prepares one, which can
 //! be repeated.
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -160,10 +161,10 @@ pub fn connect(node: &Node) -> DuplexStream {
     client
 }
 
-fn broadcast() -> Broadcast {
+fn broadcast() -> Broadcast<'static> {
     Broadcast {
         namespace: Arc::from("/"),
-        selection: Selection { rooms: [Room::from("lobby")].into(), ..Selection::default() },
+        selection: Cow::Owned(Selection { rooms: [Room::from("lobby")].into(), ..Selection::default() }),
         text: format!(r#"2["message","{TEXT}"]"#).into(),
         attachments: Vec::new(),
         flags: Flags::default(),

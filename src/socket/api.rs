@@ -3,7 +3,8 @@
 //! ```text
 //!   Namespace ──► Handlers ──► Handler, Incoming, Ack   what an application describes
 //!   Socket ──► Conn                                 the connection below it
-//!   Socket, NamespaceRef ──► Target ──► commands, fetch, broadcast_acks      what its handlers hold
+//!   Socket, RemoteSocket ──► Emitter ──► Target ──► commands, fetch, broadcast_acks   what its handlers hold
+//!           NamespaceRef ─────────────────┘
 //!                   └──► local                                               what is on this node
 //! ```
 
@@ -11,6 +12,7 @@ mod ack;
 mod broadcast_acks;
 mod commands;
 mod conn;
+mod emitter;
 mod fetch;
 mod incoming;
 mod local;
@@ -26,15 +28,17 @@ pub use ack::Ack;
 pub use broadcast_acks::{Acks, MissingAck};
 pub use commands::{Applied, Applying};
 pub use conn::Conn;
+pub use emitter::Emitter;
 pub use fetch::{Counted, Rooms, Sockets};
 pub use incoming::{Incoming, Onward};
 pub use local::{LocalRoom, WrongData};
 pub use namespace::{
-    Answer, ByAck, ByValue, Handler, Namespace, namespace, namespaces, namespaces_where, reply,
+    Answer, BeforeHandlers, ByAck, ByValue, Handler, Namespace, NoHandlersYet, WithHandlers, namespace,
+    namespaces, namespaces_where, reply,
 };
 pub use namespace_ref::NamespaceRef;
-pub use remote::{RemoteEmitter, RemoteSocket};
-pub use server_side_emit::Replies;
-pub use socket::{Emitter, Joining, Socket};
+pub use remote::RemoteSocket;
+pub use server_side_emit::{Asking, Replies};
+pub use socket::{Joining, Socket};
 pub use target::Target;
 pub use user::UserRef;

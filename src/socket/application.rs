@@ -33,7 +33,10 @@ impl SocketIo {
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
         let (tasks, users) = (HandlerTasks::new(), Arc::default());
-        let context = HubContext { node, peers, parser: config.parser, tasks, users };
+        let context = {
+            let Config { parser, version_2_ids, .. } = config;
+            HubContext { node, peers, parser, version_2_ids, tasks, users }
+        };
         Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
     }
 

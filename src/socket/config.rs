@@ -35,6 +35,14 @@ pub struct Config {
     /// How long the attachments of one packet may take to arrive before the session is closed. Default 20 s, generous
     /// for a slow uplink. Node waits forever.
     pub attachment_timeout: Duration,
+    /// Puts each client of version 2 into one more room, which the id names that it knows: `to(id)` reaches it then, from any
+    /// node. Default `false`. Node: `socket.id` of such a client.
+    ///
+    /// Clients of version 2 are not told the id of their socket. What they have as `socket.id` is the id of the session, in `/` as
+    /// it is and in other namespaces as `/chat#id`. **It is a secret**: who knows it can speak and listen in the place of the
+    /// client. With this setting it is the name of a room, which [`Socket::rooms`](super::Socket::rooms), `all_rooms` and
+    /// observers of rooms see; do not send it to other clients.
+    pub version_2_ids: bool,
 }
 
 setters! {
@@ -45,6 +53,7 @@ setters! {
         max_pending_bytes: usize,
         parser: Parser,
         attachment_timeout: Duration,
+        version_2_ids: bool,
     }
 }
 
@@ -57,6 +66,7 @@ impl Default for Config {
             max_pending_bytes: 10_000_000,
             parser: Parser::Json,
             attachment_timeout: Duration::from_secs(20),
+            version_2_ids: false,
         }
     }
 }

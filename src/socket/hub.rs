@@ -33,6 +33,7 @@ mod own_state;
 mod parents;
 mod paths;
 mod registry;
+mod requests;
 mod responder;
 mod room_index;
 mod session;

@@ -1,6 +1,7 @@
 //! The values that nodes send each other about sockets (Socket.IO server API: broadcasts, `socketsJoin`, `socketsLeave`,
 //! `disconnectSockets`, `fetchSockets`, `emitWithAck`, `serverSideEmit`).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,23 +19,26 @@ use crate::id::{Incarnation, NodeId, SocketId};
 /// What arrives from another node, in the order in which that node sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Inbound {
-    Broadcast(Broadcast),
+    Broadcast(Broadcast<'static>),
     Command(Command),
     Request(Requester, Request),
+    /// Nobody waits for the response to that request any more.
+    Withdrawn(Requester),
 }
 
 /// One encoded packet and the sockets that get it. It is encoded once; every node that has such sockets fans it out as
 /// it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Broadcast {
+pub(crate) struct Broadcast<'a> {
     pub(crate) namespace: Arc<str>,
-    pub(crate) selection: Selection,
+    /// Of a target that may be emitted to again, or what another node sent.
+    pub(crate) selection: Cow<'a, Selection>,
     pub(crate) text: ByteString,
     pub(crate) attachments: Vec<Bytes>,
     pub(crate) flags: Flags,
 }
 
-impl Broadcast {
+impl Broadcast<'_> {
     /// At least as many bytes as the message has on its way to other nodes.
     pub(crate) fn size(&self) -> usize {
         self.content_size() + FIXED
@@ -149,7 +153,7 @@ pub(crate) struct Request {
     pub(crate) namespace: Arc<str>,
     pub(crate) selection: Selection,
     pub(crate) kind: RequestKind,
-    /// How long the requesting node waits.
+    /// How long the requesting node waits; [`Duration::MAX`] as long as it takes.
     pub(crate) timeout: Duration,
 }
 
@@ -186,7 +190,7 @@ pub(crate) enum RequestKind {
 }
 
 /// Where a response goes: one request of one life of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Requester {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,

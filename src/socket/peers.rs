@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
+use std::time::Duration;
 
 use super::messages::{Broadcast, Command, Request, Requester, Response, Responses};
 use super::room::Room;
@@ -19,17 +20,21 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     fn carries(&self, size: usize) -> Result<(), TooLarge>;
 
     /// Sends a broadcast to every other node that may have a selected socket.
-    fn broadcast(&self, broadcast: &Broadcast);
+    fn broadcast(&self, broadcast: &Broadcast<'_>);
 
     /// Sends a command to every other node that may have a selected socket.
     fn command(&self, command: &Command);
 
     /// Sends a request to every other member of the cluster that may have a selected socket, before it returns. The
-    /// future resolves when all have responded or left, and at the request's timeout at the latest.
+    /// future resolves when all have responded or left, and at the request's timeout at the latest. Whoever drops it before
+    /// withdraws the request.
     fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>>;
 
     /// Sends one message of a response, before it returns. The future resolves when there is room for the next one.
     fn respond(&self, to: &Requester, response: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Resolves when the requesting node, in the life in which it asked, is not a member any more.
+    fn gone(&self, requester: &Requester) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     /// Says that a room has its first member on this node (`present`), or lost its last. Each call makes a new version
     /// of this node's interest.
@@ -38,10 +43,17 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     /// The newest version of this node's interest.
     fn version(&self) -> u64;
 
-    /// Resolves when every member of the cluster has applied this node's interest up to `version`, or after a bounded
-    /// time, with the nodes that have not.
-    fn confirmed(&self, version: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
+    /// Resolves when every member of the cluster has applied this node's interest up to `version`, or after that time, with
+    /// the nodes that have not.
+    fn confirmed(
+        &self,
+        version: u64,
+        most: Duration,
+    ) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
 }
+
+/// How long an awaited join takes at most, unless said otherwise.
+pub(crate) const CONFIRMATION: Duration = Duration::from_millis(500);
 
 /// A message that is too large for other nodes, and how large it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +71,7 @@ impl Peers for NoPeers {
         Ok(())
     }
 
-    fn broadcast(&self, _: &Broadcast) {}
+    fn broadcast(&self, _: &Broadcast<'_>) {}
 
     fn command(&self, _: &Command) {}
 
@@ -71,13 +83,17 @@ impl Peers for NoPeers {
         Box::pin(future::ready(()))
     }
 
+    fn gone(&self, _: &Requester) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(future::ready(()))
+    }
+
     fn interest(&self, _: &str, _: &Room, _: bool) {}
 
     fn version(&self) -> u64 {
         0
     }
 
-    fn confirmed(&self, _: u64) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
+    fn confirmed(&self, _: u64, _: Duration) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
         Box::pin(future::ready(Vec::new()))
     }
 }

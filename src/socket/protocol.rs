@@ -22,7 +22,7 @@ mod packet;
 mod parser;
 mod text;
 
-pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArg, IntoArgs, RawArg, RawArgs};
+pub use args::{Args, ArgsWriter, FromArg, FromArgs, IntoArgs, RawArg, RawArgs};
 pub(crate) use args::{decode_event, encode_event};
 pub(crate) use date::Date;
 pub(crate) use decoder::PacketDecoder;

@@ -300,9 +300,9 @@ async fn room_events_balance_under_concurrent_changes_from_all_nodes() {
             for round in 0..50 {
                 let rooms = ["red", "blue", "green"];
                 let (room, other) = (rooms[round % 3], rooms[(round + number) % 3]);
-                all.sockets_join([room]);
-                all.to(room).sockets_leave([other]);
-                all.local().sockets_join([other]);
+                all.join(room);
+                all.to(room).leave(other);
+                all.local().join(other);
                 tokio::task::yield_now().await;
             }
         })
@@ -314,7 +314,7 @@ async fn room_events_balance_under_concurrent_changes_from_all_nodes() {
             clients.push(member(&cluster, number, "red").await);
         }
         if round % 2 == 0 {
-            let gone = cluster.node(round % 3).node().of("/").disconnect_sockets(false);
+            let gone = cluster.node(round % 3).node().of("/").disconnect();
             drop(gone.await);
         }
         drop(clients);

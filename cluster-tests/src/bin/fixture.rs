@@ -51,6 +51,9 @@ struct Options {
     /// Compresses WebSocket messages for clients that offer to read that.
     #[arg(long)]
     deflate: bool,
+    /// Has clients of version 2 be reached by the ids that they know.
+    #[arg(long)]
+    version_2_ids: bool,
     /// Serves its clients for that many milliseconds more when it is asked to stop.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     drain_delay: u64,
@@ -75,7 +78,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let http = listener.local_addr()?;
     let deflate = options.deflate.then(Compression::default);
-    let more = More { deflate, drain_delay: Duration::from_millis(options.drain_delay) };
+    let (drain_delay, version_2_ids) = (Duration::from_millis(options.drain_delay), options.version_2_ids);
+    let more = More { deflate, drain_delay, version_2_ids };
     let node = Fixture::start_with(options.suite, cluster(&options)?, more).await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });

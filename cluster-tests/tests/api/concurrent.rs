@@ -16,7 +16,7 @@ pub(crate) fn beside(seen: &Arc<Seen>) -> Namespace {
     with_slow_handlers(namespace("/beside"), seen).concurrent_event("slow", 2).concurrent_event("falls", 1)
 }
 
-fn with_slow_handlers(described: Namespace, seen: &Arc<Seen>) -> Namespace {
+fn with_slow_handlers<Stage>(described: Namespace<(), Stage>, seen: &Arc<Seen>) -> Namespace {
     let slow = {
         let seen = Arc::clone(seen);
         async move |socket: Socket, what: String| {

@@ -6,13 +6,13 @@ use cluster_tests::on_one_and_three_nodes;
 use socketmesh::{Namespace, namespace, namespaces};
 
 /// Gives every node one more description.
-fn add(app: &App, described: impl Fn() -> Namespace) {
+fn add<Stage>(app: &App, described: impl Fn() -> Namespace<(), Stage>) {
     for node in &app.nodes.nodes {
         node.add_namespace(described()).expect("there is none like it");
     }
 }
 
-fn refusal(app: &App, described: Namespace) -> String {
+fn refusal<Stage>(app: &App, described: Namespace<(), Stage>) -> String {
     app.node(0).add_namespace(described).expect_err("there is one like it").to_string()
 }
 

@@ -25,6 +25,7 @@ mod rooms;
 mod start;
 mod updates;
 mod users;
+mod verbs;
 
 use std::sync::{Arc, OnceLock};
 
@@ -60,6 +61,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(namespaces::first_parent(seen))
         .namespace(namespaces::second_parent(seen))
         .namespace(payloads::asking())
+        .namespace(verbs::described(seen))
 }
 
 /// The main namespace, and one for each test that broadcasts to all its sockets.

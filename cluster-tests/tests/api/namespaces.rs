@@ -159,7 +159,7 @@ async fn a_dynamic_namespace_spans_the_nodes(app: &App) {
         let found = app.of(n, path).fetch_sockets().await;
         assert_eq!((found.found.len(), found.missing.len()), (3, 0));
     }
-    assert!(app.of(1, path).sockets_join(["blue"]).await.missing.is_empty());
+    assert!(app.of(1, path).join("blue").await.missing.is_empty());
     app.of(2, path).to("blue").except("red").emit("said", "blue").expect("it encodes");
     assert_eq!(guests[2].event().await, r#"["said","blue"]"#);
 }
@@ -320,7 +320,7 @@ async fn a_client_may_join_a_limited_number_of_namespaces() {
     // Those that the server put it out of do not count, however many they are.
     for n in 4..10 {
         let (last, next) = (format!("/room-{}", n - 1), format!("/room-{n}"));
-        app.of(0, &last).disconnect_sockets(false).await;
+        app.of(0, &last).disconnect().await;
         assert_eq!(guest.hears().await, format!("41{last},"));
         connected(&ask_for(&mut guest.ws, &next, "").await, &next);
     }

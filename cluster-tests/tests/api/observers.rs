@@ -148,7 +148,7 @@ async fn rooms_are_created_before_a_join_and_deleted_after_a_leave(app: &App) {
     }
     second.socket.leave(&room);
     second.socket.leave(&room);
-    assert!(app.of(0, "/observed").to(&one).sockets_leave([&room]).await.missing.is_empty());
+    assert!(app.of(0, "/observed").to(&one).leave(&room).await.missing.is_empty());
     first.socket.join("panic").await.expect("connected");
     first.socket.join("panic at once").await.expect("connected");
     first.socket.join(&room).await.expect("connected");

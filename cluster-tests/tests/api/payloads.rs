@@ -31,7 +31,7 @@ pub(crate) fn typed() -> Namespace {
             if matches!(said, Said::Unknown) {
                 return Err(EventError::new("unknown_event", "not in this protocol"));
             }
-            Ok(socket.send(&said)?)
+            Ok(socket.emit_event(&said)?)
         },
     )
 }
@@ -82,11 +82,11 @@ pub(crate) fn asking() -> Namespace {
         Asked::Thumbnail { data, size } => reply(&data.slice(..size.min(data.len()))),
         Asked::Reserve(count) => reply(&reserve(count)?),
         Asked::Back => {
-            let color: String = socket.send_with_ack(&Question::Color).await?;
-            let guess: u8 = socket.send_with_ack(&Question::Guess { from: 1, to: 6 }).await?;
-            let signed: Bytes = socket.send_with_ack(&Question::Sign(Bytes::from_static(b"x"))).await?;
-            let all = socket.to(socket.id().to_string()).send_with_ack::<RawArgs, _>(&Question::Color);
-            let wrong = socket.send_with_ack::<u8, _>(&"no variant").await;
+            let color: String = socket.emit_event_with_ack(&Question::Color).await?;
+            let guess: u8 = socket.emit_event_with_ack(&Question::Guess { from: 1, to: 6 }).await?;
+            let signed: Bytes = socket.emit_event_with_ack(&Question::Sign(Bytes::from_static(b"x"))).await?;
+            let all = socket.to(socket.id().to_string()).emit_event_with_ack::<RawArgs, _>(&Question::Color);
+            let wrong = socket.emit_event_with_ack::<u8, _>(&"no variant").await;
             assert!(matches!(wrong, Err(AckError::Encode(_))));
             reply(&(color, guess, signed, all.await?.replies.len()))
         }

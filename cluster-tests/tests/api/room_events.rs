@@ -24,7 +24,7 @@ async fn a_client_joins_and_leaves_the_rooms_that_it_may_be_in(app: &App) {
     app.of(2, "/boards").to(&room).emit("said", &1).expect("it encodes");
     assert_eq!(guest.event().await, r#"["said",1]"#);
     assert_eq!(guest.ask(&format!(r#"["unwatch","{room}"]"#)).await, "[]");
-    assert!(guest.socket.rooms().is_empty());
+    assert_eq!(guest.socket.rooms(), [guest.id()]);
 }
 
 async fn a_client_joins_no_other_room(app: &App) {
@@ -36,11 +36,11 @@ async fn a_client_joins_no_other_room(app: &App) {
     }
     let broken = r#"[{"error":{"code":"broken","message":"on purpose"}}]"#;
     assert_eq!(guest.ask(r#"["watch","broken"]"#).await, broken);
-    assert!(guest.socket.rooms().is_empty());
+    assert_eq!(guest.socket.rooms(), [guest.id()]);
     // A room that the application chose for it is not left either.
     guest.socket.join("secret").await.expect("connected");
     assert_eq!(guest.ask(r#"["unwatch","secret"]"#).await, FORBIDDEN);
-    assert_eq!(guest.socket.rooms(), ["secret"]);
+    assert_eq!(guest.socket.rooms(), [guest.id().as_str(), "secret"]);
 }
 
 async fn a_client_is_in_a_thousand_rooms_at_most(app: &App) {

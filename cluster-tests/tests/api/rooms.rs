@@ -149,9 +149,9 @@ async fn a_typed_event_reaches_a_room(app: &App) {
     let mut guests = guests(app, "/").await;
     let red = room(&guests, "red");
     join(&red, &[&guests[0], &guests[2]]).await;
-    app.of(1, "/").to(&red).send(&Event::Said("typed")).expect("an enum");
+    app.of(1, "/").to(&red).emit_event(&Event::Said("typed")).expect("an enum");
     assert_eq!(heard(app, 1, &mut guests).await, said("typed", [1, 0, 1, 0]));
-    assert!(app.of(1, "/").to(&red).send(&"no enum").is_err());
+    assert!(app.of(1, "/").to(&red).emit_event(&"no enum").is_err());
 }
 
 async fn after_an_awaited_join_a_socket_receives_what_any_node_emits(app: &App) {
@@ -174,7 +174,7 @@ async fn a_join_is_immediate_on_its_own_node(app: &App) {
     drop(guests[0].socket.join(&red));
     emit(app.of(0, "/").to(&red), "at once");
     assert_eq!(heard(app, 0, &mut guests).await, said("at once", [1, 0, 0, 0]));
-    assert_eq!(guests[0].socket.rooms(), [red.as_str()], "its own room is not listed");
+    assert_eq!(guests[0].socket.rooms(), [guests[0].id(), red], "its own is the first");
 }
 
 async fn after_leaving_a_room_a_socket_receives_nothing_from_it(app: &App) {

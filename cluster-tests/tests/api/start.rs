@@ -11,8 +11,7 @@ use cluster_tests::messages::Messages;
 use cluster_tests::nodes;
 use cluster_tests::target::Target;
 use socketmesh::{
-    EventError, Handshake, NamespaceError, NamespaceRef, NodeBuilder, RawArgs, Refusal, RoomEvent, Socket,
-    StartError,
+    EventError, Handshake, NamespaceError, NamespaceRef, NodeBuilder, RawArgs, RoomEvent, Socket, StartError,
 };
 use socketmesh::{Node, engine, namespace, namespaces, namespaces_where};
 
@@ -70,13 +69,6 @@ async fn a_limit_that_makes_no_sense_is_an_error() {
     ] {
         assert_eq!(refusal(Node::builder().namespace(described)).await, expected);
     }
-}
-
-#[tokio::test]
-async fn auth_after_a_handler_is_an_error() {
-    let everybody = async |_: Handshake| Ok::<(), Refusal>(());
-    let described = namespace("/a").on("x", unit).auth(everybody);
-    assert_eq!(refusal(Node::builder().namespace(described)).await, "/a: auth comes before the handlers");
 }
 
 #[tokio::test]

@@ -81,13 +81,13 @@ async fn updates_keep_their_order_among_emits_and_requests_of_their_node(app: &A
 async fn many_sockets_are_updated_at_once(app: &App) {
     let mut players = [player(app, 0).await, player(app, 1).await, player(app, 2).await];
     let some = players[..2].iter().fold(app.of(1, "/game").local(), |target, (_, id)| target.to(id));
-    assert!(some.sockets_update("local").expect("it encodes").await.missing.is_empty());
+    assert!(some.update("local").expect("it encodes").await.missing.is_empty());
     let elsewhere = if app.nodes.nodes.len() == 1 { "local" } else { "none" };
     for ((ws, _), expected) in players.iter_mut().zip([elsewhere, "local", "none"]) {
         assert_eq!(team(ws).await, format!(r#"43/game,1["{expected}"]"#));
     }
     let all = players[..2].iter().fold(app.of(1, "/game").to("nobody"), |target, (_, id)| target.to(id));
-    assert!(all.sockets_update("red").expect("it encodes").await.missing.is_empty());
+    assert!(all.update("red").expect("it encodes").await.missing.is_empty());
     for ((ws, _), expected) in players.iter_mut().zip(["red", "red", "none"]) {
         assert_eq!(team(ws).await, format!(r#"43/game,1["{expected}"]"#));
     }
@@ -103,7 +103,7 @@ async fn an_update_that_does_not_fit_changes_nothing(app: &App) {
     // A namespace without on_update ignores it.
     let mut guest = app.guest_in("/other", 1).await;
     let to = app.of(0, "/other").to(guest.id());
-    assert!(to.sockets_update("x").expect("it encodes").await.missing.is_empty());
+    assert!(to.update("x").expect("it encodes").await.missing.is_empty());
     assert_eq!(guest.ask(r#"["echo",1]"#).await, "[1]");
 }
 

@@ -99,6 +99,21 @@ async fn of_many_sockets_on_another_node_those_that_did_not_answer_are_named() {
     assert_eq!((acks.replies.len(), who(&acks.missing)), (20, sorted(silent)));
 }
 
+/// Each node answers a bounded number of requests at once. One without a timeout that nobody waits for must not stay among
+/// them.
+#[tokio::test]
+async fn acks_that_nobody_waits_for_any_more_take_no_room_on_other_nodes() {
+    let ([a, ..], [_ann, mut bob, _cat]) = three_with_clients().await;
+    let to_bob = a.all().to(&bob.id);
+    for _ in 0..1100 {
+        let asking = tokio::spawn(to_bob.clone().timeout(None).emit_with_ack::<i32, _>("ping", &()));
+        bob.asked("ping").await;
+        asking.abort();
+    }
+    let counted = to_bob.count().await;
+    assert_eq!((counted.sockets, counted.missing.len()), (1, 0));
+}
+
 #[tokio::test]
 async fn a_socket_that_leaves_is_not_waited_for() {
     let ([a, ..], [mut ann, mut bob, mut cat]) = three_with_clients().await;

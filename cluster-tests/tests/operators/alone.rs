@@ -19,8 +19,8 @@ async fn operators_work_alone(server: &Server) {
     let all = server.all();
     assert_eq!(names(&all.fetch_sockets().await), ["ann", "bob"]);
     assert_eq!((all.count().await.sockets, all.to(&ann.id).count().await.sockets), (2, 1));
-    all.to(&ann.id).sockets_join(["red"]).await;
-    assert_eq!(all.all_rooms().await.found, ["red"]);
+    all.to(&ann.id).join("red").await;
+    assert_eq!(all.all_rooms().await.found, sorted([ann.id.as_str(), bob.id.as_str(), "red"]));
     let asking = tokio::spawn({
         let all = all.clone();
         async move { all.emit_with_ack::<i32, _>("ping", &()).await.expect("it encodes") }
@@ -30,7 +30,7 @@ async fn operators_work_alone(server: &Server) {
     assert_eq!(sorted(asking.await.expect("no panic").replies), [1, 2]);
     let answers = all.server_side_emit_with_ack::<String, _>("name", &()).await.expect("it encodes");
     assert_eq!((answers.replies.len(), answers.missing.len()), (0, 0));
-    all.to("red").disconnect_sockets(false);
+    all.to("red").disconnect();
     assert_eq!(ann.packet().await, "41");
     assert_eq!(names(&all.fetch_sockets().await), ["bob"]);
 }

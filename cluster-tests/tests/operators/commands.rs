@@ -1,4 +1,4 @@
-//! Commands to sockets of all nodes: `sockets_join`, `sockets_leave`, `disconnect_sockets`.
+//! Commands to sockets of all nodes: `join`, `leave`, `disconnect`, `close`.
 
 use cluster_tests::messages::{Messages, Received};
 
@@ -10,7 +10,7 @@ async fn an_emit_right_after_a_join_reaches_the_new_members() {
     for round in 0..50 {
         let room = format!("room-{round}");
         a.all().to(&room).emit("too early", &round).unwrap();
-        a.all().sockets_join([&room]);
+        a.all().join(&room);
         a.all().to(&room).emit("in time", &round).unwrap();
         for client in &mut clients {
             assert_eq!(client.packet().await, format!(r#"42["in time",{round}]"#));
@@ -23,12 +23,12 @@ async fn emits_before_and_behind_a_join_and_a_leave_arrive_in_order() {
     let ([a, ..], mut clients) = three_with_clients().await;
     for round in 0..20 {
         a.all().emit("first", &round).unwrap();
-        a.all().sockets_join(["red", "blue"]);
+        a.all().join(["red", "blue"]);
         a.all().to("red").to("blue").emit("second", &round).unwrap();
-        a.all().to("red").sockets_leave(["red"]);
+        a.all().to("red").leave("red");
         a.all().to("red").emit("to nobody", &round).unwrap();
         a.all().to("blue").emit("third", &round).unwrap();
-        a.all().sockets_leave(["blue"]);
+        a.all().leave("blue");
         a.all().to("blue").emit("to nobody", &round).unwrap();
     }
     for client in &mut clients {
@@ -45,7 +45,7 @@ async fn an_awaited_join_applies_to_the_emits_of_every_node() {
     let ([a, b, c], mut clients) = three_with_clients().await;
     for round in 0..20 {
         let room = format!("room-{round}");
-        let applied = a.all().sockets_join([&room]).await;
+        let applied = a.all().join(&room).await;
         assert!(applied.missing.is_empty(), "{:?}", applied.missing);
         let emitter = if round % 2 == 0 { &b } else { &c };
         emitter.all().to(&room).emit("hi", &round).unwrap();
@@ -62,24 +62,24 @@ async fn a_join_selects_by_room_and_except() {
         client.joins("red").await;
     }
     cat.joins("muted").await;
-    a.all().to("red").except("muted").sockets_join(["blue"]);
+    a.all().to("red").except("muted").join("blue");
     assert_eq!(names(&a.all().to("blue").fetch_sockets().await), ["ann", "bob"], "the ask sees the join");
 }
 
 #[tokio::test]
 async fn a_local_join_changes_only_local_sockets() {
-    let ([a, b, _c], _clients) = three_with_clients().await;
-    assert!(a.all().local().sockets_join(["here"]).await.missing.is_empty());
+    let ([a, b, _c], [ann, ..]) = three_with_clients().await;
+    assert!(a.all().local().join("here").await.missing.is_empty());
     assert_eq!(names(&b.all().to("here").fetch_sockets().await), ["ann"]);
-    a.all().local().sockets_leave(["here"]);
-    assert!(a.all().local().all_rooms().await.found.is_empty(), "at once");
+    a.all().local().leave("here");
+    assert_eq!(a.all().local().all_rooms().await.found, [ann.id.as_str()], "at once");
 }
 
 #[tokio::test]
 async fn a_disconnect_follows_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
-    a.all().disconnect_sockets(false);
+    a.all().disconnect();
     a.all().emit("too late", &()).unwrap();
     for client in &mut clients {
         assert_eq!(client.packet().await, r#"42["last words"]"#);
@@ -93,7 +93,7 @@ async fn a_disconnect_follows_the_emits_before_it() {
 async fn a_disconnect_with_close_follows_the_emits_before_it() {
     let ([a, ..], mut clients) = three_with_clients().await;
     a.all().emit("last words", &()).unwrap();
-    a.all().disconnect_sockets(true);
+    a.all().close();
     for client in &mut clients {
         assert_eq!(client.packet().await, r#"42["last words"]"#);
         assert_eq!(client.packet().await, "41");
@@ -106,7 +106,7 @@ async fn only_the_selected_are_disconnected() {
     let ([a, b, _c], [_ann, mut bob, mut cat]) = three_with_clients().await;
     bob.joins("red").await;
     cat.joins("red").await;
-    assert!(a.all().to("red").except(&cat.id).disconnect_sockets(false).await.missing.is_empty());
+    assert!(a.all().to("red").except(&cat.id).disconnect().await.missing.is_empty());
     assert_eq!(bob.packet().await, "41");
     assert_eq!(names(&b.all().fetch_sockets().await), ["ann", "cat"]);
 }

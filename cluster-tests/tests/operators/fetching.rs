@@ -3,7 +3,7 @@
 use serde_json::json;
 use socketmesh::Sockets;
 
-use crate::nodes::{Client, names, three, three_with_clients};
+use crate::nodes::{Client, names, sorted, three, three_with_clients};
 
 #[tokio::test]
 async fn fetching_finds_the_sockets_of_all_nodes_each_once() {
@@ -21,7 +21,8 @@ async fn a_fetched_socket_is_described_alike_from_every_node() {
     let there = a.all().to("red").with_handshake().fetch_sockets().await.found.remove(0);
     for socket in [&here, &there] {
         assert_eq!((socket.id.to_string(), socket.node.as_str()), (bob.id.clone(), "b"));
-        assert_eq!(socket.rooms, ["red"], "without its own");
+        assert_eq!(socket.rooms, [bob.id.as_str(), "red"]);
+        assert!(socket.is_in("red") && socket.is_in(socket.id) && !socket.is_in("blue"));
         assert_eq!(socket.data, json!({ "name": "bob", "padding": "" }));
         let handshake = socket.handshake.as_ref().expect("it was asked for");
         assert_eq!(handshake.query_value("tag"), Some("x"));
@@ -72,9 +73,9 @@ async fn a_count_sees_what_its_node_did_before() {
     let ([a, ..], [_ann, bob, cat]) = three_with_clients().await;
     for round in 1..=20 {
         let room = format!("room-{round}");
-        drop(a.all().to(&bob.id).to(&cat.id).sockets_join([&room]));
+        drop(a.all().to(&bob.id).to(&cat.id).join(&room));
         assert_eq!(a.all().to(&room).count().await.sockets, 2);
-        drop(a.all().to(&cat.id).sockets_leave([&room]));
+        drop(a.all().to(&cat.id).leave(&room));
         assert_eq!(a.all().to(&room).count().await.sockets, 1);
     }
 }
@@ -125,10 +126,15 @@ async fn the_rooms_of_all_nodes_are_listed_once() {
     bob.joins("blue").await;
     cat.joins("green").await;
     let rooms = a.all().all_rooms().await;
-    assert_eq!(rooms.found, ["blue", "green", "red"]);
+    let with = |own: &[&Client], joined: &[&str]| {
+        let joined = joined.iter().copied().map(str::to_owned);
+        sorted(own.iter().map(|client| client.id.clone()).chain(joined))
+    };
+    assert_eq!(rooms.found, with(&[&ann, &bob, &cat], &["blue", "green", "red"]));
     assert!(rooms.missing.is_empty());
-    assert_eq!(a.all().local().all_rooms().await.found, ["red"]);
-    assert_eq!(a.all().to("red").all_rooms().await.found, ["blue", "red"], "of its members");
+    assert_eq!(a.all().local().all_rooms().await.found, with(&[&ann], &["red"]));
+    let of_members = a.all().to("red").all_rooms().await.found;
+    assert_eq!(of_members, with(&[&ann, &bob], &["blue", "red"]), "of its members");
 }
 
 #[tokio::test]

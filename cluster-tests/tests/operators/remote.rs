@@ -19,11 +19,11 @@ async fn a_fetched_socket_is_reached_wherever_it_is() {
     });
     bob.acknowledges("ping", r#""pong""#).await;
     assert_eq!(asking.await.unwrap().unwrap(), "pong");
-    assert!(socket.join(["red"]).await.missing.is_empty());
+    assert!(socket.join("red").await.missing.is_empty());
     assert_eq!(names(&c.all().to("red").fetch_sockets().await), ["bob"]);
-    socket.leave(["red"]).await;
+    socket.leave("red").await;
     assert!(names(&c.all().to("red").fetch_sockets().await).is_empty());
-    socket.disconnect(false).await;
+    socket.disconnect().await;
     assert_eq!(bob.packet().await, "41");
 }
 
@@ -41,7 +41,7 @@ async fn a_failed_ack_of_a_fetched_socket_has_a_reason() {
     bob.acknowledges("ping", r#""no number""#).await;
     let odd = asking.await.unwrap();
     assert!(matches!(odd, Err(AckError::Decode(_))), "{odd:?}");
-    socket.disconnect(false).await;
+    socket.disconnect().await;
     let gone = within("an answer", socket.emit_with_ack::<u8, _>("ping", &())).await;
     assert!(matches!(gone, Err(AckError::Disconnected)), "{gone:?}");
 }

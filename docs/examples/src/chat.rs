@@ -75,8 +75,7 @@ fn tell(socket: &Socket<Person>, event: &str, room: &str) -> Result<()> {
 
 /// Rooms are heard and spoken to from within only.
 fn member(socket: &Socket<Person>, room: &str) -> Result<()> {
-    let inside = socket.rooms().iter().any(|joined| joined == room);
-    if inside { Ok(()) } else { Err(EventError::new("not_a_member", "join the room first")) }
+    if socket.is_in(room) { Ok(()) } else { Err(EventError::new("not_a_member", "join the room first")) }
 }
 
 /// A few pages; what a client may send at all is a matter of `engine::Config::max_payload`.

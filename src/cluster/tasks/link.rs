@@ -171,6 +171,7 @@ impl LinkTask {
             Message::Broadcast(broadcast) => deliver(Inbound::Broadcast(broadcast)),
             Message::Command(command) => deliver(Inbound::Command(command)),
             Message::Request(id, request) => deliver(Inbound::Request(requester(id), request)),
+            Message::Withdrawn(id) => deliver(Inbound::Withdrawn(requester(id))),
             Message::UnknownRequest(id) => published.respond(&requester(id), Response::failed()),
             Message::Response(id, response) => {
                 let mut requests = published.requests.lock();

@@ -158,7 +158,7 @@ async fn an_awaited_join_does_not_wait_for_a_member_to_which_there_is_no_way() {
     }
     a.mesh.interest("/", &"red".into(), true);
     let start = Instant::now();
-    assert_eq!(a.mesh.confirmed(a.mesh.version()).await, [d.id()], "it is named");
+    assert_eq!(a.mesh.confirmed(a.mesh.version(), CONFIRMATION).await, [d.id()], "it is named");
     assert!(start.elapsed() < Duration::from_millis(100), "virtual time: {:?}", start.elapsed());
     let mut state = d.mesh.state();
     timeout(DEADLINE, state.wait_for(|state| *state == NodeState::Joining)).await.unwrap().unwrap();

@@ -1,6 +1,8 @@
 //! The bytes of a broadcast (docs/protocol/mesh.md, "Byte layout"). There are more of them than of all other messages, so they
 //! are written without the generated types, which would want a copy of every name first.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 use prost::Message as _;
@@ -11,7 +13,7 @@ use super::pb;
 use crate::socket::messages::{Broadcast, Flags, Room, Selection};
 
 /// The bytes of an envelope with a broadcast: what the generated code writes, too.
-pub(super) fn encode(broadcast: &Broadcast, trace: Option<pb::TraceContext>) -> Bytes {
+pub(super) fn encode(broadcast: &Broadcast<'_>, trace: Option<pb::TraceContext>) -> Bytes {
     let Broadcast { namespace, selection, text, attachments, flags } = broadcast;
     // The length, which comes first, is known last.
     let mut bytes = Vec::with_capacity(MAX_HEAD + broadcast.content_size());
@@ -39,13 +41,16 @@ pub(super) fn encode(broadcast: &Broadcast, trace: Option<pb::TraceContext>) -> 
     Bytes::from(bytes).slice(start..)
 }
 
-impl TryFrom<pb::Broadcast> for Broadcast {
+impl TryFrom<pb::Broadcast> for Broadcast<'static> {
     type Error = WireError;
 
     fn try_from(broadcast: pb::Broadcast) -> Result<Self, WireError> {
         Ok(Self {
             namespace: str::from_utf8(&broadcast.namespace).map_err(WireError::Text)?.into(),
-            selection: Selection { rooms: rooms(&broadcast.rooms)?, except: rooms(&broadcast.except)? },
+            selection: Cow::Owned(Selection {
+                rooms: rooms(&broadcast.rooms)?,
+                except: rooms(&broadcast.except)?,
+            }),
             text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
             attachments: broadcast.attachments,
             flags: Flags { volatile: broadcast.volatile, compress: !broadcast.uncompressed },

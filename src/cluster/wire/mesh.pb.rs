@@ -418,7 +418,8 @@ pub struct Request {
     /// Unique among the requests of one life of the sender.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Milliseconds after which the sender does not wait for the response any more.
+    /// Milliseconds after which the sender does not wait for the response any more; the largest number: it waits until it
+    /// withdraws the request.
     #[prost(uint32, tag = "2")]
     pub timeout: u32,
     #[prost(string, tag = "3")]
@@ -434,7 +435,7 @@ pub struct Request {
     /// What is known about `sockets` is wanted without their handshakes.
     #[prost(bool, tag = "13")]
     pub without_handshake: bool,
-    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10, 12")]
+    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10, 12, 14")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -459,6 +460,9 @@ pub mod request {
         /// How many of these sockets there are.
         #[prost(message, tag = "12")]
         Count(super::Nothing),
+        /// No request, but the end of the one with this id: the sender does not wait for the response any more.
+        #[prost(message, tag = "14")]
+        Withdrawn(super::Nothing),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -30,10 +30,12 @@ pub(crate) enum Message {
         to: u64,
     },
     Goodbye,
-    Broadcast(Broadcast),
+    Broadcast(Broadcast<'static>),
     Command(Command),
     /// A request, with its id among those of the sender.
     Request(u64, Request),
+    /// Nobody waits for the response to the sender's request with this id any more.
+    Withdrawn(u64),
     /// A request of a kind that this version does not know, with its id.
     UnknownRequest(u64),
     /// A response to the receiver's request with this id.
@@ -68,6 +70,9 @@ impl Message {
             Some(Kind::Goodbye(pb::Goodbye {})) => Self::Goodbye,
             Some(Kind::Broadcast(broadcast)) => Self::Broadcast(Broadcast::try_from(broadcast)?),
             Some(Kind::Command(command)) => decode_command(command)?.map_or(Self::Unknown, Self::Command),
+            Some(Kind::Request(pb::Request { id, kind: Some(pb::request::Kind::Withdrawn(_)), .. })) => {
+                Self::Withdrawn(id)
+            }
             Some(Kind::Request(request)) => {
                 let id = request.id;
                 decode_request(request)?
@@ -84,6 +89,7 @@ impl Message {
             Self::Broadcast(_)
                 | Self::Command(_)
                 | Self::Request(..)
+                | Self::Withdrawn(_)
                 | Self::UnknownRequest(_)
                 | Self::Response(..)
         )
@@ -99,7 +105,7 @@ pub(crate) fn unsequenced(kind: Kind) -> Frame {
 ///
 /// # Errors
 /// When it is larger than a frame may be.
-pub(crate) fn encode_broadcast(broadcast: &Broadcast) -> Result<Bytes, WireError> {
+pub(crate) fn encode_broadcast(broadcast: &Broadcast<'_>) -> Result<Bytes, WireError> {
     fits(broadcast::encode(broadcast, context(&Trace::current())))
 }
 
@@ -117,6 +123,11 @@ pub(crate) fn encode_command(command: &Command) -> Result<Bytes, WireError> {
 /// When it is larger than a frame may be.
 pub(crate) fn encode_request(id: u64, request: &Request) -> Result<Bytes, WireError> {
     fits(encode(Kind::Request(values::encode_request(id, request)), &Trace::current()))
+}
+
+/// The body of what withdraws a request.
+pub(crate) fn encode_withdrawal(id: u64) -> Bytes {
+    encode(Kind::Request(values::encode_withdrawal(id)), &Trace::none())
 }
 
 /// The body of one message of a response.
@@ -137,6 +148,8 @@ fn context(trace: &Trace) -> Option<pb::TraceContext> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::borrow::Cow;
+
     use super::super::frame::MAX_FRAME;
     use super::super::values::decode_args;
     use super::*;
@@ -156,13 +169,13 @@ pub(super) mod tests {
         encode(kind, &Trace::none())
     }
 
-    pub(crate) fn broadcasts() -> impl Strategy<Value = Broadcast> {
+    pub(crate) fn broadcasts() -> impl Strategy<Value = Broadcast<'static>> {
         let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
         let bytes = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
         ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(
             |(namespace, rooms, except, text, attachments, [volatile, compress])| Broadcast {
                 namespace: namespace.into(),
-                selection: Selection { rooms: rooms.into(), except: except.into() },
+                selection: Cow::Owned(Selection { rooms: rooms.into(), except: except.into() }),
                 text: text.into(),
                 attachments,
                 flags: Flags { volatile, compress },
@@ -172,6 +185,13 @@ pub(super) mod tests {
 
     fn bytes_of(frame: &Frame) -> Vec<u8> {
         [&frame.header()[..], &frame.body[..]].concat()
+    }
+
+    #[test]
+    fn a_withdrawal_names_the_request_and_an_earlier_version_takes_it_for_one_it_does_not_know() {
+        assert_eq!(Message::decode(encode_withdrawal(7)).unwrap(), Message::Withdrawn(7));
+        let unknown = untraced(Kind::Request(pb::Request { id: 7, ..pb::Request::default() }));
+        assert_eq!(Message::decode(unknown).unwrap(), Message::UnknownRequest(7));
     }
 
     #[test]
@@ -227,7 +247,7 @@ pub(super) mod tests {
     fn a_broadcast_larger_than_a_frame_is_refused() {
         let mut large = Broadcast {
             namespace: "/".into(),
-            selection: Selection::default(),
+            selection: Cow::default(),
             text: "".into(),
             attachments: vec![Bytes::from(vec![0; MAX_FRAME - 64])],
             flags: Flags::default(),
@@ -316,7 +336,10 @@ pub(super) mod tests {
                 namespace: namespace.into(),
                 selection,
                 kind,
-                timeout: Duration::from_millis(timeout.into()),
+                timeout: match timeout {
+                    u32::MAX => Duration::MAX,
+                    timeout => Duration::from_millis(timeout.into()),
+                },
             }
         })
     }

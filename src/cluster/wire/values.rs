@@ -57,7 +57,7 @@ pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
     };
     pb::Request {
         id,
-        timeout: u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX),
+        timeout: u32::try_from(request.timeout.as_millis()).unwrap_or(AS_LONG_AS_IT_TAKES),
         namespace: request.namespace.to_string(),
         rooms: names(&request.selection.rooms),
         except: names(&request.selection.except),
@@ -66,6 +66,14 @@ pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
         without_handshake,
     }
 }
+
+/// What withdraws the request with this id.
+pub(super) fn encode_withdrawal(id: u64) -> pb::Request {
+    pb::Request { id, kind: Some(PbRequestKind::Withdrawn(pb::Nothing {})), ..pb::Request::default() }
+}
+
+/// A timeout in milliseconds that stands for none: 50 days.
+const AS_LONG_AS_IT_TAKES: u32 = u32::MAX;
 
 /// One message of the response to the request with this id.
 pub(super) fn encode_response(id: u64, response: Response) -> pb::Response {
@@ -125,12 +133,18 @@ pub(super) fn decode_request(request: pb::Request) -> Result<Option<Request>, Wi
         }
         Some(PbRequestKind::Event(event)) => RequestKind::ServerEvent(event.try_into()?),
         Some(PbRequestKind::RoomsConfirmed(pb::Nothing {})) => RequestKind::RoomsConfirmed,
+        // It is no request.
+        Some(PbRequestKind::Withdrawn(pb::Nothing {})) => return Ok(None),
+    };
+    let timeout = match request.timeout {
+        AS_LONG_AS_IT_TAKES => Duration::MAX,
+        millis => Duration::from_millis(millis.into()),
     };
     Ok(Some(Request {
         namespace: request.namespace.into(),
         selection: selection(request.rooms, request.except),
         kind,
-        timeout: Duration::from_millis(request.timeout.into()),
+        timeout,
     }))
 }
 

@@ -52,7 +52,10 @@ async fn login(client: Handshake) -> Result<Value, Refusal> {
     if auth.get("refused").is_some() { Err(Refusal::new("refused").with_data(auth)) } else { Ok(auth) }
 }
 
-fn handling<S: Send + Sync + 'static>(namespace: Namespace<S>, present: &Present) -> Namespace<S> {
+fn handling<S: Send + Sync + 'static, Stage>(
+    namespace: Namespace<S, Stage>,
+    present: &Present,
+) -> Namespace<S> {
     let (came, left) = (Arc::clone(present), Arc::clone(present));
     namespace
         .on_connect(async move |socket: Socket<S>| {
@@ -108,7 +111,8 @@ fn handling<S: Send + Sync + 'static>(namespace: Namespace<S>, present: &Present
             Ok(())
         })
         .on("kick all", async |socket: Socket<S>, close: bool| {
-            socket.nsp().disconnect_sockets(close).await;
+            let all = socket.nsp().all();
+            if close { all.close() } else { all.disconnect() }.await;
             Ok(())
         })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::target::Target;
+use super::target::{MESSAGE, Target};
 use crate::excerpt::Excerpt;
 use crate::id::{NodeId, SocketId};
 use crate::socket::messages::{EmittedEvent, RequestKind, ResponsePart, Responses};
@@ -36,30 +36,49 @@ impl Target {
     /// # Errors
     ///
     /// As [`Target::emit`]; nothing was sent then.
-    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
-        self,
+    pub fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
         event: &str,
         args: &A,
-    ) -> Result<Acks<R>, EncodeError> {
-        self.decoded_acks(event, RawArgs::encode(args)?).await
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, A> {
+        let args = RawArgs::encode(args);
+        let event = args.map(|args| EmittedEvent { name: event.into(), args });
+        self.clone().decoded_acks(event)
+    }
+
+    /// Sends the event `message` and waits for the acks of all, as [`Target::emit_with_ack`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; nothing was sent then.
+    pub fn send_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        args: &A,
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, A> {
+        self.emit_with_ack(MESSAGE, args)
     }
 
     /// Sends a typed event and waits for the acks of all, as [`Target::emit_with_ack`] does.
     ///
     /// # Errors
     ///
-    /// As [`Target::send`]; nothing was sent then.
-    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(
-        self,
+    /// As [`Target::emit_event`]; nothing was sent then.
+    pub fn emit_event_with_ack<R: FromArgs, E: serde::Serialize + ?Sized>(
+        &self,
         event: &E,
-    ) -> Result<Acks<R>, EncodeError> {
-        let (name, args) = encode_event(event)?;
-        self.decoded_acks(name, args).await
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, E> {
+        let event = encode_event(event);
+        let event = event.map(|(name, args)| EmittedEvent { name: name.into(), args });
+        self.clone().decoded_acks(event)
     }
 
-    async fn decoded_acks<R: FromArgs>(self, event: &str, args: RawArgs) -> Result<Acks<R>, EncodeError> {
-        let path = Arc::clone(&self.namespace.path);
-        let CollectedAcks { replies, mut asked, missing_nodes, .. } = self.call(event, args).await?;
+    async fn decoded_acks<R: FromArgs>(
+        self,
+        event: Result<EmittedEvent, EncodeError>,
+    ) -> Result<Acks<R>, EncodeError> {
+        let (path, event) = (Arc::clone(&self.namespace.path), event?);
+        let name = event.name.clone();
+        let CollectedAcks { replies, mut asked, missing_nodes, .. } = self.call(event).await?;
         let mut decoded = Vec::with_capacity(replies.len());
         for (socket, reply) in replies {
             match R::from_args(&reply) {
@@ -70,7 +89,7 @@ impl Target {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(ns = %Excerpt::name(&path), event, error = %Excerpt::reason(error), "an ack does not decode");
+                    tracing::warn!(ns = %Excerpt::name(&path), event = %Excerpt::name(&name), error = %Excerpt::reason(error), "an ack does not decode");
                 }
             }
         }
@@ -79,8 +98,7 @@ impl Target {
     }
 
     /// Sends the event and collects the undecoded acks.
-    pub(super) async fn call(self, event: &str, args: RawArgs) -> Result<CollectedAcks, EncodeError> {
-        let event = EmittedEvent { name: event.into(), args };
+    pub(super) async fn call(self, event: EmittedEvent) -> Result<CollectedAcks, EncodeError> {
         let compress = self.flags.compress;
         let request = self.event_request(RequestKind::Acks { event: event.clone(), compress })?;
         let span = Span::emit(&self.namespace.path, &event.name);

@@ -15,10 +15,10 @@ use crate::id::NodeId;
 use crate::socket::hub::LocalNamespace;
 use crate::socket::messages::{Command, CommandKind, RequestKind};
 use crate::socket::protocol::{EncodeError, IntoArgs, RawArgs};
-use crate::socket::room::Room;
+use crate::socket::room::{self, IntoRooms};
 
 impl Target {
-    /// Makes the selected sockets join rooms. Node: `socketsJoin(rooms)`.
+    /// Makes the selected sockets join a room, or several. Node: `socketsJoin(rooms)`.
     ///
     /// They have joined on this node when this returns, and on the others in the order of emits, so what this node emits to
     /// the rooms afterwards reaches them. Await the result to wait for the other nodes: from then on what any node emits
@@ -26,24 +26,30 @@ impl Target {
     ///
     /// ```
     /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-    /// socket.to("blue").sockets_join(["paint"]);
+    /// socket.to("blue").join("paint");
     /// socket.to("paint").emit("welcome", &())?; // reaches them, wherever they are
     /// # Ok(()) }
     /// ```
-    pub fn sockets_join<N: Into<Room>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.apply(CommandKind::Join(rooms.into_iter().map(N::into).collect()))
+    pub fn join(&self, rooms: impl IntoRooms) -> Applying {
+        self.apply(CommandKind::Join(room::rooms(rooms).into_vec()))
     }
 
-    /// Makes the selected sockets leave rooms: on this node at once, on the others in the order of emits. A socket's own
-    /// room is not left. Node: `socketsLeave(rooms)`.
-    pub fn sockets_leave<N: Into<Room>>(self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.apply(CommandKind::Leave(rooms.into_iter().map(N::into).collect()))
+    /// Makes the selected sockets leave a room, or several: on this node at once, on the others in the order of emits. A
+    /// socket's own room is not left. Node: `socketsLeave(rooms)`.
+    pub fn leave(&self, rooms: impl IntoRooms) -> Applying {
+        self.apply(CommandKind::Leave(room::rooms(rooms).into_vec()))
     }
 
-    /// Disconnects the selected clients from the namespace, or with `close` from every namespace together with their
-    /// connections; what was emitted to them before still reaches them. Node: `disconnectSockets(close)`.
-    pub fn disconnect_sockets(self, close: bool) -> Applying {
-        self.apply(CommandKind::Disconnect { close })
+    /// Disconnects the selected clients from the namespace; what was emitted to them before still reaches them. Node:
+    /// `disconnectSockets()`.
+    pub fn disconnect(&self) -> Applying {
+        self.apply(CommandKind::Disconnect { close: false })
+    }
+
+    /// Disconnects the selected clients from every namespace, and closes their connections; what was emitted to them before
+    /// still reaches them. Node: `disconnectSockets(true)`.
+    pub fn close(&self) -> Applying {
+        self.apply(CommandKind::Disconnect { close: true })
     }
 
     /// Changes the data of the selected sockets by [`on_update`](super::Namespace::on_update) of the namespace: on this node
@@ -53,23 +59,23 @@ impl Target {
     ///
     /// [`EncodeError`] if `update` cannot be written as JSON, has more than 10 attachments, or is too large for other nodes
     /// ([`EncodeError::TooLarge`]). Nothing was changed then, on no node.
-    pub fn sockets_update<U: IntoArgs + ?Sized>(self, update: &U) -> Result<Applying, EncodeError> {
+    pub fn update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<Applying, EncodeError> {
         let update = RawArgs::encode(update)?;
         self.try_apply(CommandKind::Update(update))
     }
 
     /// Names of rooms alone are hardly ever too large. If they are, nothing is changed, and whoever waits for it learns that.
-    fn apply(self, kind: CommandKind) -> Applying {
-        let (namespace, timeout) = (Arc::clone(&self.namespace), self.timeout);
+    fn apply(&self, kind: CommandKind) -> Applying {
         self.try_apply(kind).unwrap_or_else(|error| {
+            let namespace = Arc::clone(&self.namespace);
             tracing::error!(ns = %Excerpt::name(&namespace.path), %error, "a change of sockets is too large: it is made nowhere");
-            Applying { namespace, version: None, local: true, timeout }
+            Applying { namespace, version: None, local: true, timeout: self.timeout }
         })
     }
 
-    fn try_apply(self, kind: CommandKind) -> Result<Applying, EncodeError> {
+    fn try_apply(&self, kind: CommandKind) -> Result<Applying, EncodeError> {
         let Self { namespace, selection, local, timeout, .. } = self;
-        let command = Command { namespace: Arc::clone(&namespace.path), selection, kind };
+        let command = Command { namespace: Arc::clone(&namespace.path), selection: selection.clone(), kind };
         if !local {
             namespace.check_size(command.size())?;
         }
@@ -78,7 +84,7 @@ impl Target {
             namespace.peers().command(&command);
         }
         let version = Some(namespace.peers().version());
-        Ok(Applying { namespace, version, local, timeout })
+        Ok(Applying { namespace: Arc::clone(namespace), version, local: *local, timeout: *timeout })
     }
 }
 
@@ -87,7 +93,7 @@ impl Target {
 ///
 /// ```
 /// # async fn f(node: socketmesh::Node) {
-/// let closed = node.of("/chat").to("lobby").disconnect_sockets(true).await;
+/// let closed = node.of("/chat").to("lobby").close().await;
 /// assert!(closed.missing.is_empty(), "{:?} did not confirm", closed.missing);
 /// # }
 /// ```
@@ -101,6 +107,12 @@ pub struct Applying {
 }
 
 impl Applying {
+    /// Sets how long to wait for the other nodes, as [`Target::timeout`].
+    #[must_use = "the change has been made; await this to wait for it"]
+    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self { timeout: timeout.into().unwrap_or(Duration::MAX), ..self }
+    }
+
     /// A change that is for the nodes themselves, whichever sockets they have.
     pub(super) fn of_nodes(namespace: &Arc<LocalNamespace>, kind: CommandKind) -> Self {
         Target::new(Arc::clone(namespace)).apply(kind)
@@ -123,15 +135,14 @@ impl IntoFuture for Applying {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     /// Waits until every node of the cluster has made the change and knows the rooms that came of it, at most 5 seconds
-    /// ([`Target::timeout`] says otherwise).
+    /// ([`Applying::timeout`] says otherwise).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { namespace, version, local, timeout } = self;
             let Some(version) = version else { return Applied { missing: vec![namespace.node().clone()] } };
-            let mut target = Target::new(Arc::clone(&namespace)).timeout(timeout);
-            target.local = local;
+            let target = Target { local, timeout, ..Target::new(Arc::clone(&namespace)) };
             let (mut missing, responses) = tokio::join!(
-                namespace.peers().confirmed(version),
+                namespace.peers().confirmed(version, timeout),
                 target.ask(target.request(RequestKind::RoomsConfirmed))
             );
             missing.extend(responses.missing());

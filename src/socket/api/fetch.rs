@@ -18,7 +18,11 @@ impl Target {
     /// Of each socket travel its id, its rooms and what [`describe`](super::Namespace::describe) says; its handshake only if it is
     /// [asked for](Self::with_handshake). Who wants numbers [counts](Self::count), and who wants the sockets of this node
     /// [has them](super::NamespaceRef::sockets).
-    pub async fn fetch_sockets(self) -> Sockets {
+    pub fn fetch_sockets(&self) -> impl Future<Output = Sockets> + Send + use<> {
+        self.clone().fetched_sockets()
+    }
+
+    async fn fetched_sockets(self) -> Sockets {
         let handshake = self.with_handshake;
         let here = self.namespace.select(&self.selection);
         let remote = self.ask(self.request(RequestKind::Sockets { handshake }));
@@ -62,7 +66,11 @@ impl Target {
     /// println!("{} in the lobby; {} nodes did not respond", lobby.sockets, lobby.missing.len());
     /// # }
     /// ```
-    pub async fn count(self) -> Counted {
+    pub fn count(&self) -> impl Future<Output = Counted> + Send + use<> {
+        self.clone().counted()
+    }
+
+    async fn counted(self) -> Counted {
         let here = self.namespace.number_of(&self.selection);
         let responses = self.ask(self.request(RequestKind::Count)).await;
         let elsewhere = responses.parts.iter().map(|(_, part)| match part {
@@ -72,8 +80,13 @@ impl Target {
         Counted { sockets: elsewhere.fold(here, usize::saturating_add), missing: responses.missing() }
     }
 
-    /// Finds the rooms that the selected sockets of all nodes have joined. It waits as [`Target::fetch_sockets`] does.
-    pub async fn all_rooms(self) -> Rooms {
+    /// Finds the rooms that the selected sockets of all nodes are in, their own among them. It waits as
+    /// [`Target::fetch_sockets`] does. Node: `allRooms()` of the adapter.
+    pub fn all_rooms(&self) -> impl Future<Output = Rooms> + Send + use<> {
+        self.clone().found_rooms()
+    }
+
+    async fn found_rooms(self) -> Rooms {
         let mut found: BTreeSet<Room> =
             self.namespace.rooms_of_selected(&self.selection).into_iter().collect();
         let responses = self.ask(self.request(RequestKind::Rooms)).await;

@@ -46,16 +46,17 @@ impl NamespaceRef {
         LocalRoom { namespace: Arc::clone(&self.0), room: room.into() }
     }
 
-    /// The rooms that sockets of this node have joined, sorted, and how many have joined each. Node: `adapter.rooms`.
+    /// The rooms that sockets of this node are in, sorted, and how many are in each; the own rooms of sockets are among them.
+    /// Node: `adapter.rooms`.
     ///
     /// It takes time for many rooms, but holds up nobody. Of rooms that change meanwhile either may be told.
     pub fn rooms(&self) -> Vec<(Room, usize)> {
         self.0.room_sizes().into_iter().collect()
     }
 
-    /// The rooms that a socket has joined, without its own; `None` if it is not on this node. Node: `adapter.socketRooms(id)`.
+    /// The rooms that a socket is in, its own first; `None` if it is not on this node. Node: `adapter.socketRooms(id)`.
     pub fn rooms_of(&self, socket: SocketId) -> Option<Vec<Room>> {
-        self.0.joined_by(socket)
+        Some(self.0.rooms_of(socket)).filter(|rooms| !rooms.is_empty())
     }
 
     /// Counts the sockets of the namespace on this node.

@@ -9,9 +9,11 @@ mod login;
 mod nodes;
 mod observing;
 mod room_events;
+mod stage;
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use regex_lite::Regex;
@@ -19,6 +21,7 @@ use regex_lite::Regex;
 use self::handler::event_fn;
 pub use self::handler::{Answer, ByAck, ByValue, Handler};
 use self::handlers::{Auth, AuthFn, Handlers};
+pub use self::stage::{BeforeHandlers, NoHandlersYet, WithHandlers};
 use super::incoming::{Incoming, Onward};
 use super::socket::Socket;
 use crate::socket::hub::{
@@ -36,7 +39,7 @@ use crate::socket::protocol::{Event, FromArgs, IntoArgs, RawArgs, decode_event};
 ///
 /// let echo = namespace("/").on("echo", async |_: Socket, text: String| Ok(text));
 /// ```
-pub fn namespace(path: impl AsRef<str>) -> Namespace {
+pub fn namespace(path: impl AsRef<str>) -> Namespace<(), BeforeHandlers> {
     Namespace::open(NamespacePaths::One(normalize(path.as_ref())))
 }
 
@@ -61,7 +64,7 @@ pub fn namespace(path: impl AsRef<str>) -> Namespace {
 /// let rooms = namespaces(r"^/room-\d+$")
 ///     .on_connect(async |socket: Socket| Ok(socket.emit("welcome", socket.namespace())?));
 /// ```
-pub fn namespaces(pattern: impl AsRef<str>) -> Namespace {
+pub fn namespaces(pattern: impl AsRef<str>) -> Namespace<(), BeforeHandlers> {
     let pattern = pattern.as_ref();
     match Regex::new(pattern) {
         Ok(pattern) => Namespace::open(NamespacePaths::Pattern(pattern)),
@@ -90,7 +93,7 @@ pub fn namespaces(pattern: impl AsRef<str>) -> Namespace {
 /// })
 /// .on("edit", async |socket: Socket, text: String| Ok(socket.broadcast().emit("edited", &text)?));
 /// ```
-pub fn namespaces_where<F, Fut>(accepts: F) -> Namespace
+pub fn namespaces_where<F, Fut>(accepts: F) -> Namespace<(), BeforeHandlers>
 where
     F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<bool, EventError>> + Send + 'static,
@@ -112,22 +115,40 @@ where
 /// Handlers of one socket run one after another, in the order in which the client sent the events, unless they are
 /// [concurrent](Self::concurrent); handlers of different sockets run concurrently. An event without a handler is logged and
 /// never acked.
+///
+/// The compiler holds the one order that matters: [`auth`](Self::auth) or [`login`](Self::login) come before everything but
+/// [`admit`](Self::admit), as long as the `Stage` is [`BeforeHandlers`]. A function that is given a namespace to add handlers to
+/// takes any stage and returns a `Namespace<S>`:
+///
+/// ```
+/// use socketmesh::{Namespace, Socket, namespace};
+///
+/// fn with_echo<Stage>(described: Namespace<(), Stage>) -> Namespace {
+///     described.on("echo", async |_: Socket, text: String| Ok(text))
+/// }
+///
+/// let chat = with_echo(namespace("/chat"));
+/// let more = with_echo(chat.concurrent(4));
+/// ```
 #[must_use = "a namespace serves nothing until it is given to a node"]
-pub struct Namespace<S = ()> {
+pub struct Namespace<S = (), Stage = WithHandlers> {
     paths: NamespacePaths,
     handlers: Handlers<S>,
     faults: Vec<String>,
+    stage: PhantomData<fn() -> Stage>,
 }
 
-impl Namespace {
+impl Namespace<(), BeforeHandlers> {
     fn open(paths: NamespacePaths) -> Self {
-        Self { paths, handlers: Handlers::open(), faults: Vec::new() }
+        Self { paths, handlers: Handlers::open(), faults: Vec::new(), stage: PhantomData }
     }
+}
 
+impl<Before, Stage> Namespace<Before, Stage> {
     /// Decides whether a client may connect. What it returns becomes the [data](Socket::data) of the socket, so no handler
     /// runs without it. Node: `nsp.use()`.
     ///
-    /// It has to be given before any handler, because it sets their type; the node does not start otherwise. A [`Refusal`]
+    /// It has to be given before any handler, because it sets their type: the compiler holds that. A [`Refusal`]
     /// is sent to the client as CONNECT_ERROR `{message, data}`. The connection stays open, and the client may try again.
     /// A panic refuses the client with `internal error`. If the client leaves first, the function is cancelled where it
     /// waits.
@@ -136,6 +157,7 @@ impl Namespace {
     /// client is, is kept by [`Socket::state`].
     pub fn auth<S, F, Fut>(self, auth: F) -> Namespace<S>
     where
+        Stage: NoHandlersYet,
         S: Send + Sync + 'static,
         F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<S, Refusal>> + Send + 'static,
@@ -145,20 +167,17 @@ impl Namespace {
             let auth = auth.clone();
             Box::pin(async move { Ok(Login::new(auth(handshake).await?)) })
         });
-        self.asking("auth", auth)
+        self.asking(auth)
     }
 
-    /// The same namespace with the data that `auth` returns. `what` is how the application calls it.
-    fn asking<S>(mut self, what: &str, auth: AuthFn<S>) -> Namespace<S> {
-        if !self.handlers.is_empty() {
-            self.faults.push(format!("{what} comes before the handlers"));
-        }
+    /// The same namespace with the data that `auth` returns.
+    fn asking<S>(self, auth: AuthFn<S>) -> Namespace<S> {
         let handlers = Handlers::new(self.handlers.admit, Auth::Asked(auth));
-        Namespace { paths: self.paths, handlers, faults: self.faults }
+        Namespace { paths: self.paths, handlers, faults: self.faults, stage: PhantomData }
     }
 }
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Checks whether a client may connect, before [`auth`](Namespace::auth) makes the data of the socket. Node: `nsp.use()`.
     ///
     /// Several checks run in the order in which they were given. The first [`Refusal`] is sent to the client, as one of
@@ -188,14 +207,14 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// Runs when a client has connected, before its first event is handled. Node: `nsp.on("connection")`.
     ///
     /// If it returns an error, the socket is disconnected.
-    pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
+    pub fn on_connect<F, Fut>(mut self, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
     {
         self.once("on_connect", self.handlers.on_connect.is_some());
         self.handlers.on_connect = Some(Box::new(move |socket| Box::pin((handler.clone())(socket))));
-        self
+        self.settled()
     }
 
     /// Runs for every event of a client before its handler, whether there is one or not, and returns the event for the handler:
@@ -218,7 +237,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     }
     /// });
     /// ```
-    pub fn middleware<E, F, Fut>(mut self, check: F) -> Self
+    pub fn middleware<E, F, Fut>(mut self, check: F) -> Namespace<S>
     where
         E: Onward,
         F: FnOnce(Socket<S>, Incoming) -> Fut + Clone + Send + Sync + 'static,
@@ -228,7 +247,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
             let checking = (check.clone())(socket, event);
             Box::pin(async move { Ok(checking.await?.into_incoming()) })
         }));
-        self
+        self.settled()
     }
 
     /// Handles one event. Node: `socket.on(event)`; the value returned is what a handler in Node passes to its ack function.
@@ -236,7 +255,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///
     /// If the arguments do not decode as `A`, the handler does not run: the client gets the error `invalid_arguments` as its
     /// ack, and the log a warning. Two handlers for one event are an error when the node starts.
-    pub fn on<A, Acks, H>(mut self, event: &str, handler: H) -> Self
+    pub fn on<A, Acks, H>(mut self, event: &str, handler: H) -> Namespace<S>
     where
         A: FromArgs + Send + 'static,
         H: Handler<S, (A,), Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
@@ -246,7 +265,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         if self.handlers.on.insert(event.to_owned(), handler).is_some() {
             self.faults.push(format!("two handlers for the event {event:?}"));
         }
-        self
+        self.settled()
     }
 
     /// Handles every event without an [`on`](Self::on) of its own, as a serde enum: the name of the variant is the event,
@@ -265,7 +284,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Said::Unknown => Err(EventError::new("unknown_event", "not in this protocol")),
     /// });
     /// ```
-    pub fn events<E, Acks, H>(mut self, handler: H) -> Self
+    pub fn events<E, Acks, H>(mut self, handler: H) -> Namespace<S>
     where
         E: serde::de::DeserializeOwned + Send + 'static,
         H: Handler<S, (E,), Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
@@ -275,7 +294,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
             Ok((decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments)?,))
         };
         self.handlers.events = Some(event_fn(decode, handler));
-        self
+        self.settled()
     }
 
     /// Handles every event without a handler of its own, by its name and undecoded arguments, and with an
@@ -291,7 +310,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     println!("there is no {event}");
     /// });
     /// ```
-    pub fn fallback<Acks, H>(mut self, handler: H) -> Self
+    pub fn fallback<Acks, H>(mut self, handler: H) -> Namespace<S>
     where
         H: Handler<
                 S,
@@ -303,7 +322,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("fallback", self.handlers.fallback.is_some());
         let decode = |event: &Event| Ok((event.name.to_string(), event.args.clone()));
         self.handlers.fallback = Some(event_fn(decode, handler));
-        self
+        self.settled()
     }
 
     /// Runs after a connected socket has left the namespace, for whatever reason, and after its last event handler has
@@ -316,12 +335,12 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// # use socketmesh::{DisconnectReason, Socket, namespace};
     /// let chat = namespace("/").on_disconnecting(async |socket: Socket, _: DisconnectReason| {
     ///     for room in socket.rooms() {
-    ///         socket.to(room).emit("left", &socket.id().to_string())?;
+    ///         socket.to(room).emit("left", &socket.id())?;
     ///     }
     ///     Ok(())
     /// });
     /// ```
-    pub fn on_disconnecting<F, Fut>(mut self, handler: F) -> Self
+    pub fn on_disconnecting<F, Fut>(mut self, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
@@ -329,14 +348,14 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_disconnecting", self.handlers.on_disconnecting.is_some());
         self.handlers.on_disconnecting =
             Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
-        self
+        self.settled()
     }
 
     /// Runs after a connected socket has left the namespace and all its rooms, for whatever reason, and after its last event
     /// handler has ended. No handler runs for the socket after that. Node: `socket.on("disconnect")`.
     ///
     /// A node that [shuts down](crate::Node::shutdown) waits for it, 5 seconds at most.
-    pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
+    pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, DisconnectReason) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
@@ -344,7 +363,13 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_disconnect", self.handlers.on_disconnect.is_some());
         self.handlers.on_disconnect =
             Some(Box::new(move |socket, reason| Box::pin((handler.clone())(socket, reason))));
-        self
+        self.settled()
+    }
+
+    /// From now on it is settled what its sockets carry.
+    fn settled(self) -> Namespace<S> {
+        let Self { paths, handlers, faults, .. } = self;
+        Namespace { paths, handlers, faults, stage: PhantomData }
     }
 
     fn once(&mut self, what: &str, taken: bool) {
@@ -364,7 +389,23 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     }
 }
 
-impl<S> fmt::Debug for Namespace<S> {
+impl<S: Send + Sync + 'static> From<Namespace<S, BeforeHandlers>> for Namespace<S> {
+    /// For a variable that gets handlers under conditions.
+    ///
+    /// ```
+    /// use socketmesh::{Namespace, Socket, namespace};
+    ///
+    /// let mut chat = Namespace::from(namespace("/chat"));
+    /// if cfg!(debug_assertions) {
+    ///     chat = chat.on("echo", async |_: Socket, text: String| Ok(text));
+    /// }
+    /// ```
+    fn from(open: Namespace<S, BeforeHandlers>) -> Self {
+        open.settled()
+    }
+}
+
+impl<S, Stage> fmt::Debug for Namespace<S, Stage> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("paths", &format_args!("{}", self.paths)).finish_non_exhaustive()
     }

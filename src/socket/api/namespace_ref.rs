@@ -11,7 +11,7 @@ use super::user::UserRef;
 use crate::id::NodeId;
 use crate::socket::hub::LocalNamespace;
 use crate::socket::protocol::{EncodeError, FromArgs, IntoArgs};
-use crate::socket::room::Room;
+use crate::socket::room::IntoRooms;
 
 /// A namespace to emit to from anywhere, and to look up its sockets: what [`Socket::nsp`](super::Socket::nsp) gives a handler, and
 /// [`Node::of`](crate::Node::of) any other code. Node: `io.of(path)`.
@@ -48,7 +48,7 @@ impl NamespaceRef {
     ///
     /// ```
     /// # fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-    /// socket.nsp().of("/admin").emit("joined", &socket.id().to_string())?;
+    /// socket.nsp().of("/admin").emit("joined", &socket.id())?;
     /// # Ok(()) }
     /// ```
     pub fn of(&self, path: &str) -> Self {
@@ -60,19 +60,39 @@ impl NamespaceRef {
         Target::new(Arc::clone(&self.0))
     }
 
-    /// Selects the sockets in a room, on every node.
-    pub fn to(&self, room: impl Into<Room>) -> Target {
-        self.all().to(room)
+    /// Selects the sockets in a room, or in any of several, on every node.
+    pub fn to(&self, rooms: impl IntoRooms) -> Target {
+        self.all().to(rooms)
     }
 
-    /// Selects all sockets except those in a room, on every node.
-    pub fn except(&self, room: impl Into<Room>) -> Target {
-        self.all().except(room)
+    /// Selects all sockets except those in a room, or in any of several, on every node.
+    pub fn except(&self, rooms: impl IntoRooms) -> Target {
+        self.all().except(rooms)
     }
 
     /// Selects all sockets of the namespace on this node.
     pub fn local(&self) -> Target {
         self.all().local()
+    }
+
+    /// Lets the next packet to all sockets be dropped, as [`Target::volatile`].
+    pub fn volatile(&self) -> Target {
+        self.all().volatile()
+    }
+
+    /// With `false`, does not compress the next packet to all sockets, as [`Target::compress`].
+    pub fn compress(&self, compress: bool) -> Target {
+        self.all().compress(compress)
+    }
+
+    /// Sets how long the next operation on all sockets waits, as [`Target::timeout`].
+    pub fn timeout(&self, timeout: impl Into<Option<Duration>>) -> Target {
+        self.all().timeout(timeout)
+    }
+
+    /// Has the next fetch find handshakes, as [`Target::with_handshake`].
+    pub fn with_handshake(&self) -> Target {
+        self.all().with_handshake()
     }
 
     /// Sends an event to all sockets of the namespace, as [`Target::emit`].
@@ -84,14 +104,104 @@ impl NamespaceRef {
         self.all().emit(event, args)
     }
 
-    /// With `false`, does not compress the next packet to all sockets, as [`Target::compress`].
-    pub fn compress(&self, compress: bool) -> Target {
-        self.all().compress(compress)
+    /// Sends the event `message` to all sockets of the namespace, as [`Target::send`]. Node: `io.send()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`].
+    pub fn send<A: IntoArgs + ?Sized>(&self, args: &A) -> Result<(), EncodeError> {
+        self.all().send(args)
     }
 
-    /// Sets how long the next operation on all sockets waits, as [`Target::timeout`].
-    pub fn timeout(&self, timeout: Duration) -> Target {
-        self.all().timeout(timeout)
+    /// Sends a typed event to all sockets of the namespace, as [`Target::emit_event`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit_event`].
+    pub fn emit_event<E: serde::Serialize + ?Sized>(&self, event: &E) -> Result<(), EncodeError> {
+        self.all().emit_event(event)
+    }
+
+    /// As [`Target::emit_with_ack`], to all sockets of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; nothing was sent then.
+    pub fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        event: &str,
+        args: &A,
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, A> {
+        self.all().emit_with_ack(event, args)
+    }
+
+    /// As [`Target::send_with_ack`], to all sockets of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; nothing was sent then.
+    pub fn send_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
+        &self,
+        args: &A,
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, A> {
+        self.all().send_with_ack(args)
+    }
+
+    /// As [`Target::emit_event_with_ack`], to all sockets of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit_event`]; nothing was sent then.
+    pub fn emit_event_with_ack<R: FromArgs, E: serde::Serialize + ?Sized>(
+        &self,
+        event: &E,
+    ) -> impl Future<Output = Result<Acks<R>, EncodeError>> + Send + use<R, E> {
+        self.all().emit_event_with_ack(event)
+    }
+
+    /// As [`Target::join`], for all sockets of the namespace.
+    pub fn join(&self, rooms: impl IntoRooms) -> Applying {
+        self.all().join(rooms)
+    }
+
+    /// As [`Target::leave`], for all sockets of the namespace.
+    pub fn leave(&self, rooms: impl IntoRooms) -> Applying {
+        self.all().leave(rooms)
+    }
+
+    /// As [`Target::disconnect`], for all sockets of the namespace.
+    pub fn disconnect(&self) -> Applying {
+        self.all().disconnect()
+    }
+
+    /// As [`Target::close`], for all sockets of the namespace.
+    pub fn close(&self) -> Applying {
+        self.all().close()
+    }
+
+    /// As [`Target::update`], for all sockets of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::update`].
+    pub fn update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<Applying, EncodeError> {
+        self.all().update(update)
+    }
+
+    /// As [`Target::fetch_sockets`], of all sockets of the namespace.
+    pub fn fetch_sockets(&self) -> impl Future<Output = Sockets> + Send + use<> {
+        self.all().fetch_sockets()
+    }
+
+    /// As [`Target::count`], of all sockets of the namespace. For those of this node alone there is
+    /// [`local_count`](Self::local_count).
+    pub fn count(&self) -> impl Future<Output = Counted> + Send + use<> {
+        self.all().count()
+    }
+
+    /// Finds every room of the namespace that a socket is in on any node, as [`Target::all_rooms`].
+    pub fn all_rooms(&self) -> impl Future<Output = Rooms> + Send + use<> {
+        self.all().all_rooms()
     }
 
     /// The user with this key, in all namespaces: [`Node::user`](crate::Node::user), for handlers.
@@ -106,63 +216,5 @@ impl NamespaceRef {
     /// ```
     pub fn user(&self, key: impl Into<Arc<str>>) -> UserRef {
         UserRef::new(Arc::clone(&self.0), key.into())
-    }
-
-    /// As [`Target::count`], of all sockets of the namespace. For those of this node alone there is
-    /// [`local_count`](Self::local_count).
-    pub async fn count(&self) -> Counted {
-        self.all().count().await
-    }
-
-    /// As [`Target::fetch_sockets`], of all sockets of the namespace.
-    pub async fn fetch_sockets(&self) -> Sockets {
-        self.all().fetch_sockets().await
-    }
-
-    /// Has the next fetch find handshakes, as [`Target::with_handshake`].
-    pub fn with_handshake(&self) -> Target {
-        self.all().with_handshake()
-    }
-
-    /// Finds every room of the namespace that a socket has joined on any node, as [`Target::all_rooms`].
-    pub async fn all_rooms(&self) -> Rooms {
-        self.all().all_rooms().await
-    }
-
-    /// As [`Target::sockets_join`], for all sockets of the namespace.
-    pub fn sockets_join<N: Into<Room>>(&self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.all().sockets_join(rooms)
-    }
-
-    /// As [`Target::sockets_leave`], for all sockets of the namespace.
-    pub fn sockets_leave<N: Into<Room>>(&self, rooms: impl IntoIterator<Item = N>) -> Applying {
-        self.all().sockets_leave(rooms)
-    }
-
-    /// As [`Target::disconnect_sockets`], for all sockets of the namespace.
-    pub fn disconnect_sockets(&self, close: bool) -> Applying {
-        self.all().disconnect_sockets(close)
-    }
-
-    /// As [`Target::sockets_update`], for all sockets of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// As [`Target::sockets_update`].
-    pub fn sockets_update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<Applying, EncodeError> {
-        self.all().sockets_update(update)
-    }
-
-    /// As [`Target::emit_with_ack`], to all sockets of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// As [`Target::emit`]; nothing was sent then.
-    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
-        &self,
-        event: &str,
-        args: &A,
-    ) -> Result<Acks<R>, EncodeError> {
-        self.all().emit_with_ack(event, args).await
     }
 }

@@ -9,16 +9,15 @@ use std::time::Duration;
 use super::ack::Ack;
 use super::commands::Applied;
 use super::conn::Conn;
+use super::emitter::Emitter;
 use super::namespace_ref::NamespaceRef;
-use super::target::{ACK_TIMEOUT, Target};
+use super::target::Target;
 use crate::id::{NodeId, SocketId};
 use crate::socket::hub::{
     AckError, Disconnected, Handshake, LocalNamespace, Member, Refusal, normalize, sockets_of,
 };
-use crate::socket::messages::Flags;
-use crate::socket::protocol::{EncodeError, Event, FromArgs, IntoArgs, RawArgs, encode, encode_event};
-use crate::socket::room::Room;
-use crate::trace::Span;
+use crate::socket::protocol::{EncodeError, Event, FromArgs, IntoArgs};
+use crate::socket::room::{self, IntoRooms, Room};
 
 /// One client in one namespace; `S` is the type that the namespace's `auth` returns. Node: `Socket`.
 ///
@@ -164,7 +163,7 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.member.is_connected()
     }
 
-    /// The rooms that the socket has joined. Its own room, which its id names, is not listed.
+    /// The rooms that the socket is in: its own, which its id names, and those that it has joined. Node: `socket.rooms`.
     ///
     /// A disconnected socket is in no room. Only if the namespace has an
     /// [`on_disconnecting`](super::Namespace::on_disconnecting), the rooms that it left are listed until that has ended.
@@ -172,25 +171,42 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.member.rooms()
     }
 
-    /// Joins a room. What this node emits to the room reaches the socket as soon as this returns; on a socket that is not
-    /// connected any more it does nothing.
-    ///
-    /// Await the result to wait until every node of the cluster knows, at most 500 ms: from then on what any node emits to
-    /// the room reaches the socket. [`Joining::applied`] says which nodes did not confirm it in time.
-    pub fn join(&self, room: impl Into<Room>) -> Joining {
-        let namespace = &self.member.namespace;
-        if !self.member.is_connected() {
-            return Joining(None);
-        }
-        namespace.join(self.member.id, &room.into());
-        // A socket that was disconnected meanwhile is not in the index any more, and has joined nothing.
-        Joining(Some((Arc::clone(namespace), namespace.peers().version())))
+    /// Whether the socket is in a room. It costs no list of all of them.
+    pub fn is_in(&self, room: impl Into<Room>) -> bool {
+        self.member.is_in(&room.into())
     }
 
-    /// Leaves a room. What this node emits to the room from now on does not reach the socket. The socket's own room cannot
-    /// be left.
-    pub fn leave(&self, room: impl Into<Room>) {
-        self.member.namespace.leave(self.member.id, &room.into());
+    /// Joins a room, or several at once. What this node emits to them reaches the socket as soon as this returns; on a socket
+    /// that is not connected any more it does nothing.
+    ///
+    /// Await the result to wait until every node of the cluster knows, at most 500 ms ([`Joining::timeout`] changes that): from
+    /// then on what any node emits to the rooms reaches the socket. It is one round trip for all of them. [`Joining::applied`]
+    /// says which nodes did not confirm it in time.
+    pub fn join(&self, rooms: impl IntoRooms) -> Joining {
+        let namespace = &self.member.namespace;
+        if !self.member.is_connected() {
+            return Joining { joined: None, timeout: LocalNamespace::CONFIRMATION };
+        }
+        namespace.join(self.member.id, &room::rooms(rooms));
+        // A socket that was disconnected meanwhile is not in the index any more, and has joined nothing.
+        let joined = Some((Arc::clone(namespace), namespace.peers().version()));
+        Joining { joined, timeout: LocalNamespace::CONFIRMATION }
+    }
+
+    /// Leaves a room, or several. What this node emits to them from now on does not reach the socket. The socket's own room
+    /// cannot be left.
+    pub fn leave(&self, rooms: impl IntoRooms) {
+        self.member.namespace.leave(self.member.id, &room::rooms(rooms));
+    }
+
+    /// Changes the data of the socket by [`on_update`](super::Namespace::on_update) of the namespace, as [`Target::update`] does
+    /// for sockets on any node. It has happened when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `update` cannot be written as JSON, or has more than 10 attachments.
+    pub fn update<U: IntoArgs + ?Sized>(&self, update: &U) -> Result<(), EncodeError> {
+        self.nsp().to(self.id()).local().update(update).map(drop)
     }
 
     /// Sends an event to this client. It does not block. The event is delivered at most once, in the order of emits; it is
@@ -198,46 +214,36 @@ impl<S: Send + Sync + 'static> Socket<S> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved.
+    /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved. For a
+    /// socket of another node also if the event is too large for that ([`EncodeError::TooLarge`]).
     pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
         self.emitter().emit(event, args)
+    }
+
+    /// Sends the event `message`: `send(x)` is `emit("message", x)`. Node: `socket.send()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    pub fn send<A: IntoArgs + ?Sized>(&self, args: &A) -> Result<(), EncodeError> {
+        self.emitter().send(args)
     }
 
     /// Sends a typed event: the variant of `event` is its name, the content its arguments.
     ///
     /// # Errors
     ///
-    /// As [`Socket::emit`]; also if `E` is not an enum.
-    pub fn send<E: serde::Serialize>(&self, event: &E) -> Result<(), EncodeError> {
-        self.emitter().send(event)
+    /// As [`emit`](Self::emit); also if `E` is not an enum.
+    pub fn emit_event<E: serde::Serialize + ?Sized>(&self, event: &E) -> Result<(), EncodeError> {
+        self.emitter().emit_event(event)
     }
 
-    /// Sends a typed event and waits for the client's ack, as [`Socket::emit_with_ack`] does.
-    ///
-    /// ```
-    /// #[derive(serde::Serialize)]
-    /// #[serde(rename_all = "snake_case")]
-    /// enum Ask { Name, Guess { from: u8, to: u8 } }
-    ///
-    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-    /// let name: String = socket.send_with_ack(&Ask::Name).await?;
-    /// let guess: u8 = socket.send_with_ack(&Ask::Guess { from: 1, to: 6 }).await?;
-    /// # Ok(()) }
-    /// ```
+    /// Sends an event and waits for the client's ack, at most 10 seconds ([`timeout`](Self::timeout) changes that).
     ///
     /// # Errors
     ///
-    /// As [`Socket::emit_with_ack`]; also if `E` is not an enum.
-    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(&self, event: &E) -> Result<R, AckError> {
-        self.emitter().send_with_ack(event).await
-    }
-
-    /// Sends an event and waits for the client's ack, at most 10 seconds ([`Socket::timeout`] changes that).
-    ///
-    /// # Errors
-    ///
-    /// [`AckError`]: there was no ack in time, the socket was disconnected first, the ack is not an `R`, `args` cannot be
-    /// sent, or too many acks of this socket are pending.
+    /// [`AckError`]: there was no ack in time, the socket was disconnected first or its node went away, the ack is not an
+    /// `R`, `args` cannot be sent, or too many acks of this socket are pending.
     pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
         &self,
         event: &str,
@@ -246,9 +252,45 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.emitter().emit_with_ack(event, args).await
     }
 
-    /// Sets how long the next [`Emitter::emit_with_ack`] waits.
-    pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
-        Emitter { timeout, ..self.emitter() }
+    /// Sends the event `message` and waits for the client's ack, as [`emit_with_ack`](Self::emit_with_ack) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit_with_ack`](Self::emit_with_ack).
+    pub async fn send_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(&self, args: &A) -> Result<R, AckError> {
+        self.emitter().send_with_ack(args).await
+    }
+
+    /// Sends a typed event and waits for the client's ack, as [`emit_with_ack`](Self::emit_with_ack) does.
+    ///
+    /// ```
+    /// #[derive(serde::Serialize)]
+    /// #[serde(rename_all = "snake_case")]
+    /// enum Ask { Name, Guess { from: u8, to: u8 } }
+    ///
+    /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
+    /// let name: String = socket.emit_event_with_ack(&Ask::Name).await?;
+    /// let guess: u8 = socket.emit_event_with_ack(&Ask::Guess { from: 1, to: 6 }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`emit_with_ack`](Self::emit_with_ack); also if `E` is not an enum.
+    pub async fn emit_event_with_ack<R: FromArgs, E: serde::Serialize + ?Sized>(
+        &self,
+        event: &E,
+    ) -> Result<R, AckError> {
+        self.emitter().emit_event_with_ack(event).await
+    }
+
+    /// Sets how long the next [`Emitter::emit_with_ack`] waits; `None` as long as it takes, until the socket is
+    /// disconnected.
+    ///
+    /// At most 10,000 acks of a socket may be pending. Node waits forever unless told otherwise, so what waits there for a
+    /// client that never answers is never freed.
+    pub fn timeout(&self, timeout: impl Into<Option<Duration>>) -> Emitter<'_> {
+        self.emitter().timeout(timeout)
     }
 
     /// Lets the next packet be dropped if the client cannot take it at once: it polls and has no pending request, or its
@@ -262,28 +304,28 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.emitter().compress(compress)
     }
 
-    fn emitter(&self) -> Emitter<'_> {
-        Emitter { member: &self.member, flags: Flags::default(), timeout: ACK_TIMEOUT }
+    /// Selects the sockets in a room, or in any of several, except this one, on every node.
+    pub fn to(&self, rooms: impl IntoRooms) -> Target {
+        self.emitter().to(rooms)
     }
 
-    /// Selects the sockets in a room, except this one, on every node.
-    pub fn to(&self, room: impl Into<Room>) -> Target {
-        self.broadcast().to(room)
-    }
-
-    /// Selects all sockets of the namespace, except this one and those in a room.
-    pub fn except(&self, room: impl Into<Room>) -> Target {
-        self.broadcast().except(room)
+    /// Selects all sockets of the namespace, except this one and those in a room, or in any of several.
+    pub fn except(&self, rooms: impl IntoRooms) -> Target {
+        self.emitter().except(rooms)
     }
 
     /// Selects all sockets of the namespace except this one, on every node.
     pub fn broadcast(&self) -> Target {
-        Target::new(Arc::clone(&self.member.namespace)).except(self.member.id)
+        self.emitter().broadcast()
     }
 
     /// Selects all sockets of the namespace on this node, except this one.
     pub fn local(&self) -> Target {
-        self.broadcast().local()
+        self.emitter().local()
+    }
+
+    fn emitter(&self) -> Emitter<'_> {
+        Emitter::here(&self.member)
     }
 
     /// How many bytes wait for this client, in all its namespaces together. Node: `socket.conn.writeBuffer`.
@@ -331,103 +373,32 @@ impl<S> fmt::Debug for Socket<S> {
     }
 }
 
-/// One socket with what applies to the next packet: what [`Socket::timeout`], [`Socket::volatile`] and
-/// [`Socket::compress`] return.
-///
-/// ```
-/// # use std::time::Duration;
-/// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-/// socket.volatile().emit("position", &(1.5, 2.5))?;
-/// let answer: String = socket.timeout(Duration::from_secs(2)).emit_with_ack("name?", &()).await?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy)]
-#[must_use = "an emitter does nothing until something is emitted"]
-pub struct Emitter<'a> {
-    member: &'a Arc<Member>,
-    flags: Flags,
-    timeout: Duration,
-}
-
-impl Emitter<'_> {
-    /// As [`Socket::timeout`].
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
-    }
-
-    /// As [`Socket::volatile`].
-    pub fn volatile(self) -> Self {
-        Self { flags: Flags { volatile: true, ..self.flags }, ..self }
-    }
-
-    /// As [`Socket::compress`].
-    pub fn compress(self, compress: bool) -> Self {
-        Self { flags: Flags { compress, ..self.flags }, ..self }
-    }
-
-    /// As [`Socket::emit`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Socket::emit`].
-    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let packet = encode::event(&self.member.namespace.path, None, event, args)?;
-        let _span = Span::emit(&self.member.namespace.path, event);
-        self.member.emit(&packet, self.flags);
-        Ok(())
-    }
-
-    /// As [`Socket::send`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Socket::send`].
-    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
-        let (name, args) = encode_event(event)?;
-        self.emit(name, &args)
-    }
-
-    /// As [`Socket::send_with_ack`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Socket::send_with_ack`].
-    pub async fn send_with_ack<R: FromArgs, E: serde::Serialize>(self, event: &E) -> Result<R, AckError> {
-        let (name, args) = encode_event(event)?;
-        self.emit_with_ack(name, &args).await
-    }
-
-    /// As [`Socket::emit_with_ack`]. Never volatile: a dropped packet would only be a timeout.
-    ///
-    /// # Errors
-    ///
-    /// As [`Socket::emit_with_ack`].
-    pub async fn emit_with_ack<R: FromArgs, A: IntoArgs + ?Sized>(
-        self,
-        event: &str,
-        args: &A,
-    ) -> Result<R, AckError> {
-        let answer =
-            self.member.call(event, &RawArgs::encode(args)?, self.flags.compress, self.timeout).await?;
-        Ok(R::from_args(&answer)?)
-    }
-}
-
 /// A join, which has happened on this node: what [`Socket::join`] returns. Await it to wait for the other nodes. Dropping it
 /// undoes nothing.
 ///
 /// ```
 /// # async fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
 /// socket.join("lobby"); // what this node emits reaches it from now on
-/// socket.join("arena").await?; // what any node emits does
+/// socket.join(["arena", "duel:42"]).await?; // what any node emits does
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Joining(Option<(Arc<LocalNamespace>, u64)>);
+pub struct Joining {
+    /// The version of this node's interest after the join; `None` if there was none.
+    joined: Option<(Arc<LocalNamespace>, u64)>,
+    timeout: Duration,
+}
 
 impl Joining {
-    /// Waits until every node of the cluster knows of the join, at most 500 ms, and returns the nodes that did not confirm it.
-    /// What those nodes emit to the room may not reach the socket until they confirm it.
+    /// Sets how long to wait for the other nodes; `None` as long as it takes. A node that leaves the cluster is not waited for.
+    #[must_use = "the socket has joined; await this to wait for the other nodes"]
+    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self { timeout: timeout.into().unwrap_or(Duration::MAX), ..self }
+    }
+
+    /// Waits until every node of the cluster knows of the join, at most 500 ms unless [said otherwise](Self::timeout), and
+    /// returns the nodes that did not confirm it. What those nodes emit to the rooms may not reach the socket until they confirm
+    /// it.
     ///
     /// ```
     /// # use socketmesh::{EventError, Socket};
@@ -441,8 +412,8 @@ impl Joining {
     ///
     /// [`Disconnected`]: the socket was not connected any more and has joined nothing.
     pub async fn applied(self) -> Result<Applied, Disconnected> {
-        let (namespace, version) = self.0.ok_or(Disconnected)?;
-        Ok(Applied { missing: namespace.peers().confirmed(version).await })
+        let (namespace, version) = self.joined.ok_or(Disconnected)?;
+        Ok(Applied { missing: namespace.peers().confirmed(version, self.timeout).await })
     }
 }
 

@@ -1,13 +1,14 @@
 //! Many sockets to emit to, on every node.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::socket::hub::LocalNamespace;
 use crate::socket::messages::{Broadcast, Flags, Request, RequestKind, Responses, Selection};
-use crate::socket::protocol::{EncodeError, Encoded, IntoArgs, encode, encode_event};
-use crate::socket::room::Room;
+use crate::socket::protocol::{EncodeError, IntoArgs, encode, encode_event};
+use crate::socket::room::{IntoRooms, add_rooms};
 use crate::trace::Span;
 
 /// Selected sockets of a namespace, on every node: what [`Socket::to`](super::Socket::to) and
@@ -19,9 +20,14 @@ use crate::trace::Span;
 /// A packet is delivered at most once. Packets from one node reach each socket in the order in which they were emitted,
 /// those of [`Socket::emit`](super::Socket::emit) and of every kind of broadcast alike.
 ///
+/// A target is a value: it may be kept, and emitted to as often as one likes. Each time it reaches who is in the rooms then.
+///
 /// ```
 /// # fn f(socket: socketmesh::Socket) -> socketmesh::Result<()> {
-/// socket.to("blue").to("red").except("muted").emit("paint", &"now")?;
+/// let painters = socket.to(["blue", "red"]).except("muted");
+/// painters.emit("paint", "now")?;
+/// painters.send("and here is how")?; // Node: an event named "message"
+/// painters.join("busy");
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
@@ -41,15 +47,17 @@ impl Target {
         Self { namespace, selection, flags, local: false, with_handshake: false, timeout: REQUEST_TIMEOUT }
     }
 
-    /// Adds the sockets in a room. The id of a socket names a room, which that socket is always in.
-    pub fn to(mut self, room: impl Into<Room>) -> Self {
-        self.selection.rooms.push(room.into());
+    /// Adds the sockets in a room, or in any of several. The id of a socket names a room, which that socket is always in.
+    ///
+    /// As in Node, an empty list adds no room, and a target without any is everybody.
+    pub fn to(mut self, rooms: impl IntoRooms) -> Self {
+        add_rooms(&mut self.selection.rooms, rooms);
         self
     }
 
-    /// Leaves out the sockets in a room.
-    pub fn except(mut self, room: impl Into<Room>) -> Self {
-        self.selection.except.push(room.into());
+    /// Leaves out the sockets in a room, or in any of several.
+    pub fn except(mut self, rooms: impl IntoRooms) -> Self {
+        add_rooms(&mut self.selection.except, rooms);
         self
     }
 
@@ -80,10 +88,13 @@ impl Target {
         self
     }
 
-    /// Sets how long to wait for acks, or for the responses of other nodes. The default is 5 seconds. A node that leaves the
-    /// cluster is not waited for.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    /// Sets how long to wait for acks, or for the responses of other nodes. The default is 5 seconds; `None` waits as long as it
+    /// takes. A socket that disconnects and a node that leaves the cluster are not waited for.
+    ///
+    /// While an ack is awaited, every node that sent the event remembers it, at most 10,000 for each socket. So `None` is for
+    /// clients that are sure to answer, or for a caller that gives up by itself: dropping the future ends it on every node.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into().unwrap_or(Duration::MAX);
         self
     }
 
@@ -95,28 +106,13 @@ impl Target {
     /// [`EncodeError`] if `args` cannot be written as JSON, has more than 10 attachments, or `event` is reserved. In a cluster
     /// also if the event is too large for other nodes ([`EncodeError::TooLarge`]), unless it is for this node
     /// [alone](Self::local). Nobody gets it then, on no node.
-    pub fn emit<A: IntoArgs + ?Sized>(self, event: &str, args: &A) -> Result<(), EncodeError> {
-        let packet = encode::event(&self.namespace.path, None, event, args)?;
-        self.deliver(event, packet)
-    }
-
-    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
-    ///
-    /// # Errors
-    ///
-    /// As [`Target::emit`]; also if `E` is not an enum.
-    pub fn send<E: serde::Serialize>(self, event: &E) -> Result<(), EncodeError> {
-        let (name, args) = encode_event(event)?;
-        let packet = encode::event(&self.namespace.path, None, name, &args)?;
-        self.deliver(name, packet)
-    }
-
-    fn deliver(self, event: &str, encoded: Encoded) -> Result<(), EncodeError> {
+    pub fn emit<A: IntoArgs + ?Sized>(&self, event: &str, args: &A) -> Result<(), EncodeError> {
+        let encoded = encode::event(&self.namespace.path, None, event, args)?;
         let span = Span::emit(&self.namespace.path, event);
         let _within = span.enter();
         let broadcast = Broadcast {
             namespace: Arc::clone(&self.namespace.path),
-            selection: self.selection,
+            selection: Cow::Borrowed(&self.selection),
             text: encoded.text,
             attachments: encoded.attachments,
             flags: self.flags,
@@ -129,6 +125,25 @@ impl Target {
             self.namespace.peers().broadcast(&broadcast);
         }
         Ok(())
+    }
+
+    /// Sends the event `message`: `send(x)` is `emit("message", x)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`].
+    pub fn send<A: IntoArgs + ?Sized>(&self, args: &A) -> Result<(), EncodeError> {
+        self.emit(MESSAGE, args)
+    }
+
+    /// Sends a typed event: the variant of `event` is its name, the content its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::emit`]; also if `E` is not an enum.
+    pub fn emit_event<E: serde::Serialize + ?Sized>(&self, event: &E) -> Result<(), EncodeError> {
+        let (name, args) = encode_event(event)?;
+        self.emit(name, &args)
     }
 
     /// The request to the other nodes about the selected sockets.
@@ -163,8 +178,8 @@ impl Target {
     }
 }
 
+/// The event that `send` emits.
+pub(super) const MESSAGE: &str = "message";
 /// How long acks of many sockets and the responses of other nodes may take unless said otherwise. Node's adapters wait as
 /// long.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the ack of one socket may take unless said otherwise. Node waits forever, so what waits there is never freed.
-pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

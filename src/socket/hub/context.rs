@@ -17,6 +17,8 @@ pub(crate) struct HubContext {
     pub(crate) peers: Arc<dyn Peers>,
     /// How packets are encoded for clients.
     pub(crate) parser: Parser,
+    /// Whether a client of version 2 is in the room of the id that it knows.
+    pub(crate) version_2_ids: bool,
     /// Where handlers run.
     pub(crate) tasks: HandlerTasks,
     /// Whose the sockets are.

@@ -276,7 +276,7 @@ pub enum AckError {
 ///
 /// let chat = namespace("/").on_disconnect(async |socket: Socket, reason: DisconnectReason| {
 ///     if reason == DisconnectReason::PingTimeout {
-///         socket.broadcast().emit("lost", &socket.id().to_string())?;
+///         socket.broadcast().emit("lost", &socket.id())?;
 ///     }
 ///     Ok(())
 /// });

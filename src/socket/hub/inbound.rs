@@ -1,8 +1,10 @@
 //! What this node does with the messages of other nodes: the receiving end of [`Peers`](crate::socket::peers::Peers).
 
+use std::future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::admission::BoxFuture;
 use super::namespace::LocalNamespace;
@@ -10,9 +12,8 @@ use super::registry::NamespaceRegistry;
 use super::responder::{Responder, ServerEvent};
 use crate::catch_panic;
 use crate::excerpt::Excerpt;
-use crate::socket::messages::{
-    CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
-};
+use crate::socket::messages::{CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart};
+use crate::socket::peers::CONFIRMATION;
 use crate::trace::{Span, Trace};
 
 impl NamespaceRegistry {
@@ -38,28 +39,41 @@ impl NamespaceRegistry {
                 }
             }
             Inbound::Request(requester, request) => self.handle_request(requester, request),
+            Inbound::Withdrawn(requester) => self.requests.withdraw(&requester),
         }
     }
 
     fn handle_request(&self, requester: Requester, request: Request) {
         let namespace = self.of(&request.namespace);
-        let responder = Responder::new(Arc::clone(namespace.peers()), requester);
-        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
+        let peers = Arc::clone(namespace.peers());
+        let responder = Responder::new(Arc::clone(&peers), requester.clone());
+        let Some(open) = self.requests.open(requester) else {
             if namespace.may_warn() {
                 tracing::warn!(ns = %Excerpt::name(&namespace.path), "too many requests of other nodes at once: some fail");
             }
             return responder.failed();
         };
-        let response = respond(&namespace, request.kind, &request.selection, responder.clone());
+        let waited = request.timeout;
+        let response = respond(&namespace, request, responder.clone());
         let tasks = namespace.tasks().clone();
-        // It ends at the timeout, after which the other node does not wait. A node that stops waits for its responses
-        // before it says goodbye.
+        // It ends when the other node does not wait any more. A node that stops waits for its responses before it says goodbye.
         tasks.spawn(async move {
-            if timeout(request.timeout, catch_panic::future(response)).await == Ok(None) {
-                tracing::error!(ns = %Excerpt::name(&namespace.path), "the response to another node panicked");
-                responder.failed();
+            // Who sets no time cannot be waited for after its end.
+            let gone = async {
+                match waited {
+                    Duration::MAX => peers.gone(open.requester()).await,
+                    _ => future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = catch_panic::future(response) => if ended.is_none() {
+                    tracing::error!(ns = %Excerpt::name(&namespace.path), "the response to another node panicked");
+                    responder.failed();
+                },
+                () = sleep(waited) => {}
+                () = open.withdrawn() => {}
+                () = gone => {}
             }
-            drop(permit);
         });
     }
 }
@@ -67,10 +81,10 @@ impl NamespaceRegistry {
 /// Looks up now what the request asks for. The future makes the response of it and sends it.
 fn respond(
     namespace: &Arc<LocalNamespace>,
-    kind: RequestKind,
-    selection: &Selection,
+    Request { kind, selection, timeout, .. }: Request,
     responder: Responder,
 ) -> BoxFuture<'static, ()> {
+    let selection = &selection;
     match kind {
         RequestKind::Sockets { handshake } => {
             let selected = namespace.select(selection);
@@ -103,9 +117,11 @@ fn respond(
         }
         RequestKind::RoomsConfirmed => {
             let (peers, version) = (Arc::clone(namespace.peers()), namespace.peers().version());
+            // Who waits as long as it takes is not told before.
+            let most = if timeout == Duration::MAX { timeout } else { CONFIRMATION };
             Box::pin(async move {
                 // Nodes that did not confirm in time are not reported: the requesting node may reach them.
-                let _unconfirmed = peers.confirmed(version).await;
+                let _unconfirmed = peers.confirmed(version, most).await;
                 responder.done(None);
             })
         }
@@ -113,7 +129,7 @@ fn respond(
             // It is handled after the events before it, which may take longer than this future.
             let (responder, trace) = (Some(responder), Trace::current());
             namespace.receive_server_event(ServerEvent { event, responder, trace });
-            Box::pin(std::future::ready(()))
+            Box::pin(future::ready(()))
         }
     }
 }

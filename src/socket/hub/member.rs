@@ -39,7 +39,7 @@ use super::term::{Due, Term};
 use super::users::UserSocket;
 use super::work_queue::{Work, WorkQueue};
 use crate::catch_panic;
-use crate::engine;
+use crate::engine::{self, Protocol};
 use crate::excerpt::Excerpt;
 use crate::id::SocketId;
 use crate::socket::messages::Flags;
@@ -167,6 +167,17 @@ impl Member {
         self.namespace.rooms_of(self.id)
     }
 
+    /// Whether [`rooms`](Self::rooms) has this one.
+    pub(crate) fn is_in(&self, room: &Room) -> bool {
+        {
+            let state = self.state.lock();
+            if !state.life.is_connected() {
+                return state.life.left_rooms().contains(room);
+            }
+        }
+        self.namespace.is_in(self.id, room)
+    }
+
     /// Admits the socket: the client is told, the namespace gets it. The call of its handlers is left to the caller.
     pub(crate) fn admit(self: &Arc<Self>, admitted: Admitted) -> Option<engine::Work> {
         let Admitted { data, until, user } = admitted;
@@ -179,9 +190,21 @@ impl Member {
         }
         let protocol = self.session.handshake().protocol();
         self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
-        self.namespace.insert(self);
+        self.namespace.insert(self, self.version_2_id(protocol).as_ref());
         user.into_iter().for_each(|user| self.enter(&user));
         self.handler_calls(self.state.lock())
+    }
+
+    /// What a client of version 2 takes for the id of its socket, if that is to reach it.
+    fn version_2_id(&self, protocol: Protocol) -> Option<Room> {
+        if protocol != Protocol::V3 || !self.namespace.has_version_2_ids() {
+            return None;
+        }
+        let session = self.session.id();
+        Some(match &*self.namespace.path {
+            "/" => session.to_string().into(),
+            path => format!("{path}#{session}").into(),
+        })
     }
 
     /// Decides about the client once more, by another auth payload. What the namespace says replaces what it said before.

@@ -31,7 +31,7 @@ use super::work_queue::WorkQueue;
 use crate::id::{NodeId, SocketId};
 use crate::log_limit::LogLimit;
 use crate::socket::messages::Selection;
-use crate::socket::peers::{Peers, TooLarge};
+use crate::socket::peers::{CONFIRMATION, Peers, TooLarge};
 use crate::socket::protocol::{EncodeError, Parser};
 use crate::socket::room::Room;
 
@@ -50,6 +50,9 @@ pub(crate) struct LocalNamespace {
 }
 
 impl LocalNamespace {
+    /// How long an awaited join takes at most, unless said otherwise.
+    pub(crate) const CONFIRMATION: Duration = CONFIRMATION;
+
     /// A namespace without sockets. Its siblings forget it when it is dropped.
     pub(crate) fn new(
         path: Arc<str>,
@@ -126,6 +129,11 @@ impl LocalNamespace {
         self.context.parser
     }
 
+    /// Whether a client of version 2 is in the room of the id that it knows.
+    pub(crate) fn has_version_2_ids(&self) -> bool {
+        self.context.version_2_ids
+    }
+
     pub(crate) fn tasks(&self) -> &HandlerTasks {
         &self.context.tasks
     }
@@ -181,43 +189,60 @@ impl LocalNamespace {
         }
     }
 
+    /// Visits the ids of the sockets here, as [`visit_rooms`](Self::visit_rooms) does the rooms.
+    fn visit_ids(&self, mut visit: impl FnMut(SocketId)) {
+        for first in (0..).step_by(VISITED_AT_ONCE) {
+            let rooms = self.rooms.read();
+            let Some(visited) = rooms.ids_in_slots(first..first + VISITED_AT_ONCE) else { break };
+            visited.for_each(&mut visit);
+        }
+    }
+
     /// Whether there is neither a socket nor a room.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn is_unused(&self) -> bool {
         self.rooms.read().is_unused()
     }
 
-    /// The rooms a socket has joined.
+    /// The rooms a socket is in, its own first; none if it is not here.
     pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
-        self.rooms.read().rooms_of(&id).cloned().collect()
+        let rooms = self.rooms.read();
+        let own = rooms.get(&id).map(|_| Room::Own(id));
+        own.into_iter().chain(rooms.rooms_of(&id).cloned()).collect()
     }
 
-    /// The rooms that the selected sockets here have joined, sorted.
+    /// The rooms that the selected sockets here are in, sorted.
     pub(crate) fn rooms_of_selected(&self, selection: &Selection) -> Vec<Room> {
         let rooms = self.rooms.read();
         let mut found = std::collections::BTreeSet::new();
-        rooms.for_each(selection, |id, _| found.extend(rooms.rooms_of(id).cloned()));
+        rooms.for_each(selection, |id, _| {
+            found.insert(Room::Own(*id));
+            found.extend(rooms.rooms_of(id).cloned());
+        });
         found.into_iter().collect()
     }
 
-    /// Adds a socket, which is in its own room from now on.
-    pub(crate) fn insert(self: &Arc<Self>, member: &Arc<Member>) {
+    /// Adds a socket, which is in its own room from now on, and in `another` if there is one.
+    pub(crate) fn insert(self: &Arc<Self>, member: &Arc<Member>, another: Option<&Room>) {
         let mut rooms = self.rooms.write();
         let concerned = |_: &RoomIndex<_>| vec![(member.id, Room::Own(member.id))];
         self.observe_rooms(&mut rooms, concerned, |rooms| rooms.insert(member.id, Arc::clone(member)));
+        if let Some(room) = another {
+            self.join_locked(&mut rooms, member.id, room);
+        }
     }
 
-    /// Takes a socket out of all rooms. Returns those it had joined if they are to be kept for `on_disconnecting`.
+    /// Takes a socket out of all rooms. Returns those it was in if they are to be kept for `on_disconnecting`.
     ///
     /// The other nodes are told of empty rooms while the index is locked, so that they learn of joins and leaves in the
     /// order in which those happened.
     pub(crate) fn remove(self: &Arc<Self>, id: SocketId) -> Vec<Room> {
         let mut rooms = self.rooms.write();
-        let joined = |rooms: &RoomIndex<_>| rooms.rooms_of(&id).cloned().collect::<Vec<_>>();
-        let kept = if self.handlers().has_on_disconnecting() { joined(&rooms) } else { Vec::new() };
-        let concerned = |rooms: &RoomIndex<_>| {
-            std::iter::once(Room::Own(id)).chain(joined(rooms)).map(|room| (id, room)).collect()
+        let left = |rooms: &RoomIndex<_>| {
+            std::iter::once(Room::Own(id)).chain(rooms.rooms_of(&id).cloned()).collect::<Vec<_>>()
         };
+        let kept = if self.handlers().has_on_disconnecting() { left(&rooms) } else { Vec::new() };
+        let concerned = |rooms: &RoomIndex<_>| left(rooms).into_iter().map(|room| (id, room)).collect();
         if let Some((_, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id)) {
             for room in emptied {
                 self.peers().interest(&self.path, &room, false);
@@ -226,13 +251,15 @@ impl LocalNamespace {
         kept
     }
 
-    /// Adds a socket to a room. One that was disconnected meanwhile is not in the index and joins nothing.
-    pub(crate) fn join(self: &Arc<Self>, id: SocketId, room: &Room) {
-        self.join_locked(&mut self.rooms.write(), id, room);
+    /// Adds a socket to rooms. One that was disconnected meanwhile is not in the index and joins nothing.
+    pub(crate) fn join(self: &Arc<Self>, id: SocketId, joined: &[Room]) {
+        let mut rooms = self.rooms.write();
+        joined.iter().for_each(|room| self.join_locked(&mut rooms, id, room));
     }
 
-    pub(crate) fn leave(self: &Arc<Self>, id: SocketId, room: &Room) {
-        self.leave_locked(&mut self.rooms.write(), id, room);
+    pub(crate) fn leave(self: &Arc<Self>, id: SocketId, left: &[Room]) {
+        let mut rooms = self.rooms.write();
+        left.iter().for_each(|room| self.leave_locked(&mut rooms, id, room));
     }
 
     /// Adds every selected socket to every one of the rooms. All are selected before the first one joins.

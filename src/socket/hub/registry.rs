@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admission::Admission;
@@ -19,6 +18,7 @@ use super::namespace::LocalNamespace;
 use super::notice::NoticeKind;
 use super::parents::ParentNamespaces;
 use super::paths::{NamespacePaths, normalize};
+use super::requests::OpenRequests;
 use super::siblings::Siblings;
 use super::weak_map::WeakMap;
 use crate::catch_panic;
@@ -40,8 +40,8 @@ pub(crate) struct NamespaceRegistry {
     me: Weak<Self>,
     /// Whether a handler of any namespace sees the packets of clients.
     sees_packets: AtomicBool,
-    /// Bounds the requests of other nodes that are being responded to.
-    pub(super) requests: Arc<Semaphore>,
+    /// The requests of other nodes that are being responded to.
+    pub(super) requests: OpenRequests,
 }
 
 impl NamespaceRegistry {
@@ -49,7 +49,7 @@ impl NamespaceRegistry {
     pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Arc<Self> {
         Arc::new_cyclic(|me| {
             let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
-            let (me, requests) = (Weak::clone(me), Arc::new(Semaphore::new(MAX_REQUESTS)));
+            let (me, requests) = (Weak::clone(me), OpenRequests::default());
             let sees_packets = AtomicBool::new(false);
             let registry = Self { named, fixed, parents, context, me, sees_packets, requests };
             for description in descriptions {
@@ -296,8 +296,6 @@ impl fmt::Debug for NamespaceRegistry {
 const DESCRIBED_TWICE: &str = "described twice";
 /// Blocks of users in one message to the other nodes.
 const BLOCKS: usize = 1000;
-/// Requests of other nodes that are responded to at once. Each may hold a list of all sockets here.
-const MAX_REQUESTS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -336,6 +334,7 @@ mod tests {
             node: NodeId::random().unwrap(),
             peers: Arc::new(NoPeers),
             parser: Parser::Json,
+            version_2_ids: false,
             tasks: HandlerTasks::new(),
             users: Arc::default(),
         };

@@ -125,6 +125,12 @@ impl<T> RoomIndex<T> {
         })
     }
 
+    /// The ids of the members in a range of slots. `None` when no slots are left.
+    pub(crate) fn ids_in_slots(&self, slots: Range<usize>) -> Option<impl Iterator<Item = SocketId>> {
+        let occupied = slots.start < self.members.capacity();
+        occupied.then(|| slots.filter_map(|slot| self.members.get(slot)).map(|member| member.id))
+    }
+
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
         self.members.len()

@@ -16,7 +16,7 @@ mod tuples;
 
 pub(super) use check::{check_args, check_object};
 pub use decode::{FromArg, FromArgs};
-pub use encode::{ArgsWriter, IntoArg, IntoArgs};
+pub use encode::{ArgsWriter, IntoArgs};
 pub(crate) use events::{decode_event, encode_event};
 pub use raw::{RawArg, RawArgs};
 pub(super) use scan::split_first;

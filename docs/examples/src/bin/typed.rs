@@ -52,17 +52,15 @@ fn app() -> Namespace {
 
 /// One place at a time.
 async fn enter(socket: &Socket, place: String) -> Result<()> {
-    for left in socket.rooms() {
-        socket.leave(&left);
-    }
+    socket.leave(socket.rooms()); // all but its own, which cannot be left
     socket.join(format!("place:{place}")).await?;
     tell(socket, &ToPlayer::Entered(socket.id().to_string()))
 }
 
 /// Tells the others in this player's place.
 fn tell(socket: &Socket, event: &ToPlayer) -> Result<()> {
-    match socket.rooms().first() {
-        Some(place) => Ok(socket.to(place).send(event)?),
+    match socket.rooms().into_iter().find(|room| *room != socket.id()) {
+        Some(place) => Ok(socket.to(place).emit_event(event)?),
         None => Err(EventError::new("nowhere", "enter a place first")),
     }
 }

@@ -52,7 +52,7 @@ async fn stroke(socket: Socket, stroke: Stroke) -> Result<()> {
 
 /// Puts somebody on a small board, whichever node they are on. From its acknowledgement on they see what is drawn there.
 async fn invite(socket: Socket, Args((who, board)): Args<(String, String)>) -> Result<()> {
-    let applied = socket.nsp().to(who).sockets_join([small(&board)]).await;
+    let applied = socket.nsp().to(who).join(small(&board)).await;
     let all = applied.missing.is_empty();
     if all { Ok(()) } else { Err(EventError::new("not_everywhere", "a node did not confirm")) }
 }

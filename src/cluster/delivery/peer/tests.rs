@@ -1,5 +1,7 @@
 mod wire;
 
+use std::borrow::Cow;
+
 use tokio::time::Duration;
 
 use super::super::batch::BATCH;
@@ -10,22 +12,22 @@ use super::*;
 use bytes::BytesMut;
 
 use crate::cluster::wire::encode_broadcast;
-use crate::socket::messages::{Broadcast, Flags, Selection};
+use crate::socket::messages::{Broadcast, Flags};
 
 /// What `a` says to `b`, both being peers of each other in memory.
 struct Pair {
     a: Peer,
     b: Peer,
     local: Mutex<LocalInterest>,
-    got: Mutex<Vec<Broadcast>>,
+    got: Mutex<Vec<Broadcast<'static>>>,
     now: Instant,
     bytes: BytesMut,
 }
 
-fn broadcast(size: usize) -> Broadcast {
+fn broadcast(size: usize) -> Broadcast<'static> {
     Broadcast {
         namespace: "/".into(),
-        selection: Selection::default(),
+        selection: Cow::default(),
         text: "2[]".into(),
         attachments: vec![Bytes::from(vec![7; size])],
         flags: Flags::default(),

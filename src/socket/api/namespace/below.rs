@@ -7,7 +7,7 @@ use super::Namespace;
 use crate::engine::{Packet, Transport};
 use crate::socket::hub::EventError;
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Runs when the client of a connected socket has moved from polling to another transport, in the order of its events.
     /// Node: `socket.conn.on("upgrade")`.
     ///
@@ -19,14 +19,14 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Ok(socket.emit("quality", if to == Transport::Polling { "low" } else { "high" })?)
     /// });
     /// ```
-    pub fn on_upgrade<F, Fut>(mut self, handler: F) -> Self
+    pub fn on_upgrade<F, Fut>(mut self, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, Transport) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
     {
         self.once("on_upgrade", self.handlers.on_upgrade.is_some());
         self.handlers.on_upgrade = Some(Box::new(move |socket, to| Box::pin((handler.clone())(socket, to))));
-        self
+        self.settled()
     }
 
     /// Runs for every packet of Engine.IO that the client of a connected socket sends, pongs among them, in all its namespaces.
@@ -44,7 +44,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Ok(())
     /// });
     /// ```
-    pub fn on_packet<F, Fut>(mut self, handler: F) -> Self
+    pub fn on_packet<F, Fut>(mut self, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, Packet) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
@@ -52,6 +52,6 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_packet", self.handlers.on_packet.is_some());
         self.handlers.on_packet =
             Some(Box::new(move |socket, packet| Box::pin((handler.clone())(socket, packet))));
-        self
+        self.settled()
     }
 }

@@ -3,7 +3,7 @@
 use super::Namespace;
 use crate::socket::hub::Lane;
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Lets up to `limit` handlers of one socket run at once, where otherwise each begins when the one before it has ended. Node:
     /// all handlers overlap, without a limit.
     ///
@@ -22,11 +22,11 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     .concurrent(8)
     ///     .on("query", async |_: Socket, sql: String| query(sql).await);
     /// ```
-    pub fn concurrent(mut self, limit: usize) -> Self {
+    pub fn concurrent(mut self, limit: usize) -> Namespace<S> {
         self.once("concurrent", self.handlers.lanes.shared.is_some());
         self.check_limit(limit);
         self.handlers.lanes.shared = (limit > 1).then_some(Lane { index: 0, limit });
-        self
+        self.settled()
     }
 
     /// As [`concurrent`](Self::concurrent), for one event: up to `limit` of its handlers run at once for one socket, and what the
@@ -45,13 +45,13 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     .on("search", async |_: Socket, words: String| search(words).await)
     ///     .concurrent_event("search", 4); // a slow search does not hold up what is said
     /// ```
-    pub fn concurrent_event(mut self, event: &str, limit: usize) -> Self {
+    pub fn concurrent_event(mut self, event: &str, limit: usize) -> Namespace<S> {
         self.check_limit(limit);
         let index = self.handlers.lanes.own.len() + 1;
         if self.handlers.lanes.own.insert(event.to_owned(), Lane { index, limit }).is_some() {
             self.faults.push(format!("two limits for the event {event:?}"));
         }
-        self
+        self.settled()
     }
 
     fn check_limit(&mut self, limit: usize) {

@@ -113,28 +113,6 @@ impl<S> Handlers<S> {
             limits: Vec::new(),
         }
     }
-
-    /// Whether there is nothing yet but what decides who may connect.
-    pub(super) fn is_empty(&self) -> bool {
-        self.on_connect.is_none()
-            && self.on_any.is_empty()
-            && self.middleware.is_empty()
-            && self.on.is_empty()
-            && self.events.is_none()
-            && self.fallback.is_none()
-            && self.lanes.is_empty()
-            && self.on_upgrade.is_none()
-            && self.on_packet.is_none()
-            && self.on_expiring.is_none()
-            && self.on_disconnecting.is_none()
-            && self.on_disconnect.is_none()
-            && self.on_any_outgoing.is_empty()
-            && self.on_room.is_none()
-            && self.on_server_event.is_empty()
-            && self.describe.is_none()
-            && self.on_update.is_none()
-            && self.limits.is_empty()
-    }
 }
 
 impl<S: Send + Sync + 'static> Handlers<S> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::socket::Socket;
-use super::Namespace;
 use super::handlers::AuthFn;
+use super::{Namespace, NoHandlersYet};
 use crate::socket::hub::{EventError, Handshake, Login, Refusal};
 
-impl Namespace {
+impl<Before, Stage> Namespace<Before, Stage> {
     /// Decides whether a client may connect, as [`auth`](Self::auth), and for how long: what it returns is a [`Login`], whose data
     /// become those of the socket.
     ///
@@ -44,6 +44,7 @@ impl Namespace {
     /// ```
     pub fn login<S, F, Fut>(self, login: F) -> Namespace<S>
     where
+        Stage: NoHandlersYet,
         S: Send + Sync + 'static,
         F: FnOnce(Handshake) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Login<S>, Refusal>> + Send + 'static,
@@ -52,14 +53,14 @@ impl Namespace {
             let login = login.clone();
             Box::pin(async move { login(handshake).await })
         });
-        self.asking("login", login)
+        self.asking(login)
     }
 }
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Runs once that long before the [login](Self::login) of a connected socket ends, or at once if it is shorter, with the time that
     /// is left: to warn the client. It runs in the order of the events, and once more after each renewal.
-    pub fn on_expiring<F, Fut>(mut self, before: Duration, handler: F) -> Self
+    pub fn on_expiring<F, Fut>(mut self, before: Duration, handler: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, Duration) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), EventError>> + Send + 'static,
@@ -67,12 +68,12 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_expiring", self.handlers.on_expiring.is_some());
         let handler = move |socket, left| Box::pin((handler.clone())(socket, left)) as _;
         self.handlers.on_expiring = Some((before, Box::new(handler)));
-        self
+        self.settled()
     }
 
     /// Lets clients renew their [login](Self::login) by this event, whose argument is what they would say as `auth` when they connect:
     /// [`Socket::reauthenticate`]. The ack is empty, or the error `refused` with the message of the refusal.
-    pub fn renew_event(self, event: &str) -> Self {
+    pub fn renew_event(self, event: &str) -> Namespace<S> {
         self.on(event, async move |socket: Socket<S>, auth: Value| Ok(socket.reauthenticate(&auth).await?))
     }
 }

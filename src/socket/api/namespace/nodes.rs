@@ -10,7 +10,7 @@ use super::handlers::ServerEventFn;
 use crate::socket::hub::EventError;
 use crate::socket::protocol::{FromArgs, IntoArgs, RawArgs};
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Handles an event that another node sent with [`server_side_emit`](super::super::NamespaceRef::server_side_emit);
     /// what it returns is the answer to
     /// [`server_side_emit_with_ack`](super::super::NamespaceRef::server_side_emit_with_ack). Node: `nsp.on(event)`.
@@ -28,7 +28,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Ok(limit.swap(new, Ordering::Relaxed))
     /// });
     /// ```
-    pub fn on_server_event<A, R, F, Fut>(self, event: &str, handler: F) -> Self
+    pub fn on_server_event<A, R, F, Fut>(self, event: &str, handler: F) -> Namespace<S>
     where
         A: FromArgs + Send + 'static,
         R: IntoArgs + Send + 'static,
@@ -43,7 +43,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///
     /// A namespace by [pattern](crate::namespaces) gets such events on every node. One by
     /// [predicate](crate::namespaces_where) gets them on nodes where a socket is in it.
-    pub fn on_server_event_in<A, R, F, Fut>(mut self, event: &str, handler: F) -> Self
+    pub fn on_server_event_in<A, R, F, Fut>(mut self, event: &str, handler: F) -> Namespace<S>
     where
         A: FromArgs + Send + 'static,
         R: IntoArgs + Send + 'static,
@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         if self.handlers.on_server_event.insert(event.to_owned(), handler).is_some() {
             self.faults.push(format!("two handlers for the server event {event:?}"));
         }
-        self
+        self.settled()
     }
 
     /// Makes the part of a socket's data that other code may see: it is [`RemoteSocket::data`](crate::RemoteSocket::data)
@@ -75,15 +75,18 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///
     /// let chat = namespace("/chat").auth(login).describe(|user: &User| user.name.clone());
     /// ```
-    pub fn describe<V: Serialize>(mut self, describe: impl Fn(&S) -> V + Send + Sync + 'static) -> Self {
+    pub fn describe<V: Serialize>(
+        mut self,
+        describe: impl Fn(&S) -> V + Send + Sync + 'static,
+    ) -> Namespace<S> {
         self.once("describe", self.handlers.describe.is_some());
         self.handlers.describe =
             Some(Box::new(move |data| serde_json::to_value(describe(data)).unwrap_or_default()));
-        self
+        self.settled()
     }
 
     /// Changes the data of a socket as [`RemoteSocket::update`](super::super::RemoteSocket::update) or
-    /// [`Target::sockets_update`](super::super::Target::sockets_update) asks, on whichever node. In Node the data of a
+    /// [`Target::update`](super::super::Target::update) asks, on whichever node. In Node the data of a
     /// socket elsewhere is a copy, and changing it changes nothing.
     ///
     /// It runs on the socket's node, in the order of emits and commands of the node that asks for it. It must not block,
@@ -111,12 +114,12 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Ok(())
     /// }
     /// ```
-    pub fn on_update<U: FromArgs>(mut self, update: impl Fn(&S, U) + Send + Sync + 'static) -> Self {
+    pub fn on_update<U: FromArgs>(mut self, update: impl Fn(&S, U) + Send + Sync + 'static) -> Namespace<S> {
         self.once("on_update", self.handlers.on_update.is_some());
         self.handlers.on_update = Some(Box::new(move |data, args| {
             update(data, U::from_args(args)?);
             Ok(())
         }));
-        self
+        self.settled()
     }
 }

@@ -9,7 +9,7 @@ use super::handlers::ObserveFn;
 use crate::socket::hub::RoomEvent;
 use crate::socket::protocol::RawArgs;
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Sees every event of a client, before any [`middleware`](Self::middleware), handled or not. Node:
     /// `socket.onAny()`.
     ///
@@ -21,13 +21,13 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     println!("{} says {event}: {}", socket.id(), args.json());
     /// });
     /// ```
-    pub fn on_any<F, Fut>(mut self, observer: F) -> Self
+    pub fn on_any<F, Fut>(mut self, observer: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.handlers.on_any.push(observe_fn(observer));
-        self
+        self.settled()
     }
 
     /// Sees every event that is sent to a client of this node: by emit, with or without ack, or broadcast from any
@@ -37,13 +37,13 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     /// 4096 events or 16 MiB wait for the observers of one namespace, further ones are not seen, and the log says so. A
     /// volatile event is seen even if it was dropped. What an observer emits is seen as well, so an observer that always
     /// emits never ends.
-    pub fn on_any_outgoing<F, Fut>(mut self, observer: F) -> Self
+    pub fn on_any_outgoing<F, Fut>(mut self, observer: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, String, RawArgs) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.handlers.on_any_outgoing.push(observe_fn(observer));
-        self
+        self.settled()
     }
 
     /// Sees rooms come and go on this node, with the sockets of this node that join and leave them. Node:
@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     RoomEvent::Left { .. } | RoomEvent::Deleted { .. } => {}
     /// });
     /// ```
-    pub fn on_room<F, Fut>(mut self, observer: F) -> Self
+    pub fn on_room<F, Fut>(mut self, observer: F) -> Namespace<S>
     where
         F: FnOnce(NamespaceRef, RoomEvent) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -68,7 +68,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         self.once("on_room", self.handlers.on_room.is_some());
         self.handlers.on_room =
             Some(Box::new(move |namespace, event| Box::pin((observer.clone())(namespace, event))));
-        self
+        self.settled()
     }
 }
 

@@ -7,7 +7,7 @@ use super::Namespace;
 use crate::socket::hub::EventError;
 use crate::socket::room::Room;
 
-impl<S: Send + Sync + 'static> Namespace<S> {
+impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Lets clients join and leave rooms by two events, whose argument is the name of the room. `may` decides about each: whether
     /// this client may be in that room. Node has no form for it.
     ///
@@ -27,7 +27,7 @@ impl<S: Send + Sync + 'static> Namespace<S> {
     ///     Ok(socket.data().teams.iter().any(|own| own == team))
     /// });
     /// ```
-    pub fn room_events<F, Fut>(self, join: &str, leave: &str, may: F) -> Self
+    pub fn room_events<F, Fut>(self, join: &str, leave: &str, may: F) -> Namespace<S>
     where
         F: FnOnce(Socket<S>, String) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<bool, EventError>> + Send + 'static,
@@ -35,8 +35,8 @@ impl<S: Send + Sync + 'static> Namespace<S> {
         let may_leave = may.clone();
         self.on(join, move |socket: Socket<S>, name: String| async move {
             let room = named(&name)?;
-            let joined = socket.rooms();
-            if joined.len() >= MAX_ROOMS && !joined.contains(&room) {
+            // Its own is not counted.
+            if socket.rooms().len() > MAX_ROOMS && !socket.is_in(&room) {
                 return Err(EventError::new("too_many_rooms", "this client is in 1000 rooms"));
             }
             allow(may(socket.clone(), name).await?)?;

@@ -13,7 +13,7 @@ use crate::socket::protocol::{EncodeError, RawArgs, encode};
 impl LocalNamespace {
     /// Delivers a broadcast to the sockets of this node. Its frames are made once, at the first of them, and appended to each
     /// outbox.
-    pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast) {
+    pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast<'_>) {
         let Flags { volatile, compress } = broadcast.flags;
         let frames =
             LazyCell::new(|| self.parser().frames(&broadcast.text, &broadcast.attachments, compress));

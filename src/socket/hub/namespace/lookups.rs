@@ -33,24 +33,19 @@ impl LocalNamespace {
         self.rooms.read().size(room)
     }
 
-    /// The rooms that a socket has joined; `None` if it is not here.
-    pub(crate) fn joined_by(&self, id: SocketId) -> Option<Vec<Room>> {
-        let rooms = self.rooms.read();
-        rooms.get(&id)?;
-        Some(rooms.rooms_of(&id).cloned().collect())
-    }
-
     /// Whether a socket is in a room.
     pub(crate) fn is_in(&self, id: SocketId, room: &Room) -> bool {
         self.rooms.read().is_in(&id, room)
     }
 
-    /// The rooms that sockets have joined, and how many have joined each. The index is locked for a few thousand rooms at a time.
+    /// The rooms that sockets are in, and how many are in each. The index is locked for a few thousand rooms or sockets at a
+    /// time.
     pub(crate) fn room_sizes(&self) -> BTreeMap<Room, usize> {
         let mut sizes = BTreeMap::new();
         self.visit_rooms(|room, sockets| {
             sizes.insert(room.clone(), sockets);
         });
+        self.visit_ids(|id| *sizes.entry(Room::Own(id)).or_default() += 1);
         sizes
     }
 }

@@ -3,16 +3,20 @@
 //! `serde_json` passes bytes to its formatter. Ours keeps them and writes a placeholder, so no serializer of our own is
 //! needed. The order is depth first, so placeholders are numbered as in Node.
 
+use std::any::type_name;
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
 use super::super::error::EncodeError;
 use super::raw::{RawArg, RawArgs};
 use super::scan::{self, NUMBER, PLACEHOLDER};
+use super::tree;
 
 impl RawArgs {
     /// Encodes arguments, as those of an emit are encoded.
@@ -27,7 +31,7 @@ impl RawArgs {
     }
 }
 
-/// What can be emitted or replied: every type that serde encodes, [`Args`](super::Args), [`RawArgs`] and [`RawArg`].
+/// What can be emitted or replied: every type that serde encodes, [`RawArg`] among them, [`Args`](super::Args) and [`RawArgs`].
 ///
 /// A type that serde encodes is one argument. `()`, and every type without content that encodes as `null`, is no argument.
 /// Each byte value becomes an attachment; at most 10 are allowed.
@@ -54,20 +58,6 @@ pub trait IntoArgs {
     fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError>;
 }
 
-/// What one of several arguments can be: every type that serde encodes, and [`RawArg`]. It is implemented for all of them
-/// already.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be sent as an argument of an event or ack",
-    note = "derive `serde::Serialize` for it"
-)]
-pub trait IntoArg {
-    /// Writes the argument.
-    ///
-    /// # Errors
-    /// The value has no JSON form.
-    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError>;
-}
-
 impl<T: Serialize + ?Sized> IntoArgs for T {
     fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
         let start = out.json.len();
@@ -79,12 +69,6 @@ impl<T: Serialize + ?Sized> IntoArgs for T {
     }
 }
 
-impl<T: Serialize + ?Sized> IntoArg for T {
-    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
-        out.value(self)
-    }
-}
-
 impl IntoArgs for RawArgs {
     fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
         out.raw_args(self);
@@ -92,17 +76,22 @@ impl IntoArgs for RawArgs {
     }
 }
 
-impl IntoArgs for RawArg {
-    fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
-        self.encode_arg(out)
+/// In a packet it is written as it came, with its attachments; elsewhere it is decoded, and its attachments are serde bytes.
+impl Serialize for RawArg {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whether the serializer is the one of packets: no other has that sink. Types that borrow have no `TypeId`.
+        if type_name::<S>() != type_name::<&mut Json<'_>>() {
+            return tree::serialize(&self.json, &self.attachments, serializer);
+        }
+        SPLICED.set(Some(self.clone()));
+        // The sink takes it out at once.
+        serializer.serialize_bytes(&[])
     }
 }
 
-impl IntoArg for RawArg {
-    fn encode_arg(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
-        out.raw(&self.json, &self.attachments);
-        Ok(())
-    }
+thread_local! {
+    /// The argument that is written in the place of the next bytes.
+    static SPLICED: Cell<Option<RawArg>> = const { Cell::new(None) };
 }
 
 /// Takes arguments one after another, from implementations of [`IntoArgs`].
@@ -181,25 +170,13 @@ impl ArgsWriter {
         }
     }
 
-    /// Writes JSON that came in; its placeholders get the numbers of their attachments among those of this packet.
     fn raw(&mut self, json: &str, attachments: &[Bytes]) {
         self.separate();
-        let mut numbers = vec![None; attachments.len()];
-        let mut rest = 0;
-        let placeholders = if attachments.is_empty() { Vec::new() } else { scan::placeholders(json) };
-        for place in placeholders {
-            let Some((number, bytes)) =
-                place.number(json).and_then(|at| numbers.get_mut(at).zip(attachments.get(at)))
-            else {
-                continue;
-            };
-            let number = *number.get_or_insert_with(|| self.binary.attach(bytes.clone()));
-            self.binary.placeholders += 1;
-            self.json.extend_from_slice(json.get(rest..place.at.start).unwrap_or_default().as_bytes());
-            self.json.extend_from_slice(number.to_string().as_bytes());
-            rest = place.at.end;
-        }
-        self.json.extend_from_slice(json.get(rest..).unwrap_or_default().as_bytes());
+        let text = &mut self.json;
+        let Ok(()) = self.binary.splice(json, attachments, |piece| {
+            text.extend_from_slice(piece.as_bytes());
+            Ok::<_, Infallible>(())
+        });
     }
 
     fn separate(&mut self) {
@@ -233,10 +210,37 @@ impl AttachmentSink {
         self.attachments.push(bytes);
         self.attachments.len() - 1
     }
+
+    /// Writes JSON that came in; its placeholders get the numbers of their attachments among those of this packet.
+    fn splice<E>(
+        &mut self,
+        json: &str,
+        attachments: &[Bytes],
+        mut write: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let placeholders = if attachments.is_empty() { Vec::new() } else { scan::placeholders(json) };
+        let (mut numbers, mut rest) = (vec![None; attachments.len()], 0);
+        for place in placeholders {
+            let Some((number, bytes)) =
+                place.number(json).and_then(|at| numbers.get_mut(at).zip(attachments.get(at)))
+            else {
+                continue;
+            };
+            let number = *number.get_or_insert_with(|| self.attach(bytes.clone()));
+            self.placeholders += 1;
+            write(json.get(rest..place.at.start).unwrap_or_default())?;
+            write(&number.to_string())?;
+            rest = place.at.end;
+        }
+        write(json.get(rest..).unwrap_or_default())
+    }
 }
 
 impl Formatter for &mut AttachmentSink {
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
+        if let Some(RawArg { json, attachments }) = SPLICED.take() {
+            return self.splice(&json, &attachments, |piece| writer.write_all(piece.as_bytes()));
+        }
         // Too many are refused at the end; until then they are only counted.
         let kept = self.attachments.len() < EncodeError::MAX_ATTACHMENTS;
         let number = self.attach(if kept { Bytes::copy_from_slice(value) } else { Bytes::new() });

@@ -95,8 +95,10 @@ impl fmt::Debug for RawArgs {
     }
 }
 
-/// One argument as it is on the wire, undecoded, for example as an element of [`Args`](super::Args). Emitted, it takes along
-/// the attachments that it names and no others.
+/// One argument as it is on the wire, undecoded, for example as an element of [`Args`](super::Args). Emitted, alone or inside of
+/// any other value, it is written as it came, and takes along the attachments that it names and no others.
+///
+/// It implements `Serialize`. A format other than that of packets gets what it decodes to, its attachments as bytes.
 ///
 /// ```
 /// use socketmesh::{Args, RawArg, Socket, namespace};

@@ -189,6 +189,61 @@ fn raw_arguments_get_new_numbers_beside_others() {
 }
 
 #[test]
+fn a_raw_argument_goes_wherever_a_value_does() {
+    #[derive(Serialize)]
+    struct Relayed<'a> {
+        own: Bytes,
+        what: &'a RawArg,
+        again: Vec<RawArg>,
+    }
+    #[derive(Serialize)]
+    #[serde(tag = "kind")]
+    enum Told {
+        What { what: RawArg },
+    }
+    let json = format!(r#"{{"b":{},  "a":[1.50,{}]}}"#, place(1), place(0));
+    let what = raw(&json, &[ONE, TWO]).decode::<RawArg>().unwrap();
+    let renumbered = |first, second| format!(r#"{{"b":{},  "a":[1.50,{}]}}"#, place(first), place(second));
+
+    let relayed = Relayed { own: ONE, what: &what, again: vec![what.clone(), what.clone()] };
+    let (written, attachments) = encode(&relayed);
+    let again = format!("[{},{}]", renumbered(3, 4), renumbered(5, 6));
+    let expected = format!(r#"{{"own":{},"what":{},"again":{again}}}"#, place(0), renumbered(1, 2));
+    assert_eq!((written, attachments), (expected, vec![ONE, TWO, ONE, TWO, ONE, TWO, ONE]));
+    assert_eq!(
+        encode(&Args((&what, (7, Some(&what))))).0,
+        format!("{},[7,{}]", renumbered(0, 1), renumbered(2, 3))
+    );
+    assert_eq!(encode(&&what), (renumbered(0, 1), vec![TWO, ONE]));
+    assert_eq!(encode_event(&Event::Said(what.clone())).unwrap().1.json(), renumbered(0, 1));
+
+    // What stands between decodes it: the value is the same, its text is not.
+    let (written, attachments) = encode(&Told::What { what });
+    let spelled = format!(r#"{{"b":{},"a":[1.5,{}]}}"#, place(0), place(1));
+    let expected = format!(r#"{{"kind":"What","what":{spelled}}}"#);
+    assert!(
+        [expected, format!(r#"{{"kind":"What","what":{}}}"#, renumbered(0, 1))].contains(&written),
+        "{written}"
+    );
+    assert_eq!(attachments, [TWO, ONE]);
+}
+
+#[derive(Serialize)]
+enum Event {
+    Said(RawArg),
+}
+
+#[test]
+fn another_format_gets_what_a_raw_argument_decodes_to() {
+    let what = raw(&format!(r#"{{"a":[1.50,{}]}}"#, place(0)), &[TWO]).decode::<RawArg>().unwrap();
+    assert_eq!(serde_json::to_value(&what).unwrap(), json!({ "a": [1.5, [2, 255]] }));
+    let plain = raw(&place(0), &[]).decode::<RawArg>().unwrap();
+    assert_eq!(serde_json::to_value(&plain).unwrap(), json!({ "_placeholder": true, "num": 0 }));
+    // Nothing of it is left for the bytes that are written next.
+    assert_eq!(encode(&TWO), (place(0), vec![TWO]));
+}
+
+#[test]
 fn more_attachments_than_clients_accept_are_refused() {
     assert!(RawArgs::encode(&vec![ONE; 10]).is_ok());
     let refused = RawArgs::encode(&vec![ONE; 11]);
@@ -301,6 +356,8 @@ proptest! {
         let args = RawArgs::encode(&parts).unwrap();
         prop_assert_eq!(args.decode::<Vec<Option<Bytes>>>().unwrap(), parts.clone());
         let relayed = RawArgs::encode(&Args((ONE, args.decode::<RawArg>().unwrap())));
+        let inside = RawArgs::encode(&(args.decode::<RawArg>().unwrap(), 1)).unwrap();
+        prop_assert_eq!(inside.decode::<(Vec<Option<Bytes>>, u8)>().unwrap(), (parts.clone(), 1));
         if args.attachments().len() < 10 {
             let Args((first, again)) = relayed.unwrap().decode::<Args<(Bytes, Vec<Option<Bytes>>)>>().unwrap();
             prop_assert_eq!((first, again), (ONE, parts));

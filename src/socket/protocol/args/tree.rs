@@ -1,4 +1,4 @@
-//! From JSON and attachments to a serde value.
+//! From JSON and attachments to a serde value, or to a serializer of another format.
 //!
 //! Without attachments this is `serde_json` on the text. With them the JSON becomes a tree first, because a placeholder
 //! is known only when its object ends.
@@ -12,6 +12,7 @@ use serde::de::{
     MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use serde::ser::{self, Serialize, Serializer};
 use serde_json::{Error, Value};
 
 use super::super::error::PacketError;
@@ -38,6 +39,16 @@ pub(crate) fn seed_from_json<'de, S: DeserializeSeed<'de>>(
     Ok(value)
 }
 
+/// Gives one JSON value to a serializer of any format, with bytes where placeholders name attachments.
+pub(crate) fn serialize<S: Serializer>(
+    json: &str,
+    attachments: &[Bytes],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let tree = Grow(attachments).deserialize(&mut serde_json::Deserializer::from_str(json));
+    tree.map_err(ser::Error::custom)?.serialize(serializer)
+}
+
 /// JSON with its attachments in place. Deserializing from it is what `serde_json` does with a `Value`, and bytes where
 /// a placeholder was.
 enum Tree {
@@ -48,10 +59,12 @@ enum Tree {
 }
 
 impl Tree {
-    /// An object, unless it is a placeholder. Of equal keys the last counts, as in [`scan::placeholders`].
+    /// An object, unless it is a placeholder: without attachments there are none. Of equal keys the last counts, as in
+    /// [`scan::placeholders`].
     fn object<E: de::Error>(entries: Vec<(String, Self)>, attachments: &[Bytes]) -> Result<Self, E> {
         let last = |name| entries.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value);
-        if !matches!(last(PLACEHOLDER), Some(Self::Scalar(Value::Bool(true)))) {
+        let is_placeholder = matches!(last(PLACEHOLDER), Some(Self::Scalar(Value::Bool(true))));
+        if attachments.is_empty() || !is_placeholder {
             return Ok(Self::Object(entries));
         }
         let number = match last(NUMBER) {
@@ -90,6 +103,17 @@ impl Tree {
         let value = visitor.visit_map(&mut entries)?;
         entries.end()?;
         Ok(value)
+    }
+}
+
+impl Serialize for Tree {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Scalar(value) => value.serialize(serializer),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
+            Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
+        }
     }
 }
 

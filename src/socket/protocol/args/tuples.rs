@@ -1,8 +1,10 @@
 //! Several arguments as a tuple.
 
+use serde::Serialize;
+
 use super::super::error::{ArgsError, EncodeError};
 use super::decode::{FromArg, FromArgs};
-use super::encode::{ArgsWriter, IntoArg, IntoArgs};
+use super::encode::{ArgsWriter, IntoArgs};
 use super::raw::{RawArg, RawArgs};
 
 /// Several arguments: `Args((a, b))` is sent as `["event", a, b]`. A bare tuple would be one argument, an array.
@@ -31,9 +33,9 @@ macro_rules! args_of_tuples {
             }
         }
 
-        impl<$($name: IntoArg),+> IntoArgs for Args<($($name,)+)> {
+        impl<$($name: Serialize),+> IntoArgs for Args<($($name,)+)> {
             fn encode_args(&self, out: &mut ArgsWriter) -> Result<(), EncodeError> {
-                $(self.0.$index.encode_arg(out)?;)+
+                $(out.value(&self.0.$index)?;)+
                 Ok(())
             }
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cluster::delivery::interest::room_hash;
 use crate::cluster::wire::{MAX_BODY, encode_command};
-use crate::socket::messages::{Command, CommandKind};
+use crate::socket::messages::{Command, CommandKind, Selection};
 
 /// One of two nodes, and what it has written to the other.
 struct End {
