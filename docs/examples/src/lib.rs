@@ -21,22 +21,38 @@ pub mod chat;
 /// Whatever ends an example.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The description of a node, which is a member of a cluster if the environment says so. Pages get the browser client from
-/// the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that variable from the official CDN.
-/// Behind a load balancer a node that stops waits `DRAIN_DELAY_MS` milliseconds until that has left it.
+/// The description of a node, which is a member of a cluster if the environment says so.
 ///
 /// # Errors
-/// As [`cluster_from_env`], or the delay is no number.
+/// As [`cluster_from_env`] and [`http_from_env`].
 pub fn builder() -> Result<NodeBuilder, BoxError> {
-    let delay = env::var("DRAIN_DELAY_MS").map_or(Ok(0), |ms| ms.parse())?;
-    let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
-    let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
-    let builder = Node::builder()
-        .http(http::Config::default().client(client).drain_delay(Duration::from_millis(delay)));
+    let builder = Node::builder().http(http_from_env()?);
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,
     })
+}
+
+/// Pages get the browser client from the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that
+/// variable from the official CDN. Behind a load balancer a node that stops waits `DRAIN_DELAY_MS` milliseconds until that has left it.
+///
+/// # Errors
+/// The delay is no number.
+pub fn http_from_env() -> Result<http::Config, BoxError> {
+    let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
+    let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
+    let delay = millis_from_env("DRAIN_DELAY_MS")?.unwrap_or_default();
+    Ok(http::Config::default().client(client).drain_delay(delay))
+}
+
+/// A time in milliseconds; `None` without the variable.
+///
+/// # Errors
+/// It is no number.
+pub fn millis_from_env(variable: &str) -> Result<Option<Duration>, BoxError> {
+    let Ok(text) = env::var(variable) else { return Ok(None) };
+    let millis = text.parse().map_err(|error| format!("{variable}: {error}"))?;
+    Ok(Some(Duration::from_millis(millis)))
 }
 
 /// The cluster to be a member of: `SOCKETMESH_MESH` is this node's address for the others (UDP), `SOCKETMESH_SEED` theirs,
@@ -65,11 +81,19 @@ pub fn cluster_from_env() -> Result<Option<Cluster>, BoxError> {
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
+    let app = routes.nest_service("/socket.io", node.service());
+    serve_nested(node, app).await
+}
+
+/// As [`serve`], for an application that the node is nested in already.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_nested(node: Node, app: Router) -> Result<(), BoxError> {
     let listener = listen().await?;
     let asked = node.clone();
     let ready = async move || if asked.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let probes = Router::new().route("/readyz", get(ready)).route("/healthz", get(async || "ok"));
-    let app = routes.merge(probes).nest_service("/socket.io", node.service());
+    let app = app.route("/readyz", get(ready)).route("/healthz", get(async || "ok"));
     node.ready().await;
     let stopped = stopped(&node)?;
     announce(&listener, &node)?;

@@ -21,6 +21,39 @@ async fn what_is_said_in_a_room_is_heard_there_on_every_node_and_nowhere_else() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_later_learns_who_is_there_and_what_was_said_on_every_node_and_of_one_that_was_killed() {
+    let mut cluster = three_nodes().await;
+    let ann = member(&cluster, 0, "Ann").await;
+    let _ben = member(&cluster, 1, "Ben").await;
+    let hello = say(&ann, "hello").await;
+
+    let eve = visitor(&cluster, 2, "Eve").await;
+    let found: Value = eve.call("join", ROOM).await.unwrap();
+    assert_eq!(found, json!({ "people": ["Ann", "Ben", "Eve"], "said": [hello] }));
+
+    cluster.kill(0).await;
+    let cid = visitor(&cluster, 1, "Cid").await;
+    let found: Value = cid.call("join", ROOM).await.unwrap();
+    assert_eq!(found, json!({ "people": ["Ben", "Cid", "Eve"], "said": [hello] }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_to_somebody_reaches_their_devices_on_every_node_and_nobody_else() {
+    let cluster = three_nodes().await;
+    let ann = visitor(&cluster, 0, "Ann").await;
+    let mut bens = [visitor(&cluster, 1, "Ben").await, visitor(&cluster, 2, "Ben").await];
+    let mut eve = visitor(&cluster, 1, "Eve").await;
+    eve.call::<Value>("join", "person:Ben").await.unwrap(); // a name is no way into the rooms of people
+
+    ann.call::<()>("tell", &Args(("Ben", "only for you"))).await.unwrap();
+    for device in &mut bens {
+        let told: Args<(String, String, String)> = device.recv("told").await;
+        assert_eq!(told, Args(("Ann".into(), "Ben".into(), "only for you".into())));
+    }
+    eve.silent().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_typing_is_told_to_the_others_in_the_room() {
     let cluster = three_nodes().await;
     let mut ann = member(&cluster, 0, "Ann").await;
@@ -79,7 +112,7 @@ async fn a_client_whose_node_was_killed_comes_back_and_joins_again() {
     // It is another socket, which is in no room.
     let refused = ann.call::<Value>("message", &Args((ROOM, "too early"))).await.unwrap_err();
     assert_eq!(refused.code(), Some("not_a_member"));
-    ann.call::<()>("join", ROOM).await.unwrap();
+    ann.call::<Value>("join", ROOM).await.unwrap();
     say(&ann, "I am back").await;
     assert_eq!(ben.recv::<Args<(String, String)>>("joined").await.0.1, "Ann");
     assert_eq!(text(&mut ben).await, "I am back");
@@ -97,7 +130,7 @@ async fn visitor(cluster: &TestCluster, node: usize, name: &str) -> Client {
 
 async fn member(cluster: &TestCluster, node: usize, name: &str) -> Client {
     let client = visitor(cluster, node, name).await;
-    client.call::<()>("join", ROOM).await.expect("everybody may join");
+    client.call::<Value>("join", ROOM).await.expect("everybody may join");
     client
 }
 

@@ -1,4 +1,4 @@
-//! A chat with rooms and a notice of who is typing, on one node or on many.
+//! A chat with rooms, who is in them and what was said before, private messages, and a notice of who is typing: on one node or on many.
 
 use axum::Router;
 use axum::response::Html;

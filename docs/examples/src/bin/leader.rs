@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use examples::{BoxError, builder, serve};
+use examples::{BoxError, builder, millis_from_env, serve};
 use serde::Serialize;
 use socketmesh::socket::EncodeError;
 use socketmesh::{Node, Socket, engine, namespace};
@@ -17,9 +17,8 @@ async fn main() -> Result<(), BoxError> {
     let app = |path| namespace(path).on_connect(welcome);
     let builder = PATHS.into_iter().fold(builder()?, |node, path| node.namespace(app(path)));
     let node = builder.engine(sessions).start().await?;
-    let period =
-        std::env::var("PERIOD_MS").ok().map(|ms| ms.parse().map(Duration::from_millis)).transpose()?;
-    let greeting = tokio::spawn(greet(node.clone(), period.unwrap_or(PERIOD)));
+    let period = millis_from_env("PERIOD_MS")?.unwrap_or(PERIOD);
+    let greeting = tokio::spawn(greet(node.clone(), period));
     serve(node, Router::new()).await?;
     greeting.abort();
     Ok(())

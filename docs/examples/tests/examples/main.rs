@@ -19,9 +19,33 @@ async fn hello_answers_beside_the_routes_of_axum() {
 }
 
 #[tokio::test]
-async fn the_chat_keeps_what_is_said_in_a_room_over_two_nodes() {
-    let nodes = Example::two(env!("CARGO_BIN_EXE_chat")).await;
-    drive("chat.mjs", &nodes.each_ref().map(|node| &*node.url)).await;
+async fn the_chat_keeps_what_is_said_in_a_room_and_knows_who_is_there_and_what_was_said_on_one_node_and_on_two()
+ {
+    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_chat"), &[]).await {
+        drive("chat.mjs", &urls(&nodes)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_game_tells_its_players_where_all_are_and_keeps_the_seats_of_those_who_are_away() {
+    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_game"), &[("PATIENCE_MS", "3000")]).await {
+        drive("game.mjs", &[&urls(&nodes)[..], &[&*pid_of_second(&nodes)]].concat()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_done_however_long_it_takes_and_by_another_worker_if_one_or_its_node_is_lost() {
+    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_jobs"), &[]).await {
+        drive("jobs.mjs", &[&urls(&nodes)[..], &[&*pid_of_second(&nodes)]].concat()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dashboard_belongs_to_the_session_of_the_application_that_it_is_nested_in() {
+    let other = "https://status.shop.example";
+    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_dashboard"), &[("OTHER_ORIGIN", other)]).await {
+        drive("dashboard.mjs", &[&urls(&nodes)[..], &[PASSWORD, other]].concat()).await;
+    }
 }
 
 #[tokio::test]
@@ -38,9 +62,8 @@ async fn private_messages_reach_every_device_of_the_user_on_two_nodes_and_nobody
 
 #[tokio::test]
 async fn a_login_takes_valid_tokens_and_says_what_is_wrong_with_others() {
-    let secret = "a secret of the tests, for tokens";
-    let node = Example::start(env!("CARGO_BIN_EXE_login"), &[("JWT_SECRET", secret)]).await;
-    drive("login.mjs", &[&node.url, secret]).await;
+    let node = Example::alone(env!("CARGO_BIN_EXE_login")).await;
+    drive("login.mjs", &[&node.url, SECRET]).await;
 }
 
 #[tokio::test]
@@ -64,7 +87,7 @@ async fn one_node_of_two_greets_the_clients_of_both() {
 #[tokio::test]
 async fn ctrl_c_and_sigterm_end_every_example_in_good_order() {
     for (binary, signal) in ALL.iter().flat_map(|binary| [(binary, "INT"), (binary, "TERM")]) {
-        let mut node = Example::start(binary, &[("JWT_SECRET", "a secret of the tests, for tokens")]).await;
+        let mut node = Example::alone(binary).await;
         node.signal(signal).await;
         let ended =
             within(format!("{binary} to end"), node.child.wait()).await.expect("a child can be awaited");
@@ -92,9 +115,12 @@ fn the_list_of_examples_is_complete() {
     assert_eq!(found, ALL.len(), "the list of binaries");
 }
 
-const ALL: [&str; 8] = [
+const ALL: [&str; 11] = [
     env!("CARGO_BIN_EXE_hello"),
     env!("CARGO_BIN_EXE_chat"),
+    env!("CARGO_BIN_EXE_game"),
+    env!("CARGO_BIN_EXE_jobs"),
+    env!("CARGO_BIN_EXE_dashboard"),
     env!("CARGO_BIN_EXE_whiteboard"),
     env!("CARGO_BIN_EXE_private"),
     env!("CARGO_BIN_EXE_login"),
@@ -130,6 +156,12 @@ impl Example {
         [first, second]
     }
 
+    /// One node, and two of one cluster.
+    async fn one_and_two(binary: &str, environment: &[(&str, &str)]) -> [Vec<Self>; 2] {
+        let one = Self::start(binary, environment).await;
+        [vec![one], Self::two_with(binary, environment).await.into()]
+    }
+
     /// A node of the cluster that another one is in.
     async fn member(binary: &str, other: Option<&Self>, environment: &[(&str, &str)]) -> Self {
         let seed =
@@ -145,7 +177,12 @@ impl Example {
         {
             command.env_remove(inherited);
         }
-        command.env("PORT", "0").envs(environment.iter().copied());
+        command.env("PORT", "0").envs([
+            ("JWT_SECRET", SECRET),
+            ("SESSION_SECRET", SECRET),
+            ("PASSWORD", PASSWORD),
+        ]);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("executing {binary}: {error}"));
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
@@ -157,12 +194,26 @@ impl Example {
         Self { url: url.to_owned(), mesh, child, _stdout: stdout }
     }
 
+    fn pid(&self) -> String {
+        self.child.id().expect("it runs").to_string()
+    }
+
     async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid();
         let sent =
             Command::new("kill").args(["-s", signal, &pid]).status().await.expect("kill can be executed");
         assert!(sent.success(), "kill -s {signal} {pid}: {sent}");
     }
+}
+
+/// Where clients of the first and of the last node connect, which may be the same.
+fn urls(nodes: &[Example]) -> [&str; 2] {
+    [nodes.first(), nodes.last()].map(|node| &*node.expect("a node").url)
+}
+
+/// For a script that kills that node at its end. Empty without a second node.
+fn pid_of_second(nodes: &[Example]) -> String {
+    nodes.get(1).map(Example::pid).unwrap_or_default()
 }
 
 /// Runs a script beside this file with the official client.
@@ -172,3 +223,4 @@ async fn drive(script: &str, arguments: &[&str]) {
 }
 
 const SECRET: &str = "a secret of the tests, long enough to be one";
+const PASSWORD: &str = "a password of the tests";
