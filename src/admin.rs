@@ -159,7 +159,7 @@ impl Admin {
     /// let asked = Arc::clone(&stop);
     /// let admin = node.admin().drain(move |by| {
     ///     println!("{by} asks this node to stop");
-    ///     asked.notify_one(); // whoever waits for `stop` calls `node.shutdown()`
+    ///     asked.notify_one(); // whoever waits for `stop` calls `node.drain(…)`
     /// });
     /// # drop((admin, stop)) }
     /// ```

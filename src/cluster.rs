@@ -46,7 +46,7 @@ pub(crate) use transport::bi_stream::{BiStream, Receiver, Sender, StreamLoss};
 pub(crate) use transport::connection::REACH;
 pub(crate) use wire::{
     MAX_PRELUDE, encode_prelude,
-    pb::{Field, RequestHead, ResponseHead},
+    pb::{Client, Field, RequestHead, ResponseHead},
 };
 
 /// What the fuzz targets drive.

@@ -32,6 +32,7 @@ pub(crate) mod payload;
 mod protocol;
 mod query;
 mod registry;
+mod release;
 mod runtime;
 mod session;
 mod session_ref;

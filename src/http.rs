@@ -51,6 +51,7 @@ mod reply;
 mod request;
 mod request_line;
 mod response_head;
+mod retirement;
 pub(crate) mod server;
 mod service;
 #[cfg(feature = "tls")]

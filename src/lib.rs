@@ -119,7 +119,7 @@ mod trace;
 
 pub use admin::Admin;
 pub use bytes::Bytes;
-pub use node::{Failure, NamespaceError, Node, NodeBuilder, StartError};
+pub use node::{Drain, EvenOut, Failure, NamespaceError, Node, NodeBuilder, StartError};
 pub use random::RandomError;
 pub use socket::{
     Ack, AckError, Acks, Args, DisconnectReason, EventError, Handshake, Incoming, Namespace, NamespaceRef,

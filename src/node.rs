@@ -1,5 +1,7 @@
 //! A node: the one place that knows every layer. It builds them and connects those that do not know each other.
 
+mod drain;
+mod even_out;
 mod newcomers;
 pub(crate) mod operators;
 #[cfg(feature = "webtransport")]
@@ -34,11 +36,14 @@ use crate::socket::{
     self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo, UserRef,
 };
 use crate::trace::Span;
+use drain::Account;
+pub use drain::Drain;
+pub use even_out::EvenOut;
 
 /// One node of an application. It serves clients on its own or as a member of a cluster. Node: `Server`.
 ///
-/// A clone is another handle of the same node. The node ends when [`shutdown`](Self::shutdown) is called or its last
-/// handle is dropped.
+/// A clone is another handle of the same node. The node ends when [`drain`](Self::drain) or [`shutdown`](Self::shutdown) is called,
+/// or its last handle is dropped.
 ///
 /// ```no_run
 /// use socketmesh::{Node, Socket, namespace};
@@ -66,6 +71,8 @@ pub(crate) struct Parts<A: Application> {
     _end_with_mesh: Option<AbortOnDropHandle<()>>,
     /// Tells nodes that join what they have to know.
     _newcomers: Option<AbortOnDropHandle<()>>,
+    /// Tells the others how many sessions there are here.
+    _even_out: Option<AbortOnDropHandle<()>>,
 }
 
 /// How many handlers have not ended.
@@ -245,8 +252,8 @@ impl<A: Application> Node<A> {
         }
     }
 
-    /// Whether this node accepts new clients. While it joins its cluster or shuts down, their handshakes are answered with
-    /// 503.
+    /// Whether this node accepts new clients. While it joins its cluster or ends, another node that does opens their sessions, and
+    /// this one carries them; if there is none, their handshakes are answered with 503.
     pub fn is_ready(&self) -> bool {
         self.0.edge.refuses_clients().is_none()
     }
@@ -363,41 +370,70 @@ impl<A: Application> Node<A> {
         Server::serve(service, fallback, counters, listener, stop).await;
     }
 
-    /// Ends the node in order:
+    /// Ends the node in order, so that no client sees an error and no message is lost:
     ///
-    /// 1. For the [`drain_delay`](http::Config::drain_delay) it serves its clients as before, but takes no new ones: their
-    ///    handshakes are answered with 503, and load balancers have time to learn that.
-    /// 2. It closes every session of its own. Clients see `transport close` and reconnect, to another node. An
-    ///    [`Application`] of your own that blocks its sessions is waited for, for 5 s at most.
-    /// 3. [`serve`](Self::serve) returns, within a second. Polls that the node carries to the owners of other sessions are
-    ///    answered, so that their clients poll another node; POSTs in flight are finished. A WebSocket that it carries breaks.
-    /// 4. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
-    ///    requests that it carries, for 3 s at most.
-    /// 5. It tells the other members that it leaves.
+    /// 1. From the beginning it is not [ready](Self::is_ready), and the other nodes know it. It opens no sessions: another node that
+    ///    is ready does, also for the handshakes that still arrive here, which this one carries there. Where no other node is ready,
+    ///    it opens them itself as long as it can; without a cluster they are answered with 503.
+    /// 2. For the time of [`notice`](Drain::notice) everything else is served as before. Load balancers have time to notice.
+    /// 3. Over the time of [`spread`](Drain::spread) it closes its sessions, each at a moment of its own and once its client has
+    ///    what is queued; those for which much waits come last. Clients see `transport close` and connect again by themselves, to
+    ///    another node. Meanwhile it lets go of what it carries for other nodes: polls are answered, so that their clients poll
+    ///    another node, and WebSockets are closed when the others know that this node stops, after a second at the earliest.
+    /// 4. What is left is closed, after a second more for what is queued. An [`Application`] of your own that blocks its sessions is
+    ///    waited for, for 5 s at most. [`serve`](Self::serve) returns, within a second.
+    /// 5. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
+    ///    requests that it carries, for 3 s at most; POSTs in flight are finished.
+    /// 6. It waits until every member has acknowledged what was emitted here, for 2 s at most, and tells them that it leaves.
     ///
-    /// The log says when it begins, and at the end what was not done in time. A clone of its [`NodeBuilder`] starts it again.
-    pub async fn shutdown(&self) {
-        let node = self.id();
-        tracing::info!(%node, sessions = self.sessions(), "stopping: the node takes no new clients");
+    /// The log says when it begins, and at the end in one line how many sessions other nodes opened for clients of this one (`moved`),
+    /// how many it closed, and how many messages are not acknowledged (`outstanding`, 0 where all is well). To end sooner, drop the
+    /// future and call [`shutdown`](Self::shutdown). A clone of its [`NodeBuilder`] starts the node again.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn f(node: socketmesh::Node) -> std::io::Result<()> {
+    /// use socketmesh::Drain;
+    ///
+    /// tokio::signal::ctrl_c().await?;
+    /// node.drain(Drain::default().notice(Duration::from_secs(1)).spread(Duration::from_secs(9))).await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn drain(&self, drain: Drain) {
+        let (node, before) = (self.id(), self.moved_and_closed());
+        let Drain { notice, spread } = drain;
+        tracing::info!(%node, sessions = self.sessions(), ?notice, ?spread, "stopping: the node takes no new clients");
         self.0.edge.drain();
         if let Some(cluster) = &self.0.cluster {
             cluster.drain();
         }
-        sleep(self.0.edge.config().drain_delay).await;
+        sleep(notice).await;
         // Pending polls are answered before their connections go.
-        let sessions = self.0.engine.shutdown().await;
+        let (sessions, ()) = tokio::join!(self.0.engine.drain(spread), self.0.edge.retire(spread));
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
         let (handlers, requests) =
             tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
+        let outstanding = match &self.0.cluster {
+            Some(cluster) => cluster.settle().await,
+            None => 0,
+        };
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
-        if sessions + handlers + requests == 0 {
-            tracing::info!(%node, "stopped");
-        } else {
-            tracing::warn!(%node, sessions, handlers, requests, "stopped before everything was done");
-        }
+        let (moved, closed) = self.moved_and_closed();
+        let (moved, closed) = (moved - before.0, closed - before.1);
+        Account { moved, closed, sessions, handlers, requests, outstanding }.log(node);
+    }
+
+    /// Ends the node in order and at once: [`drain`](Self::drain) without notice, and with nothing spread.
+    pub async fn shutdown(&self) {
+        self.drain(Drain::default()).await;
+    }
+
+    /// How many sessions other nodes opened for clients of this one, and how many of its own it closed because it stops.
+    fn moved_and_closed(&self) -> (u64, u64) {
+        (self.http_counters().opened_elsewhere.get(), self.engine_counters().closed.by_stops())
     }
 
     /// Ends handlers, the mesh and the sessions at once, as if the process had been killed: no client and no other node is
@@ -459,6 +495,7 @@ pub struct NodeBuilder {
     socket: socket::Config,
     http: http::Config,
     cluster: Option<Cluster>,
+    even_out: Option<EvenOut>,
 }
 
 impl NodeBuilder {
@@ -490,6 +527,14 @@ impl NodeBuilder {
     /// Makes the node a member of a cluster. Nothing else changes for the application.
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.cluster = Some(cluster);
+        self
+    }
+
+    /// Lets clients go while this node owns far more sessions than the other nodes of its cluster, slowly and so that they connect
+    /// again. Off by default: then a node that is added gets new clients only. It is of use if it is on everywhere, behind a load
+    /// balancer that gives each node its share.
+    pub fn even_out(mut self, even_out: EvenOut) -> Self {
+        self.even_out = Some(even_out);
         self
     }
 
@@ -567,13 +612,13 @@ impl NodeBuilder {
         let engine = Arc::new(engine.map_err(|_stopped| StartError::Runtime)?);
         let config = Arc::new(self.http);
         let owner = Arc::new(Owner::new(id.clone(), Arc::clone(&engine), Arc::clone(&config)));
-        let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), Arc::clone(&owner), config));
+        let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), owner, config));
         let stopping = CancellationToken::new();
         let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {
             let operators = answers(Weak::clone(parts));
             // Set once, here: what arrived from other nodes until now found no sockets.
             let _set_before =
-                above.set(Above { app: Arc::downgrade(&app), owner: Arc::downgrade(&owner), operators });
+                above.set(Above { app: Arc::downgrade(&app), edge: Arc::downgrade(&edge), operators });
             let end_with_mesh = cluster.as_ref().map(|cluster| {
                 let (parts, failed) = (Weak::clone(parts), cluster.failed());
                 AbortOnDropHandle::new(tokio::spawn(async move {
@@ -588,6 +633,10 @@ impl NodeBuilder {
                 let tell = move || app.upgrade().map(|app| greet(&app)).is_some();
                 AbortOnDropHandle::new(tokio::spawn(newcomers::greet(id.clone(), cluster.view(), tell)))
             });
+            let even_out = cluster.as_ref().map(|cluster| {
+                let (mesh, engine) = (Arc::downgrade(cluster), Arc::downgrade(&engine));
+                AbortOnDropHandle::new(tokio::spawn(even_out::watch(mesh, engine, self.even_out)))
+            });
             let (started, on_drain) = (Instant::now(), Mutex::new(Weak::<fn(&str)>::new() as Weak<OnDrain>));
             Parts {
                 id,
@@ -601,6 +650,7 @@ impl NodeBuilder {
                 on_drain,
                 _end_with_mesh: end_with_mesh,
                 _newcomers: newcomers,
+                _even_out: even_out,
             }
         });
         Ok(Node(parts))
@@ -630,7 +680,7 @@ impl fmt::Debug for NodeBuilder {
 /// What the cluster calls when something arrives from another node.
 struct Above<A: Application> {
     app: Weak<A>,
-    owner: Weak<Owner<A>>,
+    edge: Weak<Edge<A>>,
     operators: Answers,
 }
 
@@ -669,8 +719,8 @@ async fn join<A: Application>(
     };
     let serve = move |stream: BiStream| {
         let Some(above) = for_requests.get() else { return };
-        if let Some(owner) = above.owner.upgrade() {
-            tokio::spawn(forwarded::serve_forwarded(owner, Arc::clone(&above.operators), stream));
+        if let Some(edge) = above.edge.upgrade() {
+            tokio::spawn(forwarded::serve_forwarded(edge, Arc::clone(&above.operators), stream));
         }
     };
     let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound) };

@@ -21,6 +21,12 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
+/// A random part of a whole: from 0 to 1, which it is not. Half of it if there are no random numbers.
+pub(crate) fn fraction() -> f64 {
+    let [a, b, c, d] = bytes().unwrap_or([0x80, 0, 0, 0]);
+    f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
+}
+
 /// A random number.
 pub(crate) fn number() -> Result<u64, RandomError> {
     getrandom::u64().map_err(RandomError)

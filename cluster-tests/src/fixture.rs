@@ -12,7 +12,7 @@ use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
 use socketmesh::socket::{self, SocketIo};
 use socketmesh::{
-    Ack, Args, EventError, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError,
+    Ack, Args, Drain, EventError, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError,
     namespace,
 };
 use tokio::net::TcpListener;
@@ -57,8 +57,6 @@ impl Suite {
 pub struct More {
     /// The compression of WebSocket messages.
     pub deflate: Option<engine::Compression>,
-    /// How long the node serves its clients when it is asked to stop.
-    pub drain_delay: Duration,
     /// Whether clients of version 2 are reached by the ids that they know.
     pub version_2_ids: bool,
 }
@@ -172,20 +170,25 @@ impl Fixture {
         }
     }
 
-    /// Shuts it down gracefully.
-    pub async fn shutdown(&self) {
+    /// Ends it in order.
+    pub async fn drain(&self, drain: Drain) {
         match self {
-            Self::Engine(node) => node.shutdown().await,
-            Self::Socket(node) => node.shutdown().await,
+            Self::Engine(node) => node.drain(drain).await,
+            Self::Socket(node) => node.drain(drain).await,
         }
+    }
+
+    /// The same at once.
+    pub async fn shutdown(&self) {
+        self.drain(Drain::default()).await;
     }
 }
 
 /// A node with the timings and limits of a suite. The bench has the defaults.
 fn configured(suite: Suite, more: More) -> NodeBuilder {
-    let More { deflate: per_message_deflate, drain_delay, version_2_ids } = more;
+    let More { deflate: per_message_deflate, version_2_ids } = more;
     let bench = matches!(suite, Suite::Bench);
-    let cors = http::Config::default().cors(Cors::any()).drain_delay(drain_delay).expose_node(bench);
+    let cors = http::Config::default().cors(Cors::any()).expose_node(bench);
     let fast = engine::Config::default()
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))

@@ -21,7 +21,7 @@ use hyper::Method;
 use socketmesh::http::{
     AllowRequest, CLIENT_VERSION, ClientFiles, Config, Cookie, CookiePriority, Cors, Forbidden, SameSite,
 };
-use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use socketmesh::{Drain, Node, NodeBuilder, Socket, namespace};
 use tokio::net::TcpListener;
 
 /// A node with these settings only.
@@ -520,9 +520,8 @@ async fn a_joining_node_refuses_clients() {
 }
 
 #[tokio::test]
-async fn a_stopping_node_refuses_clients_and_serves_those_it_has_until_its_delay_is_over() {
-    let http = Config::default().drain_delay(Duration::from_secs(3600));
-    let stopping = node(&http).start().await.expect("the node starts");
+async fn a_node_without_a_cluster_that_drains_refuses_clients_and_serves_those_it_has() {
+    let stopping = node(&Config::default()).start().await.expect("the node starts");
     let addr = serve(&stopping).await;
     let target = Target::of(Suite::Socket, addr, &[addr]);
     let session = target.polling().await;
@@ -530,7 +529,7 @@ async fn a_stopping_node_refuses_clients_and_serves_those_it_has_until_its_delay
     assert!(stopping.is_ready());
     let shutdown = tokio::spawn({
         let node = stopping.clone();
-        async move { node.shutdown().await }
+        async move { node.drain(Drain::default().notice(Duration::from_secs(3600))).await }
     });
     within("the node to drain", async {
         while stopping.is_ready() {

@@ -57,6 +57,8 @@ pub(crate) struct Control {
     address: SocketAddr,
     has_learned_address: bool,
     state: NodeState,
+    /// How many sessions this node owns, about.
+    sessions: Option<u64>,
     nodes: BTreeMap<NodeId, RemoteNode>,
     liveness: Liveness,
     pulse: Pulse,
@@ -119,6 +121,7 @@ impl Control {
             address: me.address.first,
             has_learned_address: false,
             state: NodeState::Joining,
+            sessions: None,
             nodes: BTreeMap::new(),
             silence,
             liveness: Liveness::new(silence),
@@ -333,6 +336,12 @@ impl Control {
         }
         self.settle(now);
         self.rhythm.plan(self.calm_until(now), now);
+    }
+
+    /// This node owns about so many sessions.
+    pub(crate) fn handle_sessions(&mut self, sessions: u64, now: Instant) {
+        self.changed |= self.sessions.replace(sessions) != Some(sessions);
+        self.settle(now);
     }
 
     /// This node takes no new clients any more.

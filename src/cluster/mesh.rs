@@ -31,7 +31,7 @@ use super::tasks::ports::{ControlMessage, Upward};
 use super::transport::bi_stream::BiStream;
 use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
-use super::view::{NodeState, View};
+use super::view::{LinkState, MemberView, NodeState, View};
 use super::wire::{
     MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_request, encode_withdrawal, pb,
 };
@@ -241,22 +241,65 @@ impl Mesh {
         }
     }
 
+    /// Another member that takes clients: of two random ones the one with fewer sessions, and none of `tried`.
+    pub(crate) fn pick_ready(&self, tried: &[NodeId]) -> Option<NodeId> {
+        let view = self.published.view.borrow();
+        let takes = |member: &&MemberView| {
+            member.state == NodeState::Ready
+                && member.link != LinkState::Down
+                && member.id != *self.id()
+                && !tried.contains(&member.id)
+        };
+        let ready: Vec<_> = view.members.iter().filter(takes).collect();
+        let first = below(ready.len())?;
+        let second = (first + 1 + below(ready.len() - 1).unwrap_or_default()) % ready.len();
+        let [one, other] = [ready.get(first)?, ready.get(second)?];
+        let has_fewer = |(other, one): (u64, u64)| other < one;
+        let chosen = if other.sessions.zip(one.sessions).is_some_and(has_fewer) { other } else { one };
+        Some(chosen.id.clone())
+    }
+
     /// Opens a byte stream as [`open`](Self::open) does, but not on the direct way: through any other node, which may reach that
-    /// one or not.
+    /// one or not; through one that stops only if there is nothing else.
     ///
     /// # Errors
     /// When there is no other node.
     pub(crate) async fn open_around(&self, to: &NodeId) -> Result<(BiStream, Silence), OpenError> {
         let mut others = self.published.around(to);
-        others.retain(|other| other.heard().elapsed() < DOUBT);
-        let random = usize::try_from(random::number().unwrap_or_default()).unwrap_or_default();
-        let chosen = random.checked_rem(others.len()).ok_or(OpenError::Unreachable)?;
-        open(others.swap_remove(chosen), to_http_of(to)).await
+        others.retain(|(_, other)| other.heard().elapsed() < DOUBT);
+        let view = Arc::clone(&self.published.view.borrow());
+        let stays = |id: &NodeId| view.member(id).is_none_or(|member| member.state != NodeState::Draining);
+        if others.iter().any(|(id, _)| stays(id)) {
+            others.retain(|(id, _)| stays(id));
+        }
+        let chosen = below(others.len()).ok_or(OpenError::Unreachable)?;
+        open(others.swap_remove(chosen).1, to_http_of(to)).await
     }
 
     /// Tells every node that this one takes no new clients.
     pub(crate) fn drain(&self) {
         self.tell(ControlMessage::Drain);
+    }
+
+    /// Tells every node that this one owns about so many sessions.
+    pub(crate) fn tell_sessions(&self, sessions: u64) {
+        self.tell(ControlMessage::Sessions(sessions));
+    }
+
+    /// Waits until every member has acknowledged what this node has emitted so far, for [`SETTLE`] at most. Returns how many messages
+    /// have no acknowledgement; those for nodes that are gone do not count.
+    pub(crate) async fn settle(&self) -> u64 {
+        let mut news = self.published.confirmations.subscribe();
+        let ends: Vec<_> =
+            self.published.roster().iter().map(|peer| (Arc::clone(peer), peer.newest())).collect();
+        let outstanding = || {
+            let view = self.published.view.borrow();
+            let members = ends.iter().filter(|(peer, _)| view.has(&peer.id, peer.incarnation));
+            members.map(|(peer, end)| peer.outstanding(*end)).sum::<u64>()
+        };
+        let all = async { while outstanding() > 0 && news.changed().await.is_ok() {} };
+        let _in_time = timeout(SETTLE, all).await;
+        outstanding()
     }
 
     /// Sends what is still queued for the other nodes, says goodbye, and stops. Takes two seconds at most.
@@ -554,6 +597,12 @@ fn to_http_of(node: &NodeId) -> Kind {
     Kind::Relay(pb::Relay { to: node.to_string(), inner })
 }
 
+/// A random number below this one; `None` if that is 0.
+fn below(number: usize) -> Option<usize> {
+    let random = usize::try_from(random::number().unwrap_or_default() >> 1).unwrap_or_default();
+    random.checked_rem(number)
+}
+
 async fn open(connection: Arc<PeerConnection>, kind: Kind) -> Result<(BiStream, Silence), OpenError> {
     let header = pb::StreamHeader { kind: Some(kind), origin: String::new() };
     let (permit, opened) = (connection.limits.enter(), Instant::now());
@@ -595,3 +644,5 @@ const RESPONSES: usize = 1 << 20;
 /// A link that has not answered for that long has missed a ping. New requests take another way, if there is one.
 const DOUBT: Duration = Duration::from_millis(800);
 const LEAVE: Duration = Duration::from_secs(1);
+/// A peer acknowledges within 50 ms. One that is cut off is not waited for any longer.
+const SETTLE: Duration = Duration::from_secs(2);

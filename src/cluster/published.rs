@@ -168,7 +168,11 @@ impl Published {
         self.view.send_if_modified(|view| {
             let changed = view.members != members;
             if changed {
-                let ring = Ring::new(members.iter().map(|member| (member.id.clone(), member.incarnation)));
+                let lives = |members: &[MemberView]| -> Vec<_> {
+                    members.iter().map(|member| (member.id.clone(), member.incarnation)).collect()
+                };
+                let all = lives(&members);
+                let ring = if lives(&view.members) == all { view.ring.clone() } else { Ring::new(all) };
                 *view = Arc::new(View { epoch: view.epoch + 1, members, ring });
             }
             changed
@@ -353,12 +357,12 @@ impl Published {
     }
 
     /// The connections to other nodes than this one, which may reach it where this node does not.
-    pub(crate) fn around(&self, node: &NodeId) -> Vec<Arc<PeerConnection>> {
+    pub(crate) fn around(&self, node: &NodeId) -> Vec<(NodeId, Arc<PeerConnection>)> {
         let routes = self.routes.read();
         let others = routes.iter().filter(|(other, _)| *other != node);
         others
-            .filter_map(|(_, route)| match route {
-                Route::Direct(connection) => Some(Arc::clone(connection)),
+            .filter_map(|(id, route)| match route {
+                Route::Direct(connection) => Some((id.clone(), Arc::clone(connection))),
                 Route::Through(_) => None,
             })
             .collect()

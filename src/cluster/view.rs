@@ -52,6 +52,8 @@ pub struct MemberView {
     pub state: NodeState,
     /// How the node that has this view reaches it.
     pub link: LinkState,
+    /// How many sessions it owns, as it said last: that is some seconds old, and 5 % off at most. `None` before it has said it.
+    pub sessions: Option<u64>,
     /// The settings of sessions that it has otherwise than the node that has this view, as its hello said. Empty where all is
     /// well: clients get the settings of the node that opens their session, and meet others on the way.
     pub differing: Vec<SettingDifference>,
@@ -83,7 +85,7 @@ pub enum NodeState {
     Joining,
     /// The node takes clients.
     Ready,
-    /// The node keeps its clients and takes no new ones.
+    /// The node [ends](crate::Node::drain): it serves its clients until it releases them, and other nodes open the sessions of new ones.
     Draining,
     /// The application's runtime has run nothing for ten seconds. Only the node itself sees itself so: to the others it is no
     /// member until its application runs again.
@@ -168,6 +170,7 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 7946)),
             state: *state,
             link: LinkState::Up,
+            sessions: None,
             differing: Vec::new(),
         });
         View { members: members.collect(), ..View::default() }

@@ -21,6 +21,9 @@ pub(crate) trait StandIn<K: Send + 'static>: Send + Sync {
     /// the application, so its caller may hold locks.
     fn flush(self: Arc<Self>);
 
+    /// Whether its client loses nothing when the session is closed; no if somebody else is at work.
+    fn is_recoverable(&self) -> bool;
+
     /// Starts an actor, which handles the messages that it is sent one after another. `None` if the runtime has stopped.
     fn activate(self: Arc<Self>) -> Option<ActorRef<SessionMessage<K>>>;
 }

@@ -291,6 +291,11 @@ impl<A: Application> StandIn<CommandOf<A>> for SessionCell<A> {
         }
     }
 
+    fn is_recoverable(&self) -> bool {
+        let state = self.state.try_lock();
+        state.is_some_and(|state| state.client.as_ref().is_some_and(Client::is_recoverable))
+    }
+
     fn activate(self: Arc<Self>) -> Option<ActorRef<SessionMessage<CommandOf<A>>>> {
         let _home = self.runtime.enter();
         let (handler, supervisor) = (SessionActor(PhantomData), self.supervisors.next());
@@ -361,12 +366,12 @@ impl<A: Application> SessionState<A> {
                 }
             }
             SessionMessage::Overflow => self.overflow(now),
-            SessionMessage::Close => {
+            SessionMessage::Close(reason) => {
                 // What was queued a moment ago may not have been reported yet.
                 if !self.this.outbox().is_empty() {
                     self.session.handle_queued();
                 }
-                self.session.handle_close(now);
+                self.session.handle_close(reason, now);
             }
             SessionMessage::Shutdown(reason) => self.session.handle_shutdown(reason),
             SessionMessage::Timeout => self.timeout(now),

@@ -102,6 +102,12 @@ pub trait Client: Send + 'static {
         false
     }
 
+    /// Whether the client loses nothing when this node closes the session, because its next session continues this one. Where a
+    /// node chooses whom to let go, such clients come first.
+    fn is_recoverable(&self) -> bool {
+        false
+    }
+
     /// The session has ended. Nothing more can be sent.
     fn handle_close(self, reason: CloseReason);
 }

@@ -28,13 +28,15 @@ pub(crate) struct EngineCounters {
     pub(crate) volatile_dropped: Counter,
     /// Packets dropped because their session was over.
     pub(crate) late_dropped: Counter,
+    /// Sessions closed because this node had too many.
+    pub(crate) let_go: Counter,
     /// How often the log tells of slow clients.
     pub(crate) slow_client_log: LogLimit,
 }
 
 impl EngineCounters {
     /// All of them.
-    pub(crate) fn counts(&self) -> [Count; 8] {
+    pub(crate) fn counts(&self) -> [Count; 9] {
         [
             self.opened.as_count("socketmesh_engine_sessions_opened_total", "Sessions opened on this node"),
             self.slow_clients.as_count(
@@ -65,6 +67,10 @@ impl EngineCounters {
                 "socketmesh_engine_late_packets_dropped_total",
                 "Packets for clients whose session had just ended",
             ),
+            self.let_go.as_count(
+                "socketmesh_engine_sessions_let_go_total",
+                "Sessions closed because this node had far more than the others",
+            ),
         ]
     }
 }
@@ -83,6 +89,11 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// Those whose node stopped.
+    pub(crate) fn by_stops(&self) -> u64 {
+        self.shutting_down.get()
+    }
+
     /// One more. `slow`: its client did not take what it was sent.
     pub(crate) fn count(&self, reason: CloseReason, slow: bool) {
         let counter = match reason {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use hyper::HeaderMap;
@@ -111,8 +112,8 @@ impl Handshake {
     /// What the layers of the host, and [`Middleware`](crate::http::Middleware), said of the request: a user, a session, whatever
     /// they put into its extensions. Node: what middleware sets on `socket.request`.
     ///
-    /// They are those of the request that opened the session, which the node answers that it reached. Later requests of the session
-    /// add nothing. They stay for the life of the session, and so does what they hold. Other nodes do not see them: what
+    /// They are those of the request that opened the session, which the node answers that it reached: only where no handler ever
+    /// asked for them does a node that [drains](crate::Node::drain) have another one open it. Later requests of the session add nothing. They stay for the life of the session, and so does what they hold. Other nodes do not see them: what
     /// [`fetch_sockets`](crate::NamespaceRef::fetch_sockets) has to tell of a user belongs to the data of the socket.
     ///
     /// ```
@@ -128,8 +129,15 @@ impl Handshake {
     ///     })
     ///     .on("whoami", async |socket: Socket<User>, ()| Ok(socket.data().0.clone()));
     /// ```
-    pub const fn extensions(&self) -> &Extensions {
+    pub fn extensions(&self) -> &Extensions {
+        EXTENSIONS_MATTER.store(true, Ordering::Relaxed);
         &self.extensions
+    }
+
+    /// Whether an application of this process has ever asked for the extensions of a request. Those cannot travel to another node,
+    /// and hosts fill them whether anybody asks or not.
+    pub(crate) fn extensions_matter() -> bool {
+        EXTENSIONS_MATTER.load(Ordering::Relaxed)
     }
 
     /// Whether the client cannot receive bytes (`b64` in the query).
@@ -215,6 +223,8 @@ fn lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Whether an application of this process has asked for the extensions of a request.
+static EXTENSIONS_MATTER: AtomicBool = AtomicBool::new(false);
 /// What Node puts into the query of a session over WebTransport.
 const WEBTRANSPORT: [(&str, &str); 2] = [("EIO", "4"), ("transport", "webtransport")];
 

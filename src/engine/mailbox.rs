@@ -36,7 +36,7 @@ pub(crate) enum SessionMessage<K> {
     /// The outbox was full, because the client does not take its packets.
     Overflow,
     /// Close the session once the client has what is queued.
-    Close,
+    Close(CloseReason),
     /// Close the session at once.
     Shutdown(CloseReason),
     /// The time of the timer has come.

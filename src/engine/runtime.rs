@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::coop;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::actor::{AcceptPanicked, SessionCell, SessionStart};
 use super::admission::{Admission, NotAdmitted, Place};
@@ -20,6 +20,7 @@ use super::handshake::Handshake;
 use super::mailbox::SessionMessage;
 use super::protocol::Transport;
 use super::registry::{Census, Registry};
+use super::release::{Releases, moment};
 use super::session::ConnId;
 use super::session_ref::SessionRef;
 use super::supervisors::Supervisors;
@@ -134,7 +135,7 @@ impl<A: Application> Engine<A> {
             trace: Trace::current(),
         })?;
         if self.closing.load(Ordering::Acquire) {
-            // `shutdown` may have told the other sessions before this one was registered.
+            // `drain` may have told the other sessions before this one was registered.
             session.bring(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
         }
         self.counters.opened.increment();
@@ -146,10 +147,25 @@ impl<A: Application> Engine<A> {
         Ok(SessionId::new((self.mint)(), random::bytes()?))
     }
 
-    /// Opens no further session, closes all sessions at once and waits until all of them are gone, for [`STOP`] at most.
-    /// Returns how many are left.
-    pub(crate) async fn shutdown(&self) -> usize {
+    /// Whether it opens no session any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Closes the sessions over `time`, or sooner if they are few, each at a moment of its own and once its client has what is queued, the
+    /// slowest clients last.
+    /// Then opens no further session, closes what is left after [`FLUSH`], and waits until all of them are gone, for [`STOP`] at
+    /// most. Returns how many are left.
+    pub(crate) async fn drain(&self, time: Duration) -> usize {
+        let sessions = Releases::new(self.registry.all(), SessionRef::buffered);
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        let time = time.min(SLOWEST.saturating_mul(count));
+        over(time, sessions, SessionRef::dismiss).await;
         self.closing.store(true, Ordering::Release);
+        // Those that were opened meanwhile.
+        let late = Releases::new(self.registry.all(), SessionRef::buffered);
+        over(Duration::ZERO, late, SessionRef::dismiss).await;
+        let _flushed = timeout(FLUSH, self.registry.emptied()).await;
         for session in self.registry.all() {
             session.bring(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
             coop::consume_budget().await;
@@ -158,6 +174,24 @@ impl<A: Application> Engine<A> {
         let left = if emptied.is_ok() { 0 } else { self.len() };
         self.abort();
         left
+    }
+
+    /// Closes so many sessions over `time` that were opened `age` ago or earlier, if there are as many: at first those that can be
+    /// recovered, and those for which nothing waits.
+    pub(crate) async fn let_go(&self, count: usize, age: Duration, time: Duration) {
+        if count == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let is_old = |session: &SessionRef<_>| now.saturating_duration_since(session.opened()) >= age;
+        let mut sessions = self.registry.all();
+        sessions.retain(|session| is_old(session) && session.closed().is_none());
+        sessions.sort_by_cached_key(|session| (!session.is_recoverable(), session.buffered()));
+        sessions.truncate(count);
+        // They are taken from the end.
+        sessions.reverse();
+        self.counters.let_go.add(sessions.len() as u64);
+        over(time, Releases::new(sessions, |_| 0), SessionRef::close).await;
     }
 
     /// Ends every session where it stands; no client is told. Happens as well when the engine is dropped.
@@ -200,6 +234,27 @@ pub(crate) enum OpenSessionError {
     Panicked(#[from] AcceptPanicked),
 }
 
+/// Does this to each of the sessions, at a moment of its own within `time`.
+async fn over<K: Send + 'static>(
+    time: Duration,
+    mut sessions: Releases<SessionRef<K>>,
+    close: fn(&SessionRef<K>),
+) {
+    let (begin, count) = (Instant::now(), sessions.len());
+    for number in 0..count {
+        sleep_until(begin + moment(number, count, time, random::fraction())).await;
+        match sessions.next() {
+            Some(session) => close(&session),
+            None => return,
+        }
+        coop::consume_budget().await;
+    }
+}
+
+/// Ten sessions a second harm nobody, so a node with few of them need not take its time.
+const SLOWEST: Duration = Duration::from_millis(100);
+/// How long clients may take for what is queued when their time is over.
+const FLUSH: Duration = Duration::from_secs(1);
 /// How long the sessions of a node that stops may take. Only an application that blocks them makes them take any time.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -434,6 +489,65 @@ mod tests {
         noting.gate.notify_one();
         sleep(Duration::from_millis(1)).await;
         assert_eq!(noting.notes(), ["begun", "meanwhile", "done"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sessions_of_a_node_that_drains_go_one_after_another_and_the_slow_ones_last() {
+        let engine = engine(&Arc::new(Silent), Config::default()).await;
+        let mut clients = Vec::new();
+        for number in 0..40 {
+            let session = polling(&engine).await;
+            clients.push(tokio::spawn(async move {
+                if number % 4 == 0 {
+                    // It has not taken everything when others have.
+                    session.send_text(&"x".repeat(100 + number));
+                    sleep(Duration::from_millis(3800)).await;
+                }
+                let mut got = Vec::new();
+                while session.closed().is_none() {
+                    let PollAnswer::Payload { payload, .. } = session.poll(None, None).await else { break };
+                    got.push(payload.bytes);
+                }
+                (number % 4 == 0, got, Instant::now())
+            }));
+        }
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        assert_eq!(engine.drain(Duration::from_secs(4)).await, 0);
+        assert!(engine.is_closing() && engine.counters().closed.by_stops() == 40);
+        let mut tenths = [0; 13];
+        for client in clients {
+            let (is_slow, got, ended) = client.await.unwrap();
+            let tenth = usize::try_from((ended - began).as_millis() / 400).unwrap();
+            tenths[tenth] += 1;
+            assert!(
+                !is_slow || tenth >= 9 && got[0].len() > 100,
+                "a slow one ended in tenth {tenth}: {got:?}"
+            );
+        }
+        assert!(tenths.iter().take(7).all(|ended| (3..=5).contains(ended)), "{tenths:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_sessions_that_are_old_enough_are_let_go() {
+        let minute = Duration::from_secs(60);
+        let engine = engine(&Arc::new(Silent), Config::default().ping_interval(10 * minute)).await;
+        // Whose client has followed its handshake.
+        let open = async || {
+            let session = polling(&engine).await;
+            session.post(None).body(packets("4hi"));
+            session
+        };
+        let old = [open().await, open().await];
+        sleep(minute).await;
+        let young = open().await;
+        engine.let_go(9, 2 * minute, minute).await;
+        assert_eq!((engine.counters().let_go.get(), engine.len()), (0, 3));
+        let closing = engine.let_go(9, minute, minute);
+        let polls = async { tokio::join!(old[0].poll(None, None), old[1].poll(None, None)) };
+        tokio::join!(closing, polls);
+        assert_eq!((engine.counters().let_go.get(), engine.len()), (2, 1));
+        assert!(young.closed().is_none());
     }
 
     #[tokio::test(start_paused = true)]

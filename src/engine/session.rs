@@ -64,6 +64,8 @@ pub(crate) struct Session {
     opened: bool,
     /// Whether the application sees the packets of its client.
     seen: bool,
+    /// Why it closes, if it is closing.
+    leaves: CloseReason,
     /// What went wrong with the transport, if that is why the session ended.
     fault: Option<TransportFault>,
     outputs: Fifo<Output>,
@@ -100,6 +102,7 @@ impl Session {
             queued: false,
             opened: conn.is_some(),
             seen: false,
+            leaves: CloseReason::ForcedClose,
             fault: None,
             outputs: Fifo::new(),
             config,
@@ -141,7 +144,7 @@ impl Session {
         }
         if let Phase::Closing { .. } = self.phase {
             self.answer_poll(conn, PollReply::NoopClose);
-            return self.close(CloseReason::ForcedClose);
+            return self.close(self.leaves);
         }
         self.poll = Some(get);
         if let Some(probe) = &mut self.probe {
@@ -262,7 +265,7 @@ impl Session {
         } else if self.stream == Some(conn) {
             self.stream = None;
             match (self.phase, clean) {
-                (Phase::Closing { .. }, _) => self.close(CloseReason::ForcedClose),
+                (Phase::Closing { .. }, _) => self.close(self.leaves),
                 (_, true) => self.close(CloseReason::TransportClose),
                 (_, false) => self.fail(TransportFault::of_stream(self.transport)),
             }
@@ -285,13 +288,14 @@ impl Session {
 
     /// Closes the session once the client took what is queued. Nothing more may be queued, nothing more is
     /// received.
-    pub(crate) fn handle_close(&mut self, now: Instant) {
+    pub(crate) fn handle_close(&mut self, reason: CloseReason, now: Instant) {
         if self.phase != Phase::Open {
             return;
         }
         if self.poll.is_some() {
-            return self.close(CloseReason::ForcedClose);
+            return self.close(reason);
         }
+        self.leaves = reason;
         let mut until = now + self.config.close_timeout;
         if self.heartbeat.awaits_first_request() {
             until = until.min(self.heartbeat.at);
@@ -317,7 +321,7 @@ impl Session {
         let due = |at: Instant| at <= now;
         match self.phase {
             Phase::Open if due(self.heartbeat.at) => self.beat(now),
-            Phase::Closing { until } if due(until) => self.close(CloseReason::ForcedClose),
+            Phase::Closing { until } if due(until) => self.close(self.leaves),
             Phase::Closed { farewell: Some(until) } if due(until) => {
                 self.phase = Phase::Closed { farewell: None };
             }

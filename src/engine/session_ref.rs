@@ -43,6 +43,7 @@ struct SessionInner<K: Send + 'static> {
     config: Arc<Config>,
     counters: Arc<EngineCounters>,
     outbox: Outbox,
+    opened: Instant,
     transport: AtomicU8,
     closed: ClosedCell,
     next_conn: AtomicU32,
@@ -67,6 +68,7 @@ impl<K: Send + 'static> SessionRef<K> {
             outbox: Outbox::new(limits, budget, Instant::now),
             config,
             counters,
+            opened: Instant::now(),
             transport: AtomicU8::new(transport as u8),
             closed: ClosedCell::default(),
             next_conn: AtomicU32::new(0),
@@ -78,6 +80,15 @@ impl<K: Send + 'static> SessionRef<K> {
     /// The id of the session (`sid`). It is secret: a client that knows it can take part in the session.
     pub fn id(&self) -> SessionId {
         self.0.id
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.0.opened
+    }
+
+    /// See [`Client::is_recoverable`](super::Client::is_recoverable).
+    pub(crate) fn is_recoverable(&self) -> bool {
+        self.0.activation.stand_in().is_some_and(|stand_in| stand_in.is_recoverable())
     }
 
     /// The request that opened the session.
@@ -180,7 +191,13 @@ impl<K: Send + 'static> SessionRef<K> {
     /// Messages sent after this call are dropped.
     pub fn close(&self) {
         self.0.outbox.end();
-        self.tell(SessionMessage::Close);
+        self.tell(SessionMessage::Close(CloseReason::ForcedClose));
+    }
+
+    /// Closes the session as [`close`](Self::close) does, because its node stops; in this task if nobody is at work in the session.
+    pub(crate) fn dismiss(&self) {
+        self.0.outbox.end();
+        self.bring(SessionMessage::Close(CloseReason::ServerShuttingDown));
     }
 
     /// Calls [`Client::handle_command`](super::Client::handle_command) in the session's actor. Never blocks. The command is

@@ -359,6 +359,7 @@ fn gossip(tape: &mut Tape<'_>) -> Vec<GossipMember> {
             misses: (0..tape.below(3))
                 .map(|_| if tape.flag() { name("m") } else { somebody(tape) })
                 .collect(),
+            sessions: tape.flag().then(|| tape.number()),
         };
         members.insert(id, member);
     }

@@ -1,7 +1,6 @@
 //! The settings of the HTTP side of a node.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::allow_request::AllowRequest;
 use super::connection_error::OnConnectionError;
@@ -45,9 +44,6 @@ pub struct Config {
     pub on_connection_error: Option<OnConnectionError>,
     /// Where the browser client is served from, under `socket.io.js` and the like.
     pub client: ClientFiles,
-    /// How long a node that [stops](crate::Node::shutdown) goes on serving its clients, while it takes no new ones and says so
-    /// with 503. Default none. As long as a load balancer needs to notice: for checks every 2 s of which 3 have to fail, 6 s.
-    pub drain_delay: Duration,
     /// Whether [`Node::serve`](crate::Node::serve) answers `/healthz` (200) and `/readyz` (200, or 503 while the node takes no new
     /// clients) beside the path of Socket.IO, for load balancers. Default: yes.
     pub health: bool,
@@ -68,7 +64,6 @@ setters! {
         headers: into Option<Headers>,
         on_connection_error: into Option<OnConnectionError>,
         client: ClientFiles,
-        drain_delay: Duration,
         health: bool,
         trusted_proxies: TrustedProxies,
         expose_node: bool,
@@ -86,7 +81,6 @@ impl Default for Config {
             headers: None,
             on_connection_error: None,
             client: ClientFiles::default(),
-            drain_delay: Duration::ZERO,
             health: true,
             trusted_proxies: TrustedProxies::default(),
             expose_node: false,

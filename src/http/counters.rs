@@ -26,6 +26,8 @@ pub(crate) struct HttpCounters {
     /// Requests of sessions, refused.
     requests: Refusals,
     pub(crate) forwarded: Forwarded,
+    /// Sessions that other nodes opened for clients of this one, which took none itself.
+    pub(crate) opened_elsewhere: Counter,
     log: LogLimits,
 }
 
@@ -69,7 +71,7 @@ impl HttpCounters {
     }
 
     /// All of them.
-    pub(crate) fn counts(&self) -> [Count; 4] {
+    pub(crate) fn counts(&self) -> [Count; 5] {
         [
             self.given_up.as_count(
                 "socketmesh_http_connections_given_up_total",
@@ -86,6 +88,10 @@ impl HttpCounters {
             self.webtransport_retries.as_count(
                 "socketmesh_http_webtransport_retries_total",
                 "WebTransport clients that had to prove their address first",
+            ),
+            self.opened_elsewhere.as_count(
+                "socketmesh_http_sessions_opened_elsewhere_total",
+                "Sessions that other nodes opened for clients of this one, which took none itself",
             ),
         ]
     }

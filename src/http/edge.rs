@@ -3,6 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyper::body::Body as _;
 use hyper::header::{CONNECTION, HeaderValue, ORIGIN};
@@ -20,7 +21,7 @@ use super::refusal::Refusal;
 use super::request::{self, ClientRequest};
 use super::{client_files, host, node_request, reply};
 use crate::cluster::{Mesh, NodeState, SessionOwner};
-use crate::engine::{Application, HandshakeError};
+use crate::engine::{Application, HandshakeError, Way};
 use crate::id::NodeId;
 
 /// Answers the requests of the clients that are connected to this node: CORS, client files and middleware here, and the
@@ -102,6 +103,17 @@ impl<A: Application> Edge<A> {
     /// Takes no new clients from now on, and lets load balancers go: connections end after their next answer.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.announce();
+        }
+    }
+
+    /// Why no session is opened here even for a client that no other node takes. A node that drains opens some to the end: for such a
+    /// client a session that is short is better than none.
+    pub(crate) fn refuses_strays(&self) -> Option<&'static str> {
+        let why = self.refuses_clients()?;
+        let takes = self.is_draining() && self.forwarder.is_some() && !self.owner.engine().is_closing();
+        (!takes).then_some(why)
     }
 
     fn is_draining(&self) -> bool {
@@ -111,6 +123,13 @@ impl<A: Application> Edge<A> {
     /// How many requests this node carries to the owners of their sessions now.
     pub(crate) fn carried(&self) -> usize {
         self.forwarder.as_ref().map_or(0, Forwarder::carried)
+    }
+
+    /// Lets go of what this node carries for others over `time`, one after another, or until nothing is carried.
+    pub(crate) async fn retire(&self, time: Duration) {
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.retire(time).await;
+        }
     }
 
     /// Ends the requests that this node carries for others: polls are given back to their clients, the rest is waited for.
@@ -188,8 +207,7 @@ impl<A: Application> Edge<A> {
 
     /// Answers a request for a session, or for a new one. A refusal is counted.
     async fn serve(&self, request: Box<ClientRequest>) -> Response<Body> {
-        let opens = request.query.sid() == Ok(None);
-        let address = request.address();
+        let (opens, address) = (request.opens(), request.address());
         let response = match self.config.observes_requests() {
             true => self.observe(request).await,
             false => self.route(request).await,
@@ -203,7 +221,7 @@ impl<A: Application> Edge<A> {
     /// Answers a request that the application has a part in: middleware before, headers and the report of a refusal after.
     async fn observe(&self, mut request: Box<ClientRequest>) -> Response<Body> {
         let mut head = middleware::head(&request.http);
-        let opens = request.query.sid() == Ok(None);
+        let opens = request.opens();
         let mut added = Pass::default();
         let refusal = middleware::run(&self.config.middleware, &mut head, &mut added).await;
         let Pass { mut headers, extensions } = added;
@@ -229,7 +247,16 @@ impl<A: Application> Edge<A> {
         response
     }
 
-    /// Gives a request to the node that owns its session; a session that does not exist yet is this node's.
+    /// Answers a request that another node forwarded. It opens a session for a client of that node if it would for one of its own.
+    pub(crate) async fn respond_to_forwarded(
+        &self,
+        request: Request<DrainBody>,
+        way: Arc<dyn Way>,
+    ) -> Response<Body> {
+        self.owner.respond_to_forwarded(request, way, || self.refuses_clients()).await
+    }
+
+    /// Gives a request to the node that owns its session; a session that does not exist yet is this node's, if it takes clients.
     async fn route(&self, request: Box<ClientRequest>) -> Response<Body> {
         if request.trespasses {
             let refusal = reply::refusal(&HandshakeError::other_origin(), true);
@@ -244,10 +271,24 @@ impl<A: Application> Edge<A> {
                 _ => self.owner.respond(request).await,
             },
             (Ok(None), _) => match self.refuses_clients() {
-                Some(why) => reply::refused(reply::unavailable(why), Refusal::NotReady),
+                Some(_) => Box::pin(self.open_elsewhere(request)).await,
                 None => self.owner.respond(request).await,
             },
             _ => self.owner.respond(request).await,
+        }
+    }
+
+    /// Opens a session that this node does not take on another one.
+    async fn open_elsewhere(&self, mut request: Box<ClientRequest>) -> Response<Body> {
+        if let Some(forwarder) = self.forwarder.as_ref().filter(|_| request.may_travel()) {
+            request = match forwarder.open(request).await {
+                Ok(response) => return response,
+                Err(request) => request,
+            };
+        }
+        match self.refuses_strays() {
+            Some(why) => reply::refused(reply::unavailable(why), Refusal::NotReady),
+            None => self.owner.respond(request).await,
         }
     }
 

@@ -19,16 +19,30 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use tokio::task::yield_now;
 
 use super::drain_body::{BoxError, DrainBody};
-use crate::cluster::{Field, Receiver, RequestHead, ResponseHead, Sender, encode_prelude};
+use super::request::{RemoteAddr, Secure};
+use crate::cluster::{Client, Field, Receiver, RequestHead, ResponseHead, Sender, encode_prelude};
 
 /// The head of a request as it travels.
 pub(crate) fn request_head(request: &Request<DrainBody>, upgrades: bool) -> Bytes {
+    head(request, upgrades, None)
+}
+
+/// The same of one that another node is to open a session for: with who asks.
+pub(crate) fn opening_head(request: &Request<DrainBody>, upgrades: bool) -> Bytes {
+    let extensions = request.extensions();
+    let address = extensions.get::<RemoteAddr>().map(|RemoteAddr(address)| address.to_string());
+    let secure = extensions.get() == Some(&Secure(true));
+    head(request, upgrades, Some(Client { address: address.unwrap_or_default(), secure }))
+}
+
+fn head(request: &Request<DrainBody>, upgrades: bool, client: Option<Client>) -> Bytes {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     encode_prelude(&RequestHead {
         method: Bytes::copy_from_slice(request.method().as_str().as_bytes()),
         target: Bytes::copy_from_slice(target.as_bytes()),
         fields: fields(request.headers(), upgrades),
         length: request.body().size_hint().exact(),
+        client,
     })
 }
 
@@ -54,6 +68,12 @@ fn request(head: RequestHead) -> Result<(Request<()>, Option<u64>), BoxError> {
     *request.method_mut() = Method::from_bytes(&head.method)?;
     *request.uri_mut() = Uri::from_maybe_shared(head.target)?;
     *request.headers_mut() = headers(head.fields)?;
+    if let Some(Client { address, secure }) = head.client {
+        if let Ok(address) = address.parse() {
+            request.extensions_mut().insert(RemoteAddr(address));
+        }
+        request.extensions_mut().insert(Secure(secure));
+    }
     Ok((request, head.length))
 }
 
@@ -259,12 +279,30 @@ mod tests {
         assert_eq!(arrived.headers()[CONNECTION], "Upgrade");
     }
 
+    #[test]
+    fn who_asks_for_a_session_is_known_where_it_is_opened() {
+        let mut outgoing = Request::new(DrainBody::default());
+        for (address, secure) in
+            [(Some("192.0.2.7:4711"), true), (Some("[2001:db8::1]:1"), false), (None, true)]
+        {
+            let address = address.map(|address| address.parse().unwrap());
+            outgoing.extensions_mut().clear();
+            address.map(|address| outgoing.extensions_mut().insert(RemoteAddr(address)));
+            outgoing.extensions_mut().insert(Secure(secure));
+            let mut bytes = opening_head(&outgoing, false);
+            let (arrived, _) = request(RequestHead::decode(bytes.split_off(4)).unwrap()).unwrap();
+            assert_eq!(arrived.extensions().get::<RemoteAddr>().map(|known| known.0), address);
+            assert_eq!(arrived.extensions().get(), Some(&Secure(secure)));
+        }
+    }
+
     proptest! {
         #[test]
         fn any_head_is_understood_or_refused(bytes: Vec<u8>, name: Vec<u8>, value: Vec<u8>, status: u32) {
             let field = || vec![Field { name: name.clone().into(), value: value.clone().into() }];
             let target = Bytes::from(bytes.clone());
-            let _any = request(RequestHead { method: target.clone(), target, fields: field(), length: None });
+            let client = Some(Client { address: String::from_utf8_lossy(&bytes).into_owned(), secure: true });
+            let _any = request(RequestHead { method: target.clone(), target, fields: field(), length: None, client });
             let _any = response(ResponseHead { status, fields: field(), length: None });
             let _any = RequestHead::decode(&*bytes).map(request);
             let _any = ResponseHead::decode(&*bytes).map(response);

@@ -12,14 +12,15 @@ use bytes::Bytes;
 use hyper::header::UPGRADE;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::counters::{Forwarded, HttpCounters};
 use super::drain_body::DrainBody;
 use super::node_request::NodeRequest;
+use super::proxy::Splice;
 use super::request::ClientRequest;
+use super::retirement::{Carried, Retirement};
 use super::{proxy, reply};
 use crate::cluster::{MAX_PRELUDE, Mesh, OpenError, REACH, SessionOwner};
 use crate::counter::Counter;
@@ -31,9 +32,11 @@ use crate::trace::Span;
 /// Carries requests to other nodes, until this one stops.
 pub(crate) struct Forwarder {
     mesh: Arc<Mesh>,
-    stopping: CancellationToken,
+    retirement: Retirement,
     /// Has a token for each request that is carried, until its answer is passed on.
     carried: TaskTracker,
+    /// Has a token for each WebSocket that is carried.
+    spliced: TaskTracker,
     counters: Arc<HttpCounters>,
 }
 
@@ -48,7 +51,8 @@ impl Drop for Ending<'_> {
 
 impl Forwarder {
     pub(crate) fn new(mesh: Arc<Mesh>, counters: Arc<HttpCounters>) -> Self {
-        Self { mesh, stopping: CancellationToken::new(), carried: TaskTracker::new(), counters }
+        let (carried, spliced) = (TaskTracker::new(), TaskTracker::new());
+        Self { mesh, retirement: Retirement::default(), carried, spliced, counters }
     }
 
     pub(crate) const fn mesh(&self) -> &Arc<Mesh> {
@@ -110,17 +114,92 @@ impl Forwarder {
         }
     }
 
+    /// Has another node open a session for a GET that asks for one, and answers it with what that node answers; it carries the rest
+    /// as of any session that is not its own. The request comes back if no other node takes it.
+    pub(crate) async fn open(
+        &self,
+        mut request: Box<ClientRequest>,
+    ) -> Result<Response<Body>, Box<ClientRequest>> {
+        let Forwarded { answered, unreachable, aborted, .. } = &self.counters.forwarded;
+        let (upgrade, until) = (request.is_upgrade(), Instant::now() + REACH);
+        let mut tried = Vec::new();
+        while let Some(node) = self.mesh.pick_ready(&tried) {
+            let span = Span::forward(node.as_str(), request.http.headers_mut());
+            if let Ok(Ok((stream, silence))) = timeout_at(until, self.mesh.open(&node)).await {
+                let (carried, mut ending, loss) = (self.carried.token(), Ending(aborted), stream.loss());
+                let sent = proxy::send(stream, proxy::Outgoing::opening(&mut request.http));
+                let answer = tokio::select! {
+                    answer = sent => answer.map_err(ForwardError::from),
+                    () = silence.falls(until) => {
+                        loss.declare();
+                        Err(ForwardError::Silent)
+                    }
+                };
+                match answer {
+                    // It is full, or has begun to stop. The connection of a WebSocket has gone along.
+                    Ok((response, None))
+                        if response.status() == StatusCode::SERVICE_UNAVAILABLE && !upgrade =>
+                    {
+                        ending.0 = answered;
+                    }
+                    Ok((response, splice)) => {
+                        ending.0 = answered;
+                        span.answered(response.status());
+                        if matches!(response.status(), StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS) {
+                            self.counters.opened_elsewhere.increment();
+                        }
+                        self.splice(splice);
+                        return Ok(response.map(|body| body.counted(carried)));
+                    }
+                    Err(error) => {
+                        tracing::debug!(peer = %node, error = %Excerpt::reason(&error), "a session was not opened there");
+                        ending.0 = unreachable;
+                        if upgrade {
+                            return Ok(reply::unreachable());
+                        }
+                    }
+                }
+            }
+            tried.push(node);
+        }
+        Err(request)
+    }
+
+    fn splice(&self, splice: Option<Splice>) {
+        let Some(splice) = splice else { return };
+        let (retirement, counted) = (self.retirement.clone(), self.spliced.token());
+        let retired = async move { retirement.due(Carried::Stream).await };
+        tokio::spawn(splice.run(self.mesh.runtime().clone(), retired, counted));
+    }
+
     /// How many requests have no answer yet.
     pub(crate) fn carried(&self) -> usize {
         self.carried.len()
     }
 
-    /// Answers the polls that this node carries, now and from now on: their owners are asked to. Waits until every request that is
-    /// carried has its answer, for [`STOP`] at most. Returns how many have none.
-    pub(crate) async fn stop(&self) -> usize {
-        self.stopping.cancel();
+    /// The other nodes are told now that this one stops.
+    pub(crate) fn announce(&self) {
+        self.retirement.announce(Instant::now());
+    }
+
+    /// Lets go of what this node carries over `time`: polls are answered, their owners are asked to; WebSockets end, once the other
+    /// nodes know that this one stops. Returns when nothing is carried, or the time is over.
+    pub(crate) async fn retire(&self, time: Duration) {
+        self.retirement.begin(Instant::now() + time);
         self.carried.close();
-        let answered = timeout(STOP, self.carried.wait()).await;
+        self.spliced.close();
+        let gone = async { tokio::join!(self.carried.wait(), self.spliced.wait()) };
+        let _late = timeout(time, gone).await;
+    }
+
+    /// Lets go of everything, now and from now on. Waits until every request that is carried has its answer, for [`STOP`] at most.
+    /// Returns how many have none.
+    pub(crate) async fn stop(&self) -> usize {
+        self.retirement.begin(Instant::now());
+        self.carried.close();
+        self.spliced.close();
+        let (answered, _ended) =
+            tokio::join!(timeout(STOP, self.carried.wait()), timeout(STOP, self.spliced.wait()));
         if answered.is_ok() { 0 } else { self.carried() }
     }
 
@@ -155,16 +234,14 @@ impl Forwarder {
             never = self.release(target), if outgoing.is_poll => match never {},
         };
         let (response, splice) = answered?;
-        if let Some(splice) = splice {
-            tokio::spawn(splice.run(self.mesh.runtime().clone()));
-        }
+        self.splice(splice);
         Ok(response)
     }
 
     /// When this node stops, asks the owner of a session to answer the GET that waits. The GET may come there later than the
     /// question, so the question is repeated.
     async fn release(&self, target: &Target) -> Infallible {
-        self.stopping.cancelled().await;
+        self.retirement.due(Carried::Request).await;
         loop {
             let asked = async {
                 let (stream, _) = self.mesh.open(&target.owner).await?;

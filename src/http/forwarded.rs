@@ -11,9 +11,9 @@ use tokio_util::either::Either;
 
 use super::body::Body;
 use super::drain_body::DrainBody;
+use super::edge::Edge;
 use super::exchange::{self, CarriedBody, read_request};
 use super::operator;
-use super::owner::Owner;
 use super::upgraded::{self, Bare};
 use crate::cluster::{BiStream, StreamLoss};
 use crate::engine::{Application, Way};
@@ -22,17 +22,17 @@ use crate::excerpt::Excerpt;
 /// Serves one stream of another node, which carries a single request or a WebSocket. What that node asks for its operators is
 /// answered by `operators`.
 pub(crate) async fn serve_forwarded<A: Application>(
-    owner: Arc<Owner<A>>,
+    edge: Arc<Edge<A>>,
     operators: operator::Answers,
     stream: BiStream,
 ) {
-    if let Err(error) = serve(&owner, &operators, stream).await {
+    if let Err(error) = serve(&edge, &operators, stream).await {
         tracing::trace!(error = %Excerpt::reason(error), "a forwarded request ended");
     }
 }
 
 async fn serve<A: Application>(
-    owner: &Owner<A>,
+    edge: &Edge<A>,
     operators: &operator::Answers,
     mut stream: BiStream,
 ) -> io::Result<()> {
@@ -46,7 +46,7 @@ async fn serve<A: Application>(
     };
     let response = tokio::select! {
         biased;
-        response = answer(owner, operators, head.map(|()| body), way) => response,
+        response = answer(edge, operators, head.map(|()| body), way) => response,
         error = send.refused() => return Err(error),
     };
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -64,7 +64,7 @@ async fn serve<A: Application>(
 }
 
 async fn answer<A: Application>(
-    owner: &Owner<A>,
+    edge: &Edge<A>,
     operators: &operator::Answers,
     request: Request<DrainBody>,
     way: Arc<dyn Way>,
@@ -72,7 +72,7 @@ async fn answer<A: Application>(
     if operator::asks(request.headers()) {
         return operators(request.method(), request.uri());
     }
-    owner.respond_to_forwarded(request, way).await
+    edge.respond_to_forwarded(request, way).await
 }
 
 impl Way for StreamLoss {

@@ -54,27 +54,30 @@ impl<A: Application> Owner<A> {
         &self.counters
     }
 
-    /// Answers a request that another node forwarded; that node did the work of the edge. Dropping the future is the
-    /// client's abort, or the loss of its way.
+    /// Answers a request that another node forwarded; that node did the work of the edge. `refuses` says why no session may be opened
+    /// now. Dropping the future is the client's abort, or the loss of its way.
     pub(crate) async fn respond_to_forwarded(
         &self,
         request: Request<DrainBody>,
         way: Arc<dyn Way>,
+        refuses: impl FnOnce() -> Option<&'static str>,
     ) -> Response<Body> {
         let listener = self.config.on_connection_error.as_ref();
         let listener = listener.map(|listener| (listener, middleware::head(&request)));
         let asked = NodeRequest::of(request.headers());
         let request = ClientRequest::new(request, Some(way));
-        let response = match asked {
-            Some(NodeRequest::Stream) => forwarded_stream::accept(&self.engine, *request),
-            Some(NodeRequest::Release) => return self.release(&request),
-            None => self.respond_traced(request).await,
+        let (opens, address) = (asked.is_none() && request.opens(), request.address());
+        let response = match (asked, opens.then(refuses).flatten()) {
+            (Some(NodeRequest::Stream), _) => forwarded_stream::accept(&self.engine, *request),
+            (Some(NodeRequest::Release), _) => return self.release(&request),
+            (None, Some(why)) => reply::refused(reply::unavailable(why), Refusal::NotReady),
+            (None, None) => self.respond_traced(request).await,
         };
         if let Some((listener, head)) = listener {
             listener.report_refusal(&head, &response);
         }
         if let Some(reason) = response.extensions().get() {
-            self.counters.refuse(*reason, false, None);
+            self.counters.refuse(*reason, opens, address);
         }
         response
     }

@@ -3,7 +3,7 @@
 //! The proxy interprets nothing. Bodies are streamed both ways, an abort on either side is an abort on the other, and
 //! after a 101 bytes are copied both ways.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::either::Either;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::Body;
 use super::drain_body::DrainBody;
@@ -38,6 +39,16 @@ impl From<Request<DrainBody>> for Outgoing {
         let upgrades = request.headers().contains_key(UPGRADE);
         let client = upgrades.then(|| Upgrading::of(&mut request));
         Self { head: exchange::request_head(&request, upgrades), client, body: request.into_body() }
+    }
+}
+
+impl Outgoing {
+    /// A GET that another node is to open a session for. Unless it asks to change its protocol it is left as it is, so that it can be
+    /// sent again.
+    pub(crate) fn opening(request: &mut Request<DrainBody>) -> Self {
+        let upgrades = request.headers().contains_key(UPGRADE);
+        let head = exchange::opening_head(request, upgrades);
+        Self { head, body: DrainBody::default(), client: upgrades.then(|| Upgrading::of(request)) }
     }
 }
 
@@ -98,8 +109,13 @@ pub(crate) struct Splice {
 impl Splice {
     /// Copies bytes both ways until both sides are done, or one of them breaks; on the runtime of the mesh, which reads and
     /// writes the packets: between two threads each step of each message would wake the other one. The work for a client with
-    /// TLS stays here.
-    pub(crate) async fn run(self, mesh: Handle) {
+    /// TLS stays here. After `retired` nothing more is read from the client, which ends its session. `counted` lasts as long as this.
+    pub(crate) async fn run(
+        self,
+        mesh: Handle,
+        retired: impl Future<Output = ()> + Send + 'static,
+        counted: TaskTrackerToken,
+    ) {
         let Some(mut client) = self.client.bare().await else { return };
         if client.write_answer().await.is_err() {
             return;
@@ -110,29 +126,39 @@ impl Splice {
                 let Ok(client) = client.into_std() else { return };
                 mesh.spawn(async move {
                     if let Ok(client) = TcpStream::from_std(client) {
-                        splice(read, client, self.other).await;
+                        splice(read, client, self.other, retired).await;
                     }
+                    drop(counted);
                 });
             }
-            Either::Right(client) => splice(read, client, self.other).await,
+            Either::Right(client) => splice(read, client, self.other, retired).await,
         }
     }
 
     /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
-        splice(Bytes::new(), client, self.other).await;
+        splice(Bytes::new(), client, self.other, pending()).await;
     }
 }
 
 /// `first` was read from the client already.
-async fn splice(first: Bytes, client: impl AsyncRead + AsyncWrite, other: BiStream) {
+async fn splice(
+    first: Bytes,
+    client: impl AsyncRead + AsyncWrite,
+    other: BiStream,
+    retired: impl Future<Output = ()>,
+) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let BiStream { mut send, mut recv } = other;
+    let mut retired = pin!(retired);
     let mut there = pin!(async {
         send.write([first]).await?;
         loop {
-            let read = read(&mut from_client).await?;
+            let read = tokio::select! {
+                read = read(&mut from_client) => read?,
+                () = &mut retired => break,
+            };
             if read.is_empty() {
                 break;
             }

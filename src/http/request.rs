@@ -9,9 +9,10 @@ use hyper::header::{COOKIE, HOST, HeaderValue, UPGRADE};
 use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Request, Uri};
+use hyper::{HeaderMap, Method, Request, Uri};
 
 use super::drain_body::DrainBody;
+use super::upgraded::Handover;
 use crate::engine::websocket::asks_for_websocket;
 use crate::engine::{Handshake, Query, Way};
 use crate::trace::Span;
@@ -78,6 +79,18 @@ impl ClientRequest {
         is_secure(self.http.extensions())
     }
 
+    /// Whether it asks for a session.
+    pub(crate) fn opens(&self) -> bool {
+        self.query.sid() == Ok(None)
+    }
+
+    /// Whether another node can open the session that it asks for: what layers and middleware said of it cannot travel, which matters
+    /// where the application asks for that.
+    pub(crate) fn may_travel(&self) -> bool {
+        *self.http.method() == Method::GET
+            && (!Handshake::extensions_matter() || said(self.http.extensions()).is_empty())
+    }
+
     /// What the application may know of the request.
     pub(crate) fn handshake(&self) -> Handshake {
         let http = &self.http;
@@ -105,6 +118,7 @@ fn said(extensions: &Extensions) -> Extensions {
         extensions.get::<RemoteAddr>().is_some(),
         extensions.get::<Secure>().is_some(),
         extensions.get::<OnUpgrade>().is_some(),
+        extensions.get::<Handover>().is_some(),
     ];
     // Nothing takes no memory.
     if extensions.len() == known.into_iter().filter(|is_there| *is_there).count() {
@@ -114,6 +128,7 @@ fn said(extensions: &Extensions) -> Extensions {
     said.remove::<RemoteAddr>();
     said.remove::<Secure>();
     said.remove::<OnUpgrade>();
+    said.remove::<Handover>();
     said
 }
 

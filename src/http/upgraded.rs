@@ -61,7 +61,7 @@ pub(super) type Taker = oneshot::Sender<Box<Bare>>;
 
 /// In the extensions of a request that the HTTP library has not read: the connection comes from whoever has.
 #[derive(Clone)]
-struct Handover(Arc<Mutex<Option<oneshot::Receiver<Box<Bare>>>>>);
+pub(super) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Box<Bare>>>>>);
 
 /// Offers the connection of a request that asks to change its protocol.
 pub(super) fn offer<B>(mut request: Request<B>) -> (Request<B>, Option<Taker>) {

@@ -209,7 +209,8 @@ impl<A: Application> WebTransportServer<A> {
 
     /// Whether the client may open a session here. An error is the reason.
     async fn admit(&self, request: &ConnectRequest) -> Result<Asked, &'static str> {
-        if let Some(why) = self.edge.refuses_clients() {
+        // Another node could not take over the WebTransport session, so a node that drains opens what upgrades from nothing here.
+        if let Some(why) = self.edge.refuses_strays() {
             self.refuse(request, Refusal::NotReady);
             return Err(why);
         }

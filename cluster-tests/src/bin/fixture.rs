@@ -8,6 +8,7 @@ use std::time::Duration;
 use balancer::Balancer;
 use clap::Parser;
 use cluster_tests::fixture::{self, Fixture, More, Suite};
+use socketmesh::Drain;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::engine::Compression;
 use socketmesh::id::NodeId;
@@ -56,7 +57,10 @@ struct Options {
     version_2_ids: bool,
     /// Serves its clients for that many milliseconds more when it is asked to stop.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
-    drain_delay: u64,
+    drain_notice: u64,
+    /// Lets its clients go over that many milliseconds then.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    drain_spread: u64,
     /// Writes a line to standard error whenever the view of the cluster changes, with the present and the lost members.
     #[arg(long)]
     log_views: bool,
@@ -78,8 +82,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let http = listener.local_addr()?;
     let deflate = options.deflate.then(Compression::default);
-    let (drain_delay, version_2_ids) = (Duration::from_millis(options.drain_delay), options.version_2_ids);
-    let more = More { deflate, drain_delay, version_2_ids };
+    let more = More { deflate, version_2_ids: options.version_2_ids };
     let node = Fixture::start_with(options.suite, cluster(&options)?, more).await?;
     let serving = node.clone();
     let served = tokio::spawn(async move { serving.serve(options.suite, listener).await });
@@ -93,10 +96,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut terminated = signal(SignalKind::terminate())?;
     announce(http, &node)?;
     tokio::select! {
-        _ = served => {}
-        _ = tokio::signal::ctrl_c() => node.shutdown().await,
-        _ = terminated.recv() => node.shutdown().await,
+        _ = served => return Ok(()),
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
     }
+    let [notice, spread] = [options.drain_notice, options.drain_spread].map(Duration::from_millis);
+    node.drain(Drain::default().notice(notice).spread(spread)).await;
     Ok(())
 }
 

@@ -50,13 +50,7 @@ impl Requests {
             let of_the_stopped = request.owner == stopped.name && matches!(request.outcome, Ok(400 | 424));
             let of_the_killed = request.owner == killed.name && request.ended >= killed.between[0];
             let in_its_hands = request.sent <= killed.between[1] + READ && request.ended >= killed.between[0];
-            let refused = request.what == "handshake"
-                && request.outcome == Ok(503)
-                && (stopped.between[0]..stopped.between[0] + CHECKED).contains(&request.sent);
-            of_the_stopped
-                || of_the_killed
-                || in_its_hands && (request.method == Method::POST || !repeats)
-                || refused && !repeats
+            of_the_stopped || of_the_killed || in_its_hands && (request.method == Method::POST || !repeats)
         };
         let failed = self.0.iter().filter(|request| !request.went_well());
         let (own, others): (Vec<_>, Vec<_>) = failed.partition(own);
@@ -191,8 +185,6 @@ impl Client {
 
 /// When a load balancer on a busy machine has read that its connections to a killed node are closed: until then it may write to them.
 const READ: Duration = Duration::from_millis(100);
-/// When a check has noticed that a node stops, on a busy machine.
-const CHECKED: Duration = Duration::from_secs(2);
 const RESIDENTS: usize = 12;
 const NEWCOMERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);

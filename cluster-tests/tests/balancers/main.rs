@@ -3,9 +3,7 @@
 //!
 //! **Errors that are the ended node's own** are those of sessions that it owned, of WebSockets that passed through it, and of a POST that
 //! it had in its hands when it was killed, or that was written to a connection whose end was not read yet: nobody else can know whether it
-//! was handled. There may be no other ones. Apache repeats
-//! nothing: with it, so is a poll in the hands of the killed node, and the 503 with which the stopping node refuses a newcomer before
-//! the next check.
+//! was handled. There may be no other ones. Apache repeats nothing: with it, so is a poll in the hands of the killed node.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 mod counted;
@@ -66,7 +64,7 @@ async fn the_compose_files_keep_their_schema_and_are_as_hard_as_they_say() {
 async fn loses_no_request(program: Program, file: &str) {
     // Seconds count here: what a node does not answer in one because the machine is busy would be an error.
     let _alone = ALONE.lock().await;
-    let mut nodes = Nodes::start_with(FIXTURE, 4, &["--drain-delay", "2500"]).await.nodes;
+    let mut nodes = Nodes::start_with(FIXTURE, 4, &["--drain-notice", "2500"]).await.nodes;
     let addresses: Vec<_> = nodes.iter().map(|node| node.http).collect();
     let balancer = LoadBalancer::start(program, file, &addresses).await;
     balancer.serves("/readyz").await;

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketmesh::Node;
 use socketmesh::http::{Listener, Tls};
+use socketmesh::{Drain, EvenOut, Node};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -31,6 +31,9 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         .namespace(app.namespace());
     if let Some(cluster) = member.cluster(id)? {
         builder = builder.cluster(cluster);
+    }
+    if member.even_out {
+        builder = builder.even_out(EvenOut::default());
     }
     let certificate = clients.certificate()?;
     let tls = certificate.as_ref().map(Tls::new).transpose()?;
@@ -90,9 +93,8 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
         never = service_manager::keep_alive() => match never {},
     };
     service_manager::stops();
-    if tokio::time::timeout(clients.drain_delay() + PATIENCE, node.shutdown()).await.is_err() {
-        tracing::warn!("not everything ended in time");
-    }
+    // Whoever fails has no time to give.
+    stop_node(&node, ended.as_ref().map_or(Drain::default(), |()| clients.drain()), &mut stop).await;
     showing.abort();
     served.abort_all();
     ended
@@ -110,6 +112,20 @@ async fn listen(clients: &Clients) -> Result<TcpListener, BoxError> {
 async fn serve(node: Node, path: String, listener: Listener) {
     let page = Page::new(&path);
     node.serve_at(&path, listener, move |request| page.answer(request)).await;
+}
+
+/// Ends the node in order; at once when the process is told to stop a second time.
+async fn stop_node(node: &Node, drain: Drain, stop: &mut StopSignals) {
+    let ended = async {
+        tokio::select! {
+            () = node.drain(drain) => return,
+            _again = stop.next() => tracing::info!("told to stop again: the rest at once"),
+        }
+        node.shutdown().await;
+    };
+    if tokio::time::timeout(drain.notice + drain.spread + PATIENCE, ended).await.is_err() {
+        tracing::warn!("not everything ended in time");
+    }
 }
 
 async fn until_stopped(node: &Node, stop: &mut StopSignals) -> Result<(), BoxError> {

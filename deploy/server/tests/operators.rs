@@ -108,7 +108,8 @@ async fn drain_stops_a_node_in_good_order_through_any_other_and_waits_until_it_i
 #[tokio::test]
 async fn drain_says_so_if_the_node_is_not_gone_in_time() {
     let (server, addresses) =
-        Server::member(PROGRAM, 1, None, &["--serve-alone", "--drain-delay", "5s"], &[]).await;
+        Server::member(PROGRAM, 1, None, &["--serve-alone", "--drain", "5s", "--drain-notice", "5s"], &[])
+            .await;
     let late = ask(&["drain", "node-1", "--timeout", "1"], operators(addresses), &[]).await;
     assert!(
         !late.success && late.err.contains("node-1 is not gone after 1 s: it is draining"),

@@ -85,7 +85,7 @@ async fn sighup_reloads_the_certificate_and_ignores_a_broken_one() {
 
 #[tokio::test]
 async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_port() {
-    let mut server = Server::start(PROGRAM, ["--drain-delay", "3s"], &[]);
+    let mut server = Server::start(PROGRAM, ["--drain", "3s", "--drain-notice", "3s"], &[]);
     let (addr, _) = server.listening().await;
     assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
     server.signal("TERM").await.expect("it is sent");
@@ -101,6 +101,39 @@ async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_po
     assert_eq!(refused.text(), "this node is stopping: it takes no new clients");
     assert!(server.ended().await.success());
     TcpStream::connect(addr).await.expect_err("nobody listens");
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_stop_has_another_one_take_its_newcomers_and_says_what_it_did() {
+    let (mut first, at) = Server::member(PROGRAM, 1, None, &["--serve-alone"], &[]).await;
+    first.ready().await;
+    let arguments = ["--drain", "4s", "--drain-notice", "2s"];
+    let (mut second, other) = Server::member(PROGRAM, 2, at.mesh, &arguments, &[]).await;
+    second.ready().await;
+    assert_eq!(get(other.clients, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    second.signal("TERM").await.expect("it is sent");
+    let unready = async { while get(other.clients, "/readyz").send().await.status() == 200 {} };
+    within("the node to say that it stops", unready).await;
+    for _ in 0..3 {
+        assert_eq!(get(other.clients, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    }
+    let log = second.log_of_its_life().await;
+    let last = log.lines().find(|line| line.contains("stopped")).unwrap_or_else(|| panic!("{log}"));
+    assert!(last.contains("moved=3 closed=1 outstanding=0"), "{last}");
+    first.signal("TERM").await.expect("it is sent");
+    assert!(first.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_stop_twice_ends_at_once_and_in_order() {
+    let mut server = Server::start(PROGRAM, ["--drain", "1h", "--drain-notice", "1h"], &[]);
+    let (addr, _) = server.listening().await;
+    assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    server.signal("TERM").await.expect("it is sent");
+    server.says("stopping: the node takes no new clients").await;
+    server.signal("TERM").await.expect("it is sent");
+    server.says("told to stop again").await;
+    assert!(server.ended().await.success());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use socketmesh::cluster::{Cluster, Secret};
 use socketmesh::http::{self, ClientFiles};
-use socketmesh::{Node, NodeBuilder};
+use socketmesh::{Drain, Node, NodeBuilder};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::TcpSocket;
@@ -24,9 +24,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The description of a node, which is a member of a cluster if the environment says so.
 ///
 /// # Errors
-/// As [`cluster_from_env`] and [`http_from_env`].
+/// As [`cluster_from_env`].
 pub fn builder() -> Result<NodeBuilder, BoxError> {
-    let builder = Node::builder().http(http_from_env()?);
+    let builder = Node::builder().http(http_from_env());
     Ok(match cluster_from_env()? {
         Some(cluster) => builder.cluster(cluster),
         None => builder,
@@ -34,24 +34,20 @@ pub fn builder() -> Result<NodeBuilder, BoxError> {
 }
 
 /// Pages get the browser client from the folder `SOCKETMESH_CLIENT_DIR`, an installed `socket.io-client` package, or without that
-/// variable from the official CDN. Behind a load balancer a node that stops waits `DRAIN_DELAY_MS` milliseconds until that has left it.
-///
-/// # Errors
-/// The delay is no number.
-pub fn http_from_env() -> Result<http::Config, BoxError> {
+/// variable from the official CDN.
+pub fn http_from_env() -> http::Config {
     let folder = env::var_os("SOCKETMESH_CLIENT_DIR");
     let client = folder.map_or(ClientFiles::Cdn, |folder| ClientFiles::Folder(folder.into()));
-    let delay = millis_from_env("DRAIN_DELAY_MS")?.unwrap_or_default();
-    Ok(http::Config::default().client(client).drain_delay(delay))
+    http::Config::default().client(client)
 }
 
 /// A time in milliseconds; `None` without the variable.
 ///
 /// # Errors
 /// It is no number.
-pub fn millis_from_env(variable: &str) -> Result<Option<Duration>, BoxError> {
+pub fn millis_from_env(variable: &str) -> io::Result<Option<Duration>> {
     let Ok(text) = env::var(variable) else { return Ok(None) };
-    let millis = text.parse().map_err(|error| format!("{variable}: {error}"))?;
+    let millis = text.parse().map_err(|error| io::Error::other(format!("{variable}: {error}")))?;
     Ok(Some(Duration::from_millis(millis)))
 }
 
@@ -153,16 +149,19 @@ pub fn announce(listener: &TcpListener, node: &Node) -> io::Result<()> {
     out.flush()
 }
 
-/// Resolves after Ctrl-C or SIGTERM, when the node has said goodbye to its clients and to the other nodes. The signals are
-/// waited for from the call on.
+/// Resolves after Ctrl-C or SIGTERM, when the node has said goodbye to its clients and to the other nodes. It takes the milliseconds
+/// `DRAIN_NOTICE_MS` so that load balancers notice, and then lets its clients go over `DRAIN_MS`; none without these variables. The
+/// signals are waited for from the call on.
 ///
 /// # Errors
-/// The operating system does not tell of them.
+/// The operating system does not tell of them, or a time is no number.
 pub fn stopped(node: &Node) -> io::Result<impl Future<Output = ()> + use<>> {
     let (node, asked) = (node.clone(), asked_to_stop()?);
+    let [notice, spread] = ["DRAIN_NOTICE_MS", "DRAIN_MS"].map(millis_from_env);
+    let drain = Drain::default().notice(notice?.unwrap_or_default()).spread(spread?.unwrap_or_default());
     Ok(async move {
         asked.await;
-        node.shutdown().await;
+        node.drain(drain).await;
     })
 }
 
@@ -194,6 +193,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/guides/getting-started.md")]
     struct GettingStarted;
+    #[doc = include_str!("../../../docs/guides/deploying.md")]
+    struct Deploying;
     #[doc = include_str!("../../../docs/guides/from-node.md")]
     struct FromNode;
     #[doc = include_str!("../../../docs/guides/from-socketioxide.md")]

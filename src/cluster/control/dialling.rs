@@ -176,8 +176,8 @@ impl Control {
         }
     }
 
-    /// Direct links to members that do not miss `to`. Their order stays as it is, and is another one for each pair of nodes, so
-    /// that no member relays for everybody.
+    /// Direct links to members that do not miss `to`, those that stop last. Their order stays as it is, and is another one for each
+    /// pair of nodes, so that no member relays for everybody.
     pub(super) fn relays(&self, to: &NodeId) -> Vec<LinkId> {
         // What is relayed passes through the application's runtime.
         let reaches = |id: &NodeId, node: &RemoteNode| {
@@ -189,10 +189,13 @@ impl Control {
             .nodes
             .iter()
             .filter(|(id, node)| *id != to && reaches(id, node))
-            .filter_map(|(id, node)| Some((preference([&self.me.id, to, id]), node.direct_link()?)))
+            .filter_map(|(id, node)| {
+                let stops = node.state == NodeState::Draining;
+                Some((stops, preference([&self.me.id, to, id]), node.direct_link()?))
+            })
             .collect();
         relays.sort_unstable();
-        relays.into_iter().map(|(_, link)| link).collect()
+        relays.into_iter().map(|(_, _, link)| link).collect()
     }
 
     pub(super) fn end_dial(&mut self, target: &DialTarget, outcome: &Result<Offer, DialError>, now: Instant) {

@@ -54,12 +54,12 @@ impl Control {
 
     /// Takes what a node says about itself by gossip, if it is the life that is a member.
     pub(super) fn hear_of(&mut self, member: GossipMember, now: Instant) {
-        let GossipMember { id, incarnation, address, state, misses } = member;
+        let GossipMember { id, incarnation, address, state, misses, sessions } = member;
         if self.liveness.incarnation(&id) == Some(incarnation) {
             self.note_hanging(&id, state);
             let address = address.filter(|address| self.can_use(*address, None));
             let node = self.confirm(id, incarnation, address, now);
-            (node.state, node.misses) = (state, misses.into_iter().collect());
+            (node.state, node.misses, node.sessions) = (state, misses.into_iter().collect(), sessions);
             node.heard.get_or_insert(now);
         }
     }

@@ -94,6 +94,8 @@ pub(crate) struct Announcement {
     pub(crate) misses: Vec<NodeId>,
     /// Where everybody reaches it, if there is such an address.
     pub(crate) address: Option<SocketAddr>,
+    /// How many sessions it owns, about.
+    pub(crate) sessions: Option<u64>,
 }
 
 /// How to reach a node: over connections of the type `C`.
@@ -123,4 +125,6 @@ pub(crate) struct GossipMember {
     pub(crate) state: NodeState,
     /// The members to which it has had no direct link for a while.
     pub(crate) misses: Vec<NodeId>,
+    /// How many sessions it owns, about.
+    pub(crate) sessions: Option<u64>,
 }

@@ -38,13 +38,14 @@ impl Control {
         let LocalNode { id, incarnation, .. } = self.me.clone();
         let address = self.address;
         let (state, link) = (self.told_state(), LinkState::Up);
-        let own = MemberView { id, incarnation, address, state, link, differing: Vec::new() };
+        let sessions = self.sessions;
+        let own = MemberView { id, incarnation, address, state, link, sessions, differing: Vec::new() };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {
             let node = self.nodes.get(id).filter(|node| node.state != NodeState::Hung)?;
             let address = node.addresses.current().unwrap_or_else(|| unknown(0));
             let (id, state, link) = (id.clone(), node.state, node.link_state());
-            let differing = node.differing.clone();
-            Some(MemberView { id, incarnation, address, state, link, differing })
+            let (sessions, differing) = (node.sessions, node.differing.clone());
+            Some(MemberView { id, incarnation, address, state, link, sessions, differing })
         });
         let mut members: Vec<_> = others.chain([own]).collect();
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -56,13 +57,16 @@ impl Control {
         let misses = self.missing_links.iter().cloned().collect();
         // Who hears of a loopback address by gossip may be on any machine.
         let address = Some(self.address).filter(|address| may_be_told(*address, self.me.address.bound));
-        let news = Announcement { state: self.told_state(), misses, address };
+        let news = Announcement { state: self.told_state(), misses, address, sessions: self.sessions };
         if self.announced.as_ref() == Some(&news) {
             return;
         }
         self.outputs.push_back(Output::Announce(news.clone()));
-        self.announced = Some(news);
-        self.note_news(now);
+        let before = self.announced.replace(news.clone());
+        // How many sessions there are may spread with the gossip of quiet times.
+        if before.is_none_or(|before| Announcement { sessions: news.sessions, ..before } != news) {
+            self.note_news(now);
+        }
     }
 
     /// Something changed that others should hear of soon.

@@ -24,6 +24,8 @@ pub(crate) struct RemoteNode {
     pub(crate) differing: Vec<SettingDifference>,
     /// The members to which it has no direct link, as it gossips.
     pub(crate) misses: HashSet<NodeId>,
+    /// How many sessions it owns, about, as it gossips.
+    pub(crate) sessions: Option<u64>,
     /// Whether its hello or gossip spoke for it. Until then another member only named it.
     pub(crate) confirmed: bool,
     /// Since when gossip speaks for it.
@@ -56,6 +58,7 @@ impl RemoteNode {
             state: NodeState::Joining,
             differing: Vec::new(),
             misses: HashSet::new(),
+            sessions: None,
             refusals: Refusals::default(),
             confirmed: false,
             heard: None,

@@ -226,6 +226,20 @@ fn requests_to_a_member_without_a_link_go_through_a_node_that_reaches_it() {
     assert!(matches!(route, Some(Route::Through(relays)) if relays == [world.link_id("a", "c").unwrap()]));
 }
 
+#[test]
+fn nothing_goes_through_a_node_that_stops_unless_there_is_no_other() {
+    let mut world = cluster(&["a", "b", "c", "d"]);
+    world.cut("a", "b");
+    for (stopping, first) in [("c", "d"), ("d", "")] {
+        world.drain(stopping);
+        world.run(6 * SECOND);
+        let Some(Route::Through(relays)) = world.route("a", "b") else { panic!("there is a way") };
+        let through = |name| world.link_id("a", name).unwrap();
+        assert_eq!(relays.len(), 2);
+        assert!(first.is_empty() || relays == [through(first), through(stopping)]);
+    }
+}
+
 // Lives and deaths.
 
 #[test]
@@ -312,8 +326,18 @@ fn a_drain_is_announced_and_published() {
     world.drain("a");
     let (misses, address) = (Vec::new(), Some(address("a")));
     let state = NodeState::Draining;
-    assert!(world.did("a", &Output::Announce(Announcement { state, misses, address })));
+    assert!(world.did("a", &Output::Announce(Announcement { state, misses, address, sessions: None })));
     assert_eq!(world.state("a"), NodeState::Draining);
+}
+
+#[test]
+fn every_member_hears_about_how_many_sessions_a_node_owns() {
+    let mut world = cluster(&["a", "b", "c"]);
+    world.tell_sessions("a", 700);
+    world.run(4 * SECOND);
+    for name in ["a", "b", "c"] {
+        assert_eq!((world.sessions(name, "a"), world.sessions(name, "b")), (Some(700), None), "{name}");
+    }
 }
 
 // Whatever happens.

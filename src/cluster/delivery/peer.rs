@@ -154,6 +154,16 @@ impl Peer {
         }
     }
 
+    /// The number of the newest message for the peer.
+    pub(crate) fn newest(&self) -> u64 {
+        self.outbound.lock().log.newest()
+    }
+
+    /// How many messages up to this number the peer has not acknowledged.
+    pub(crate) fn outstanding(&self, end: u64) -> u64 {
+        (end + 1).saturating_sub(self.outbound.lock().log.unconfirmed())
+    }
+
     /// How many bytes wait for the peer or its acknowledgement.
     pub(crate) fn backlog(&self) -> usize {
         self.outbound.lock().log.bytes()

@@ -162,6 +162,7 @@ impl Actor for ControlActor {
                 state.supervise().await?;
                 state.handle_tick(now);
             }
+            ControlMessage::Sessions(sessions) => control.handle_sessions(sessions, now),
             ControlMessage::Drain => control.handle_drain(now),
             #[cfg(test)]
             ControlMessage::End(part) => state.end(part)?,

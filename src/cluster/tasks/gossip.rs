@@ -132,14 +132,18 @@ impl Gossip {
 
     /// Tells every node what this one says about itself.
     pub(crate) async fn announce(&mut self, announcement: &Announcement) {
-        let Announcement { state, misses, address } = announcement;
+        let Announcement { state, misses, address, sessions } = announcement;
         let misses = join(misses);
         let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let sessions = sessions.map(|sessions| sessions.to_string());
         let announce = |chitchat: &mut Chitchat| {
             let own = chitchat.self_node_state();
             own.set(STATE, state.as_str());
             own.set(MISSES, &misses);
             own.set(ADDRESS, &address);
+            if let Some(sessions) = &sessions {
+                own.set(SESSIONS, sessions);
+            }
         };
         self.chitchat.with_chitchat(announce).await;
         self.announced = Some(announcement.clone());
@@ -240,6 +244,7 @@ fn gossip_member(id: &ChitchatId, state: &State) -> Option<GossipMember> {
         address: state.get(ADDRESS).and_then(|address| address.parse().ok()),
         state: NodeState::parse(state.get(STATE)?).unwrap_or(NodeState::Joining),
         misses: misses.split(',').filter_map(|id| id.parse().ok()).collect(),
+        sessions: state.get(SESSIONS).and_then(|sessions| sessions.parse().ok()),
     })
 }
 
@@ -381,6 +386,7 @@ fn chitchat_id(life: &Life) -> ChitchatId {
 const STATE: &str = "state";
 const MISSES: &str = "misses";
 const ADDRESS: &str = "address";
+const SESSIONS: &str = "sessions";
 /// How often the others are heard of in quiet times. What changes is spread faster, see [`Output::GossipWith`].
 ///
 /// [`Output::GossipWith`]: crate::cluster::control::Output::GossipWith

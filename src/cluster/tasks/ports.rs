@@ -53,6 +53,8 @@ pub(crate) enum ControlMessage {
     Answered,
     /// Time passes.
     Tick,
+    /// This node owns about so many sessions.
+    Sessions(u64),
     /// This node takes no new clients any more.
     Drain,
     /// A part ends as a fault of it would end it.

@@ -40,6 +40,19 @@ pub struct RequestHead {
     /// Of the body; absent if it is not known yet.
     #[prost(uint64, optional, tag = "4")]
     pub length: ::core::option::Option<u64>,
+    /// Who asks to open a session, which the receiver opens instead of the sender; absent in other requests.
+    #[prost(message, optional, tag = "40")]
+    pub client: ::core::option::Option<Client>,
+}
+/// A client, as the node sees it to which it is connected.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Client {
+    /// ip:port, empty if unknown.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// It speaks TLS.
+    #[prost(bool, tag = "2")]
+    pub secure: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResponseHead {

@@ -180,7 +180,7 @@ impl Caller {
                 self.session.handle_queued();
             }
             Input::Hold(held) => self.session.hold_payload(held),
-            Input::Close => self.session.handle_close(now),
+            Input::Close => self.session.handle_close(CloseReason::ForcedClose, now),
             Input::Shutdown => self.session.handle_shutdown(CloseReason::ServerShuttingDown),
             Input::Wait(millis) => return self.wait(millis),
             post => self.apply_post(post),

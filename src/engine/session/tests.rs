@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn close(&mut self) -> Vec<Output> {
-        self.session.handle_close(self.now);
+        self.session.handle_close(ForcedClose, self.now);
         self.outputs()
     }
 
@@ -718,6 +718,22 @@ fn a_graceful_close_flushes_the_websocket() {
     assert_eq!(bench.frame(WS, "4a"), NOTHING);
     bench.session.handle_stream_closed(WS, false);
     assert_eq!(bench.outputs(), [closed(ForcedClose)]);
+}
+
+#[test]
+fn a_session_that_closes_gently_says_why_it_did() {
+    let why = CloseReason::ServerShuttingDown;
+    let mut bench = Bench::websocket();
+    bench.session.handle_close(why, bench.now);
+    bench.session.handle_stream_closed(WS, true);
+    assert_eq!(bench.outputs(), [ordered(WS, FlushThenClose), closed(why)]);
+    let mut bench = Bench::polling();
+    bench.session.handle_close(why, bench.now);
+    assert_eq!(bench.get(GET), [polled(GET, PollReply::NoopClose), closed(why)]);
+    let mut bench = Bench::polling();
+    bench.get(GET);
+    bench.session.handle_close(why, bench.now);
+    assert_eq!(bench.outputs(), [polled(GET, PollReply::Close), closed(why)]);
 }
 
 #[test]

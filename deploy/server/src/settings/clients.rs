@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use socketmesh::Drain;
 use socketmesh::http::{
     self, Certificate, ClientFiles, Cookie, CookiePriority, Cors, Listener, SameSite, TrustedProxies,
 };
@@ -68,9 +69,12 @@ pub(crate) struct Clients {
     /// Folder of an installed `socket.io-client` package, for browsers [default: they get it from the official CDN].
     #[arg(long, env = "SOCKETMESH_CLIENT_DIR", value_parser = trimmed::<PathBuf>)]
     client_dir: Option<PathBuf>,
-    /// How long a node that stops goes on serving its clients while it refuses new ones, so that load balancers notice.
-    #[arg(long, env = "SOCKETMESH_DRAIN_DELAY", default_value = "1s", value_parser = trimmed::<Duration>)]
-    drain_delay: Duration,
+    /// How long a node that stops takes until the last of its clients has gone to another node.
+    #[arg(long, env = "SOCKETMESH_DRAIN", default_value = "10s", value_parser = trimmed::<Duration>)]
+    drain: Duration,
+    /// For how much of that it serves all of them, and only says that it is not ready, so that load balancers notice.
+    #[arg(long, env = "SOCKETMESH_DRAIN_NOTICE", default_value = "1s", value_parser = trimmed::<Duration>)]
+    drain_notice: Duration,
     /// Address for WebTransport (UDP); browsers try the port of the page. Needs a certificate, which is read again on SIGHUP here
     /// too, or a self-signed one.
     #[arg(long, env = "SOCKETMESH_WEBTRANSPORT", value_parser = address)]
@@ -97,6 +101,10 @@ impl Clients {
         places.together(&["tls_cert", "tls_key"])?;
         places.needs("webtransport_self_signed", self.webtransport_self_signed, &["webtransport"])?;
         places.needs("proxy_header", self.proxy_header != ProxyHeader::default(), &["trusted_proxies"])?;
+        if self.drain_notice.0 > self.drain.0 {
+            let [notice, drain] = ["drain_notice", "drain"].map(|name| places.name(name));
+            return Err(format!("{notice} is a part of {drain}, and longer"));
+        }
         places.needs("cors_credentials", self.cors_credentials, &["cors_origin"])?;
         places.needs("any_websocket", self.any_websocket, &["cors_origin"])?;
         if self.cors_credentials && self.origins().any(|origin| origin == "*") {
@@ -154,12 +162,12 @@ impl Clients {
             .cors(self.cors())
             .cookie(self.cookie.clone())
             .trusted_proxies(proxies)
-            .drain_delay(self.drain_delay.0)
     }
 
-    /// How long a node that stops serves its clients before it closes their sessions.
-    pub(crate) const fn drain_delay(&self) -> std::time::Duration {
-        self.drain_delay.0
+    /// How the node lets its clients go when it stops.
+    pub(crate) fn drain(&self) -> Drain {
+        let Duration(notice) = self.drain_notice;
+        Drain::default().notice(notice).spread(self.drain.0.saturating_sub(notice))
     }
 
     fn cors(&self) -> Option<Cors> {

@@ -33,6 +33,10 @@ pub(crate) struct Member {
     /// Takes clients even while no seed answers.
     #[arg(long, env = "SOCKETMESH_SERVE_ALONE", value_parser = switch)]
     serve_alone: bool,
+    /// Lets clients go, slowly, while this node has far more than the others, so that those reach nodes that were added; the same on every
+    /// node.
+    #[arg(long, env = "SOCKETMESH_EVEN_OUT", value_parser = switch)]
+    pub(crate) even_out: bool,
     /// How long another node may be silent before it is taken for dead; the same on every node.
     #[arg(long, env = "SOCKETMESH_SILENCE_TIMEOUT", default_value = "3s", value_parser = trimmed::<Duration>)]
     silence_timeout: Duration,
@@ -63,6 +67,7 @@ impl Member {
         places.together(&["mesh_ca", "mesh_cert", "mesh_key"])?;
         places.needs("mesh_ca", self.mesh_ca.is_some(), &["node_id"])?;
         places.needs("serve_alone", self.serve_alone, &["mesh"])?;
+        places.needs("even_out", self.even_out, &["mesh"])?;
         for name in ["seed", "advertise", "node_id", "cluster", "mesh_ca"] {
             places.needs(name, places.is_said(name), &["mesh"])?;
         }

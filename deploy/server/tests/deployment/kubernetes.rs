@@ -90,9 +90,12 @@ async fn a_pod_has_time_to_stop_in_good_order() {
         let pod = pod(&rendered);
         let number = |value: &Value| value.as_u64().expect("a number of seconds");
         let sleep = number(&pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]);
-        let drain = settings(&rendered)["SOCKETMESH_DRAIN_DELAY"].trim_end_matches('s').parse::<u64>();
-        let drain = drain.expect("a number of seconds");
-        // A stop takes up to 10 s beside the drain delay (docs/reference/configuration.md).
+        let settings = settings(&rendered);
+        let seconds =
+            |name: &str| settings[name].trim_end_matches('s').parse::<u64>().expect("a number of seconds");
+        let [drain, notice] = ["SOCKETMESH_DRAIN", "SOCKETMESH_DRAIN_NOTICE"].map(seconds);
+        assert!(notice < drain, "there is time for sessions to go one after another");
+        // A stop takes up to 10 s beside the drain (docs/reference/configuration.md).
         assert!(number(&pod["terminationGracePeriodSeconds"]) >= sleep + drain + 10);
     }
 }

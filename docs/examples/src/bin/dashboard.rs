@@ -23,7 +23,7 @@ async fn main() -> Result<(), BoxError> {
     // A page of another origin shows the dashboard as well. Cookies are sent from there if it is the same site: `status.shop.example` and
     // `www.shop.example`, or another port of this machine.
     let origin = env::var("OTHER_ORIGIN").unwrap_or_else(|_unset| "http://localhost:8080".to_owned());
-    let http = http_from_env()?.cors(Cors::origin(&origin).credentials());
+    let http = http_from_env().cors(Cors::origin(&origin).credentials());
     let node = builder()?.http(http).namespace(dashboard()).start().await?;
     let shop = Arc::new(Shop::from_env(node.clone())?);
     let app = routes()

@@ -573,8 +573,9 @@ impl World {
 
     fn gossip_of(&self, name: Name) -> Option<GossipMember> {
         let Simulated { me, announced, .. } = &self.nodes[name];
-        let Announcement { state, misses, address } = announced.clone()?;
-        Some(GossipMember { id: me.id.clone(), incarnation: me.incarnation, address, state, misses })
+        let Announcement { state, misses, address, sessions } = announced.clone()?;
+        let (id, incarnation) = (me.id.clone(), me.incarnation);
+        Some(GossipMember { id, incarnation, address, state, misses, sessions })
     }
 
     /// The nodes to which gossip finds a way, without the node itself.
@@ -719,6 +720,11 @@ impl World {
         self.tell(name, |control| control.handle_leave(now));
     }
 
+    pub(super) fn tell_sessions(&mut self, name: Name, sessions: u64) {
+        let now = self.now;
+        self.tell(name, |control| control.handle_sessions(sessions, now));
+    }
+
     pub(super) fn drain(&mut self, name: Name) {
         let now = self.now;
         self.tell(name, |control| control.handle_drain(now));
@@ -814,6 +820,11 @@ impl World {
     pub(super) fn link(&self, name: Name, other: Name) -> LinkState {
         let mut members = self.publication(name).members.iter();
         members.find(|member| member.id == super::id(other)).map_or(LinkState::Down, |member| member.link)
+    }
+
+    pub(super) fn sessions(&self, name: Name, other: Name) -> Option<u64> {
+        let mut members = self.publication(name).members.iter();
+        members.find(|member| member.id == super::id(other))?.sessions
     }
 
     pub(super) fn route(&self, name: Name, other: Name) -> Option<Route<LinkId>> {

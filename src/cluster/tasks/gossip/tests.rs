@@ -28,7 +28,7 @@ fn life(name: &str, number: u16) -> Life {
 }
 
 fn announcement(state: NodeState) -> Announcement {
-    Announcement { state, misses: vec![id("b")], address: Some(address(1)) }
+    Announcement { state, misses: vec![id("b")], address: Some(address(1)), sessions: Some(7) }
 }
 
 fn entry(life: Life) -> DigestEntry {
