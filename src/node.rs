@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -19,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{SetOnce, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::cluster::{self, BiStream, Cluster, Mesh, PeerCounters, Upward, View};
 use crate::counter::Count;
@@ -33,7 +34,7 @@ use crate::random::{self, RandomError};
 use crate::socket::messages::{Inbound, SocketSummary};
 use crate::socket::peers::{NoPeers, Peers};
 use crate::socket::{
-    self, Description, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo, UserRef,
+    self, Description, KeepingFigures, Namespace, NamespaceFigures, NamespaceRef, RoomSize, SocketIo, UserRef,
 };
 use crate::trace::Span;
 use drain::Account;
@@ -63,6 +64,8 @@ pub(crate) struct Parts<A: Application> {
     pub(crate) cluster: Option<Arc<Mesh>>,
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
+    /// Has a token for each listener that is served.
+    serving: TaskTracker,
     hooks: Hooks<A>,
     started: Instant,
     /// What happens when operators ask this node to stop, as long as they may.
@@ -78,6 +81,9 @@ pub(crate) struct Parts<A: Application> {
 /// How many handlers have not ended.
 type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 
+/// The end of handing over.
+type Handed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Is told who asked.
 pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
 
@@ -87,9 +93,12 @@ struct Hooks<A> {
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
+    /// Gives what this node keeps for clients that may come back to the others.
+    hand_over: fn(Arc<A>) -> Handed,
     namespace_figures: fn(&A) -> Vec<NamespaceFigures>,
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
     find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
+    kept: fn(&A) -> KeepingFigures,
     /// Tells the other nodes what those that join have to know.
     greet: fn(&A),
 }
@@ -295,8 +304,13 @@ impl<A: Application> Node<A> {
         (self.0.hooks.namespace_figures)(&self.0.app)
     }
 
+    /// What this node keeps for clients that may come back.
+    pub(crate) fn kept(&self) -> KeepingFigures {
+        (self.0.hooks.kept)(&self.0.app)
+    }
+
     /// The round trip time of the link to another node.
-    pub(crate) fn link_rtt(&self, to: &NodeId) -> Option<std::time::Duration> {
+    pub(crate) fn link_rtt(&self, to: &NodeId) -> Option<Duration> {
         self.0.cluster.as_ref()?.link_rtt(to)
     }
 
@@ -358,7 +372,7 @@ impl<A: Application> Node<A> {
         listener: impl Into<Listener>,
         fallback: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
-        let stop = self.0.stopping.cancelled();
+        let (stop, _serving) = (self.0.stopping.cancelled(), self.0.serving.token());
         let (service, edge) = (Some((self.service(), path.to_owned())), Arc::clone(&self.0.edge));
         let fallback = Arc::new(move |request: Request<Incoming>| {
             let response = edge.probed(&request).unwrap_or_else(|| fallback(&request));
@@ -412,10 +426,13 @@ impl<A: Application> Node<A> {
         let (sessions, ()) = tokio::join!(self.0.engine.drain(spread), self.0.edge.retire(spread));
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
-        let (handlers, requests) =
-            tokio::join!((self.0.hooks.ended)(Arc::clone(&self.0.app)), self.0.edge.stop());
+        let ended = (self.0.hooks.ended)(Arc::clone(&self.0.app));
+        let (handlers, requests, ()) = tokio::join!(ended, self.0.edge.stop(), self.listeners_closed());
         let outstanding = match &self.0.cluster {
-            Some(cluster) => cluster.settle().await,
+            Some(cluster) => {
+                (self.0.hooks.hand_over)(Arc::clone(&self.0.app)).await;
+                cluster.settle().await
+            }
             None => 0,
         };
         if let Some(cluster) = &self.0.cluster {
@@ -429,6 +446,13 @@ impl<A: Application> Node<A> {
     /// Ends the node in order and at once: [`drain`](Self::drain) without notice, and with nothing spread.
     pub async fn shutdown(&self) {
         self.drain(Drain::default()).await;
+    }
+
+    /// Waits until nothing comes over connections of this node any more: what came would find no owner when it has left.
+    async fn listeners_closed(&self) {
+        self.0.serving.close();
+        // Their futures may be held back.
+        let _late = timeout(LISTENERS, self.0.serving.wait()).await;
     }
 
     /// How many sessions other nodes opened for clients of this one, and how many of its own it closed because it stops.
@@ -548,7 +572,7 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, StartError> {
         let namespaces = std::mem::take(&mut self.namespaces);
         check(&namespaces)?;
-        let config = self.socket.clone();
+        let config = self.socket.clone().heartbeat(self.engine.ping_interval + self.engine.ping_timeout);
         let make = |id: &NodeId, cluster: Option<&Arc<Mesh>>| {
             let peers: Arc<dyn Peers> = match cluster {
                 Some(cluster) => Arc::clone(cluster) as Arc<dyn Peers>,
@@ -559,9 +583,11 @@ impl NodeBuilder {
         let hooks = Hooks {
             ended: |app: Arc<SocketIo>| Box::pin(async move { app.handlers_ended().await }),
             kill: SocketIo::kill_handlers,
+            hand_over: |app: Arc<SocketIo>| Box::pin(async move { app.hand_over().await }),
             namespace_figures: SocketIo::namespace_figures,
             largest_rooms: SocketIo::largest_rooms,
             find_socket: SocketIo::find_socket,
+            kept: SocketIo::kept,
             greet: SocketIo::greet,
         };
         self.compose(make, SocketIo::handle, hooks).await
@@ -577,9 +603,11 @@ impl NodeBuilder {
         let hooks = Hooks {
             ended: |_| Box::pin(ready(0)),
             kill: |_| {},
+            hand_over: |_| Box::pin(ready(())),
             namespace_figures: |_| Vec::new(),
             largest_rooms: |_, _| Vec::new(),
             find_socket: |_, _| None,
+            kept: |_| KeepingFigures::default(),
             greet: |_| {},
         };
         self.compose(|_, _| app, |_, _| {}, hooks).await
@@ -645,6 +673,7 @@ impl NodeBuilder {
                 cluster,
                 edge,
                 stopping,
+                serving: TaskTracker::new(),
                 hooks,
                 started,
                 on_drain,
@@ -715,7 +744,15 @@ async fn join<A: Application>(
             });
         }
         // There are no sockets yet.
-        (None, Inbound::Broadcast(_) | Inbound::Command(_) | Inbound::Withdrawn(_)) => {}
+        (
+            None,
+            Inbound::Broadcast(_)
+            | Inbound::Command(_)
+            | Inbound::Withdrawn(_)
+            | Inbound::Recovery(..)
+            | Inbound::Linked(_)
+            | Inbound::Lost(..),
+        ) => {}
     };
     let serve = move |stream: BiStream| {
         let Some(above) = for_requests.get() else { return };
@@ -798,3 +835,6 @@ pub enum StartError {
     #[error(transparent)]
     Random(#[from] RandomError),
 }
+
+/// Longer than it takes until the last connection of a listener has ended.
+const LISTENERS: Duration = Duration::from_millis(1500);

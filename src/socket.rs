@@ -10,6 +10,8 @@
 //!                       messages    the values that nodes send each other
 //!                        ▼    ▼
 //!                 protocol    room  the packets of clients; rooms, parsed once
+//!
+//!   recovery    what clients missed that come back, and their sessions; below hub
 //! ```
 //!
 //! A floor imports only from floors below it, and a test holds that. `application` joins the floors for the engine;
@@ -23,13 +25,14 @@ mod hub;
 pub(crate) mod messages;
 pub(crate) mod peers;
 mod protocol;
+mod recovery;
 mod room;
 
 pub use api::{
     Ack, Acks, Answer, Applied, Applying, Asking, BeforeHandlers, ByAck, ByValue, Conn, Counted, Emitter,
-    Handler, Incoming, Joining, LocalRoom, MissingAck, Namespace, NamespaceRef, NoHandlersYet, Onward,
-    RemoteSocket, Replies, Rooms, Socket, Sockets, Target, UserRef, WithHandlers, WrongData, namespace,
-    namespaces, namespaces_where, reply,
+    Handler, Incoming, Joining, LocalRoom, LostSession, MissingAck, Namespace, NamespaceRef, NoHandlersYet,
+    Onward, RemoteSocket, Replies, Rooms, Socket, Sockets, Target, UserRef, WithHandlers, WrongData,
+    namespace, namespaces, namespaces_where, reply,
 };
 pub use config::Config;
 #[cfg(feature = "fuzzing")]
@@ -38,7 +41,7 @@ pub use hub::{
     AckError, DisconnectReason, Disconnected, EventError, Excess, Handshake, Limit, Login, Refusal, Result,
     RoomEvent,
 };
-pub(crate) use hub::{Description, NamespaceFigures, RoomSize};
+pub(crate) use hub::{Description, KeepingFigures, NamespaceFigures, RoomSize};
 pub use messages::RemoteHandshake;
 pub use protocol::{
     Args, ArgsError, ArgsWriter, EncodeError, FromArg, FromArgs, IntoArgs, PacketError, Parser, RawArg,
@@ -48,6 +51,7 @@ pub use protocol::{
 pub(crate) use protocol::{
     Packet, PacketDecoder, PacketLimits, encode::event as encode_event_packet, fuzz_arguments, fuzz_packets,
 };
+pub use recovery::Recovery;
 pub use room::{IntoRooms, Room};
 
 // Public only because `Node<SocketIo>` and the traits of the engine name them.

@@ -322,6 +322,35 @@ export async function two_hundred_clients_in_twenty_rooms_each({ entry }) {
   return `${total} messages`;
 }
 
+// The server option `connectionStateRecovery` of Node, with the client's next connection on whichever node.
+export async function recovered_on_any_node({ entry, nodes }) {
+  for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
+    const patient = { transports, reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
+    const one = await connected(client(`${entry}/recovered`, patient));
+    one.off("disconnect");
+    const other = await connected(client(`${nodes[0]}/recovered`));
+    const [got, expected] = [[], ["first"]];
+    one.on("msg", (payload) => got.push(payload));
+    await Promise.all([one, other].map((each) => emit(each, "join", `room of ${transports}`)));
+    const say = (what) => other.emit("msg", `room of ${transports}`, what);
+    assert.equal(one.recovered, false);
+    say("first");
+    await deadline("the first message", until(() => got.length === 1));
+    for (let round = 0; round < 6; round++) {
+      const [{ id }, back] = [one, event(one, "connect")];
+      one.io.engine.close();
+      say(`missed ${round}`);
+      await deadline("the client to be back", back);
+      assert.deepEqual([one.recovered, one.id], [true, id]);
+      say(`new ${round}`);
+      expected.push(`missed ${round}`, `new ${round}`);
+      await deadline("what was missed and what is new", until(() => got.length >= expected.length), 10_000, () => `${got}`);
+    }
+    assert.deepEqual(got, expected);
+    one.disconnect();
+  }
+}
+
 /** Clients of every version over every transport. */
 function everyKind() {
   return VERSIONS.flatMap(kindsOf);

@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 use socketmesh::cluster::{Cluster, View};
 use socketmesh::engine::{self, Application, CloseReason, Message, SessionRef};
 use socketmesh::http::{self, Cors};
-use socketmesh::socket::{self, SocketIo};
+use socketmesh::socket::{self, Recovery, SocketIo};
 use socketmesh::{
     Ack, Args, Drain, EventError, Namespace, Node, NodeBuilder, RawArg, RawArgs, Refusal, Socket, StartError,
     namespace,
@@ -97,7 +97,10 @@ impl Fixture {
             Suite::SocketV3 => {
                 Self::Socket(greeted(builder).namespace(rooms("/rooms")).namespace(guarded()).start().await?)
             }
-            Suite::Bench => Self::Socket(builder.namespace(rooms("/")).start().await?),
+            Suite::Bench => {
+                let recovered = rooms("/recovered").recover(Recovery::default());
+                Self::Socket(builder.namespace(rooms("/")).namespace(recovered).start().await?)
+            }
         })
     }
 

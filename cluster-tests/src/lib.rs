@@ -21,7 +21,6 @@ pub mod http;
 pub mod interop;
 pub mod journal;
 pub mod judge;
-#[cfg(feature = "balancers")]
 pub mod load_balancer;
 pub mod measure;
 pub mod member;
@@ -34,6 +33,7 @@ pub mod oracle;
 pub mod polling;
 pub mod process;
 pub mod python;
+pub mod rolling;
 pub mod rules;
 pub mod secure;
 pub mod server;

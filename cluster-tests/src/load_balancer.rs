@@ -115,6 +115,12 @@ impl LoadBalancer {
         }
     }
 
+    /// A file that its configuration has it write.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
     /// What it wrote.
     #[must_use]
     pub fn log(&self) -> String {

@@ -33,6 +33,8 @@ pub struct Mutant {
     pub scenario: Option<String>,
     /// A test of the library that notices it, where no seed meets it often enough.
     pub test: Option<String>,
+    /// A file of `cluster-tests/tests` that notices it, where it takes several nodes and no random faults.
+    pub suite: Option<String>,
 }
 
 impl Mutants {
@@ -62,7 +64,7 @@ impl Mutant {
     #[must_use]
     pub fn check(&self) -> String {
         let seeds = self.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        match (&self.test, &self.scenario) {
+        match (&self.test.as_ref().or(self.suite.as_ref()), &self.scenario) {
             (Some(test), _) => format!("test {test}"),
             (None, Some(scenario)) => format!("scenario {scenario}, seeds {seeds}"),
             (None, None) => format!("simulation, seeds {seeds}"),

@@ -2,10 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Display,
     io,
     net::{Ipv4Addr, SocketAddr},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use balancer::Balancer;
@@ -13,6 +15,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, ChildStdout, Command},
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::{deadline::within, fixture::Suite, target::Target};
@@ -20,12 +23,14 @@ use crate::{deadline::within, fixture::Suite, target::Target};
 /// How to start a node.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The fixture's executable.
+    /// The executable.
     pub binary: &'static str,
+    /// What makes it a node.
+    pub command: &'static [&'static str],
     /// Its name.
     pub id: String,
-    /// The port for clients; 0 takes a free one.
-    pub http: u16,
+    /// The address for clients; port 0 takes a free one.
+    pub http: SocketAddr,
     /// The mesh address; port 0 takes a free one.
     pub mesh: SocketAddr,
     /// The mesh addresses of its seeds.
@@ -46,8 +51,9 @@ impl Launch {
         Self {
             binary: binary
                 .expect("the fixture's binary (cluster-tests/src/bin/fixture.rs) is built with the tests"),
+            command: &["--suite", "bench"],
             id: id.to_owned(),
-            http: 0,
+            http: LOOPBACK,
             mesh: LOOPBACK,
             seeds: Vec::new(),
             secret: Some("a secret of the tests, long enough to be one"),
@@ -62,8 +68,8 @@ impl Launch {
     #[must_use]
     pub fn spawn(self) -> Starting {
         let mut command = Command::new(self.binary);
-        command.args(["--suite", "bench", "--host", "127.0.0.1", "--node-id", &self.id]);
-        command.args(["--port", &self.http.to_string(), "--mesh", &self.mesh.to_string()]);
+        command.args(self.command).args(["--host", &self.http.ip().to_string(), "--node-id", &self.id]);
+        command.args(["--port", &self.http.port().to_string(), "--mesh", &self.mesh.to_string()]);
         for seed in &self.seeds {
             command.args(["--seed", &seed.to_string()]);
         }
@@ -173,7 +179,11 @@ impl Node {
     /// The operating system refuses the signal.
     pub async fn kill(mut self, seeds: &[SocketAddr]) -> Launch {
         self.child.kill().await.expect("a child can be killed");
-        Launch { http: self.http.port(), mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
+        self.again(seeds)
+    }
+
+    fn again(&self, seeds: &[SocketAddr]) -> Launch {
+        Launch { http: self.http, mesh: self.mesh, seeds: seeds.to_vec(), ..self.launch.clone() }
     }
 
     /// Asks the process to stop in good order, as a service manager does, and waits until it has ended.
@@ -184,6 +194,24 @@ impl Node {
         self.signal("TERM").await.expect("a child can be asked to stop");
         let status = within(format!("node {} to stop", self.launch.id), self.child.wait()).await;
         assert!(status.expect("a child can be awaited").success(), "node {} failed", self.launch.id);
+    }
+
+    /// The same with more patience. Returns how to start it again at the same addresses, and the last lines of its stderr.
+    ///
+    /// # Errors
+    /// It fails, or does not end in time.
+    pub async fn stop_within(
+        mut self,
+        patience: Duration,
+        seeds: &[SocketAddr],
+    ) -> io::Result<(Launch, String)> {
+        self.signal("TERM").await?;
+        let failed = |how: &dyn Display| io::Error::other(format!("node {}: {how}", self.launch.id));
+        let status = timeout(patience, self.child.wait()).await;
+        let status =
+            status.map_err(|_elapsed| failed(&format_args!("did not stop within {patience:?}")))??;
+        self.log.ended().await;
+        if status.success() { Ok((self.again(seeds), self.said())) } else { Err(failed(&status)) }
     }
 
     /// Waits until the node writes a line to stderr that contains `text`.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use cluster_tests::app::{App, plain};
@@ -313,6 +313,9 @@ struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
     fn catch(&self) -> DefaultGuard {
+        // Where the threads of other tests have no subscriber, what they come to first may stay off for this one, too.
+        static OTHERS: Once = Once::new();
+        OTHERS.call_once(|| tracing_subscriber::registry().init());
         let lines = self.clone();
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || lines.clone());
         let library = Targets::new().with_target("socketmesh", tracing::Level::TRACE);

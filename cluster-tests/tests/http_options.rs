@@ -520,6 +520,55 @@ async fn a_joining_node_refuses_clients() {
 }
 
 #[tokio::test]
+async fn a_joining_node_lets_requests_for_sessions_of_others_wait_until_it_knows_them() {
+    let seed = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let http = Config::default();
+    let first = node(&http).cluster(member(0, None)).start().await.expect("the node starts");
+    let cluster = member(1, Some(seed.local_addr().expect("an address")));
+    let joining = node(&http).cluster(cluster).start().await.expect("the node starts");
+    let [at_first, at_joining] = [serve(&first).await, serve(&joining).await];
+    first.ready().await;
+    let owner = Target::of(Suite::Socket, at_first, &[at_first]);
+    let session = owner.polling().await.through(&Target::of(Suite::Socket, at_joining, &[at_joining]));
+
+    let unknown = session.post("40").await;
+    assert_eq!((unknown.status(), unknown.header("retry-after")), (424, Some("1")), "{}", unknown.text());
+    assert!(!joining.is_ready());
+    let mesh = first.mesh_addr().expect("it is a member");
+    let asking = async {
+        loop {
+            match session.post("40").await.status() {
+                200 => return,
+                other => assert_eq!(other, 424, "the session is not said to be unknown"),
+            }
+        }
+    };
+    let answered = async {
+        tokio::select! { () = pass_on(seed, mesh) => {}, () = asking => {} }
+    };
+    Box::pin(within("the answer of its owner", answered)).await;
+}
+
+/// Carries datagrams between one node and another, which is at this address from now on.
+async fn pass_on(socket: tokio::net::UdpSocket, to: SocketAddr) {
+    let behind = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let (mut from, mut there, mut back) = (None, [0; 2048], [0; 2048]);
+    loop {
+        tokio::select! {
+            Ok((length, address)) = socket.recv_from(&mut there) => {
+                from = Some(address);
+                behind.send_to(there.get(..length).unwrap_or_default(), to).await.expect("loopback");
+            }
+            Ok((length, _)) = behind.recv_from(&mut back) => {
+                if let Some(from) = from {
+                    socket.send_to(back.get(..length).unwrap_or_default(), from).await.expect("loopback");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_node_without_a_cluster_that_drains_refuses_clients_and_serves_those_it_has() {
     let stopping = node(&Config::default()).start().await.expect("the node starts");
     let addr = serve(&stopping).await;

@@ -128,6 +128,11 @@ async fn the_official_client_works_over_https_and_wss() {
 }
 
 #[tokio::test]
+async fn the_official_client_is_recovered_on_any_node() {
+    case("recovered_on_any_node").await;
+}
+
+#[tokio::test]
 async fn the_client_of_the_demo_works_on_one_node() {
     case_on(1, OWN, &[]).await;
 }

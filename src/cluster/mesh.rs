@@ -33,12 +33,14 @@ use super::transport::connection::{PeerConnection, REACH};
 use super::transport::endpoint::Endpoint;
 use super::view::{LinkState, MemberView, NodeState, View};
 use super::wire::{
-    MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_request, encode_withdrawal, pb,
+    MAX_BODY, encode_broadcast, encode_command, encode_prelude, encode_recovery, encode_request,
+    encode_withdrawal, pb,
 };
 use crate::counter::Count;
 use crate::excerpt::Excerpt;
-use crate::id::{Key, NodeId};
+use crate::id::{Incarnation, Key, NodeId};
 use crate::random;
+use crate::socket::messages::RecoveryMessage;
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Request, Requester, Response, Responses, Room, Selection,
 };
@@ -378,10 +380,8 @@ impl Mesh {
         roster.iter().filter(may_have).cloned().collect()
     }
 
-    /// Sends a request to those of its recipients that are members.
-    fn open_request(&self, request: &Request, view: &View) -> OpenRequest<'_> {
-        let roster = self.published.roster();
-        let mut asked = self.recipients(&roster, &request.namespace, &request.selection);
+    /// Sends a request to those of these nodes that are members.
+    fn open_request(&self, request: &Request, mut asked: Vec<Arc<Peer>>, view: &View) -> OpenRequest<'_> {
         asked.retain(|peer| view.has(&peer.id, peer.incarnation));
         let (published, woken) = (&*self.published, Arc::new(Notify::new()));
         let lives = asked.iter().map(|peer| (peer.id.clone(), peer.incarnation));
@@ -394,6 +394,35 @@ impl Mesh {
             }
         }
         OpenRequest { published, id, woken }
+    }
+
+    /// Sends a request to those of these nodes that are members. The future resolves when they have responded.
+    fn request_of(
+        &self,
+        request: Request,
+        asked: Vec<Arc<Peer>>,
+    ) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        let mut view = self.published.view.subscribe();
+        let members = Arc::clone(&view.borrow_and_update());
+        let open = self.open_request(&request, asked, &members);
+        Box::pin(async move {
+            let complete = async {
+                while !open.is_complete(&Arc::clone(&view.borrow_and_update())) {
+                    tokio::select! {
+                        () = open.woken.notified() => {}
+                        // The sender lives in `published`.
+                        _changed = view.changed() => {}
+                    }
+                }
+            };
+            let _in_time = timeout(request.timeout, complete).await;
+            open.close()
+        })
+    }
+
+    /// The link to a member.
+    fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
+        self.published.roster().iter().find(|peer| peer.id == *id).cloned()
     }
 }
 
@@ -447,22 +476,8 @@ impl Peers for Mesh {
     }
 
     fn request(&self, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
-        let mut view = self.published.view.subscribe();
-        let members = Arc::clone(&view.borrow_and_update());
-        let open = self.open_request(&request, &members);
-        Box::pin(async move {
-            let complete = async {
-                while !open.is_complete(&Arc::clone(&view.borrow_and_update())) {
-                    tokio::select! {
-                        () = open.woken.notified() => {}
-                        // The sender lives in `published`.
-                        _changed = view.changed() => {}
-                    }
-                }
-            };
-            let _in_time = timeout(request.timeout, complete).await;
-            open.close()
-        })
+        let asked = self.recipients(&self.published.roster(), &request.namespace, &request.selection);
+        self.request_of(request, asked)
     }
 
     fn respond(&self, to: &Requester, response: Response) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -526,6 +541,59 @@ impl Peers for Mesh {
             self.published.counters.unconfirmed.increment();
             behind
         })
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.published.me.incarnation
+    }
+
+    fn members(&self) -> Vec<(NodeId, Incarnation)> {
+        let view = self.published.view.borrow();
+        let others = view.members.iter().filter(|member| member.id != *self.id());
+        others.map(|member| (member.id.clone(), member.incarnation)).collect()
+    }
+
+    fn absent(&self) -> Vec<(NodeId, Incarnation)> {
+        let peers = self.published.peers();
+        let view = self.published.view.borrow();
+        let absent = peers.iter().filter(|peer| !view.has(&peer.id, peer.incarnation));
+        absent.map(|peer| (peer.id.clone(), peer.incarnation)).collect()
+    }
+
+    fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]> {
+        self.published.view.borrow().ring.successors(key).take(most).cloned().collect()
+    }
+
+    fn tell(&self, to: &NodeId, message: &RecoveryMessage) {
+        let Some(peer) = self.peer(to) else { return };
+        match encode_recovery(message) {
+            Ok(body) => peer.push(body, false, Instant::now()),
+            Err(error) => self.published.count_oversized(&error),
+        }
+    }
+
+    fn has_room(&self, to: &NodeId) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let (peer, mut news) = (self.peer(to), self.published.confirmations.subscribe());
+        Box::pin(async move {
+            while peer.as_ref().is_some_and(|peer| peer.backlog() > RESPONSES) && news.changed().await.is_ok()
+            {
+            }
+        })
+    }
+
+    fn ask(&self, to: &NodeId, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        let Some(peer) = self.peer(to) else {
+            let lost = Responses { lost: vec![to.clone()], ..Responses::default() };
+            return Box::pin(std::future::ready(lost));
+        };
+        self.request_of(request, vec![peer])
+    }
+
+    fn presume(&self, of: &NodeId, namespace: &str, rooms: &mut dyn Iterator<Item = &Room>, version: u64) {
+        if let Some(peer) = self.peer(of) {
+            let rooms: Hashes = rooms.map(|room| room.with_name(|name| room_hash(namespace, name))).collect();
+            peer.presume_until(&rooms, version);
+        }
     }
 }
 

@@ -41,7 +41,11 @@ impl Node {
     /// Starts the mesh of an application with a runtime of its own.
     async fn start_for(cluster: Cluster, app: Handle) -> Self {
         let (outbox, inbox) = mpsc::channel(100_000);
-        let deliver = Arc::new(move |inbound| outbox.try_send(inbound).unwrap());
+        // Links begin whenever they like.
+        let deliver = Arc::new(move |inbound| match inbound {
+            Inbound::Linked(_) => {}
+            inbound => outbox.try_send(inbound).unwrap(),
+        });
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
         let upward = Upward { serve, deliver };
         Self { mesh: Mesh::start(cluster, app, upward).await.unwrap(), inbox }
@@ -136,6 +140,7 @@ fn broadcast(rooms: &[&str], text: &str) -> Broadcast<'static> {
         text: text.into(),
         attachments: Vec::new(),
         flags: Flags::default(),
+        number: None,
     }
 }
 

@@ -5,6 +5,7 @@ mod error;
 mod frame;
 pub(crate) mod gossip;
 mod message;
+mod recovery;
 mod values;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,8 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub(crate) use error::WireError;
 pub(crate) use frame::{Frame, MAX_BODY};
 pub(crate) use message::{
-    Message, encode_broadcast, encode_command, encode_request, encode_response, encode_withdrawal,
-    unsequenced,
+    Message, encode_broadcast, encode_command, encode_recovery, encode_request, encode_response,
+    encode_withdrawal, unsequenced,
 };
 
 /// The generated types of `proto/mesh.proto`.

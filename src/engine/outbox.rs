@@ -60,6 +60,8 @@ struct Queue {
     weighed: usize,
     /// Since when the client has taken nothing although more than a little waits, or there is an excess.
     slow_since: Option<Instant>,
+    /// Since when more than a little waits, or did when the session ended. Nothing that waits has waited for much longer.
+    waits_since: Option<Instant>,
     /// What the places in this queue take, while more than a little waits.
     places: Charge,
     /// Who waits until there is none.
@@ -114,6 +116,7 @@ impl Outbox {
             excess: 0,
             weighed: 0,
             slow_since: None,
+            waits_since: None,
             places: Arc::clone(&budget).charge(),
             waiters: Vec::new(),
             next_waiter: 0,
@@ -169,8 +172,13 @@ impl Outbox {
         let is_news = queue.slow_since.is_none() || excess > 0 && queue.excess == 0;
         if !waits {
             queue.slow_since = None;
+            if queue.intake == Intake::Open {
+                queue.waits_since = None;
+            }
         } else if is_news || queue.bytes < queue.weighed {
-            queue.slow_since = Some((self.clock)());
+            let now = (self.clock)();
+            queue.slow_since = Some(now);
+            queue.waits_since.get_or_insert(now);
         }
         if excess == 0 {
             queue.waiters.drain(..).for_each(|(_, waiter)| waiter.wake());
@@ -192,6 +200,11 @@ impl Outbox {
     pub(crate) fn behind_since(&self) -> Option<Instant> {
         let queue = self.queue.lock();
         queue.slow_since.filter(|_| queue.excess > 0)
+    }
+
+    /// Since when more than a little has been waiting for the client, or had been when its session ended.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.queue.lock().waits_since
     }
 
     /// Since when a client has taken nothing for which more than a little waits, and how much does. `None` for any other: it is not

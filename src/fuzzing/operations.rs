@@ -168,6 +168,7 @@ fn broadcast() -> Broadcast<'static> {
         text: format!(r#"2["message","{TEXT}"]"#).into(),
         attachments: Vec::new(),
         flags: Flags::default(),
+        number: None,
     }
 }
 

@@ -263,11 +263,12 @@ impl<A: Application> Edge<A> {
             return reply::refused(refusal, Refusal::OtherOrigin);
         }
         match (request.query.sid(), &self.forwarder) {
-            (Ok(Some(sid)), Some(forwarder)) => match forwarder.mesh().owner(sid.key()) {
+            (Ok(Some(sid)), Some(forwarder)) => match forwarder.owner(sid).await {
                 SessionOwner::There(_) if self.is_too_large(&request) => {
                     reply::empty(StatusCode::PAYLOAD_TOO_LARGE)
                 }
                 SessionOwner::There(owner) => forwarder.forward(sid, owner, *request).await,
+                SessionOwner::Nobody if forwarder.is_joining() => reply::unreachable(),
                 _ => self.owner.respond(request).await,
             },
             (Ok(None), _) => match self.refuses_clients() {
@@ -278,8 +279,14 @@ impl<A: Application> Edge<A> {
         }
     }
 
-    /// Opens a session that this node does not take on another one.
+    /// Opens a session that this node does not take yet, or on another one.
     async fn open_elsewhere(&self, mut request: Box<ClientRequest>) -> Response<Body> {
+        if let Some(forwarder) = self.forwarder.as_ref().filter(|forwarder| forwarder.is_joining()) {
+            forwarder.joined().await;
+            if self.refuses_clients().is_none() {
+                return self.owner.respond(request).await;
+            }
+        }
         if let Some(forwarder) = self.forwarder.as_ref().filter(|_| request.may_travel()) {
             request = match forwarder.open(request).await {
                 Ok(response) => return response,

@@ -22,7 +22,7 @@ use super::proxy::Splice;
 use super::request::ClientRequest;
 use super::retirement::{Carried, Retirement};
 use super::{proxy, reply};
-use crate::cluster::{MAX_PRELUDE, Mesh, OpenError, REACH, SessionOwner};
+use crate::cluster::{MAX_PRELUDE, Mesh, NodeState, OpenError, REACH, SessionOwner};
 use crate::counter::Counter;
 use crate::engine::HandshakeError;
 use crate::excerpt::Excerpt;
@@ -37,6 +37,7 @@ pub(crate) struct Forwarder {
     carried: TaskTracker,
     /// Has a token for each WebSocket that is carried.
     spliced: TaskTracker,
+    started: Instant,
     counters: Arc<HttpCounters>,
 }
 
@@ -52,11 +53,32 @@ impl Drop for Ending<'_> {
 impl Forwarder {
     pub(crate) fn new(mesh: Arc<Mesh>, counters: Arc<HttpCounters>) -> Self {
         let (carried, spliced) = (TaskTracker::new(), TaskTracker::new());
-        Self { mesh, retirement: Retirement::default(), carried, spliced, counters }
+        Self { mesh, retirement: Retirement::default(), carried, spliced, started: Instant::now(), counters }
     }
 
     pub(crate) const fn mesh(&self) -> &Arc<Mesh> {
         &self.mesh
+    }
+
+    /// Whose session this is. A node that joins does not know everybody at first, and asks again when it does, for [`REACH`] at most.
+    pub(crate) async fn owner(&self, sid: SessionId) -> SessionOwner {
+        let owner = self.mesh.owner(sid.key());
+        if owner != SessionOwner::Nobody || !self.is_joining() {
+            return owner;
+        }
+        // Boxed, because hardly a request waits for it.
+        let _late = Box::pin(timeout(REACH, self.mesh.ready())).await;
+        self.mesh.owner(sid.key())
+    }
+
+    /// Waits for a node that was started a moment ago until it has joined, which hardly takes longer than its clients need to come.
+    pub(crate) async fn joined(&self) {
+        let _late = timeout_at(self.started + REACH, self.mesh.ready()).await;
+    }
+
+    /// Whether there may be members that this node does not know.
+    pub(crate) fn is_joining(&self) -> bool {
+        *self.mesh.state().borrow() == NodeState::Joining
     }
 
     /// Answers `request` with what `owner` answers, which owns the session `sid`. When that node cannot be reached, the answer
@@ -168,7 +190,8 @@ impl Forwarder {
     fn splice(&self, splice: Option<Splice>) {
         let Some(splice) = splice else { return };
         let (retirement, counted) = (self.retirement.clone(), self.spliced.token());
-        let retired = async move { retirement.due(Carried::Stream).await };
+        let what = Carried::Stream(Instant::now());
+        let retired = async move { retirement.due(what).await };
         tokio::spawn(splice.run(self.mesh.runtime().clone(), retired, counted));
     }
 

@@ -23,8 +23,9 @@ struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carried {
     Request,
-    /// A client that loses it connects again, which should be to a node that carries nothing through this one.
-    Stream,
+    /// A client that loses it connects again, which should be to a node that carries nothing through this one. It was opened then: official
+    /// clients that lose a WebSocket while they upgrade do not poll any more, and those that have no socket yet would come in vain.
+    Stream(Instant),
 }
 
 impl Retirement {
@@ -51,7 +52,10 @@ impl Retirement {
         loop {
             let Plan { known, until } = *plans.borrow_and_update();
             let time = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(begin));
-            let earliest = known.filter(|_| what == Carried::Stream).unwrap_or(begin);
+            let earliest = match what {
+                Carried::Request => begin,
+                Carried::Stream(opened) => known.unwrap_or(begin).max(opened + YOUNG),
+            };
             tokio::select! {
                 () = sleep_until((begin + time.mul_f64(share)).max(earliest)) => return,
                 _changed = plans.changed() => {}
@@ -60,6 +64,8 @@ impl Retirement {
     }
 }
 
+/// Enough for an upgrade, and for a CONNECT and its answer.
+const YOUNG: Duration = Duration::from_secs(2);
 /// By then gossip has told every node, because news are spread at once.
 const NEWS: Duration = Duration::from_secs(1);
 
@@ -101,7 +107,18 @@ mod tests {
         retirement.begin(began);
         retirement.due(Carried::Request).await;
         assert!(began.elapsed() < Duration::from_millis(10));
-        retirement.due(Carried::Stream).await;
-        assert!(began.elapsed() >= NEWS);
+        retirement.due(Carried::Stream(began - YOUNG)).await;
+        assert!((NEWS..YOUNG).contains(&began.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_websocket_that_was_just_opened_is_not_cut_while_its_client_upgrades() {
+        let (retirement, began) = (Retirement::default(), Instant::now());
+        retirement.announce(began);
+        advance(Duration::from_secs(60)).await;
+        let opened = Instant::now();
+        retirement.begin(opened);
+        retirement.due(Carried::Stream(opened)).await;
+        assert!(opened.elapsed() >= YOUNG);
     }
 }

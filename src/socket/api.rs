@@ -33,8 +33,8 @@ pub use fetch::{Counted, Rooms, Sockets};
 pub use incoming::{Incoming, Onward};
 pub use local::{LocalRoom, WrongData};
 pub use namespace::{
-    Answer, BeforeHandlers, ByAck, ByValue, Handler, Namespace, NoHandlersYet, WithHandlers, namespace,
-    namespaces, namespaces_where, reply,
+    Answer, BeforeHandlers, ByAck, ByValue, Handler, LostSession, Namespace, NoHandlersYet, WithHandlers,
+    namespace, namespaces, namespaces_where, reply,
 };
 pub use namespace_ref::NamespaceRef;
 pub use remote::RemoteSocket;

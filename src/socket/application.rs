@@ -10,10 +10,12 @@ use super::api::NamespaceRef;
 use super::config::Config;
 use super::connection::{Clients, Connection};
 use super::hub::{
-    ConnectionCommand, Description, HandlerTasks, HubContext, NamespaceFigures, NamespaceRegistry, RoomSize,
+    ConnectionCommand, Description, HandlerTasks, HubContext, Keeping, KeepingFigures, KeepingSettings,
+    NamespaceFigures, NamespaceRegistry, RoomSize,
 };
 use super::messages::{Inbound, SocketSummary};
 use super::peers::Peers;
+use super::recovery::StatesLimits;
 use crate::engine::{self, SessionRef};
 use crate::id::{Key, NodeId, SocketId};
 
@@ -33,9 +35,15 @@ impl SocketIo {
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
         let (tasks, users) = (HandlerTasks::new(), Arc::default());
+        let settings = KeepingSettings {
+            default: config.recover.clone(),
+            heartbeat: config.heartbeat,
+            limits: StatesLimits { sessions: config.max_kept_sessions, bytes: config.max_kept_bytes },
+        };
+        let keeping = Keeping::new(node.clone(), Arc::clone(&peers), settings);
         let context = {
             let Config { parser, version_2_ids, .. } = config;
-            HubContext { node, peers, parser, version_2_ids, tasks, users }
+            HubContext { node, peers, parser, version_2_ids, tasks, users, keeping }
         };
         Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
     }
@@ -90,6 +98,17 @@ impl SocketIo {
         if ended.is_ok() { 0 } else { self.0.registry.running_handlers() }
     }
 
+    /// Gives what this node keeps for clients that may come back to those nodes that answer for it when it is gone: behind the end of
+    /// its sessions and handlers, and before it leaves.
+    pub(crate) async fn hand_over(&self) {
+        let _late = timeout(HAND_OVER, self.0.registry.keeping().hand_over()).await;
+    }
+
+    /// How much this node keeps for clients that may come back.
+    pub(crate) fn kept(&self) -> KeepingFigures {
+        self.0.registry.keeping().figures()
+    }
+
     /// What is there although no client is.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn leftovers(&self) -> Vec<String> {
@@ -118,3 +137,5 @@ impl fmt::Debug for SocketIo {
 
 /// How long a node that stops waits for handlers, `on_disconnect` among them.
 const HANDLERS: Duration = Duration::from_secs(5);
+/// How long a node that stops tells others what it keeps.
+const HAND_OVER: Duration = Duration::from_secs(5);

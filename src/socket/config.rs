@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::protocol::Parser;
+use super::recovery::Recovery;
 use crate::setters::setters;
 
 /// Settings of the Socket.IO layer; Node's defaults where Node has them.
@@ -43,6 +44,23 @@ pub struct Config {
     /// client. With this setting it is the name of a room, which [`Socket::rooms`](super::Socket::rooms), `all_rooms` and
     /// observers of rooms see; do not send it to other clients.
     pub version_2_ids: bool,
+    /// Lets clients come back to their sockets, in every namespace without a [`recover`](crate::Namespace::recover) of its own.
+    /// Default none. Node: `connectionStateRecovery`.
+    pub recover: Option<Recovery>,
+    /// How many sessions a node keeps for clients that may come back: those of its own sockets and as many of other nodes. One
+    /// beyond that is not recovered. Default 1 000 000.
+    pub max_kept_sessions: usize,
+    /// How many bytes these sessions may take. Default 1 GiB.
+    pub max_kept_bytes: usize,
+    /// What is sent to a client that is gone may take that long to be known as lost.
+    pub(crate) heartbeat: Duration,
+}
+
+impl Config {
+    /// Sets how long clients may be gone before that is known.
+    pub(crate) fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
+    }
 }
 
 setters! {
@@ -54,6 +72,9 @@ setters! {
         parser: Parser,
         attachment_timeout: Duration,
         version_2_ids: bool,
+        recover: into Option<Recovery>,
+        max_kept_sessions: usize,
+        max_kept_bytes: usize,
     }
 }
 
@@ -67,6 +88,10 @@ impl Default for Config {
             parser: Parser::Json,
             attachment_timeout: Duration::from_secs(20),
             version_2_ids: false,
+            recover: None,
+            max_kept_sessions: 1_000_000,
+            max_kept_bytes: 1 << 30,
+            heartbeat: Duration::from_secs(45),
         }
     }
 }

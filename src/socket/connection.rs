@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::hub::{
-    Admission, Admitted, Backlog, ClientSession, ConnectionCommand, DisconnectReason, Due, Handshake,
-    LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal, SocketDecision,
-    SocketOfClient,
+    Admission, Admitted, Backlog, Claimed, ClientSession, ConnectionCommand, DisconnectReason, Due, Entry,
+    Handshake, LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal, Returning,
+    SocketDecision, SocketOfClient,
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
@@ -226,20 +226,34 @@ impl Connection {
         let within = trace.or_current();
         let _within = within.enter();
         let admission = self.clients.registry.admit(&namespace, handshake.clone());
+        // Of a namespace that is not described yet it is not known whether clients may come back.
+        let may_return = namespace.records().is_some() || namespace.description().is_none();
+        let returning = if may_return { Returning::of(&handshake) } else { None };
         let (session, backlog) = (self.session.clone(), Arc::clone(&self.backlog));
-        let member = Member::new(id, namespace, session, backlog, handshake, trace);
+        let member = Member::new(id, Arc::clone(&namespace), session, backlog, handshake, trace);
         self.insert(ns, Arc::clone(&member));
-        match admission {
-            Admission::Open(data) => self.admit(&member, data.into()),
-            Admission::Deciding(decision) => {
-                let session = self.session.clone();
+        match (admission, returning) {
+            (Admission::Open(data), None) => self.admit(&member, data.into()),
+            (admission, returning) => {
+                let (session, registry) = (self.session.clone(), Arc::clone(&self.clients.registry));
                 let task = tokio::spawn(async move {
+                    let decision = registry.enter_again(&namespace, admission, returning);
                     // A panic in the application's `auth` must not leave the client waiting.
                     let outcome = within
                         .scope(catch_panic::future(decision))
                         .await
                         .unwrap_or_else(|| Err(Refusal::new("internal error")));
-                    let decided = SocketDecision::Admission { socket: id, outcome, trace: within };
+                    let decided = match outcome {
+                        Ok(Entry::Back(claimed, admitted)) => {
+                            SocketDecision::Recovery { socket: id, claimed, admitted, trace: within }
+                        }
+                        Ok(Entry::New(admitted)) => {
+                            SocketDecision::Admission { socket: id, outcome: Ok(admitted), trace: within }
+                        }
+                        Err(refusal) => {
+                            SocketDecision::Admission { socket: id, outcome: Err(refusal), trace: within }
+                        }
+                    };
                     session.command_now(ConnectionCommand(decided));
                 });
                 member.set_decision(AbortOnDropHandle::new(task));
@@ -276,8 +290,7 @@ impl Connection {
             Ok(admitted) => {
                 let member = self.sockets.get(index).and_then(|(_, member)| member.clone());
                 if let Some(member) = member.filter(|member| member.renew(admitted)) {
-                    let connect = encode::connect(&member.namespace.path, id, self.protocol());
-                    member.write(&connect, Flags::default());
+                    member.write_connect(member.pid().map(|pid| pid.0));
                 }
                 self.note_logins();
             }
@@ -341,6 +354,30 @@ impl Connection {
                 self.refuse(&ns, &refusal);
             }
         }
+    }
+
+    /// The client is back at the socket that it had before.
+    fn recovered(&mut self, id: SocketId, claimed: Claimed, admitted: Admitted) {
+        let is_it = |member: &Arc<Member>| member.id == id && member.stage() == LifeStage::Connecting;
+        let found = self.sockets.iter_mut().find(|(_, member)| member.as_ref().is_some_and(is_it));
+        // If the client is gone, it may come again: the session is given back.
+        let Some((ns, Some(member))) = found else { return };
+        let admitted = match Self::unblocked(member, admitted) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let ns = ns.clone();
+                self.sockets.retain(|(name, _)| *name != ns);
+                return self.refuse(&ns, &refusal);
+            }
+        };
+        *member = member.recovered(claimed.state.socket);
+        let member = Arc::clone(member);
+        if let ConnectionPhase::Joining { .. } = self.phase {
+            self.phase = ConnectionPhase::Joined;
+        }
+        let calls = member.readmit(admitted, claimed);
+        self.call(calls);
+        self.note_logins();
     }
 
     fn admit(&mut self, member: &Arc<Member>, admitted: Admitted) {
@@ -498,11 +535,20 @@ impl engine::Client for Connection {
         self.calls.take()
     }
 
+    fn is_recoverable(&self) -> bool {
+        let kept = |member: &Option<Arc<Member>>| member.as_ref().is_some_and(|member| member.is_kept());
+        !self.sockets.is_empty() && self.sockets.iter().all(|(_, member)| kept(member))
+    }
+
     fn handle_command(&mut self, ConnectionCommand(decision): ConnectionCommand) {
         match decision {
             SocketDecision::Admission { socket, outcome, trace } => {
                 let _within = trace.enter();
                 self.decided(socket, outcome);
+            }
+            SocketDecision::Recovery { socket, claimed, admitted, trace } => {
+                let _within = trace.enter();
+                self.recovered(socket, *claimed, admitted);
             }
             SocketDecision::Renewal { socket, outcome } => self.renewed(socket, outcome),
             SocketDecision::Renewed => self.note_logins(),

@@ -1,6 +1,8 @@
 //! The values that nodes send each other about sockets (Socket.IO server API: broadcasts, `socketsJoin`, `socketsLeave`,
 //! `disconnectSockets`, `fetchSockets`, `emitWithAck`, `serverSideEmit`).
 
+pub(crate) mod recovery;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use self::recovery::{Life, Number, Origin, Pid, SessionQuestion, SessionState};
 pub(crate) use super::protocol::RawArgs;
 pub(crate) use super::room::Room;
 use crate::id::{Incarnation, NodeId, SocketId};
@@ -24,6 +27,12 @@ pub(crate) enum Inbound {
     Request(Requester, Request),
     /// Nobody waits for the response to that request any more.
     Withdrawn(Requester),
+    /// What another node tells about sessions.
+    Recovery(NodeId, Incarnation, RecoveryMessage),
+    /// A link to that node begins. What was told it over the last one may arrive late.
+    Linked(NodeId),
+    /// Something of that life of a node will never arrive.
+    Lost(NodeId, Incarnation),
 }
 
 /// One encoded packet and the sockets that get it. It is encoded once; every node that has such sockets fans it out as
@@ -36,9 +45,21 @@ pub(crate) struct Broadcast<'a> {
     pub(crate) text: ByteString,
     pub(crate) attachments: Vec<Bytes>,
     pub(crate) flags: Flags,
+    /// Of a packet that is kept for clients that are away.
+    pub(crate) number: Option<Number>,
 }
 
+/// A packet that is kept for clients that are away.
+pub(crate) type KeptPacket = Arc<Broadcast<'static>>;
+
 impl Broadcast<'_> {
+    /// The same, for longer than it is emitted.
+    pub(crate) fn into_owned(self) -> Broadcast<'static> {
+        let Self { namespace, selection, text, attachments, flags, number } = self;
+        let selection = Cow::Owned(selection.into_owned());
+        Broadcast { namespace, selection, text, attachments, flags, number }
+    }
+
     /// At least as many bytes as the message has on its way to other nodes.
     pub(crate) fn size(&self) -> usize {
         self.content_size() + FIXED
@@ -164,7 +185,8 @@ impl Request {
             RequestKind::Sockets { .. }
             | RequestKind::Rooms
             | RequestKind::Count
-            | RequestKind::RoomsConfirmed => 0,
+            | RequestKind::RoomsConfirmed
+            | RequestKind::Session { .. } => 0,
             RequestKind::Acks { event, .. } | RequestKind::ServerEvent(event) => event.size(),
         };
         FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
@@ -187,6 +209,8 @@ pub(crate) enum RequestKind {
     ServerEvent(EmittedEvent),
     /// A confirmation that all nodes know the rooms which the responding node has at this moment.
     RoomsConfirmed,
+    /// A session of that namespace: the selection does not matter.
+    Session { pid: Pid, question: SessionQuestion },
 }
 
 /// Where a response goes: one request of one life of a node.
@@ -244,6 +268,8 @@ pub(crate) enum ResponsePart {
     Acks(Vec<(SocketId, RawArgs)>),
     /// The reply to [`RequestKind::ServerEvent`].
     Replies(Vec<RawArgs>),
+    /// What is known of a session. A response without one says that there is none.
+    Session(Box<SessionState>),
 }
 
 /// All responses to one request that came before the timeout.
@@ -328,6 +354,75 @@ impl RemoteHandshake {
     pub(crate) fn issued_at(millis: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
+}
+
+/// What one node tells another about sessions. It is in order with broadcasts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RecoveryMessage {
+    /// The newest states of sessions that the receiver is to keep.
+    Copies(Vec<SessionState>),
+    /// A session lives elsewhere, by a younger life: the receiver ends its socket.
+    Close { pid: Pid, namespace: Arc<str>, socket: SocketId, life: Life },
+    /// A client is back at the sender.
+    Recover(Recover),
+    /// A part of the answer.
+    Replay(Replay),
+    /// A part of the log of a node that leaves, for the receiver to answer for it.
+    Log(InheritedLog),
+    /// The sender missed something: tell it again of every session that it keeps.
+    Again,
+}
+
+/// What a client that is back misses.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Recover {
+    /// Unique in the life of the node that asks.
+    pub(crate) id: u64,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) socket: SocketId,
+    /// For how long the socket has been in its namespace.
+    pub(crate) age: Duration,
+    pub(crate) rooms: Vec<(Room, Duration)>,
+    /// What it has of each origin.
+    pub(crate) after: Vec<(Origin, u64)>,
+    /// How many bytes the answer may have.
+    pub(crate) limit: u64,
+    /// The version of the sender's interest that names its rooms.
+    pub(crate) interest: u64,
+}
+
+/// A part of the answer to [`Recover`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Replay {
+    pub(crate) id: u64,
+    pub(crate) namespace: Arc<str>,
+    /// Numbered, in order.
+    pub(crate) packets: Vec<KeptPacket>,
+    /// What follows, or how it ended.
+    pub(crate) end: ReplayEnd,
+}
+
+/// How a [`Replay`] goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReplayEnd {
+    More,
+    /// It is complete: of each of these origins up to that number.
+    Done(Vec<(Origin, u64)>),
+    /// The log is too short, or the answer too large.
+    Refused,
+}
+
+/// A part of the log of one namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InheritedLog {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) origin: Origin,
+    /// With the age of each.
+    pub(crate) packets: Vec<(Duration, KeptPacket)>,
+    /// The largest number that there was.
+    pub(crate) last: u64,
+    /// Packets up to this number were dropped too early, and for how long that matters.
+    pub(crate) cut: Option<(u64, Duration)>,
 }
 
 fn names_size(rooms: &[Room]) -> usize {

@@ -5,9 +5,12 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
+use super::messages::RecoveryMessage;
 use super::messages::{Broadcast, Command, Request, Requester, Response, Responses};
 use super::room::Room;
-use crate::id::NodeId;
+use crate::id::{Incarnation, Key, NodeId};
 
 /// What Socket.IO needs of the other nodes. No method blocks.
 ///
@@ -50,6 +53,32 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
         version: u64,
         most: Duration,
     ) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>>;
+
+    /// Which life of this node it is.
+    fn incarnation(&self) -> Incarnation;
+
+    /// The other members of the cluster, sorted.
+    fn members(&self) -> Vec<(NodeId, Incarnation)>;
+
+    /// The lives of nodes that are no members, and may come back all the same.
+    fn absent(&self) -> Vec<(NodeId, Incarnation)>;
+
+    /// The members that a key belongs to, this one included: the owner first, then the others in the order in which they would
+    /// inherit it. Empty without a cluster.
+    fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]>;
+
+    /// Tells another node something about sessions, in the order of broadcasts.
+    fn tell(&self, to: &NodeId, message: &RecoveryMessage);
+
+    /// Resolves when there is room for another large message to a node.
+    fn has_room(&self, to: &NodeId) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Sends a request to one node, before it returns. The future resolves when it has responded or left, and at the request's
+    /// timeout at the latest.
+    fn ask(&self, to: &NodeId, request: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>>;
+
+    /// A node has sockets in these rooms, and says so by this version of its interest at the latest.
+    fn presume(&self, of: &NodeId, namespace: &str, rooms: &mut dyn Iterator<Item = &Room>, version: u64);
 }
 
 /// How long an awaited join takes at most, unless said otherwise.
@@ -96,4 +125,32 @@ impl Peers for NoPeers {
     fn confirmed(&self, _: u64, _: Duration) -> Pin<Box<dyn Future<Output = Vec<NodeId>> + Send + '_>> {
         Box::pin(future::ready(Vec::new()))
     }
+
+    fn incarnation(&self) -> Incarnation {
+        Incarnation(0)
+    }
+
+    fn members(&self) -> Vec<(NodeId, Incarnation)> {
+        Vec::new()
+    }
+
+    fn absent(&self) -> Vec<(NodeId, Incarnation)> {
+        Vec::new()
+    }
+
+    fn successors(&self, _: Key, _: usize) -> SmallVec<[NodeId; 3]> {
+        SmallVec::new()
+    }
+
+    fn tell(&self, _: &NodeId, _: &RecoveryMessage) {}
+
+    fn has_room(&self, _: &NodeId) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(future::ready(()))
+    }
+
+    fn ask(&self, _: &NodeId, _: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        Box::pin(future::ready(Responses::default()))
+    }
+
+    fn presume(&self, _: &NodeId, _: &str, _: &mut dyn Iterator<Item = &Room>, _: u64) {}
 }

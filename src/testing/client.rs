@@ -244,6 +244,39 @@ impl Client {
         self.session.closed().unwrap_or_default()
     }
 
+    /// What the client says when it connects again: its `auth`, and by what it gets its socket back. Whoever says it comes in its place.
+    pub fn returning_auth(&self) -> Value {
+        let (pid, offset) = (self.session.pid.get(), self.session.offset.lock().clone());
+        let mut auth = serde_json::json!({ "pid": pid, "offset": offset });
+        if let (Value::Object(auth), Value::Object(own)) = (&mut auth, &self.auth) {
+            auth.retain(|_, value| !value.is_null());
+            auth.extend(own.clone());
+        }
+        auth
+    }
+
+    /// Connects again as a client does whose connection was lost: it asks for its socket, and has it if the namespace
+    /// [recovers](crate::Namespace::recover) it. Its unread events and the handlers of [`on_call`](Self::on_call) stay. Returns whether
+    /// it was recovered. Node: `socket.recovered`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Route::connect`].
+    pub async fn come_back(&mut self, route: impl Into<Route>) -> Result<bool, Refusal> {
+        let (pid, offset) = (self.session.pid.get().cloned(), self.session.offset.lock().clone());
+        let auth = self.returning_auth();
+        let own = std::mem::replace(&mut self.auth, auth);
+        let connected = self.reconnect(route).await;
+        self.auth = own;
+        connected?;
+        let mut known = self.session.offset.lock();
+        if known.is_none() {
+            *known = offset;
+        }
+        drop(known);
+        Ok(pid.is_some() && self.session.pid.get().cloned() == pid)
+    }
+
     /// Connects again with the same `auth`: to a node, or over a [`Route`]. The client gets a new id and is in no room. Its
     /// unread events and the handlers of [`on_call`](Self::on_call) stay.
     ///

@@ -89,7 +89,7 @@ impl EnginePacket {
 /// A packet of Socket.IO that a server sends.
 #[derive(Debug)]
 pub(super) enum ServerPacket {
-    Connect(String),
+    Connect { sid: String, pid: Option<String> },
     Disconnect,
     Event(Event),
     Ack(u64, RawArgs),
@@ -239,7 +239,8 @@ impl Head {
 
     fn connected(&self) -> Option<ServerPacket> {
         let data: Value = serde_json::from_str(&self.json).ok()?;
-        Some(ServerPacket::Connect(data.get("sid")?.as_str()?.to_owned()))
+        let text = |key| Some(data.get(key)?.as_str()?.to_owned());
+        Some(ServerPacket::Connect { sid: text("sid")?, pid: text("pid") })
     }
 
     fn refusal(&self) -> Option<ServerPacket> {
@@ -316,7 +317,9 @@ mod tests {
 
     #[test]
     fn every_packet_of_a_server_is_read() {
-        let (ns, ServerPacket::Connect(sid)) = read(r#"0/chat,{"sid":"x"}"#) else { panic!("CONNECT") };
+        let (ns, ServerPacket::Connect { sid, pid: None }) = read(r#"0/chat,{"sid":"x"}"#) else {
+            panic!("CONNECT")
+        };
         assert_eq!((ns.as_str(), sid.as_str()), ("/chat", "x"));
         let (_, ServerPacket::ConnectError(refusal)) = read(r#"4{"message":"no","data":[1]}"#) else {
             panic!("refused")

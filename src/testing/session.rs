@@ -22,6 +22,10 @@ pub(super) struct ClientSession {
     state: watch::Sender<ClientState>,
     /// The id of the socket, from the answer to CONNECT on.
     pub(super) id: OnceLock<String>,
+    /// The secret by which the client may come back, if it was told one.
+    pub(super) pid: OnceLock<String>,
+    /// The last argument of the last event, if that is text: how far the client is.
+    pub(super) offset: Mutex<Option<String>>,
 }
 
 /// The handlers that ack events of the server, by the name of the event. A client keeps them when it reconnects.
@@ -52,6 +56,8 @@ impl ClientSession {
             ack_handlers,
             state: watch::Sender::new(ClientState::Connecting),
             id: OnceLock::new(),
+            pid: OnceLock::new(),
+            offset: Mutex::default(),
         })
     }
 
@@ -159,9 +165,10 @@ impl ClientSession {
         events: &mpsc::Sender<Event>,
     ) -> ControlFlow<&'static str> {
         match packet {
-            ServerPacket::Connect(id) => {
+            ServerPacket::Connect { sid, pid } => {
                 // A server sends one CONNECT; another one would change nothing.
-                let _again = self.id.set(id);
+                pid.into_iter().for_each(|pid| drop(self.pid.set(pid)));
+                let _again = self.id.set(sid);
                 drop(self.state.send_replace(ClientState::Connected));
             }
             ServerPacket::ConnectError(refusal) => {
@@ -175,6 +182,7 @@ impl ClientSession {
                 }
             }
             ServerPacket::Event(event) => {
+                self.note_offset(&event);
                 if let Some(ack) = self.automatic_ack(&event) {
                     self.send(ack).await;
                 } else {
@@ -184,6 +192,18 @@ impl ClientSession {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// As `socket.io-client` does: the name counts as an argument, and events that want an ack do not count.
+    fn note_offset(&self, event: &Event) {
+        if event.id.is_none() {
+            let args: Vec<serde_json::Value> =
+                serde_json::from_str(&event.args.to_array()).unwrap_or_default();
+            let last = args.last().map_or(Some(event.name.as_str()), |last| last.as_str());
+            if let Some(last) = last {
+                *self.offset.lock() = Some(last.to_owned());
+            }
+        }
     }
 
     /// The ack of an event that has an ack handler.

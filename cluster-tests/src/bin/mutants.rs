@@ -88,6 +88,11 @@ impl Copy {
     }
 
     fn builds(&self, mutant: &Mutant) -> io::Result<bool> {
+        if let Some(suite) = &mutant.suite {
+            let what =
+                ["test", "--no-run", "--package", "cluster-tests", "--locked", "--quiet", "--test", suite];
+            return self.run(Command::new("cargo").args(what));
+        }
         let what: &[&str] = match (&mutant.test, &mutant.scenario) {
             (Some(_), _) => &["test", "--no-run", "--package", "socketmesh", "--lib"],
             (None, Some(_)) => &["build", "--package", "cluster-tests", "--bins"],
@@ -101,6 +106,10 @@ impl Copy {
         if let Some(test) = &mutant.test {
             let library = ["test", "--package", "socketmesh", "--lib", "--locked", "--quiet", test];
             return self.run(Command::new("cargo").args(library));
+        }
+        if let Some(suite) = &mutant.suite {
+            let what = ["test", "--package", "cluster-tests", "--locked", "--quiet", "--test", suite];
+            return self.run(Command::new("cargo").args(what));
         }
         for seed in &mutant.seeds {
             if !self.passes_with(mutant, &seed.to_string())? {

@@ -206,7 +206,7 @@ async fn a_socket_selects_the_others_from_any_node(app: &App) {
         hear(app, n, &mut guests, [&[], &[red, all, again], &[others, all]]).await;
     }
     guests[0].socket.timeout(None).to("red").emit("red", &()).expect("it encodes");
-    guests[0].socket.volatile().broadcast().except("red").emit("not red", &()).expect("it encodes");
+    guests[0].socket.compress(false).broadcast().except("red").emit("not red", &()).expect("it encodes");
     hear(app, 0, &mut guests, [&[], &[r#"["red"]"#], &[r#"["not red"]"#]]).await;
 }
 

@@ -63,7 +63,7 @@ enum Action {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(std::env::args_os().collect()).await {
+    match Box::pin(run(std::env::args_os().collect())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done about a standard error that is closed.

@@ -94,7 +94,8 @@ pub(crate) async fn run(settings: &Settings, places: &Places) -> Result<(), BoxE
     };
     service_manager::stops();
     // Whoever fails has no time to give.
-    stop_node(&node, ended.as_ref().map_or(Drain::default(), |()| clients.drain()), &mut stop).await;
+    stop_node(&node, ended.as_ref().map_or_else(|_failed| Drain::default(), |()| clients.drain()), &mut stop)
+        .await;
     showing.abort();
     served.abort_all();
     ended

@@ -207,6 +207,8 @@ mod documents {
     struct Load;
     #[doc = include_str!("../../../docs/guides/tracing.md")]
     struct Tracing;
+    #[doc = include_str!("../../../docs/guides/recovery.md")]
+    struct Recovery;
     #[doc = include_str!("../../../docs/reference/configuration.md")]
     struct Configuration;
     #[doc = include_str!("../../../docs/reference/admin.md")]

@@ -21,7 +21,29 @@ pub(super) fn encode<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) 
     requests(node, metrics)?;
     sessions(node, metrics)?;
     traffic(node, metrics)?;
-    namespaces(&node.namespace_figures(), metrics)
+    namespaces(&node.namespace_figures(), metrics)?;
+    kept(node, metrics)
+}
+
+/// What is kept for clients that may come back.
+fn kept<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Result {
+    let kept = node.kept();
+    for (name, help, value) in [
+        (
+            "socketmesh_socket_kept_sessions",
+            "Sessions that this node keeps for clients that may come back, and copies of those of others",
+            kept.sessions,
+        ),
+        ("socketmesh_socket_kept_session_bytes", "About what these sessions take", kept.session_bytes),
+        (
+            "socketmesh_socket_kept_packet_bytes",
+            "About what the packets take that clients may have missed",
+            kept.packet_bytes,
+        ),
+    ] {
+        metrics.gauges(name, help, [([], value)])?;
+    }
+    Ok(())
 }
 
 fn requests<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Result {
@@ -115,7 +137,7 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
     for (name, help, value) in gauges {
         metrics.gauges(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;
     }
-    let counters: [Figure<NamespaceFigures>; 6] = [
+    let counters: [Figure<NamespaceFigures>; 11] = [
         ("socketmesh_socket_events_received_total", "Events of clients", |of| of.counts.events_received),
         ("socketmesh_socket_events_limited_total", "Events of clients that were beyond a limit", |of| {
             of.counts.events_limited
@@ -136,6 +158,25 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
         ("socketmesh_socket_acks_too_late_total", "Acks for clients that had left before", |of| {
             of.counts.acks_too_late
         }),
+        ("socketmesh_socket_sessions_recovered_total", "Clients that came back to their sockets", |of| {
+            of.counts.sessions_recovered
+        }),
+        ("socketmesh_socket_packets_replayed_total", "Packets that they had missed", |of| {
+            of.counts.packets_replayed
+        }),
+        (
+            "socketmesh_socket_sessions_refused_total",
+            "Clients that asked for their sockets and got others",
+            |of| of.counts.sessions_refused,
+        ),
+        ("socketmesh_socket_sessions_lost_total", "Sessions whose clients did not come back in time", |of| {
+            of.counts.sessions_lost
+        }),
+        (
+            "socketmesh_socket_gaps_total",
+            "How often clients had to come again, because something of another node was lost",
+            |of| of.counts.gaps_met,
+        ),
     ];
     for (name, help, value) in counters {
         metrics.counters(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;

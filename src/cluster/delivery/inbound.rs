@@ -20,6 +20,8 @@ pub(super) struct Inbound {
     received: ReceiveLog,
     /// Without what the current log of the peer says was lost.
     counts: IncomingCounts,
+    /// How many bodies were known to be lost when that was told last.
+    told_missed: u64,
     /// The peer said goodbye.
     pub(super) left: bool,
     /// Whether anything came since the last acknowledgement, and how many bytes.
@@ -48,6 +50,7 @@ impl Inbound {
             started: false,
             received: ReceiveLog::starting_at(1),
             counts: IncomingCounts::default(),
+            told_missed: 0,
             left: false,
             owes: false,
             owed: 0,
@@ -63,6 +66,10 @@ impl Inbound {
     /// The peer names its log, and the first number that may come.
     pub(super) fn start(&mut self, log: u64, first: u64) {
         if self.log != log {
+            // Of what the peer kept under another name, something may be lost that nobody counts.
+            if self.log != 0 {
+                self.told_missed = u64::MAX;
+            }
             self.counts.missed = self.counts().missed;
             (self.log, self.received) = (log, ReceiveLog::starting_at(first));
         }
@@ -87,6 +94,14 @@ impl Inbound {
     /// The peer gave up bodies.
     pub(super) fn gave_up(&mut self, to: u64) {
         self.received.gave_up(to);
+    }
+
+    /// Up to where something was lost, once after each loss.
+    pub(super) fn take_gap(&mut self) -> Option<u64> {
+        let missed = self.counts().missed;
+        let is_news = missed != self.told_missed;
+        self.told_missed = missed;
+        is_news.then(|| self.received.last())
     }
 
     /// Where the peer's next link resumes. What is being delivered is not asked for again.

@@ -43,16 +43,23 @@ pub(crate) struct PeerInterest {
     rooms: FollowedSet,
     /// Rooms that sockets of the peer join when it gets this node's body of that number.
     pub(super) presumed: HashMap<u64, u64>,
+    /// Rooms that the peer has, and the version by which it says so itself.
+    awaited: HashMap<u64, u64>,
 }
 
 impl PeerInterest {
     pub(crate) fn unknown() -> Self {
-        Self { rooms: FollowedSet::unknown(), presumed: HashMap::new() }
+        Self { rooms: FollowedSet::unknown(), presumed: HashMap::new(), awaited: HashMap::new() }
     }
 
     /// Returns what a snapshot replaces, to be dropped when nobody waits for it.
     pub(crate) fn apply(&mut self, update: PreparedInterest) -> Option<FollowedSet> {
-        self.rooms.apply(update)
+        let replaced = self.rooms.apply(update);
+        if !self.awaited.is_empty() {
+            let version = self.rooms.version();
+            self.awaited.retain(|_, by| *by > version);
+        }
+        replaced
     }
 
     /// The peer cannot tell its rooms at the moment, so it may be interested in every room again.
@@ -71,6 +78,16 @@ impl PeerInterest {
         };
     }
 
+    /// The peer has these rooms, and says so by that version at the latest.
+    pub(crate) fn presume_until(&mut self, rooms: &[u64], version: u64) {
+        if self.rooms.version() < version {
+            for room in rooms {
+                let by = self.awaited.entry(*room).or_default();
+                *by = version.max(*by);
+            }
+        }
+    }
+
     /// The peer has got the bodies up to `seq`, and told before which rooms it had then.
     pub(crate) fn settle(&mut self, seq: u64) {
         if !self.presumed.is_empty() {
@@ -87,7 +104,7 @@ impl PeerInterest {
 
     /// Whether the peer may have a member in the room.
     pub(crate) fn wants(&self, room: u64) -> bool {
-        self.rooms.may_contain(room) || self.presumed.contains_key(&room)
+        self.rooms.may_contain(room) || self.presumed.contains_key(&room) || self.awaited.contains_key(&room)
     }
 
     /// The version of the last update.

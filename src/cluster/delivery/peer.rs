@@ -99,6 +99,11 @@ impl Peer {
         }
     }
 
+    /// The peer has members in these rooms, and says so by that version of its interest.
+    pub(crate) fn presume_until(&self, rooms: &[u64], version: u64) {
+        self.interest.lock().presume_until(rooms, version);
+    }
+
     /// Whether the peer may have a member in one of these rooms. An empty list stands for all sockets. A peer that is silent may
     /// have joined any room meanwhile.
     pub(crate) fn wants(&self, rooms: &[u64], now: Instant) -> bool {
@@ -315,7 +320,8 @@ impl Peer {
         Turn { _held: self.delivery.lock().await }
     }
 
-    /// Handles one frame of this link. Sequenced messages are delivered here, in order, each once.
+    /// Handles one frame of this link. Sequenced messages are delivered here, in order, each once. Where some before them are lost, a
+    /// [`Message::Gap`] is delivered first.
     ///
     /// # Errors
     /// When the peer breaks the protocol. The link must end then.
@@ -333,7 +339,9 @@ impl Peer {
             Err(error) => (Err(error), Trace::none()),
         };
         if seq == 0 {
-            return self.receive_control(link, message, now);
+            let received = self.receive_control(link, message, now);
+            self.deliver_gap(deliver);
+            return received;
         }
         let mut inbound = self.inbound.lock();
         if inbound.link != Some(link) {
@@ -346,6 +354,7 @@ impl Peer {
         let body = message.as_ref().is_ok_and(Message::is_body);
         let arrival = inbound.arrived(seq, body);
         drop(inbound);
+        self.deliver_gap(deliver);
         let received = match message {
             _ if arrival == Arrival::Duplicate => Received::Duplicate,
             Ok(message) if body => {
@@ -362,6 +371,14 @@ impl Peer {
             self.wake.notify_one();
         }
         Ok(received)
+    }
+
+    /// Says that something of the peer will never come, if that is news.
+    fn deliver_gap(&self, deliver: &dyn Fn(Message)) {
+        let gap = self.inbound.lock().take_gap();
+        if let Some(to) = gap {
+            deliver(Message::Gap { to });
+        }
     }
 
     fn receive_control(

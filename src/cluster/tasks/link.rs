@@ -147,6 +147,7 @@ impl LinkTask {
         match peer.receive(turn, self.id, frame, now, &deliver)? {
             Received::Nothing | Received::Delivered | Received::Duplicate => {}
             Received::Started => {
+                (self.ports.upward.deliver)(Inbound::Linked(peer.id.clone()));
                 self.ports.tell_control(ControlMessage::Started(peer.id.clone(), self.id));
             }
             Received::Malformed => {
@@ -172,6 +173,10 @@ impl LinkTask {
             Message::Command(command) => deliver(Inbound::Command(command)),
             Message::Request(id, request) => deliver(Inbound::Request(requester(id), request)),
             Message::Withdrawn(id) => deliver(Inbound::Withdrawn(requester(id))),
+            Message::Recovery(message) => {
+                deliver(Inbound::Recovery(peer.id.clone(), peer.incarnation, message));
+            }
+            Message::Gap { .. } => deliver(Inbound::Lost(peer.id.clone(), peer.incarnation)),
             Message::UnknownRequest(id) => published.respond(&requester(id), Response::failed()),
             Message::Response(id, response) => {
                 let mut requests = published.requests.lock();
@@ -183,7 +188,6 @@ impl LinkTask {
             Message::Start { .. }
             | Message::Interest(_)
             | Message::Ack { .. }
-            | Message::Gap { .. }
             | Message::Goodbye
             | Message::Unknown => {}
         }

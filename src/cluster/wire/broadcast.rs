@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use super::error::WireError;
 use super::pb;
+use crate::socket::messages::recovery::{Number, Origin};
 use crate::socket::messages::{Broadcast, Flags, Room, Selection};
 
 /// The bytes of an envelope with a broadcast: what the generated code writes, too.
 pub(super) fn encode(broadcast: &Broadcast<'_>, trace: Option<pb::TraceContext>) -> Bytes {
-    let Broadcast { namespace, selection, text, attachments, flags } = broadcast;
+    let Broadcast { namespace, selection, text, attachments, flags, number } = broadcast;
     // The length, which comes first, is known last.
     let mut bytes = Vec::with_capacity(MAX_HEAD + broadcast.content_size());
     bytes.resize(MAX_HEAD, 0);
@@ -27,6 +28,14 @@ pub(super) fn encode(broadcast: &Broadcast<'_>, trace: Option<pb::TraceContext>)
     for (number, flag) in [(6, flags.volatile), (7, !flags.compress)] {
         if flag {
             bytes.extend([number << 3, 1]);
+        }
+    }
+    if let Some(Number { origin, number }) = number {
+        for (field, value) in [(8, origin.as_u64()), (9, *number)] {
+            if value > 0 {
+                bytes.push(field << 3);
+                prost::encoding::encode_varint(value, &mut bytes);
+            }
         }
     }
     let mut head = [0; MAX_HEAD];
@@ -54,7 +63,28 @@ impl TryFrom<pb::Broadcast> for Broadcast<'static> {
             text: ByteString::try_from(broadcast.text).map_err(WireError::Text)?,
             attachments: broadcast.attachments,
             flags: Flags { volatile: broadcast.volatile, compress: !broadcast.uncompressed },
+            number: (broadcast.number > 0)
+                .then(|| Number { origin: Origin::from_u64(broadcast.origin), number: broadcast.number }),
         })
+    }
+}
+
+impl From<&Broadcast<'_>> for pb::Broadcast {
+    /// For a broadcast within another message.
+    fn from(broadcast: &Broadcast<'_>) -> Self {
+        let names = |rooms: &[Room]| rooms.iter().map(|room| room.to_string().into()).collect();
+        let Flags { volatile, compress } = broadcast.flags;
+        Self {
+            namespace: broadcast.namespace.to_string().into(),
+            rooms: names(&broadcast.selection.rooms),
+            except: names(&broadcast.selection.except),
+            text: broadcast.text.as_bytes().clone(),
+            attachments: broadcast.attachments.clone(),
+            volatile,
+            uncompressed: !compress,
+            origin: broadcast.number.map_or(0, |number| number.origin.as_u64()),
+            number: broadcast.number.map_or(0, |number| number.number),
+        }
     }
 }
 
@@ -94,17 +124,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_broadcast_is_written_as_the_generated_code_writes_it(broadcast in broadcasts(), parent in "[0-9]{0,9}") {
-            let names = |rooms: &[Room]| rooms.iter().map(|room| room.to_string().into()).collect();
-            let Flags { volatile, compress } = broadcast.flags;
-            let generated = pb::Broadcast {
-                namespace: broadcast.namespace.to_string().into(),
-                rooms: names(&broadcast.selection.rooms),
-                except: names(&broadcast.selection.except),
-                text: broadcast.text.as_bytes().clone(),
-                attachments: broadcast.attachments.clone(),
-                volatile,
-                uncompressed: !compress,
-            };
+            let generated = pb::Broadcast::from(&broadcast);
             let trace = Some(pb::TraceContext { parent, state: String::new() });
             for trace in [trace, None] {
                 let kind = Some(Kind::Broadcast(generated.clone()));

@@ -246,7 +246,7 @@ pub struct Envelope {
     /// The span of the sender that a broadcast, a command or a request is part of; absent if it is part of none, or not sampled.
     #[prost(message, optional, tag = "15")]
     pub trace: ::core::option::Option<TraceContext>,
-    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11")]
+    #[prost(oneof = "envelope::Kind", tags = "1, 2, 3, 4, 5, 8, 9, 10, 11, 12")]
     pub kind: ::core::option::Option<envelope::Kind>,
 }
 /// Nested message and enum types in `Envelope`.
@@ -273,6 +273,8 @@ pub mod envelope {
         Request(super::Request),
         #[prost(message, tag = "11")]
         Response(super::Response),
+        #[prost(message, tag = "12")]
+        Recovery(super::Recovery),
     }
 }
 /// Both headers of W3C Trace Context, as text. What is malformed counts as absent.
@@ -349,6 +351,11 @@ pub struct Broadcast {
     /// Not to be compressed on its way to clients.
     #[prost(bool, tag = "7")]
     pub uncompressed: bool,
+    /// Of a packet that is kept for clients that are away: the life of the node that emitted it, 40 bits, and its number, from 1 on.
+    #[prost(uint64, tag = "8")]
+    pub origin: u64,
+    #[prost(uint64, tag = "9")]
+    pub number: u64,
 }
 /// Something for the receiver to do, in order with broadcasts. It has no response.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -448,7 +455,7 @@ pub struct Request {
     /// What is known about `sockets` is wanted without their handshakes.
     #[prost(bool, tag = "13")]
     pub without_handshake: bool,
-    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10, 12, 14")]
+    #[prost(oneof = "request::Kind", tags = "6, 7, 8, 9, 10, 12, 14, 15")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -476,10 +483,242 @@ pub mod request {
         /// No request, but the end of the one with this id: the sender does not wait for the response any more.
         #[prost(message, tag = "14")]
         Withdrawn(super::Nothing),
+        /// About a session that its client wants back: the sockets do not matter.
+        #[prost(message, tag = "15")]
+        Session(super::SessionQuestion),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nothing {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionQuestion {
+    /// 15 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub pid: ::prost::bytes::Bytes,
+    #[prost(oneof = "session_question::Question", tags = "2, 3, 4")]
+    pub question: ::core::option::Option<session_question::Question>,
+}
+/// Nested message and enum types in `SessionQuestion`.
+pub mod session_question {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Question {
+        /// The sender's client is back: who has this pid?
+        #[prost(message, tag = "2")]
+        Claim(super::Nothing),
+        /// Its client is back elsewhere: end the socket with this id, 15 bytes.
+        #[prost(bytes, tag = "3")]
+        Surrender(::prost::bytes::Bytes),
+        /// What is kept of it?
+        #[prost(message, tag = "4")]
+        Fetch(super::Nothing),
+    }
+}
+/// About sessions whose clients may come back, in order with broadcasts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Recovery {
+    #[prost(oneof = "recovery::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub kind: ::core::option::Option<recovery::Kind>,
+}
+/// Nested message and enum types in `Recovery`.
+pub mod recovery {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// To be kept by the receiver.
+        #[prost(message, tag = "1")]
+        Copies(super::Sessions),
+        #[prost(message, tag = "2")]
+        Close(super::CloseSession),
+        #[prost(message, tag = "3")]
+        Recover(super::Recover),
+        #[prost(message, tag = "4")]
+        Replay(super::Replay),
+        #[prost(message, tag = "5")]
+        Log(super::Log),
+        /// The sender missed something: tell it again of every session that it keeps.
+        #[prost(message, tag = "6")]
+        Again(super::Nothing),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sessions {
+    #[prost(message, repeated, tag = "1")]
+    pub sessions: ::prost::alloc::vec::Vec<Session>,
+}
+/// What is known of a session. Times are milliseconds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Session {
+    /// The secret of its client, 15 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub pid: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// 15 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub socket: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "4")]
+    pub life: ::core::option::Option<Life>,
+    /// Of one life, the larger one is newer.
+    #[prost(uint64, tag = "5")]
+    pub version: u64,
+    /// For how long its client may be away.
+    #[prost(uint64, tag = "9")]
+    pub lasts: u64,
+    /// Since it entered the namespace.
+    #[prost(uint64, tag = "10")]
+    pub age: u64,
+    #[prost(message, repeated, tag = "11")]
+    pub rooms: ::prost::alloc::vec::Vec<Stay>,
+    /// JSON.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(string, optional, tag = "13")]
+    pub user: ::core::option::Option<::prost::alloc::string::String>,
+    /// What is left of its login; absent if that does not end.
+    #[prost(uint64, optional, tag = "14")]
+    pub login: ::core::option::Option<u64>,
+    /// The position at which it began.
+    #[prost(message, repeated, tag = "15")]
+    pub start: ::prost::alloc::vec::Vec<Reached>,
+    #[prost(oneof = "session::Standing", tags = "6, 7, 8")]
+    pub standing: ::core::option::Option<session::Standing>,
+}
+/// Nested message and enum types in `Session`.
+pub mod session {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Standing {
+        /// At this node.
+        #[prost(string, tag = "6")]
+        Live(::prost::alloc::string::String),
+        /// It may come back for that long.
+        #[prost(uint64, tag = "7")]
+        Away(u64),
+        /// Nowhere, and never again.
+        #[prost(message, tag = "8")]
+        Over(super::Nothing),
+    }
+}
+/// Which use of a session it is. Of two the larger one counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Life {
+    /// How often it was recovered.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// The life of the node that has it, 40 bits.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}
+/// A room, and since when, in milliseconds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stay {
+    #[prost(string, tag = "1")]
+    pub room: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub age: u64,
+}
+/// A packet of an origin: the life of a node, 40 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reached {
+    #[prost(uint64, tag = "1")]
+    pub origin: u64,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+/// The session lives elsewhere, by a younger life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseSession {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub pid: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub socket: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "4")]
+    pub life: ::core::option::Option<Life>,
+}
+/// A client is back at the sender. What did it miss?
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Recover {
+    /// Unique in one life of the sender.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// 15 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub socket: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "4")]
+    pub age: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub rooms: ::prost::alloc::vec::Vec<Stay>,
+    /// What it has of each origin.
+    #[prost(message, repeated, tag = "6")]
+    pub after: ::prost::alloc::vec::Vec<Reached>,
+    /// How many bytes the answer may have.
+    #[prost(uint64, tag = "7")]
+    pub limit: u64,
+    /// The sender has told of these rooms by this version of its interest.
+    #[prost(uint64, tag = "8")]
+    pub interest: u64,
+}
+/// A part of the answer. Nothing that the sender emits later comes before it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Replay {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub packets: ::prost::alloc::vec::Vec<Broadcast>,
+    #[prost(oneof = "replay::End", tags = "4, 5")]
+    pub end: ::core::option::Option<replay::End>,
+}
+/// Nested message and enum types in `Replay`.
+pub mod replay {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum End {
+        /// Complete, up to these packets.
+        #[prost(message, tag = "4")]
+        Done(super::Position),
+        #[prost(message, tag = "5")]
+        Refused(super::Nothing),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Position {
+    #[prost(message, repeated, tag = "1")]
+    pub reached: ::prost::alloc::vec::Vec<Reached>,
+}
+/// A part of the log of a node that leaves, for the receiver to answer for it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Log {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub origin: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub packets: ::prost::alloc::vec::Vec<Aged>,
+    /// The largest number so far.
+    #[prost(uint64, tag = "4")]
+    pub last: u64,
+    #[prost(message, optional, tag = "5")]
+    pub cut: ::core::option::Option<Cut>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Aged {
+    /// Milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub age: u64,
+    #[prost(message, optional, tag = "2")]
+    pub packet: ::core::option::Option<Broadcast>,
+}
+/// Packets up to this number were dropped too early, which matters for so many milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cut {
+    #[prost(uint64, tag = "1")]
+    pub to: u64,
+    #[prost(uint64, tag = "2")]
+    pub left: u64,
+}
 /// A part of the response to a request, or its end.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Response {
@@ -488,7 +727,7 @@ pub struct Response {
     pub id: u64,
     #[prost(enumeration = "response::End", tag = "2")]
     pub end: i32,
-    #[prost(oneof = "response::Part", tags = "3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "response::Part", tags = "3, 4, 5, 6, 7, 8, 9")]
     pub part: ::core::option::Option<response::Part>,
 }
 /// Nested message and enum types in `Response`.
@@ -552,6 +791,9 @@ pub mod response {
         /// How many sockets there are.
         #[prost(uint64, tag = "8")]
         Count(u64),
+        /// What is known of a session. A response without it says that there is none.
+        #[prost(message, tag = "9")]
+        Session(super::Session),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

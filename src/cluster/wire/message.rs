@@ -7,7 +7,9 @@ use super::broadcast;
 use super::error::WireError;
 use super::frame::{Frame, fits};
 use super::pb;
+use super::recovery::decode_recovery;
 use super::values::{self, decode_command, decode_request};
+use crate::socket::messages::RecoveryMessage;
 use crate::socket::messages::{Broadcast, Command, Request, Response};
 use crate::trace::{Trace, TraceHeaders};
 use pb::envelope::Kind;
@@ -40,6 +42,8 @@ pub(crate) enum Message {
     UnknownRequest(u64),
     /// A response to the receiver's request with this id.
     Response(u64, Response),
+    /// Something about sessions.
+    Recovery(RecoveryMessage),
     /// Of a kind that this version does not know: ignored, but counted in the sequence.
     Unknown,
 }
@@ -79,6 +83,9 @@ impl Message {
                     .map_or(Self::UnknownRequest(id), |request| Self::Request(id, request))
             }
             Some(Kind::Response(response)) => Self::Response(response.id, Response::try_from(response)?),
+            Some(Kind::Recovery(recovery)) => {
+                decode_recovery(recovery)?.map_or(Self::Unknown, Self::Recovery)
+            }
         })
     }
 
@@ -92,6 +99,7 @@ impl Message {
                 | Self::Withdrawn(_)
                 | Self::UnknownRequest(_)
                 | Self::Response(..)
+                | Self::Recovery(_)
         )
     }
 }
@@ -138,6 +146,14 @@ pub(crate) fn encode_response(id: u64, response: Response) -> Result<Bytes, Wire
     fits(encode(Kind::Response(values::encode_response(id, response)), &Trace::none()))
 }
 
+/// The body of something about sessions.
+///
+/// # Errors
+/// When it is larger than a frame may be.
+pub(crate) fn encode_recovery(message: &RecoveryMessage) -> Result<Bytes, WireError> {
+    fits(encode(Kind::Recovery(message.into()), &Trace::none()))
+}
+
 fn encode(kind: Kind, trace: &Trace) -> Bytes {
     pb::Envelope { kind: Some(kind), trace: context(trace) }.encode_to_vec().into()
 }
@@ -154,15 +170,20 @@ pub(super) mod tests {
     use super::super::values::decode_args;
     use super::*;
     use crate::id::{Key, SocketId};
+    use crate::socket::messages::recovery::{
+        Life, Number, Origin, Pid, SessionQuestion, SessionState, Standing,
+    };
     use crate::socket::messages::{
         Block, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd,
         ResponsePart, Room, Selection, SocketSummary,
     };
+    use crate::socket::messages::{InheritedLog, Recover, Replay, ReplayEnd};
     use bytes::BytesMut;
     use pb::response::Part as PbPart;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn untraced(kind: Kind) -> Bytes {
@@ -172,14 +193,23 @@ pub(super) mod tests {
     pub(crate) fn broadcasts() -> impl Strategy<Value = Broadcast<'static>> {
         let rooms = || vec("[a-zä]{0,9}".prop_map(Room::from), 0..4);
         let bytes = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>()).prop_map(
-            |(namespace, rooms, except, text, attachments, [volatile, compress])| Broadcast {
-                namespace: namespace.into(),
-                selection: Cow::Owned(Selection { rooms: rooms.into(), except: except.into() }),
-                text: text.into(),
-                attachments,
-                flags: Flags { volatile, compress },
-            },
+        ("/[a-z]{0,9}", rooms(), rooms(), any::<String>(), vec(bytes(), 0..3), any::<[bool; 2]>(), numbers())
+            .prop_map(|(namespace, rooms, except, text, attachments, [volatile, compress], number)| {
+                Broadcast {
+                    namespace: namespace.into(),
+                    selection: Cow::Owned(Selection { rooms: rooms.into(), except: except.into() }),
+                    text: text.into(),
+                    attachments,
+                    flags: Flags { volatile, compress },
+                    number,
+                }
+            })
+    }
+
+    fn numbers() -> impl Strategy<Value = Option<Number>> {
+        let number = (any::<u64>(), 1..u64::MAX);
+        proptest::option::of(
+            number.prop_map(|(origin, number)| Number { origin: Origin::from_u64(origin), number }),
         )
     }
 
@@ -251,6 +281,7 @@ pub(super) mod tests {
             text: "".into(),
             attachments: vec![Bytes::from(vec![0; MAX_FRAME - 64])],
             flags: Flags::default(),
+            number: None,
         };
         let body = encode_broadcast(&large).unwrap();
         let mut buffer = BytesMut::from(&bytes_of(&Frame { seq: 1, body })[..]);
@@ -330,6 +361,7 @@ pub(super) mod tests {
             (events(), any::<bool>()).prop_map(|(event, compress)| RequestKind::Acks { event, compress }),
             events().prop_map(RequestKind::ServerEvent),
             Just(RequestKind::RoomsConfirmed),
+            (ids(), questions()).prop_map(|(pid, question)| RequestKind::Session { pid: Pid(pid), question }),
         ];
         ("/[a-z]{0,9}", selections(), kind, any::<u32>()).prop_map(|(namespace, selection, kind, timeout)| {
             Request {
@@ -365,6 +397,114 @@ pub(super) mod tests {
         (address.ip(), address.port()).into()
     }
 
+    fn ids() -> impl Strategy<Value = SocketId> {
+        any::<[u8; 15]>().prop_map(SocketId::from_bytes)
+    }
+
+    fn questions() -> impl Strategy<Value = SessionQuestion> {
+        prop_oneof![
+            Just(SessionQuestion::Claim),
+            ids().prop_map(SessionQuestion::Surrender),
+            Just(SessionQuestion::Fetch),
+        ]
+    }
+
+    fn times() -> impl Strategy<Value = Duration> {
+        any::<u32>().prop_map(|millis| Duration::from_millis(millis.into()))
+    }
+
+    fn reached() -> impl Strategy<Value = Vec<(Origin, u64)>> {
+        vec(any::<(u64, u64)>().prop_map(|(origin, number)| (Origin::from_u64(origin), number)), 0..3)
+    }
+
+    fn stays() -> impl Strategy<Value = Vec<(Room, Duration)>> {
+        vec(("[a-z]{0,9}".prop_map(Room::from), times()), 0..3)
+    }
+
+    fn lives() -> impl Strategy<Value = Life> {
+        any::<(u64, u64)>().prop_map(|(count, at)| Life { count, at: Origin::from_u64(at) })
+    }
+
+    fn sessions() -> impl Strategy<Value = SessionState> {
+        let standing = prop_oneof![
+            "[a-z]{1,9}".prop_map(|name| Standing::Live(name.parse().unwrap())),
+            times().prop_map(Standing::Away),
+            Just(Standing::Over),
+        ];
+        let names = (ids(), "/[a-z]{0,9}", ids(), lives(), any::<u64>(), standing);
+        let what = (times(), times(), stays(), vec(any::<u8>(), 0..9), proptest::option::of("[a-z]{0,9}"));
+        (names, what, proptest::option::of(times()), reached()).prop_map(
+            |(
+                (pid, namespace, socket, life, version, standing),
+                (lasts, age, rooms, data, user),
+                login,
+                start,
+            )| {
+                SessionState {
+                    pid: Pid(pid),
+                    namespace: namespace.into(),
+                    socket,
+                    life,
+                    version,
+                    standing,
+                    lasts,
+                    age,
+                    rooms,
+                    data: data.into(),
+                    user: user.map(Into::into),
+                    login,
+                    start,
+                }
+            },
+        )
+    }
+
+    fn recoveries() -> impl Strategy<Value = RecoveryMessage> {
+        let packets = || vec(broadcasts().prop_map(Arc::new), 0..3);
+        let end = prop_oneof![
+            Just(ReplayEnd::More),
+            reached().prop_map(ReplayEnd::Done),
+            Just(ReplayEnd::Refused),
+        ];
+        let recover = (any::<[u64; 3]>(), "/[a-z]{0,9}", ids(), times(), stays(), reached()).prop_map(
+            |([id, limit, interest], namespace, socket, age, rooms, after)| {
+                let namespace = namespace.into();
+                RecoveryMessage::Recover(Recover {
+                    id,
+                    namespace,
+                    socket,
+                    age,
+                    rooms,
+                    after,
+                    limit,
+                    interest,
+                })
+            },
+        );
+        let log = (
+            "/[a-z]{0,9}",
+            any::<[u64; 2]>(),
+            vec((times(), broadcasts().prop_map(Arc::new)), 0..3),
+            proptest::option::of((any::<u64>(), times())),
+        )
+            .prop_map(|(namespace, [origin, last], packets, cut)| {
+                let (namespace, origin) = (namespace.into(), Origin::from_u64(origin));
+                RecoveryMessage::Log(InheritedLog { namespace, origin, packets, last, cut })
+            });
+        prop_oneof![
+            vec(sessions(), 0..3).prop_map(RecoveryMessage::Copies),
+            (ids(), "/[a-z]{0,9}", ids(), lives()).prop_map(|(pid, namespace, socket, life)| {
+                RecoveryMessage::Close { pid: Pid(pid), namespace: namespace.into(), socket, life }
+            }),
+            recover,
+            (any::<u64>(), "/[a-z]{0,9}", packets(), end).prop_map(|(id, namespace, packets, end)| {
+                RecoveryMessage::Replay(Replay { id, namespace: namespace.into(), packets, end })
+            }),
+            log,
+            Just(RecoveryMessage::Again),
+        ]
+    }
+
     fn responses() -> impl Strategy<Value = Response> {
         let id = || any::<[u8; 10]>().prop_map(|random| SocketId::new(Key::from_hash(7 << 40), random));
         let summary = (id(), room_names(), values(), proptest::option::of(handshakes()))
@@ -377,6 +517,7 @@ pub(super) mod tests {
             vec(id(), 0..3).prop_map(ResponsePart::Asked),
             vec((id(), args()), 1..3).prop_map(ResponsePart::Acks),
             vec(args(), 0..3).prop_map(ResponsePart::Replies),
+            sessions().prop_map(|state| ResponsePart::Session(Box::new(state))),
         ];
         let end = prop_oneof![Just(ResponseEnd::More), Just(ResponseEnd::Done), Just(ResponseEnd::Failed)];
         (proptest::option::of(part), end).prop_map(|(part, end)| Response { part, end })
@@ -467,6 +608,12 @@ pub(super) mod tests {
         fn a_request_survives_the_wire(request in requests(), id: u64) {
             let body = encode_request(id, &request).unwrap();
             prop_assert_eq!(Message::decode(body).unwrap(), Message::Request(id, request));
+        }
+
+        #[test]
+        fn what_is_said_of_sessions_survives_the_wire(message in recoveries()) {
+            let body = encode_recovery(&message).unwrap();
+            prop_assert_eq!(Message::decode(body).unwrap(), Message::Recovery(message));
         }
 
         #[test]

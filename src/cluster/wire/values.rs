@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::error::WireError;
 use super::pb;
+use super::recovery::{decode_question, decode_session, encode_question};
 use crate::id::SocketId;
 use crate::socket::messages::{
     Block, Command, CommandKind, EmittedEvent, RawArgs, RemoteHandshake, Request, RequestKind, Response,
@@ -54,6 +55,7 @@ pub(super) fn encode_request(id: u64, request: &Request) -> pb::Request {
         }
         RequestKind::ServerEvent(event) => PbRequestKind::Event(event.into()),
         RequestKind::RoomsConfirmed => PbRequestKind::RoomsConfirmed(pb::Nothing {}),
+        RequestKind::Session { pid, question } => PbRequestKind::Session(encode_question(*pid, *question)),
     };
     pb::Request {
         id,
@@ -93,6 +95,7 @@ pub(super) fn encode_response(id: u64, response: Response) -> pb::Response {
             replies: replies.iter().map(pb::Args::from).collect(),
             sockets: Bytes::new(),
         }),
+        ResponsePart::Session(state) => PbPart::Session(pb::Session::from(&*state)),
     });
     let end = match response.end {
         ResponseEnd::More => pb::response::End::Unspecified,
@@ -133,6 +136,10 @@ pub(super) fn decode_request(request: pb::Request) -> Result<Option<Request>, Wi
         }
         Some(PbRequestKind::Event(event)) => RequestKind::ServerEvent(event.try_into()?),
         Some(PbRequestKind::RoomsConfirmed(pb::Nothing {})) => RequestKind::RoomsConfirmed,
+        Some(PbRequestKind::Session(question)) => match decode_question(question)? {
+            Some((pid, question)) => RequestKind::Session { pid, question },
+            None => return Ok(None),
+        },
         // It is no request.
         Some(PbRequestKind::Withdrawn(pb::Nothing {})) => return Ok(None),
     };
@@ -168,6 +175,7 @@ impl TryFrom<pb::Response> for Response {
             Some(PbPart::Expected(count)) => Some(ResponsePart::ExpectedAcks(count)),
             Some(PbPart::Asked(sockets)) => Some(ResponsePart::Asked(decode_ids(&sockets)?)),
             Some(PbPart::Replies(replies)) => Some(decode_replies(replies)?),
+            Some(PbPart::Session(session)) => Some(ResponsePart::Session(Box::new(decode_session(session)?))),
         };
         Ok(Self { part, end })
     }

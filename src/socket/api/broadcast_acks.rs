@@ -180,7 +180,10 @@ impl CollectedAcks {
                 ResponsePart::Replies(acks) => {
                     self.replies.extend(acks.into_iter().map(|ack| (None, ack)));
                 }
-                ResponsePart::Sockets(_) | ResponsePart::Rooms(_) | ResponsePart::Count(_) => {}
+                ResponsePart::Sockets(_)
+                | ResponsePart::Rooms(_)
+                | ResponsePart::Count(_)
+                | ResponsePart::Session(_) => {}
             }
         }
         // Of a node that named all of its sockets, only the acks are missing.

@@ -94,8 +94,7 @@ impl<'a> Emitter<'a> {
         };
         let packet = encode::event(&member.namespace.path, None, event, args)?;
         let _span = Span::emit(&member.namespace.path, event);
-        member.emit(&packet, self.flags);
-        Ok(())
+        member.emit(packet, self.flags)
     }
 
     /// Sends the event `message`: `send(x)` is `emit("message", x)`.

@@ -1,6 +1,7 @@
 //! A namespace as the application describes it: which clients may connect, and what the handlers do.
 
 mod below;
+mod carried;
 mod concurrent;
 mod handler;
 mod handlers;
@@ -8,6 +9,7 @@ mod limits;
 mod login;
 mod nodes;
 mod observing;
+mod recovery;
 mod room_events;
 mod stage;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use regex_lite::Regex;
 
+pub use self::carried::LostSession;
 use self::handler::event_fn;
 pub use self::handler::{Answer, ByAck, ByValue, Handler};
 use self::handlers::{Auth, AuthFn, Handlers};
@@ -29,6 +32,7 @@ use crate::socket::hub::{
     normalize,
 };
 use crate::socket::protocol::{Event, FromArgs, IntoArgs, RawArgs, decode_event};
+use crate::socket::recovery::Recovery;
 
 /// Describes the namespace at `path` (`chat` and `/chat` are the same). Node: `io.of(path)`.
 ///
@@ -134,13 +138,14 @@ where
 pub struct Namespace<S = (), Stage = WithHandlers> {
     paths: NamespacePaths,
     handlers: Handlers<S>,
+    recovery: Option<Recovery>,
     faults: Vec<String>,
     stage: PhantomData<fn() -> Stage>,
 }
 
 impl Namespace<(), BeforeHandlers> {
     fn open(paths: NamespacePaths) -> Self {
-        Self { paths, handlers: Handlers::open(), faults: Vec::new(), stage: PhantomData }
+        Self { paths, handlers: Handlers::open(), recovery: None, faults: Vec::new(), stage: PhantomData }
     }
 }
 
@@ -173,7 +178,7 @@ impl<Before, Stage> Namespace<Before, Stage> {
     /// The same namespace with the data that `auth` returns.
     fn asking<S>(self, auth: AuthFn<S>) -> Namespace<S> {
         let handlers = Handlers::new(self.handlers.admit, Auth::Asked(auth));
-        Namespace { paths: self.paths, handlers, faults: self.faults, stage: PhantomData }
+        Namespace { paths: self.paths, handlers, recovery: None, faults: self.faults, stage: PhantomData }
     }
 }
 
@@ -368,8 +373,8 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
 
     /// From now on it is settled what its sockets carry.
     fn settled(self) -> Namespace<S> {
-        let Self { paths, handlers, faults, .. } = self;
-        Namespace { paths, handlers, faults, stage: PhantomData }
+        let Self { paths, handlers, recovery, faults, .. } = self;
+        Namespace { paths, handlers, recovery, faults, stage: PhantomData }
     }
 
     fn once(&mut self, what: &str, taken: bool) {
@@ -385,7 +390,8 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
         }
         self.check_lanes();
         let (handlers, counters) = (Arc::new(self.handlers), NamespaceCounters::default());
-        Description { paths: self.paths, handlers, counters, faults: self.faults }
+        let (paths, recovery, faults) = (self.paths, self.recovery, self.faults);
+        Description { paths, handlers, counters, recovery, faults }
     }
 }
 

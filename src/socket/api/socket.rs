@@ -171,6 +171,22 @@ impl<S: Send + Sync + 'static> Socket<S> {
         self.member.rooms()
     }
 
+    /// Whether the client came back to this socket, with its id, rooms and data, and what it had missed. Node: `socket.recovered`.
+    ///
+    /// See [`Namespace::recover`](super::Namespace::recover).
+    pub fn recovered(&self) -> bool {
+        self.member.is_recovered()
+    }
+
+    /// Says that what is inside of the [data](Self::data) changed, so that a client that comes back to another node finds it there. Data
+    /// are written by themselves when the client connects, when its login is renewed, at every
+    /// [update](super::Namespace::on_update), and when its connection is lost.
+    ///
+    /// Where clients may not come back it does nothing.
+    pub fn save(&self) {
+        self.member.note_change();
+    }
+
     /// Whether the socket is in a room. It costs no list of all of them.
     pub fn is_in(&self, room: impl Into<Room>) -> bool {
         self.member.is_in(&room.into())

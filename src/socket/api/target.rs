@@ -116,14 +116,12 @@ impl Target {
             text: encoded.text,
             attachments: encoded.attachments,
             flags: self.flags,
+            number: None,
         };
         if !self.local {
             self.namespace.check_size(broadcast.size())?;
         }
-        self.namespace.fan_out(&broadcast);
-        if !self.local {
-            self.namespace.peers().broadcast(&broadcast);
-        }
+        self.namespace.emit(broadcast, !self.local);
         Ok(())
     }
 

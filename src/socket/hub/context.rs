@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keeping::Keeping;
 use super::tasks::HandlerTasks;
 use super::users::Users;
 use crate::id::NodeId;
@@ -23,4 +24,6 @@ pub(crate) struct HubContext {
     pub(crate) tasks: HandlerTasks,
     /// Whose the sockets are.
     pub(crate) users: Arc<Users>,
+    /// What lets clients come back.
+    pub(crate) keeping: Arc<Keeping>,
 }

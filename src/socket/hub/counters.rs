@@ -21,6 +21,11 @@ struct Counters {
     acks_too_late: Counter,
     handlers_failed: Counter,
     handlers_panicked: Counter,
+    sessions_recovered: Counter,
+    packets_replayed: Counter,
+    sessions_refused: Counter,
+    sessions_lost: Counter,
+    gaps_met: Counter,
     /// How many calls took no longer than each of [`BOUNDS`], and longer than the one before it; then all others.
     calls: [Counter; BOUNDS.len() + 1],
     nanoseconds: Counter,
@@ -47,6 +52,16 @@ pub(crate) struct NamespaceCounts {
     pub(crate) handlers_failed: u64,
     /// Handlers and observers that panicked.
     pub(crate) handlers_panicked: u64,
+    /// Clients that came back to their sockets.
+    pub(crate) sessions_recovered: u64,
+    /// What they had missed.
+    pub(crate) packets_replayed: u64,
+    /// Clients that asked for their sockets and got others.
+    pub(crate) sessions_refused: u64,
+    /// Sessions whose clients did not come back in time.
+    pub(crate) sessions_lost: u64,
+    /// How often all clients had to come again, because something of another node was lost.
+    pub(crate) gaps_met: u64,
     /// How long handlers of events took.
     pub(crate) calls: Durations,
 }
@@ -114,6 +129,28 @@ impl NamespaceCounters {
         self.0.here().handlers_panicked.increment();
     }
 
+    /// A client came back, and had missed that many packets.
+    pub(crate) fn session_recovered(&self, missed: u64) {
+        let counters = self.0.here();
+        counters.sessions_recovered.increment();
+        counters.packets_replayed.add(missed);
+    }
+
+    /// A client asked for its socket and gets another.
+    pub(crate) fn session_refused(&self) {
+        self.0.here().sessions_refused.increment();
+    }
+
+    /// A client did not come back in time.
+    pub(crate) fn session_lost(&self) {
+        self.0.here().sessions_lost.increment();
+    }
+
+    /// Something of another node was lost, so clients have to come again.
+    pub(crate) fn gap_met(&self) {
+        self.0.here().gaps_met.increment();
+    }
+
     /// The handler of an event has ended.
     pub(crate) fn event_handled(&self, took: Duration) {
         let counters = self.0.here();
@@ -137,6 +174,11 @@ impl NamespaceCounters {
             acks_too_late: self.0.sum(|counters| counters.acks_too_late.get()),
             handlers_failed: self.0.sum(|counters| counters.handlers_failed.get()),
             handlers_panicked: self.0.sum(|counters| counters.handlers_panicked.get()),
+            sessions_recovered: self.0.sum(|counters| counters.sessions_recovered.get()),
+            packets_replayed: self.0.sum(|counters| counters.packets_replayed.get()),
+            sessions_refused: self.0.sum(|counters| counters.sessions_refused.get()),
+            sessions_lost: self.0.sum(|counters| counters.sessions_lost.get()),
+            gaps_met: self.0.sum(|counters| counters.gaps_met.get()),
             calls: self.durations(),
         }
     }
@@ -168,6 +210,11 @@ impl NamespaceCounts {
         self.acks_too_late += other.acks_too_late;
         self.handlers_failed += other.handlers_failed;
         self.handlers_panicked += other.handlers_panicked;
+        self.sessions_recovered += other.sessions_recovered;
+        self.packets_replayed += other.packets_replayed;
+        self.sessions_refused += other.sessions_refused;
+        self.sessions_lost += other.sessions_lost;
+        self.gaps_met += other.gaps_met;
         self.calls.add(other.calls);
     }
 }

@@ -339,6 +339,19 @@ impl DisconnectReason {
         )
     }
 
+    /// Whether the client may come back, and find its socket as it was.
+    pub(crate) const fn keeps_session(self) -> bool {
+        matches!(
+            self,
+            Self::TransportError
+                | Self::TransportClose
+                | Self::ForcedClose
+                | Self::PingTimeout
+                | Self::ServerShuttingDown
+                | Self::ForcedServerClose
+        )
+    }
+
     /// The string that Node has for it, where Node has the reason.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -6,9 +6,10 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::admission::{Admission, BoxFuture};
+use super::admission::{Admission, BoxFuture, Data};
 use super::counters::NamespaceCounters;
 use super::error::{DisconnectReason, EventError, Refusal};
 use super::handshake::Handshake;
@@ -20,13 +21,17 @@ use super::notice::{Notice, NoticeKind};
 use super::observation::RoomEvent;
 use super::paths::NamespacePaths;
 use crate::socket::messages::EmittedEvent;
+use crate::socket::messages::recovery::SessionState;
 use crate::socket::protocol::{ArgsError, Event, RawArgs};
+use crate::socket::recovery::Recovery;
 
 /// What the application described: for which namespaces, and what their handlers do.
 pub(crate) struct Description {
     pub(crate) paths: NamespacePaths,
     pub(crate) handlers: Arc<dyn ErasedHandlers>,
     pub(crate) counters: NamespaceCounters,
+    /// How clients may come back, if they may.
+    pub(crate) recovery: Option<Recovery>,
     /// Contradictions in the description. A node does not start with any.
     pub(crate) faults: Vec<String>,
 }
@@ -132,6 +137,26 @@ pub(crate) trait ErasedHandlers: Send + Sync {
     fn on_update(&self, _: &(dyn Any + Send + Sync), _: &RawArgs) -> Option<Result<(), ArgsError>> {
         None
     }
+
+    /// Whether data can be carried to where a client comes back.
+    fn carries_data(&self) -> bool {
+        false
+    }
+
+    /// A socket's data as JSON, if they can be carried.
+    fn save(&self, _: &(dyn Any + Send + Sync)) -> Option<Bytes> {
+        None
+    }
+
+    /// The data that [`save`](Self::save) wrote.
+    fn load(&self, _: &[u8]) -> Option<Data> {
+        None
+    }
+
+    /// The client of a session did not come back.
+    fn on_lost(&self, _: Arc<LocalNamespace>, _: SessionState) -> HandlerOutcome {
+        nothing()
+    }
 }
 
 /// How the handling of an event ended.
@@ -163,7 +188,8 @@ impl Clone for Description {
     /// For another life of the node, which counts for itself.
     fn clone(&self) -> Self {
         let (paths, handlers, faults) = (self.paths.clone(), Arc::clone(&self.handlers), self.faults.clone());
-        Self { paths, handlers, counters: NamespaceCounters::default(), faults }
+        let recovery = self.recovery.clone();
+        Self { paths, handlers, counters: NamespaceCounters::default(), recovery, faults }
     }
 }
 

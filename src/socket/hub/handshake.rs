@@ -41,6 +41,11 @@ impl Handshake {
         Self { auth, ..self.clone() }
     }
 
+    /// Whether the payload has this text in it.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.auth.as_deref().is_some_and(|auth| auth.contains(text))
+    }
+
     /// The path of the namespace that the client asks for.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -12,7 +12,9 @@ use super::registry::NamespaceRegistry;
 use super::responder::{Responder, ServerEvent};
 use crate::catch_panic;
 use crate::excerpt::Excerpt;
-use crate::socket::messages::{CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart};
+use crate::socket::messages::{
+    CommandKind, Inbound, Request, RequestKind, Requester, ResponsePart, Selection,
+};
 use crate::socket::peers::CONFIRMATION;
 use crate::trace::{Span, Trace};
 
@@ -24,7 +26,7 @@ impl NamespaceRegistry {
             Inbound::Broadcast(broadcast) => {
                 if let Some(namespace) = self.find(&broadcast.namespace) {
                     let _span = Span::delivery(namespace.node().as_str(), &namespace.path);
-                    namespace.fan_out(&broadcast);
+                    namespace.receive(broadcast);
                 }
             }
             // What is for the node itself, whether it has sockets or not.
@@ -40,6 +42,11 @@ impl NamespaceRegistry {
             }
             Inbound::Request(requester, request) => self.handle_request(requester, request),
             Inbound::Withdrawn(requester) => self.requests.withdraw(&requester),
+            Inbound::Recovery(node, incarnation, message) => {
+                self.handle_recovery(&node, incarnation, message);
+            }
+            Inbound::Linked(node) => self.tell_again(&node),
+            Inbound::Lost(node, _) => self.handle_loss(&node),
         }
     }
 
@@ -53,8 +60,14 @@ impl NamespaceRegistry {
             }
             return responder.failed();
         };
-        let waited = request.timeout;
-        let response = respond(&namespace, request, responder.clone());
+        let (waited, selection) = (request.timeout, request.selection);
+        let kind = match request.kind {
+            RequestKind::Session { pid, question } => {
+                return self.handle_session_request(&namespace, (pid, question), responder, open);
+            }
+            kind => kind,
+        };
+        let response = respond(&namespace, (kind, waited), &selection, responder.clone());
         let tasks = namespace.tasks().clone();
         // It ends when the other node does not wait any more. A node that stops waits for its responses before it says goodbye.
         tasks.spawn(async move {
@@ -81,10 +94,10 @@ impl NamespaceRegistry {
 /// Looks up now what the request asks for. The future makes the response of it and sends it.
 fn respond(
     namespace: &Arc<LocalNamespace>,
-    Request { kind, selection, timeout, .. }: Request,
+    (kind, timeout): (RequestKind, Duration),
+    selection: &Selection,
     responder: Responder,
 ) -> BoxFuture<'static, ()> {
-    let selection = &selection;
     match kind {
         RequestKind::Sockets { handshake } => {
             let selected = namespace.select(selection);
@@ -131,5 +144,7 @@ fn respond(
             namespace.receive_server_event(ServerEvent { event, responder, trace });
             Box::pin(future::ready(()))
         }
+        // It is handled elsewhere.
+        RequestKind::Session { .. } => Box::pin(future::ready(())),
     }
 }

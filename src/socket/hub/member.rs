@@ -9,10 +9,12 @@ use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -28,6 +30,8 @@ use super::counters::NamespaceCounters;
 use super::error::{AckError, DisconnectReason, EventError, Refusal};
 use super::handlers::Handled;
 use super::handshake::Handshake;
+use super::keep::Keep;
+use super::keeping::{Claimed, Keepers, KeptSocket, pid_of};
 use super::lanes::{Lane, Running};
 use super::life::{Life, LifeStage};
 use super::limit::{Excess, Pace};
@@ -41,9 +45,12 @@ use super::work_queue::{Work, WorkQueue};
 use crate::catch_panic;
 use crate::engine::{self, Protocol};
 use crate::excerpt::Excerpt;
-use crate::id::SocketId;
+use crate::id::{Key, NodeId, SocketId};
+use crate::random;
 use crate::socket::messages::Flags;
-use crate::socket::protocol::{Encoded, Event, RawArgs, encode};
+use crate::socket::messages::recovery::{Life as SessionLife, Origin, Pid, SessionState, Standing};
+use crate::socket::protocol::{EncodeError, Encoded, Event, RawArgs, encode};
+use crate::socket::recovery::OwnNumbers;
 use crate::socket::room::Room;
 use crate::trace::{Span, Trace};
 
@@ -59,6 +66,10 @@ pub(crate) struct Member {
     /// What waits for handlers in all sockets of the client, this one included.
     backlog: Arc<Backlog>,
     acks: Mutex<PendingAcks<AckWaiter>>,
+    /// Whether its client came back to it.
+    is_recovered: bool,
+    /// Whether it has other packets of some origins than its node has handed out.
+    is_apart: AtomicBool,
 }
 
 /// Locked after the room index if both are needed, and never while the application's code runs.
@@ -71,6 +82,10 @@ struct MemberState {
     /// Boxed, as what follows: few sockets have it.
     login: Option<Box<LoginState>>,
     own: Option<Box<OwnState>>,
+    /// If its client may come back.
+    keep: Option<Box<Keep>>,
+    /// What it has of some origins, and until when that matters.
+    apart: Option<(OwnNumbers, Instant)>,
     /// Of each limit of the namespace, once something was sent.
     paces: Box<[Pace]>,
 }
@@ -119,11 +134,46 @@ impl Member {
         handshake: Handshake,
         trace: Trace,
     ) -> Arc<Self> {
+        Self::with(id, namespace, session, backlog, handshake, trace, WorkQueue::default(), false)
+    }
+
+    /// The socket that its client had before, in the place of this one. Events that wait here wait there from now on.
+    pub(crate) fn recovered(self: &Arc<Self>, id: SocketId) -> Arc<Self> {
+        let inbox = std::mem::take(&mut self.state.lock().inbox);
+        let (namespace, session) = (Arc::clone(&self.namespace), self.session.clone());
+        let (backlog, handshake, trace) =
+            (Arc::clone(&self.backlog), self.handshake.clone(), Trace::clone(&self.trace));
+        Self::with(id, namespace, session, backlog, handshake, trace, inbox, true)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "its fields")]
+    fn with(
+        id: SocketId,
+        namespace: Arc<LocalNamespace>,
+        session: ClientSession,
+        backlog: Arc<Backlog>,
+        handshake: Handshake,
+        trace: Trace,
+        inbox: WorkQueue<HandlerCall>,
+        is_recovered: bool,
+    ) -> Arc<Self> {
         let life = Life::Connecting { decision: None };
-        let (inbox, running) = (WorkQueue::default(), Running::default());
-        let state = MemberState { life, inbox, running, login: None, own: None, paces: Box::default() };
+        let (running, paces) = (Running::default(), Box::default());
+        let state =
+            MemberState { life, inbox, running, login: None, own: None, keep: None, apart: None, paces };
         let (state, acks) = (Mutex::new(state), Mutex::default());
-        Arc::new(Self { id, namespace, session, handshake, trace, state, backlog, acks })
+        Arc::new(Self {
+            id,
+            namespace,
+            session,
+            handshake,
+            trace,
+            state,
+            backlog,
+            acks,
+            is_recovered,
+            is_apart: AtomicBool::new(false),
+        })
     }
 
     /// Keeps the task that decides on the admission: it is aborted with this socket.
@@ -178,8 +228,41 @@ impl Member {
         self.namespace.is_in(self.id, room)
     }
 
+    /// Whether its client came back to it.
+    pub(crate) const fn is_recovered(&self) -> bool {
+        self.is_recovered
+    }
+
     /// Admits the socket: the client is told, the namespace gets it. The call of its handlers is left to the caller.
     pub(crate) fn admit(self: &Arc<Self>, admitted: Admitted) -> Option<engine::Work> {
+        self.admit_with(admitted, |this| {
+            let is_told = this.session.handshake().protocol() == Protocol::V4;
+            let records = this.namespace.records().filter(|_| is_told);
+            match records.zip(random::bytes().ok()) {
+                Some((records, secret)) => {
+                    let pid = pid_of(this.id.key(), secret);
+                    this.namespace.insert_kept(records, this, pid);
+                }
+                None => {
+                    this.write_connect(None);
+                    this.namespace.insert(this, this.version_2_id().as_ref());
+                }
+            }
+            true
+        })
+    }
+
+    /// Admits the socket that its client had before: what it missed comes first. If that is not possible any more, the client has
+    /// to come again.
+    pub(crate) fn readmit(self: &Arc<Self>, admitted: Admitted, claimed: Claimed) -> Option<engine::Work> {
+        self.admit_with(admitted, |this| this.namespace.insert_recovered(this, claimed))
+    }
+
+    fn admit_with(
+        self: &Arc<Self>,
+        admitted: Admitted,
+        insert: impl FnOnce(&Arc<Self>) -> bool,
+    ) -> Option<engine::Work> {
         let Admitted { data, until, user } = admitted;
         {
             // From here on it can be disconnected, so the call of `on_connect` is in the inbox before that.
@@ -188,16 +271,18 @@ impl Member {
             state.login = LoginState::of(until, user.clone());
             state.inbox.push_front(self.counted(HandlerCall::Connect(Trace::current())));
         }
-        let protocol = self.session.handshake().protocol();
-        self.write(&encode::connect(&self.namespace.path, self.id, protocol), Flags::default());
-        self.namespace.insert(self, self.version_2_id(protocol).as_ref());
+        if !insert(self) {
+            self.disconnect(DisconnectReason::TransportClose);
+            self.session.close();
+            return None;
+        }
         user.into_iter().for_each(|user| self.enter(&user));
         self.handler_calls(self.state.lock())
     }
 
     /// What a client of version 2 takes for the id of its socket, if that is to reach it.
-    fn version_2_id(&self, protocol: Protocol) -> Option<Room> {
-        if protocol != Protocol::V3 || !self.namespace.has_version_2_ids() {
+    fn version_2_id(&self) -> Option<Room> {
+        if self.session.handshake().protocol() != Protocol::V3 || !self.namespace.has_version_2_ids() {
             return None;
         }
         let session = self.session.id();
@@ -205,6 +290,12 @@ impl Member {
             "/" => session.to_string().into(),
             path => format!("{path}#{session}").into(),
         })
+    }
+
+    /// The answer to its CONNECT.
+    pub(crate) fn write_connect(&self, pid: Option<SocketId>) {
+        let protocol = self.session.handshake().protocol();
+        self.write(&encode::connect(&self.namespace.path, self.id, pid, protocol), Flags::default());
     }
 
     /// Decides about the client once more, by another auth payload. What the namespace says replaces what it said before.
@@ -243,6 +334,7 @@ impl Member {
             earlier.into_iter().for_each(|user| self.namespace.users().leave(&user, self.id));
             user.into_iter().for_each(|user| self.enter(&user));
         }
+        self.note_change();
         true
     }
 
@@ -407,6 +499,7 @@ impl Member {
             return false;
         }
         let left = self.namespace.remove(self.id);
+        self.part(reason);
         let given_up = self.acks.lock().drain().count();
         self.count_acks_ended(given_up);
         let mut state = self.state.lock();
@@ -447,12 +540,175 @@ impl Member {
         }
     }
 
+    /// Sends an event to the client. After a disconnect it is dropped, unless the client may come back: then it gets it, wherever it
+    /// does. A volatile one is not kept.
+    ///
+    /// # Errors
+    /// When an event that is kept is too large for other nodes.
+    pub(crate) fn emit(self: &Arc<Self>, packet: Encoded, flags: Flags) -> Result<(), EncodeError> {
+        if self.namespace.records().is_some() && !flags.volatile && self.may_get_kept() {
+            return self.namespace.emit_to(self.id, packet, flags);
+        }
+        self.emit_unkept(&packet, flags);
+        Ok(())
+    }
+
     /// Sends a packet to the client. After a disconnect it is dropped.
-    pub(crate) fn emit(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
+    fn emit_unkept(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
         if self.is_connected() {
-            let sent = u64::from(self.write(packet, flags));
+            let sent = u64::from(self.namespace.send_unkept(self, packet, flags));
             self.namespace.count(|counters| counters.events_sent(sent));
             self.namespace.observe_outgoing(|| vec![Arc::clone(self)], &packet.text, &packet.attachments);
+        }
+    }
+
+    /// Whether its client is here, or may come back somewhere.
+    fn may_get_kept(&self) -> bool {
+        let state = self.state.lock();
+        state.keep.is_some() && state.life.disconnect_reason().is_none_or(DisconnectReason::keeps_session)
+    }
+
+    /// Its client may come back from now on. Of one that did, the id is not one of this node: other nodes find it by interest.
+    pub(crate) fn begin_keeping(&self, keep: Keep) {
+        self.state.lock().keep = Some(Box::new(keep));
+    }
+
+    /// The room by which other nodes find the socket of a client that came back.
+    pub(crate) fn own_interest(&self) -> Option<Room> {
+        self.is_recovered.then_some(Room::Own(self.id))
+    }
+
+    /// The secret by which its client may come back.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.state.lock().keep.as_ref().map(|keep| keep.pid)
+    }
+
+    /// Whether its client may come back.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.state.lock().keep.is_some()
+    }
+
+    /// Its client has other packets of some origins than this node has handed out: its position says so, until that time.
+    pub(crate) fn set_apart(&self, numbers: Vec<(Origin, u64)>, until: Instant) {
+        if !numbers.is_empty() {
+            self.state.lock().apart = Some((numbers.into(), until));
+            self.is_apart.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What it has of some origins, if that is not what its node has handed out.
+    pub(crate) fn apart(&self) -> Option<OwnNumbers> {
+        if !self.is_apart.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        state.apart.take_if(|(_, until)| *until <= Instant::now());
+        self.is_apart.store(state.apart.is_some(), Ordering::Relaxed);
+        state.apart.as_ref().map(|(numbers, _)| Arc::clone(numbers))
+    }
+
+    /// Whether that origin did not answer when its client came back.
+    pub(crate) fn is_behind(&self, origin: Origin) -> bool {
+        let is_it = |(unheard, _): &(Origin, u64)| *unheard == origin;
+        self.state.lock().keep.as_ref().is_some_and(|keep| keep.behind.iter().any(is_it))
+    }
+
+    pub(crate) fn note_join(self: &Arc<Self>, room: &Room) {
+        if *room != Room::Own(self.id) {
+            self.note(|keep| keep.join(room, Instant::now()));
+        }
+    }
+
+    pub(crate) fn note_leave(self: &Arc<Self>, room: &Room) {
+        self.note(|keep| keep.leave(room));
+    }
+
+    /// Its data or its login are others, or nobody was told of it yet.
+    pub(crate) fn note_change(self: &Arc<Self>) {
+        self.note(Keep::touch);
+    }
+
+    fn note(self: &Arc<Self>, change: impl FnOnce(&mut Keep) -> bool) {
+        let mut state = self.state.lock();
+        let Some(keep) = &mut state.keep else { return };
+        let is_first = change(keep) && keep.queue();
+        drop(state);
+        if is_first {
+            self.namespace.keeping().note(Arc::downgrade(self) as Weak<dyn KeptSocket>);
+        }
+    }
+
+    /// Tells it again to a node that keeps it: what it was told may have come late.
+    pub(crate) fn note_again(self: &Arc<Self>, to: &NodeId) {
+        let is_told = self.state.lock().keep.as_ref().is_some_and(|keep| keep.told.contains(to));
+        if is_told {
+            self.note_change();
+        }
+    }
+
+    /// Tells the nodes that keep it, if they are others than before.
+    pub(crate) fn note_keepers(self: &Arc<Self>, keepers: &dyn Fn(Key) -> Keepers) {
+        let mut state = self.state.lock();
+        let Some(keep) = &mut state.keep else { return };
+        if keep.told == keepers(keep.pid.0.key()) {
+            return;
+        }
+        drop(state);
+        self.note_change();
+    }
+
+    /// What is known of it. Runs the application's function that writes data.
+    pub(crate) fn session_state(&self, standing: Standing) -> Option<SessionState> {
+        let now = Instant::now();
+        let state = self.state.lock();
+        let keep = state.keep.as_ref()?;
+        let login = state.login.as_ref();
+        let mut described = SessionState {
+            pid: keep.pid,
+            namespace: Arc::clone(&self.namespace.path),
+            socket: self.id,
+            life: keep.life,
+            version: 0,
+            standing,
+            lasts: self.namespace.records()?.settings.max_disconnection,
+            age: Duration::ZERO,
+            rooms: Vec::new(),
+            data: Bytes::new(),
+            user: login.and_then(|login| login.user.clone()),
+            login: login.and_then(|login| Some(login.term.as_ref()?.left(now))),
+            start: Vec::new(),
+        };
+        keep.describe(&mut described, now);
+        let data = state.life.data().cloned();
+        drop(state);
+        let handlers = self.namespace.handlers();
+        let saved = data.and_then(|data| catch_panic::call(|| handlers.save(&*data)).flatten());
+        described.data = saved.unwrap_or_default();
+        Some(described)
+    }
+
+    /// The socket has left. Whether its client may come back depends on why.
+    fn part(&self, reason: DisconnectReason) {
+        let Some(records) = self.namespace.records() else { return };
+        if let Some(keep) = &mut self.state.lock().keep {
+            keep.touch();
+        }
+        // What was sent so long ago that it is not kept any more may have waited for the client until now.
+        let waits_since = self.session.outbox().waits_since();
+        let is_behind = waits_since.is_some_and(|since| since.elapsed() > records.slack());
+        let standing = match reason.keeps_session() && !is_behind {
+            true => Standing::Away(records.settings.max_disconnection),
+            false => Standing::Over,
+        };
+        if let Some(state) = self.session_state(standing) {
+            self.namespace.keeping().publish(state, Instant::now());
+        }
+    }
+
+    /// Has the client come again, as if it had lost its connection.
+    pub(crate) fn lose(self: &Arc<Self>) {
+        if self.disconnect(DisconnectReason::TransportClose) {
+            self.session.close();
         }
     }
 
@@ -480,7 +736,7 @@ impl Member {
         // Forgets the ack however this future ends.
         let _pending = PendingAck { member: self, id };
         let _span = Span::emit(&self.namespace.path, event);
-        self.emit(&packet, Flags { compress, ..Flags::default() });
+        self.emit_unkept(&packet, Flags { compress, ..Flags::default() });
         match tokio::time::timeout(timeout, ack).await {
             Ok(Ok(args)) => Ok(args),
             Ok(Err(_)) => Err(AckError::Disconnected),
@@ -679,6 +935,29 @@ impl Member {
             tracing::warn!(%ns, %socket, %event, %error, "a handler failed");
         } else {
             tracing::debug!(%ns, %socket, %event, %error, "a handler failed");
+        }
+    }
+}
+
+impl KeptSocket for Member {
+    fn changed(&self, keepers: &dyn Fn(Key) -> Keepers) -> Option<SessionState> {
+        {
+            let mut state = self.state.lock();
+            let is_connected = state.life.is_connected();
+            let keep = state.keep.as_mut()?;
+            keep.dequeue();
+            if !is_connected {
+                return None;
+            }
+            keep.told = keepers(keep.pid.0.key());
+        }
+        self.session_state(Standing::Live(self.namespace.node().clone()))
+    }
+
+    fn outlived(self: Arc<Self>, by: SessionLife) {
+        let is_older = self.state.lock().keep.as_ref().is_some_and(|keep| keep.life < by);
+        if is_older {
+            self.lose();
         }
     }
 }

@@ -4,6 +4,7 @@ mod broadcasts;
 mod commands;
 mod lookups;
 mod observing;
+mod recovery;
 mod server_events;
 
 use std::cmp::Reverse;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::context::HubContext;
 use super::counters::NamespaceCounters;
 use super::handlers::{Description, ErasedHandlers, NoHandlers};
+use super::keeping::{Keeping, Records};
 use super::member::Member;
 use super::observation::Observation;
 use super::paths::{NamespacePaths, normalize};
@@ -47,6 +49,8 @@ pub(crate) struct LocalNamespace {
     server_events: Mutex<WorkQueue<ServerEvent>>,
     observations: Mutex<WorkQueue<Observation<Arc<Member>>>>,
     siblings: Weak<dyn Siblings<Self>>,
+    /// What was sent, if clients may come back.
+    records: OnceLock<Arc<Records>>,
 }
 
 impl LocalNamespace {
@@ -60,8 +64,12 @@ impl LocalNamespace {
         context: HubContext,
         siblings: Weak<dyn Siblings<Self>>,
     ) -> Arc<Self> {
+        let records = description.as_ref().and_then(|described| {
+            Some(OnceLock::from(context.keeping.records(&path, described.recovery.as_ref()?)))
+        });
         Arc::new(Self {
             path,
+            records: records.unwrap_or_default(),
             description: description.map(OnceLock::from).unwrap_or_default(),
             rooms: RwLock::new(RoomIndex::new()),
             context,
@@ -93,7 +101,11 @@ impl LocalNamespace {
 
     /// Sets the description unless somebody was quicker; returns the one that it has.
     pub(crate) fn describe(&self, description: &Arc<Description>) -> &Arc<Description> {
-        self.description.get_or_init(|| Arc::clone(description))
+        let has = self.description.get_or_init(|| Arc::clone(description));
+        if let Some(settings) = &has.recovery {
+            self.records.get_or_init(|| self.context.keeping.records(&self.path, settings));
+        }
+        has
     }
 
     /// Counts something that happened here. Nothing happens before the description is known.
@@ -141,6 +153,11 @@ impl LocalNamespace {
     /// The users of this node, in all namespaces.
     pub(crate) fn users(&self) -> &Users {
         &self.context.users
+    }
+
+    /// What lets clients of this node come back.
+    pub(crate) fn keeping(&self) -> &Arc<Keeping> {
+        &self.context.keeping
     }
 
     /// Whether a warning may be logged now. Clients and other nodes could fill the log otherwise.
@@ -243,8 +260,9 @@ impl LocalNamespace {
         };
         let kept = if self.handlers().has_on_disconnecting() { left(&rooms) } else { Vec::new() };
         let concerned = |rooms: &RoomIndex<_>| left(rooms).into_iter().map(|room| (id, room)).collect();
-        if let Some((_, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id)) {
-            for room in emptied {
+        if let Some((member, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id))
+        {
+            for room in emptied.into_iter().chain(member.own_interest()) {
                 self.peers().interest(&self.path, &room, false);
             }
         }
@@ -284,12 +302,22 @@ impl LocalNamespace {
         if self.observe_rooms(rooms, concerned, |rooms| rooms.join(&id, room)) {
             self.peers().interest(&self.path, room, true);
         }
+        if self.records.get().is_some()
+            && let Some(member) = rooms.get(&id)
+        {
+            member.note_join(room);
+        }
     }
 
     fn leave_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<Member>>, id: SocketId, room: &Room) {
         let concerned = |_: &RoomIndex<_>| vec![(id, room.clone())];
         if self.observe_rooms(rooms, concerned, |rooms| rooms.leave(&id, room)) {
             self.peers().interest(&self.path, room, false);
+        }
+        if self.records.get().is_some()
+            && let Some(member) = rooms.get(&id)
+        {
+            member.note_leave(room);
         }
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Admission;
 use super::context::HubContext;
 use super::counters::NamespaceCounts;
 use super::handlers::Description;
 use super::handshake::Handshake;
+use super::keeping::Keeping;
 use super::namespace::LocalNamespace;
 use super::notice::NoticeKind;
 use super::parents::ParentNamespaces;
@@ -40,6 +42,8 @@ pub(crate) struct NamespaceRegistry {
     me: Weak<Self>,
     /// Whether a handler of any namespace sees the packets of clients.
     sees_packets: AtomicBool,
+    /// What tells other nodes about sessions, once clients of any namespace may come back.
+    keeper: OnceLock<AbortOnDropHandle<()>>,
     /// The requests of other nodes that are being responded to.
     pub(super) requests: OpenRequests,
 }
@@ -50,8 +54,8 @@ impl NamespaceRegistry {
         Arc::new_cyclic(|me| {
             let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
             let (me, requests) = (Weak::clone(me), OpenRequests::default());
-            let sees_packets = AtomicBool::new(false);
-            let registry = Self { named, fixed, parents, context, me, sees_packets, requests };
+            let (sees_packets, keeper) = (AtomicBool::new(false), OnceLock::new());
+            let registry = Self { named, fixed, parents, context, me, sees_packets, keeper, requests };
             for description in descriptions {
                 let _checked_before = registry.add(description);
             }
@@ -63,9 +67,15 @@ impl NamespaceRegistry {
     ///
     /// # Errors
     /// When the description contradicts itself, or what there is already. Nothing changes then.
-    pub(crate) fn add(&self, description: Description) -> Result<(), String> {
+    pub(crate) fn add(&self, mut description: Description) -> Result<(), String> {
         if let Some(fault) = description.faults.first() {
             return Err(fault.clone());
+        }
+        if description.recovery.is_none() {
+            description.recovery.clone_from(&self.keeping().default);
+        }
+        if description.recovery.is_some() {
+            self.keeper.get_or_init(|| self.context.tasks.spawn_aside(Self::keep(Weak::clone(&self.me))));
         }
         let description = Arc::new(description);
         if description.handlers.wants(NoticeKind::Packet) {
@@ -109,6 +119,15 @@ impl NamespaceRegistry {
                 namespace.describe(&parent);
             }
         }
+    }
+
+    /// What lets clients of this node come back.
+    pub(crate) fn keeping(&self) -> &Arc<Keeping> {
+        &self.context.keeping
+    }
+
+    pub(super) fn me(&self) -> Weak<Self> {
+        Weak::clone(&self.me)
     }
 
     /// Whether a handler of any namespace sees the packets of clients.
@@ -246,7 +265,7 @@ impl NamespaceRegistry {
         used.map(|namespace| namespace.path.to_string()).chain(dynamic).chain(users).collect()
     }
 
-    fn find_or_make(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
+    pub(super) fn find_or_make(&self, path: &Arc<str>) -> Arc<LocalNamespace> {
         self.named.get(path).unwrap_or_else(|| {
             // Patterns are matched here, before the map is locked.
             let parent = self.parents.parent_of(path);
@@ -301,12 +320,15 @@ const BLOCKS: usize = 1000;
 mod tests {
     use super::super::counters::NamespaceCounters;
     use super::super::handlers::NoHandlers;
+    use super::super::keeping::KeepingSettings;
     use super::super::tasks::HandlerTasks;
     use super::*;
     use crate::id::NodeId;
     use crate::socket::peers::NoPeers;
     use crate::socket::protocol::Parser;
+    use crate::socket::recovery::StatesLimits;
     use regex_lite::Regex;
+    use std::time::Duration;
 
     fn one(path: &str) -> Description {
         describe(NamespacePaths::One(path.into()))
@@ -322,7 +344,7 @@ mod tests {
 
     fn describe(paths: NamespacePaths) -> Description {
         let (handlers, counters) = (Arc::new(NoHandlers), NamespaceCounters::default());
-        Description { paths, handlers, counters, faults: Vec::new() }
+        Description { paths, handlers, counters, recovery: None, faults: Vec::new() }
     }
 
     /// `/fixed` and `^/room-`; with `predicate`, a predicate comes before the pattern.
@@ -330,9 +352,13 @@ mod tests {
         let mut descriptions = vec![one("/fixed")];
         descriptions.extend(predicate.then(anything));
         descriptions.push(pattern("^/room-"));
+        let (node, peers) = (NodeId::random().unwrap(), Arc::new(NoPeers));
+        let limits = StatesLimits { sessions: 10, bytes: 1 << 20 };
+        let settings = KeepingSettings { default: None, heartbeat: Duration::ZERO, limits };
         let context = HubContext {
-            node: NodeId::random().unwrap(),
-            peers: Arc::new(NoPeers),
+            keeping: Keeping::new(node.clone(), Arc::<NoPeers>::clone(&peers), settings),
+            node,
+            peers,
             parser: Parser::Json,
             version_2_ids: false,
             tasks: HandlerTasks::new(),

@@ -26,6 +26,11 @@ impl Responder {
         Self { peers, requester }
     }
 
+    /// Who asked.
+    pub(crate) const fn requester(&self) -> &Requester {
+        &self.requester
+    }
+
     /// Sends a part, and waits until the link has room for another.
     pub(crate) async fn more(&self, part: ResponsePart) {
         self.peers.respond(&self.requester, Response::more(part)).await;

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::admission::Admitted;
 use super::error::Refusal;
+use super::keeping::Claimed;
 use crate::engine::SessionRef;
 use crate::id::SocketId;
 use crate::trace::Trace;
@@ -25,6 +26,8 @@ pub struct ConnectionCommand(pub(crate) SocketDecision);
 pub(crate) enum SocketDecision {
     /// The namespace admitted or refused it.
     Admission { socket: SocketId, outcome: Result<Admitted, Refusal>, trace: Trace },
+    /// Its client is back at the socket that it had before.
+    Recovery { socket: SocketId, claimed: Box<Claimed>, admitted: Admitted, trace: Trace },
     /// The namespace decided about the CONNECT with which its client renews its login.
     Renewal { socket: SocketId, outcome: Result<Admitted, Refusal> },
     /// The login of one of them was renewed.

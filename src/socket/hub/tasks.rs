@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tokio::runtime::Handle;
 use tokio::sync::SetOnce;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Spawns the tasks that run handlers, and waits for them when the node stops.
 #[derive(Debug, Clone)]
@@ -31,6 +31,14 @@ impl HandlerTasks {
     /// Runs what is [tracked](Self::tracked) in a task of its own.
     pub(crate) fn spawn_tracked(&self, handlers: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(handlers);
+    }
+
+    /// Runs something else, until the handle is dropped. Nobody waits for it.
+    pub(crate) fn spawn_aside(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.runtime.spawn(future))
     }
 
     /// Handlers for whoever runs them: they end with the node, and the node waits for them. They are made where they are kept:

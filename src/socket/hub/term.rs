@@ -25,6 +25,11 @@ impl Term {
         Self { until, warned: false }
     }
 
+    /// What is left of it.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now)
+    }
+
     /// When something is due, for sockets that are warned that long `before` the end.
     pub(crate) fn next(&self, before: Option<Duration>) -> Instant {
         let warning = before.filter(|_| !self.warned).and_then(|before| self.until.checked_sub(before));

@@ -41,12 +41,14 @@ impl Parser {
     }
 }
 
-/// Tells the client that it has entered the namespace, and its socket's id. Clients of Engine.IO 3 are not told the id,
-/// and refuse a payload.
-pub(crate) fn connect(ns: &str, sid: SocketId, protocol: Protocol) -> Encoded {
-    Encoded::text(match protocol {
-        Protocol::V4 => format!(r#"0{}{{"sid":"{sid}"}}"#, NamespacePrefix(ns)),
-        Protocol::V3 => format!("0{}", NamespacePrefix(ns)),
+/// Tells the client that it has entered the namespace, its socket's id, and the secret by which it gets that back if it may. Clients
+/// of Engine.IO 3 are not told the id, and refuse a payload.
+pub(crate) fn connect(ns: &str, sid: SocketId, pid: Option<SocketId>, protocol: Protocol) -> Encoded {
+    let prefix = NamespacePrefix(ns);
+    Encoded::text(match (protocol, pid) {
+        (Protocol::V4, Some(pid)) => format!(r#"0{prefix}{{"sid":"{sid}","pid":"{pid}"}}"#),
+        (Protocol::V4, None) => format!(r#"0{prefix}{{"sid":"{sid}"}}"#),
+        (Protocol::V3, _) => format!("0{prefix}"),
     })
 }
 
@@ -84,6 +86,17 @@ pub(crate) fn event<A: IntoArgs + ?Sized>(
     let (mut text, attachments) = writer.finish()?;
     text.push(']');
     Ok(Encoded { text: with_count("5", text, attachments.len()).into(), attachments })
+}
+
+/// The text of an event with one more argument behind the others, which needs no escape.
+pub(crate) fn with_last_argument(text: &str, argument: impl FnOnce(&mut String)) -> ByteString {
+    let Some(open) = text.strip_suffix(']') else { return text.into() };
+    let mut longer = String::with_capacity(text.len() + USUAL_ARGUMENT);
+    longer.push_str(open);
+    longer.push_str(",\"");
+    argument(&mut longer);
+    longer.push_str("\"]");
+    longer.into()
 }
 
 /// The ack of an event that came with this id.
@@ -134,3 +147,5 @@ impl std::fmt::Display for NamespacePrefix<'_> {
 const HEADER: usize = 32;
 /// Room for the name and the arguments of most events. The text is not kept.
 const USUAL: usize = 224;
+/// Room for a position of four nodes.
+const USUAL_ARGUMENT: usize = 64;

@@ -239,8 +239,8 @@ fn what_a_server_sends_has_nodes_form() {
     let bytes = Bytes::from_static(b"\x01\x02");
     let binary = RawArgs::encode(&bytes).unwrap();
     for (encoded, wire) in [
-        (connect("/", sid, Protocol::V4), r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
-        (connect("/foo", sid, Protocol::V4), r#"0/foo,{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
+        (connect("/", sid, None, Protocol::V4), r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
+        (connect("/foo", sid, None, Protocol::V4), r#"0/foo,{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#),
         (disconnect("/"), "1"),
         (disconnect("/foo"), "1/foo,"),
         (
@@ -271,8 +271,8 @@ fn clients_of_engine_io_3_get_connect_and_its_error_in_their_form() {
     let sid: SocketId = "AAAAAAAAAAAAAAAAAAAA".parse().unwrap();
     let data = json!({ "a": 1 });
     for (encoded, wire) in [
-        (connect("/", sid, Protocol::V3), "0"),
-        (connect("/foo", sid, Protocol::V3), "0/foo,"),
+        (connect("/", sid, None, Protocol::V3), "0"),
+        (connect("/foo", sid, None, Protocol::V3), "0/foo,"),
         (connect_error("/foo", "say \"please\"", None, Protocol::V3), r#"4/foo,"say \"please\"""#),
         (connect_error("/", "no", Some(&data), Protocol::V3), r#"4{"a":1}"#),
     ] {

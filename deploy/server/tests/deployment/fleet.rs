@@ -131,6 +131,7 @@ impl<'a> Fleet<'a> {
             format!("mesh = \"0.0.0.0:{MESH}\""),
             format!("seed = {seeds:?}"),
             format!("secret_file = {secret:?}"),
+            "drain = \"3s\"".to_owned(),
         ];
         fs::write(folder.join("socketmesh.toml"), settings.join("\n")).expect("a file");
 

@@ -20,6 +20,8 @@ struct Pair {
     b: Peer,
     local: Mutex<LocalInterest>,
     got: Mutex<Vec<Broadcast<'static>>>,
+    /// How often it was told that something is lost.
+    gaps: Mutex<usize>,
     now: Instant,
     bytes: BytesMut,
 }
@@ -31,6 +33,7 @@ fn broadcast(size: usize) -> Broadcast<'static> {
         text: "2[]".into(),
         attachments: vec![Bytes::from(vec![7; size])],
         flags: Flags::default(),
+        number: None,
     }
 }
 
@@ -54,6 +57,7 @@ impl Pair {
             b: peer("a", 2),
             local: Mutex::new(local_interest()),
             got: Mutex::default(),
+            gaps: Mutex::default(),
             now,
             bytes: BytesMut::new(),
         };
@@ -92,6 +96,7 @@ impl Pair {
         while let Some(frame) = Frame::decode(&mut self.bytes)? {
             let deliver = |message| match message {
                 Message::Broadcast(broadcast) => self.got.lock().push(broadcast),
+                Message::Gap { .. } => *self.gaps.lock() += 1,
                 other => panic!("a broadcast, not {other:?}"),
             };
             received.push(receive(&self.b, link, frame, self.now, &deliver)?);
@@ -305,6 +310,7 @@ fn what_a_peer_never_gets_is_counted_when_it_is_given_up_and_by_both_ends_when_i
     pair.fill(LinkId(2));
     pair.deliver(LinkId(2)).unwrap();
     assert_eq!(pair.got(), [1, 6], "what is young enough arrives");
+    assert_eq!(*pair.gaps.lock(), 1, "the layers above are told once, before what is behind the gap");
     pair.acknowledge(LinkId(2));
     let (OutgoingCounts { lost, arrived, .. }, missed) =
         (pair.a.counters().outgoing, pair.b.counters().incoming.missed);

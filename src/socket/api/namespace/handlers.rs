@@ -6,6 +6,7 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use super::super::ack::{Ack, AckSlot};
 use super::super::incoming::Incoming;
 use super::super::namespace_ref::NamespaceRef;
 use super::super::socket::Socket;
+use super::carried::{DataCodec, LostSession};
 use crate::engine::{Packet, Transport};
 use crate::socket::hub::{
     Admission, Admitted, BoxFuture, Data, DisconnectReason, ErasedHandlers, EventError, Handled,
@@ -20,6 +22,7 @@ use crate::socket::hub::{
     RoomEvent, nothing,
 };
 use crate::socket::messages::EmittedEvent;
+use crate::socket::messages::recovery::SessionState;
 use crate::socket::protocol::{ArgsError, Event, RawArgs};
 
 type Outcome<T> = BoxFuture<'static, Result<T, EventError>>;
@@ -40,6 +43,7 @@ pub(super) type ExpiringFn<S> = Box<dyn Fn(Socket<S>, Duration) -> Outcome<()> +
 pub(super) type DisconnectFn<S> = Box<dyn Fn(Socket<S>, DisconnectReason) -> Outcome<()> + Send + Sync>;
 pub(super) type ServerEventFn = Box<dyn Fn(NamespaceRef, &EmittedEvent) -> Outcome<RawArgs> + Send + Sync>;
 pub(super) type RoomFn = Box<dyn Fn(NamespaceRef, RoomEvent) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type LostFn<S> = Box<dyn Fn(NamespaceRef, LostSession<S>) -> Outcome<()> + Send + Sync>;
 pub(super) type DescribeFn<S> = Box<dyn Fn(&S) -> Value + Send + Sync>;
 pub(super) type UpdateFn<S> = Box<dyn Fn(&S, &RawArgs) -> Result<(), ArgsError> + Send + Sync>;
 
@@ -67,6 +71,9 @@ pub(super) struct Handlers<S> {
     pub(super) describe: Option<DescribeFn<S>>,
     pub(super) on_update: Option<UpdateFn<S>>,
     pub(super) limits: Vec<Limit>,
+    pub(super) on_lost: Option<LostFn<S>>,
+    /// How data travel, if they can.
+    pub(super) codec: Option<DataCodec<S>>,
 }
 
 /// Which events are handled beside what comes after them.
@@ -84,7 +91,7 @@ pub(super) enum Auth<S> {
 
 impl Handlers<()> {
     pub(super) fn open() -> Self {
-        Self::new(Vec::new(), Auth::Everybody(Arc::new(())))
+        Self { codec: Some(DataCodec::json()), ..Self::new(Vec::new(), Auth::Everybody(Arc::new(()))) }
     }
 }
 
@@ -111,6 +118,8 @@ impl<S> Handlers<S> {
             describe: None,
             on_update: None,
             limits: Vec::new(),
+            on_lost: None,
+            codec: None,
         }
     }
 }
@@ -312,6 +321,24 @@ impl<S: Send + Sync + 'static> ErasedHandlers for Handlers<S> {
 
     fn on_update(&self, data: &(dyn Any + Send + Sync), update: &RawArgs) -> Option<Result<(), ArgsError>> {
         Some(self.on_update.as_ref()?(data.downcast_ref()?, update))
+    }
+
+    fn carries_data(&self) -> bool {
+        self.codec.is_some()
+    }
+
+    fn save(&self, data: &(dyn Any + Send + Sync)) -> Option<Bytes> {
+        (self.codec.as_ref()?.save)(data.downcast_ref()?)
+    }
+
+    fn load(&self, json: &[u8]) -> Option<Data> {
+        Some(Arc::new((self.codec.as_ref()?.load)(json)?))
+    }
+
+    fn on_lost(&self, namespace: Arc<LocalNamespace>, state: SessionState) -> HandlerOutcome {
+        let Some(handler) = &self.on_lost else { return nothing() };
+        let data = self.codec.as_ref().and_then(|codec| (codec.load)(&state.data)).map(Arc::new);
+        handler(NamespaceRef(namespace), LostSession::new(state, data))
     }
 }
 

@@ -3,24 +3,50 @@
 use std::cell::LazyCell;
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use super::super::broadcast_acks::AckCollector;
 use super::super::member::{AckWaiter, Member};
 use super::LocalNamespace;
+use crate::engine::Frames;
 use crate::id::SocketId;
 use crate::socket::messages::{Broadcast, EmittedEvent, Flags, Selection};
 use crate::socket::protocol::{EncodeError, RawArgs, encode};
+use crate::socket::recovery::{OwnNumbers, Position};
 
 impl LocalNamespace {
     /// Delivers a broadcast to the sockets of this node. Its frames are made once, at the first of them, and appended to each
-    /// outbox.
-    pub(crate) fn fan_out(self: &Arc<Self>, broadcast: &Broadcast<'_>) {
+    /// outbox. Their text is the one that is given.
+    ///
+    /// Where that has the position of this node behind it, sockets that are not as far have their own.
+    pub(super) fn fan_out(
+        self: &Arc<Self>,
+        broadcast: &Broadcast<'_>,
+        text: &ByteString,
+        position: Option<&Position>,
+    ) {
         let Flags { volatile, compress } = broadcast.flags;
-        let frames =
-            LazyCell::new(|| self.parser().frames(&broadcast.text, &broadcast.attachments, compress));
+        let frames = LazyCell::new(|| self.parser().frames(text, &broadcast.attachments, compress));
+        let mut apart: Vec<(OwnNumbers, Frames)> = Vec::new();
         let mut observed = self.handlers().has_on_any_outgoing().then(Vec::new);
         let mut sent = 0;
         self.rooms.read().for_each(&broadcast.selection, |_, member| {
-            sent += u64::from(member.session.send(&frames, volatile));
+            let own = position.and_then(|position| Some((position, member.apart()?)));
+            let is_sent = match own {
+                None => member.session.send(&frames, volatile),
+                Some((position, numbers)) => {
+                    let known = apart.iter().position(|(known, _)| *known == numbers);
+                    let at = known.unwrap_or_else(|| {
+                        let position = position.but(&numbers);
+                        let text =
+                            encode::with_last_argument(&broadcast.text, |longer| position.write(longer));
+                        apart.push((numbers, self.parser().frames(&text, &broadcast.attachments, compress)));
+                        apart.len() - 1
+                    });
+                    apart.get(at).is_some_and(|(_, frames)| member.session.send(frames, volatile))
+                }
+            };
+            sent += u64::from(is_sent);
             if let Some(observed) = &mut observed {
                 observed.push(Arc::clone(member));
             }

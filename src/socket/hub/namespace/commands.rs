@@ -40,11 +40,12 @@ impl LocalNamespace {
     /// Changes the data of sockets by the application's function. A panic in it must not end the task that reads from
     /// the other node.
     fn update(&self, selected: &[SelectedMember], update: &RawArgs) {
-        for data in selected.iter().filter_map(|SelectedMember { member, .. }| member.data()) {
+        let members = selected.iter().map(|SelectedMember { member, .. }| member);
+        for (member, data) in members.filter_map(|member| Some((member, member.data()?))) {
             let outcome = catch_panic::call(|| self.handlers().on_update(&*data, update));
             let ns = Excerpt::name(&self.path);
             match outcome {
-                Some(Some(Ok(()))) => {}
+                Some(Some(Ok(()))) => member.note_change(),
                 Some(Some(Err(error))) if self.may_warn() => {
                     tracing::warn!(%ns, error = %Excerpt::reason(error), "the arguments of an update of data do not decode");
                 }

@@ -59,7 +59,7 @@ fn what_is_written_is_what_node_writes() {
     assert_eq!(&*written(&event), b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x91\xa1e\xa2id\x03");
     assert_eq!(&*written(&encode::disconnect("/")), b"\x82\xa4type\x01\xa3nsp\xa1/");
     let sid = SocketId::new(crate::id::Key::from_hash(0), [0; 10]);
-    let connect = written(&encode::connect("/admin", sid, Protocol::V4));
+    let connect = written(&encode::connect("/admin", sid, None, Protocol::V4));
     let expected =
         [b"\x83\xa4type\x00\xa3nsp\xa6/admin\xa4data\x81\xa3sid\xb4", sid.to_string().as_bytes()].concat();
     assert_eq!(&*connect, &*expected);

@@ -1,0 +1,395 @@
+//! Clients that come back (`Namespace::recover`): what they get, on one node and on several, whatever happened to the node that they
+//! were on. In virtual time, with the test kit.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use socketmesh::socket::{self, LostSession, Recovery};
+use socketmesh::testing::{Client, TestCluster};
+use socketmesh::{Args, Handshake, NamespaceRef, Node, NodeBuilder, Refusal, Socket, namespace};
+use tokio::time::sleep;
+
+/// The name of a client, and how often it changed its mind.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Guest {
+    name: String,
+    changes: Mutex<u32>,
+}
+
+/// What happened to sessions.
+#[derive(Debug, Default, Clone)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn tell(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+fn app(recovery: Recovery, told: Told) -> NodeBuilder {
+    let (asked, lost) = (told.clone(), told);
+    let chat = namespace("/")
+        .auth(async move |handshake: Handshake| {
+            #[derive(Deserialize)]
+            struct Auth {
+                name: String,
+            }
+            let Auth { name } = handshake.auth()?;
+            asked.tell(format!("asked {name}"));
+            Ok::<_, Refusal>(Guest { name, changes: Mutex::default() })
+        })
+        .recover(recovery)
+        .on_connect(async |socket: Socket<Guest>| {
+            if !socket.recovered() {
+                socket.join("lobby").await?;
+            }
+            Ok(())
+        })
+        .on("join", async |socket: Socket<Guest>, room: String| Ok(socket.join(room).await?))
+        .on("change", async |socket: Socket<Guest>, (): ()| {
+            *socket.data().changes.lock().unwrap() += 1;
+            socket.save();
+            Ok(())
+        })
+        .on("who", async |socket: Socket<Guest>, (): ()| {
+            let rooms: Vec<_> = socket.rooms().iter().skip(1).map(ToString::to_string).collect();
+            let (name, changes) = (socket.data().name.clone(), *socket.data().changes.lock().unwrap());
+            Ok((name, changes, rooms, socket.recovered()))
+        })
+        .on_lost(async move |_: NamespaceRef, session: LostSession<Guest>| {
+            let name = session.data.map(|data| data.name.clone());
+            lost.tell(format!("lost {} of {:?}", name.unwrap_or_default(), session.rooms));
+            Ok(())
+        });
+    Node::builder().namespace(chat)
+}
+
+async fn cluster(nodes: usize) -> TestCluster {
+    TestCluster::start(nodes, |_| app(Recovery::default(), Told::default())).await
+}
+
+async fn connect(cluster: &TestCluster, node: usize, name: &str) -> Client {
+    let mut client = cluster.node(node).connect("/", &json!({ "name": name })).await.unwrap();
+    // It is in its room, and has a position.
+    client.call::<()>("join", "known").await.unwrap();
+    cluster.node(node).node().of("/").to(client.id()).emit("hello", &()).unwrap();
+    client.recv::<Args<(Option<String>,)>>("hello").await;
+    client
+}
+
+/// Emits numbers to a room, from a node.
+fn say(cluster: &TestCluster, node: usize, room: &str, numbers: impl IntoIterator<Item = u32>) {
+    let room = cluster.node(node).node().of("/").to(room);
+    numbers.into_iter().for_each(|number| room.clone().emit("said", &number).unwrap());
+}
+
+fn heard(client: &mut Client) -> Vec<u32> {
+    client.take::<u32>("said")
+}
+
+async fn who(client: &Client) -> (String, u32, Vec<String>, bool) {
+    let (name, changes, mut rooms, recovered): (String, u32, Vec<String>, bool) =
+        client.call("who", &()).await.unwrap();
+    rooms.sort();
+    (name, changes, rooms, recovered)
+}
+
+/// What takes longer than anything on its way.
+async fn settle() {
+    sleep(Duration::from_millis(300)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gets_back_its_socket_and_what_it_missed_before_anything_new() {
+    let cluster = cluster(1).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    client.call::<()>("join", "room").await.unwrap();
+    client.call::<()>("change", &()).await.unwrap();
+    say(&cluster, 0, "lobby", 0..2);
+    assert_eq!((client.recv::<u32>("said").await, client.recv::<u32>("said").await), (0, 1));
+    let id = client.id().to_owned();
+    client.drop_connection();
+    settle().await;
+    let all = cluster.node(0).node().of("/");
+    assert_eq!(all.clone().count().await.sockets, 0, "who is away does not count");
+    say(&cluster, 0, "lobby", [2]);
+    say(&cluster, 0, "elsewhere", [100]);
+    say(&cluster, 0, "room", [3]);
+    all.except("lobby").emit("said", &101).unwrap();
+    all.emit("said", &4).unwrap();
+    all.to(&id).emit("said", &5).unwrap();
+    all.to("lobby").volatile().emit("said", &102).unwrap();
+    all.emit("bytes", &Bytes::from_static(b"1234")).unwrap();
+    assert!(client.come_back(cluster.node(0).websocket()).await.unwrap());
+    assert_eq!(client.id(), id);
+    assert_eq!(client.unread(), ["said", "said", "said", "said", "bytes"], "before the answer to CONNECT");
+    assert_eq!(heard(&mut client), [2, 3, 4, 5]);
+    assert_eq!(client.recv::<Bytes>("bytes").await, "1234");
+    let rooms = ["known", "lobby", "room"].map(str::to_owned).to_vec();
+    assert_eq!(who(&client).await, ("ann".to_owned(), 1, rooms, true));
+    say(&cluster, 0, "room", [6]);
+    assert_eq!(client.recv::<u32>("said").await, 6);
+    client.silent().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_recovered_again_and_again_and_everything_comes_once() {
+    let cluster = cluster(3).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    let mut all = Vec::new();
+    for round in 0..12_u32 {
+        client.drop_connection();
+        for node in 0..3 {
+            let first = 100 * round + 10 * u32::try_from(node).unwrap();
+            say(&cluster, node, "lobby", first..first + 3);
+        }
+        if round % 3 == 0 {
+            settle().await;
+        }
+        let node = usize::try_from(round).unwrap() % 3;
+        assert!(client.come_back(cluster.node(node).websocket()).await.unwrap(), "round {round}");
+        settle().await;
+        let mut said = heard(&mut client);
+        said.sort_unstable();
+        all.extend(said);
+    }
+    let expected: Vec<_> = (0..12)
+        .flat_map(|round| (0..3).flat_map(move |node| (0..3).map(move |n| 100 * round + 10 * node + n)))
+        .collect();
+    assert_eq!(all, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_session_and_one_that_is_over_get_another_socket() {
+    let told = Told::default();
+    let made = told.clone();
+    let recovery = Recovery::default().max_disconnection(Duration::from_secs(60));
+    let cluster = TestCluster::start(3, move |_| app(recovery.clone(), made.clone())).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    let id = client.id().to_owned();
+    client.drop_connection();
+    sleep(Duration::from_secs(58)).await;
+    assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
+    assert_eq!(told.take(), ["asked ann"], "the middleware is skipped");
+    client.drop_connection();
+    sleep(Duration::from_secs(63)).await;
+    assert_eq!(told.take(), [r#"lost ann of ["known", "lobby"]"#], "once in the cluster");
+    assert!(!client.come_back(cluster.node(2).websocket()).await.unwrap());
+    assert_ne!(client.id(), id);
+    assert!(!who(&client).await.3);
+    assert_eq!(told.take(), ["asked ann"]);
+    client.disconnect().await;
+    settle().await;
+    assert!(!client.come_back(cluster.node(0).websocket()).await.unwrap(), "it left for good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_an_event_is_recovered_only_where_that_is_wanted() {
+    for wanted in [false, true] {
+        let recovery = Recovery::default().before_first_event(wanted);
+        let cluster = TestCluster::start(2, move |_| app(recovery.clone(), Told::default())).await;
+        let mut client = cluster.node(0).connect("/", &json!({ "name": "ann" })).await.unwrap();
+        client.call::<()>("join", "room").await.unwrap();
+        client.drop_connection();
+        say(&cluster, 1, "room", [1]);
+        settle().await;
+        assert_eq!(client.come_back(cluster.node(1).websocket()).await.unwrap(), wanted);
+        assert_eq!(heard(&mut client), [1][..usize::from(wanted)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recovery_is_off_unless_it_is_switched_on_for_one_namespace_or_for_all() {
+    let plain = || namespace("/").on_connect(async |socket: Socket| Ok(socket.emit("hi", "there")?));
+    for all in [false, true] {
+        let config = socket::Config::default();
+        let config = if all { config.recover(Recovery::default()) } else { config };
+        let cluster =
+            TestCluster::start(1, move |_| Node::builder().socket(config.clone()).namespace(plain())).await;
+        let mut client = cluster.node(0).connect("/", &()).await.unwrap();
+        let said = client.recv::<Args<(String, Option<String>)>>("hi").await;
+        assert_eq!(said.0.1.is_some(), all, "a position follows the arguments");
+        assert_eq!(client.come_back(cluster.node(0).websocket()).await.unwrap(), all);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_middleware_runs_where_it_is_wanted_and_may_refuse() {
+    let told = Told::default();
+    let made = told.clone();
+    let recovery = Recovery::default().skip_middleware(false);
+    let cluster = TestCluster::start(1, move |_| app(recovery.clone(), made.clone())).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    assert!(client.come_back(cluster.node(0).websocket()).await.unwrap());
+    assert_eq!(told.take(), ["asked ann", "asked ann"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_claim_one_session_at_once_one_gets_it() {
+    let cluster = cluster(3).await;
+    for attempt in 0..5 {
+        let mut client = connect(&cluster, attempt % 3, "ann").await;
+        let (id, auth) = (client.id().to_owned(), client.returning_auth());
+        client.drop_connection();
+        let claim = async |node: usize| cluster.node(node).connect("/", &auth).await.unwrap();
+        let (one, two) = tokio::join!(claim(0), claim(1));
+        settle().await;
+        let alive =
+            [&one, &two].into_iter().filter(|client| client.id() == id && client.is_connected()).count();
+        assert_eq!(alive, 1, "attempt {attempt}");
+        let found = cluster.node(2).node().of("/").to(&id).fetch_sockets().await.found;
+        assert_eq!(found.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_back_before_its_node_noticed_that_it_was_gone() {
+    let cluster = cluster(3).await;
+    for (before, after) in [(0, 1), (1, 1), (2, 0)] {
+        let mut client = connect(&cluster, before, "ann").await;
+        let (id, auth) = (client.id().to_owned(), client.returning_auth());
+        // The first connection is still open.
+        say(&cluster, 2, &id, [1]);
+        let mut back = cluster.node(after).connect("/", &auth).await.unwrap();
+        assert_eq!(back.id(), id);
+        assert_eq!(client.disconnected().await, "transport close");
+        settle().await;
+        assert_eq!(heard(&mut back), [1]);
+        assert_eq!(cluster.node(2).node().of("/").to(&id).fetch_sockets().await.found.len(), 1);
+        say(&cluster, 2, &id, [2]);
+        say(&cluster, 0, &id, [3]);
+        settle().await;
+        let mut said = heard(&mut back);
+        said.sort_unstable();
+        assert_eq!(said, [2, 3], "it is found by its id where it is now");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_comes_back_elsewhere_when_its_node_was_killed() {
+    let mut cluster = cluster(3).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    client.call::<()>("join", "room").await.unwrap();
+    client.call::<()>("change", &()).await.unwrap();
+    settle().await;
+    let id = client.id().to_owned();
+    cluster.kill(0).await;
+    say(&cluster, 1, "room", [1]);
+    say(&cluster, 2, "room", [2]);
+    assert!(client.come_back(cluster.node(2).websocket()).await.unwrap());
+    assert_eq!(client.id(), id);
+    settle().await;
+    let mut said = heard(&mut client);
+    said.sort_unstable();
+    assert_eq!(said, [1, 2]);
+    let rooms = ["known", "lobby", "room"].map(str::to_owned).to_vec();
+    assert_eq!(who(&client).await, ("ann".to_owned(), 1, rooms, true));
+    cluster.restart(0).await;
+    say(&cluster, 0, "room", [3]);
+    assert_eq!(client.recv::<u32>("said").await, 3);
+    assert!(client.come_back(cluster.node(0).websocket()).await.unwrap(), "the restarted node takes it");
+    assert!(client.is_connected());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_away_through_a_rolling_restart_misses_nothing() {
+    let mut cluster = cluster(3).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    client.drop_connection();
+    let mut number = 0..;
+    for node in 0..3 {
+        say(&cluster, node, "lobby", number.by_ref().take(5));
+        cluster.shutdown(node).await;
+        say(&cluster, (node + 1) % 3, "lobby", number.by_ref().take(5));
+        cluster.restart(node).await;
+    }
+    assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
+    settle().await;
+    let mut said = heard(&mut client);
+    said.sort_unstable();
+    assert_eq!(said, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_missed_too_much_gets_another_socket() {
+    let told = Told::default();
+    let made = told.clone();
+    let recovery = Recovery::default().max_log(4096);
+    let cluster = TestCluster::start(3, move |_| app(recovery.clone(), made.clone())).await;
+    for node in 0..3 {
+        let mut client = connect(&cluster, 0, "ann").await;
+        client.drop_connection();
+        settle().await;
+        say(&cluster, node, "lobby", 0..100);
+        assert!(!client.come_back(cluster.node(1).websocket()).await.unwrap(), "node {node}");
+        assert_eq!(heard(&mut client), Vec::<u32>::new());
+        assert!(told.take().contains(&r#"lost ann of ["known", "lobby"]"#.to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_partition_with_a_life_on_both_sides_the_younger_one_stays() {
+    let cluster = cluster(3).await;
+    let client = connect(&cluster, 0, "ann").await;
+    let (id, auth) = (client.id().to_owned(), client.returning_auth());
+    settle().await;
+    cluster.partition(&[0], &[1, 2]);
+    cluster.settled().await;
+    let younger = cluster.node(2).connect("/", &auth).await.unwrap();
+    assert_eq!(younger.id(), id);
+    assert!(client.is_connected(), "each side has a life");
+    cluster.heal();
+    cluster.settled().await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(!client.is_connected(), "the older life is over");
+    let found = cluster.node(1).node().of("/").to(&id).fetch_sockets().await.found;
+    assert!(found.len() <= 1, "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_partition_cost_is_replayed_to_who_could_have_missed_it() {
+    let cluster = cluster(3).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    cluster.partition(&[0], &[1, 2]);
+    // Longer than links keep anything.
+    for number in 0..40 {
+        say(&cluster, 1, "lobby", [number]);
+        sleep(Duration::from_millis(500)).await;
+    }
+    cluster.heal();
+    cluster.settled().await;
+    say(&cluster, 1, "lobby", [40]);
+    assert_eq!(client.disconnected().await, "transport close", "there would be a hole");
+    assert!(client.come_back(cluster.node(0).websocket()).await.unwrap());
+    settle().await;
+    assert_eq!(heard(&mut client), (0..41).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_follows_whatever_a_client_would_take_for_one() {
+    let cluster = cluster(2).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    let lobby = || cluster.node(0).node().of("/").to("lobby");
+    say(&cluster, 1, "lobby", [1]);
+    assert_eq!(client.recv::<u32>("said").await, 1);
+    // They are not kept, and the client takes the last text that it sees for its position.
+    lobby().volatile().emit("volatile", "text").unwrap();
+    lobby().local().emit("local", &()).unwrap();
+    let Args((text, position)) = client.recv::<Args<(String, Option<String>)>>("volatile").await;
+    assert!(text == "text" && position.is_some());
+    client.recv::<Args<(Option<String>,)>>("local").await;
+    lobby().volatile().emit("number", &7).unwrap();
+    assert_eq!(client.recv::<Args<(u32, Option<String>)>>("number").await.0.1, None);
+    client.drop_connection();
+    say(&cluster, 1, "lobby", [2]);
+    assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
+    assert_eq!(heard(&mut client), [2]);
+}

@@ -1,0 +1,396 @@
+//! Clients that come back, under random faults, in virtual time: nodes are killed, stopped in order, restarted and cut off, while
+//! clients lose their connections and come to any node. Whoever is recovered has no hole, nothing twice and nothing out of order, and
+//! no session lives twice.
+//!
+//! Every run plays fresh seeds and prints those that fail. `SOCKETMESH_TEST_SEED=7` plays that one again,
+//! `SOCKETMESH_TEST_SIMULATIONS=1000` plays that many.
+#![expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
+
+use std::collections::BTreeSet;
+use std::ops::AddAssign;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use cluster_tests::dice::Dice;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use socketmesh::socket::Recovery;
+use socketmesh::testing::{Client, TestCluster};
+use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use tokio::runtime;
+use tokio::time::{Instant, sleep};
+
+/// What one life of a node says. Its numbers begin with 1.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Said {
+    life: usize,
+    number: usize,
+}
+
+fn app() -> NodeBuilder {
+    let chat = namespace("/").recover(Recovery::default()).on_connect(async |socket: Socket| {
+        if !socket.recovered() {
+            socket.join(ALL).await?;
+            socket.emit("joined", &1)?;
+        }
+        Ok(())
+    });
+    let chat = chat.on("join", async |socket: Socket, room: String| Ok(socket.join(room).await?));
+    Node::builder().namespace(chat)
+}
+
+#[test]
+fn whoever_is_recovered_has_no_hole_nothing_twice_and_nothing_out_of_order() {
+    let (seeds, effects, failed) = (seeds(), Mutex::new(Effects::default()), Mutex::new(Vec::new()));
+    let next = AtomicUsize::new(0);
+    let play = || {
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+            let runtime = runtime.expect("a runtime");
+            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(Simulation::run(*seed)))) {
+                Ok(seen) => *effects.lock().expect("nothing panics with it") += seen,
+                Err(_) => failed.lock().expect("nothing panics with it").push(*seed),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(play)));
+    });
+    let failed = failed.into_inner().expect("nothing panicked with it");
+    assert!(failed.is_empty(), "replay with SOCKETMESH_TEST_SEED: {failed:?}");
+    let effects = effects.into_inner().expect("nothing panicked with it");
+    if seeds.len() >= ENOUGH {
+        effects.check();
+    }
+}
+
+/// The one to replay, or fresh ones.
+fn seeds() -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
+    match number("SOCKETMESH_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect()
+        }
+    }
+}
+
+/// What happened: simulations in which nothing does prove nothing.
+#[derive(Debug, Default, Clone, Copy)]
+struct Effects {
+    recovered: usize,
+    /// Elsewhere than before.
+    moved: usize,
+    refused: usize,
+    /// Clients that a node had come again.
+    lost: usize,
+    received: usize,
+}
+
+impl Effects {
+    #[expect(clippy::print_stdout, reason = "who plays many seeds wants to see it")]
+    fn check(self) {
+        println!("{self:?}");
+        let Self { recovered, moved, refused, lost, received } = self;
+        assert!([recovered, moved, refused, lost, received].iter().all(|count| *count > 0), "{self:?}");
+        assert!(recovered > 4 * refused, "recovery is the rule: {self:?}");
+    }
+}
+
+impl AddAssign for Effects {
+    fn add_assign(&mut self, other: Self) {
+        self.recovered += other.recovered;
+        self.moved += other.moved;
+        self.refused += other.refused;
+        self.lost += other.lost;
+        self.received += other.received;
+    }
+}
+
+struct Simulation {
+    cluster: TestCluster,
+    dice: Dice,
+    guests: Vec<Guest>,
+    /// What each life said: the room, and when.
+    lives: Vec<Vec<(&'static str, Instant)>>,
+    /// The life of each node.
+    present: Vec<usize>,
+    dead: Vec<usize>,
+    effects: Effects,
+    script: Vec<String>,
+    started: Instant,
+}
+
+/// A client.
+struct Guest {
+    client: Client,
+    node: usize,
+    /// It is in the second room, too.
+    has_more: bool,
+    /// When it is due to come back, if it lost its connection.
+    back: Option<Instant>,
+    sessions: Vec<Session>,
+}
+
+/// What a client got as one socket.
+struct Session {
+    id: String,
+    /// From then on everything for it has to come.
+    since: Instant,
+    got: Vec<Said>,
+}
+
+impl Simulation {
+    async fn run(seed: u64) -> Effects {
+        let mut dice = Dice::new(seed);
+        let nodes = dice.below(3..5);
+        let cluster = TestCluster::start_seeded(seed, nodes, |_| app()).await;
+        let (guests, dead, effects) = (Vec::new(), Vec::new(), Effects::default());
+        let (lives, present) = (vec![Vec::new(); nodes], (0..nodes).collect());
+        let script = vec![format!("seed {seed}, {nodes} nodes")];
+        let started = Instant::now();
+        let mut simulation = Self { cluster, dice, guests, lives, present, dead, effects, script, started };
+        for number in 0..2 * nodes {
+            simulation.admit(number % nodes).await;
+        }
+        for _ in 0..FAULTS {
+            simulation.fault().await;
+            for _ in 0..simulation.dice.below(2..30) {
+                simulation.step().await;
+            }
+        }
+        simulation.end().await;
+        let faults = simulation.judge();
+        assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), simulation.script.join("\n"));
+        simulation.effects
+    }
+
+    async fn admit(&mut self, node: usize) {
+        let mut client =
+            self.cluster.node(node).connect("/", &json!({})).await.expect("the node takes clients");
+        client.recv::<usize>("joined").await;
+        let has_more = self.dice.chance(0.5);
+        if has_more {
+            client.call::<()>("join", MORE).await.expect("everybody may join");
+        }
+        let session = Session { id: client.id().to_owned(), since: Instant::now() + JOINED, got: Vec::new() };
+        self.guests.push(Guest { client, node, has_more, back: None, sessions: vec![session] });
+    }
+
+    async fn fault(&mut self) {
+        let one = self.dice.below(0..self.cluster.len());
+        let others: Vec<usize> = (0..self.cluster.len()).filter(|node| *node != one).collect();
+        match self.dice.below(0..8) {
+            0 | 1 => {
+                self.note(format!("cut off {one}"));
+                self.cluster.partition(&[one], &others);
+            }
+            2 if self.dead.is_empty() => {
+                self.note(format!("kill {one}"));
+                self.collect();
+                self.cluster.kill(one).await;
+                self.dead.push(one);
+            }
+            3 if self.dead.is_empty() => {
+                self.heal();
+                self.note(format!("stop {one}"));
+                self.collect();
+                self.cluster.shutdown(one).await;
+                self.dead.push(one);
+            }
+            4 => {
+                let share = f64::from(u32::try_from(self.dice.below(1..20)).unwrap_or_default()) / 100.0;
+                self.note(format!("lose {share}"));
+                self.cluster.loss(share);
+            }
+            5 => self.revive().await,
+            _ => self.heal(),
+        }
+    }
+
+    async fn revive(&mut self) {
+        let Some(node) = self.dead.pop() else { return };
+        self.heal();
+        self.note(format!("restart {node}"));
+        self.cluster.restart(node).await;
+        self.present[node] = self.lives.len();
+        self.lives.push(Vec::new());
+    }
+
+    fn heal(&mut self) {
+        self.note("heal".to_owned());
+        self.cluster.heal();
+    }
+
+    fn note(&mut self, what: String) {
+        self.script.push(format!("{:8.1} s {what}", self.started.elapsed().as_secs_f32()));
+    }
+
+    /// Nodes say something, and clients come and go.
+    async fn step(&mut self) {
+        self.say();
+        let now = Instant::now();
+        for at in 0..self.guests.len() {
+            let away = self.guests[at].back.is_some() || !self.guests[at].client.is_connected();
+            if !away && self.dice.chance(0.04) {
+                self.collect();
+                let pause = Duration::from_millis(self.dice.below(0..12_000) as u64);
+                self.guests[at].client.drop_connection();
+                self.guests[at].back = Some(now + pause);
+            } else if away && self.guests[at].back.is_none_or(|back| back <= now) {
+                self.effects.lost += usize::from(self.guests[at].back.is_none());
+                self.come_back(at).await;
+            }
+        }
+        sleep(Duration::from_millis(200)).await;
+        self.collect();
+    }
+
+    fn say(&mut self) {
+        for node in 0..self.cluster.len() {
+            if self.dead.contains(&node) {
+                continue;
+            }
+            let room = if self.dice.chance(0.5) { ALL } else { MORE };
+            let life = self.present[node];
+            self.lives[life].push((room, Instant::now()));
+            let said = Said { life, number: self.lives[life].len() };
+            self.cluster.node(node).node().of("/").to(room).emit("said", &said).expect("it encodes");
+        }
+    }
+
+    async fn come_back(&mut self, at: usize) {
+        let nodes: Vec<_> = (0..self.cluster.len()).filter(|node| !self.dead.contains(node)).collect();
+        let node = nodes[self.dice.below(0..nodes.len())];
+        let guest = &mut self.guests[at];
+        Self::gather(guest, &mut self.effects);
+        let route = self.cluster.node(node).websocket();
+        // One that is not ready refuses.
+        let Ok(recovered) = guest.client.come_back(route).await else { return };
+        let (id, moved) = (guest.client.id().to_owned(), guest.node != node);
+        (guest.node, guest.back) = (node, None);
+        if recovered {
+            self.effects.recovered += 1;
+            self.effects.moved += usize::from(moved);
+            assert_eq!(guest.sessions.last().map(|session| &session.id), Some(&id), "it is the same socket");
+        } else {
+            self.effects.refused += 1;
+            let has_joined = !guest.has_more || guest.client.call::<()>("join", MORE).await.is_ok();
+            // One that was disconnected again never was in the room.
+            guest.has_more &= has_joined;
+            guest.sessions.push(Session { id, since: Instant::now() + JOINED, got: Vec::new() });
+        }
+        let line = format!("{at} is at {node}{}", if recovered { "" } else { ", anew" });
+        self.note(line);
+    }
+
+    fn collect(&mut self) {
+        self.guests.iter_mut().for_each(|guest| Self::gather(guest, &mut self.effects));
+    }
+
+    fn gather(guest: &mut Guest, effects: &mut Effects) {
+        let got = guest.client.take::<Said>("said");
+        guest.client.take::<usize>("joined");
+        effects.received += got.len();
+        guest.sessions.last_mut().into_iter().for_each(|session| session.got.extend(&got));
+    }
+
+    /// Everybody comes back, and every node says a last word.
+    async fn end(&mut self) {
+        while !self.dead.is_empty() {
+            self.revive().await;
+        }
+        self.heal();
+        self.cluster.settled().await;
+        for _ in 0..12 {
+            self.say();
+            sleep(Duration::from_secs(1)).await;
+            for at in 0..self.guests.len() {
+                if !self.guests[at].client.is_connected() || self.guests[at].back.is_some() {
+                    self.come_back(at).await;
+                }
+            }
+            self.collect();
+        }
+        for node in 0..self.cluster.len() {
+            let life = self.present[node];
+            self.lives[life].push((ALL, Instant::now()));
+            let said = Said { life, number: self.lives[life].len() };
+            self.cluster.node(node).node().of("/").to(ALL).emit("said", &said).expect("it encodes");
+        }
+        sleep(Duration::from_secs(2)).await;
+        self.collect();
+        for guest in &self.guests {
+            let id = &guest.sessions[guest.sessions.len() - 1].id;
+            let found = self.cluster.node(0).node().of("/").to(id).fetch_sockets().await.found;
+            assert_eq!(found.len(), 1, "one socket of {id}\n{}", self.script.join("\n"));
+        }
+    }
+
+    /// Every promise that was broken.
+    fn judge(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (at, guest) in self.guests.iter().enumerate() {
+            for (number, session) in guest.sessions.iter().enumerate() {
+                let is_last = number + 1 == guest.sessions.len();
+                let what = format!("client {at}, session {number}");
+                self.judge_session(session, guest.has_more, is_last, &what, &mut faults);
+            }
+        }
+        faults
+    }
+
+    fn judge_session(
+        &self,
+        session: &Session,
+        has_more: bool,
+        is_last: bool,
+        what: &str,
+        faults: &mut Vec<String>,
+    ) {
+        for (life, said) in self.lives.iter().enumerate() {
+            let got: Vec<usize> =
+                session.got.iter().filter(|said| said.life == life).map(|said| said.number).collect();
+            if let Some(pair) = got.windows(2).find(|pair| pair[0] >= pair[1]) {
+                faults.push(format!("{what} got {} before {} of life {life}", pair[0], pair[1]));
+            }
+            let last = got.last().copied().unwrap_or(0);
+            if is_last && self.present.contains(&life) && last != said.len() {
+                faults.push(format!("{what} got {last} last of the {} of life {life}", said.len()));
+            }
+            let got: BTreeSet<_> = got.into_iter().collect();
+            let is_for = |room: &str| room == ALL || has_more;
+            let missing: Vec<_> = (1..)
+                .zip(said)
+                .take(last)
+                .filter(|(number, (room, when))| {
+                    is_for(room) && *when >= session.since && !got.contains(number)
+                })
+                .map(|(number, (room, when))| {
+                    format!("{number} to {room} at {:.1} s", when.duration_since(self.started).as_secs_f32())
+                })
+                .take(5)
+                .collect();
+            if !missing.is_empty() {
+                faults.push(format!("{what} has a hole before {last} of life {life}: {missing:?}"));
+            }
+        }
+    }
+}
+
+/// The room of all clients.
+const ALL: &str = "all";
+/// The room of some of them.
+const MORE: &str = "more";
+/// What takes longer than a join.
+const JOINED: Duration = Duration::from_secs(1);
+/// A minute of virtual time.
+const FAULTS: usize = 12;
+/// How many seeds are played without being asked for more.
+const FEW: u64 = 8;
+/// How many seeds make sure that everything has happened at least once.
+const ENOUGH: usize = 100;

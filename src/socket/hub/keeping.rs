@@ -1,0 +1,412 @@
+//! What lets clients of this node come back: what was sent in each namespace that permits it, and the sessions that this node keeps,
+//! its own and copies of those of others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::id::{Key, NodeId};
+use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
+use crate::socket::messages::{InheritedLog, RecoveryMessage};
+use crate::socket::peers::Peers;
+use crate::socket::recovery::{Journal, LogLimits, LogPart, Put, Recovery, States, StatesLimits};
+use crate::socket::room::Room;
+
+/// What lets clients come back, for all namespaces of a node.
+pub(crate) struct Keeping {
+    pub(crate) me: NodeId,
+    pub(crate) origin: Origin,
+    pub(crate) peers: Arc<dyn Peers>,
+    /// Of every namespace without a setting of its own.
+    pub(crate) default: Option<Recovery>,
+    heartbeat: Duration,
+    /// They outlive their namespaces: who is away holds none.
+    records: Mutex<HashMap<Arc<str>, Arc<Records>>>,
+    pub(crate) states: Mutex<States>,
+    /// The sockets of which something changed.
+    changed: Mutex<Vec<Weak<dyn KeptSocket>>>,
+    /// Wakes who tells it to the other nodes.
+    pub(crate) wake: Notify,
+    next: AtomicU64,
+}
+
+/// The settings of a node.
+#[derive(Debug)]
+pub(crate) struct KeepingSettings {
+    /// Of every namespace without a setting of its own.
+    pub(crate) default: Option<Recovery>,
+    /// What is sent to a client that is gone may take that long to be known as lost.
+    pub(crate) heartbeat: Duration,
+    pub(crate) limits: StatesLimits,
+}
+
+/// A socket that its client may come back to. [`Member`](super::Member) is one, which this file is not to know.
+pub(crate) trait KeptSocket: Send + Sync {
+    /// What is known of it, if it is still connected. It is told to these nodes.
+    fn changed(&self, told: &dyn Fn(Key) -> Keepers) -> Option<SessionState>;
+
+    /// Its client is elsewhere, by a younger life of the session.
+    fn outlived(self: Arc<Self>, by: Life);
+}
+
+/// The nodes that keep a session, the one that decides first.
+pub(crate) type Keepers = SmallVec<[NodeId; 2]>;
+
+/// What was sent in one namespace.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) path: Arc<str>,
+    pub(crate) settings: Recovery,
+    /// For how long packets are kept.
+    pub(crate) retention: Duration,
+    journal: Mutex<Journal>,
+    /// Wakes who waits for answers of other nodes.
+    pub(crate) answers: Notify,
+}
+
+impl Records {
+    /// For how long a packet may have waited for a client that is lost.
+    pub(crate) const fn slack(&self) -> Duration {
+        MARGIN
+    }
+
+    /// Locked before the room index, the interest of this node and the roster of peers.
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock()
+    }
+}
+
+impl Keeping {
+    pub(crate) fn new(me: NodeId, peers: Arc<dyn Peers>, settings: KeepingSettings) -> Arc<Self> {
+        let KeepingSettings { default, heartbeat, limits } = settings;
+        Arc::new(Self {
+            origin: Origin::of(&me, peers.incarnation()),
+            me,
+            peers,
+            default,
+            heartbeat,
+            records: Mutex::default(),
+            states: Mutex::new(States::new(limits)),
+            changed: Mutex::default(),
+            wake: Notify::new(),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// What was sent in a namespace.
+    pub(crate) fn records(&self, path: &Arc<str>, settings: &Recovery) -> Arc<Records> {
+        let mut records = self.records.lock();
+        let records = records.entry(Arc::clone(path)).or_insert_with(|| {
+            let retention = settings.max_disconnection + self.heartbeat + MARGIN;
+            let limits = LogLimits { bytes: settings.max_log, age: retention };
+            Arc::new(Records {
+                path: Arc::clone(path),
+                settings: settings.clone(),
+                retention,
+                journal: Mutex::new(Journal::new(self.origin, limits)),
+                answers: Notify::new(),
+            })
+        });
+        Arc::clone(records)
+    }
+
+    /// The same, if there is anything.
+    pub(crate) fn known_records(&self, path: &str) -> Option<Arc<Records>> {
+        self.records.lock().get(path).cloned()
+    }
+
+    /// Every namespace of which there is anything, in the order of their paths.
+    pub(crate) fn all_records(&self) -> Vec<Arc<Records>> {
+        let mut all: Vec<_> = self.records.lock().values().cloned().collect();
+        all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        all
+    }
+
+    /// A number for something that this node asks of others.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The nodes that keep a session with this key.
+    pub(crate) fn keepers(&self, key: Key) -> Keepers {
+        let successors = self.peers.successors(key, KEEPERS);
+        if successors.is_empty() {
+            [self.me.clone()].into_iter().collect()
+        } else {
+            successors.into_iter().collect()
+        }
+    }
+
+    /// Whether a node is a member, this one included.
+    pub(crate) fn is_member(&self) -> impl Fn(&NodeId) -> bool + use<> {
+        let (me, members) = (self.me.clone(), self.peers.members());
+        move |node| *node == me || members.binary_search_by(|(member, _)| member.cmp(node)).is_ok()
+    }
+
+    /// Something of a socket changed: its keepers are told soon.
+    pub(crate) fn note(&self, socket: Weak<dyn KeptSocket>) {
+        let mut changed = self.changed.lock();
+        changed.push(socket);
+        if changed.len() == 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether something waits to be told.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.changed.lock().is_empty()
+    }
+
+    /// Tells the keepers what changed until now.
+    pub(crate) fn flush(&self, now: Instant) {
+        let changed = std::mem::take(&mut *self.changed.lock());
+        let mut copies = Copies::default();
+        for socket in changed.into_iter().filter_map(|socket| socket.upgrade()) {
+            let Some(state) = socket.changed(&|key| self.keepers(key)) else { continue };
+            if let Some(Put::Older(by)) = self.place(state, now, &mut copies) {
+                socket.outlived(by);
+            }
+        }
+        self.send(copies);
+    }
+
+    /// Tells the keepers of a session what is known of it now.
+    pub(crate) fn publish(&self, state: SessionState, now: Instant) {
+        let mut copies = Copies::default();
+        self.place(state, now, &mut copies);
+        self.send(copies);
+    }
+
+    /// Keeps a state if this node is a keeper, and collects it for the others. Returns what became of it here.
+    fn place(&self, state: SessionState, now: Instant, copies: &mut Copies) -> Option<Put> {
+        let keepers = self.keepers(state.pid.0.key());
+        for keeper in keepers.iter().filter(|keeper| **keeper != self.me) {
+            copies.entry(keeper.clone()).or_default().push(state.clone());
+        }
+        let is_mine = keepers.contains(&self.me);
+        is_mine.then(|| self.states.lock().put(state, keepers, now))
+    }
+
+    fn send(&self, copies: Copies) {
+        for (node, mut states) in copies {
+            while !states.is_empty() {
+                let rest = states.split_off(at_once(&states));
+                self.peers.tell(&node, &RecoveryMessage::Copies(std::mem::replace(&mut states, rest)));
+            }
+        }
+    }
+
+    /// Another node tells what it knows of a session. Returns whether it was news.
+    pub(crate) fn take(&self, from: &NodeId, state: SessionState, now: Instant) -> bool {
+        let (pid, namespace, socket, life) =
+            (state.pid, Arc::clone(&state.namespace), state.socket, state.life);
+        let is_live = matches!(state.standing, Standing::Live(_));
+        let told = self.keepers(pid.0.key());
+        match self.states.lock().put(state, told, now) {
+            Put::Kept => return true,
+            Put::Older(by) if is_live && life < by => {}
+            Put::Older(_) | Put::Full => return false,
+        }
+        let by = self.states.lock().get(pid, now).map(|state| state.life);
+        if let Some(life) = by {
+            self.peers.tell(from, &RecoveryMessage::Close { pid, namespace, socket, life });
+        }
+        false
+    }
+
+    /// After the members changed: hands sessions on to who keeps them now, and forgets those that are none of this node's.
+    pub(crate) fn move_states(&self, now: Instant) {
+        let (mut copies, is_member) = (Copies::default(), self.is_member());
+        let mut states = self.states.lock();
+        let mut others = Vec::new();
+        for (pid, kept) in states.iter_mut() {
+            let keepers = self.keepers(pid.0.key());
+            let is_mine = keepers.contains(&self.me);
+            if !is_mine || !kept.is_told_by(&is_member) {
+                let news = keepers.iter().filter(|keeper| **keeper != self.me && !kept.told.contains(keeper));
+                news.for_each(|keeper| copies.entry(keeper.clone()).or_default().push(kept.now(now)));
+                kept.told = keepers;
+            }
+            if !is_mine {
+                others.push(pid);
+            }
+        }
+        others.into_iter().for_each(|pid| states.forget(pid));
+        drop(states);
+        for states in copies.values_mut() {
+            states.sort_unstable_by_key(|state| state.pid);
+        }
+        self.send(copies);
+    }
+
+    /// Tells a node once more what it keeps for this one.
+    pub(crate) fn tell_again(&self, node: &NodeId, now: Instant) {
+        self.states.lock().iter_mut().for_each(|(_, kept)| kept.told.retain(|told| *told != *node));
+        self.move_states(now);
+    }
+
+    /// What this node keeps and no other node may, for those that are left when this one is gone.
+    pub(crate) async fn hand_over(&self) {
+        let now = Instant::now();
+        self.flush(now);
+        let mut copies = Copies::default();
+        for (pid, kept) in self.states.lock().iter_mut() {
+            let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
+            let heirs = heirs.into_iter().filter(|heir| *heir != self.me).take(KEEPERS);
+            heirs.for_each(|heir| copies.entry(heir).or_default().push(kept.now(now)));
+        }
+        self.send(copies);
+        // What a node sent lies with who inherits the first of its keys, whatever that is.
+        let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
+        let heirs = self.peers.successors(key, 2);
+        let Some(heir) = heirs.into_iter().find(|heir| *heir != self.me) else { return };
+        for records in self.all_records() {
+            let logs = records.journal().hand_over(PART, now);
+            for (origin, LogPart { packets, last, cut }) in
+                logs.into_iter().flat_map(|(origin, parts)| parts.into_iter().map(move |part| (origin, part)))
+            {
+                let namespace = Arc::clone(&records.path);
+                let part = InheritedLog { namespace, origin, packets, last, cut };
+                self.peers.tell(&heir, &RecoveryMessage::Log(part));
+                self.peers.has_room(&heir).await;
+            }
+        }
+    }
+
+    /// Drops what is too old. Returns the sessions whose clients did not come back.
+    pub(crate) fn expire(&self, now: Instant) -> Vec<SessionState> {
+        self.records.lock().retain(|_, records| {
+            let is_used = records.journal().expire(now);
+            is_used || Arc::strong_count(records) > 1
+        });
+        let is_member = self.is_member();
+        let mut lost = self.states.lock().expire(is_member, now);
+        // Once in the cluster, as a rule.
+        lost.retain(|state| self.keepers(state.pid.0.key()).first() == Some(&self.me));
+        lost
+    }
+
+    /// How many sessions and bytes of sessions and of packets are kept.
+    pub(crate) fn figures(&self) -> KeepingFigures {
+        let packets = self.all_records().iter().map(|records| records.journal().bytes()).sum();
+        let states = self.states.lock();
+        KeepingFigures { sessions: states.len(), session_bytes: states.bytes(), packet_bytes: packets }
+    }
+}
+
+/// What a node keeps for clients that may come back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct KeepingFigures {
+    pub(crate) sessions: usize,
+    pub(crate) session_bytes: usize,
+    pub(crate) packet_bytes: usize,
+}
+
+/// What each node is told.
+type Copies = BTreeMap<NodeId, Vec<SessionState>>;
+
+/// How many states go into one message.
+fn at_once(states: &[SessionState]) -> usize {
+    let mut bytes = 0;
+    let fits = states.iter().position(|state| {
+        bytes += 256
+            + state.data.len()
+            + state.rooms.iter().map(|(room, _)| room.name_length() + 16).sum::<usize>();
+        bytes > PART
+    });
+    fits.map_or(states.len(), |at| at.max(1))
+}
+
+impl fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeping").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// A session that this node was granted, and what its client missed. Dropped, it goes back to where it was: the client may come
+/// again.
+pub(crate) struct Claimed {
+    pub(crate) keeping: Arc<Keeping>,
+    pub(crate) records: Arc<Records>,
+    /// Of what its client gets.
+    pub(crate) id: u64,
+    pub(crate) state: SessionState,
+    pub(crate) is_open: bool,
+}
+
+impl Claimed {
+    /// This node has sockets in the rooms of the session.
+    pub(crate) fn hold(&self) {
+        self.interest(true);
+        self.interest_in_own(true);
+    }
+
+    fn interest(&self, present: bool) {
+        for (room, _) in &self.state.rooms {
+            self.keeping.peers.interest(&self.records.path, room, present);
+        }
+    }
+
+    fn interest_in_own(&self, present: bool) {
+        self.keeping.peers.interest(&self.records.path, &Room::Own(self.state.socket), present);
+    }
+
+    /// The socket is there, and in its rooms. That it is found by its id is left to it.
+    pub(crate) fn used(mut self) {
+        self.is_open = false;
+        self.interest(false);
+    }
+
+    /// Nobody gets the session any more.
+    pub(crate) fn give_up(mut self, now: Instant) -> SessionState {
+        self.end();
+        let mut state = self.state.clone();
+        (state.standing, state.version) = (Standing::Over, state.version + 1);
+        self.keeping.publish(state.clone(), now);
+        state
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            drop(self.records.journal().take(self.id));
+            self.interest(false);
+            self.interest_in_own(false);
+        }
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.end();
+            let mut state = self.state.clone();
+            (state.standing, state.version) = (Standing::Away(state.lasts), state.version + 1);
+            self.keeping.publish(state, Instant::now());
+        }
+    }
+}
+
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claimed").field("socket", &self.state.socket).finish_non_exhaustive()
+    }
+}
+
+/// Packets are kept for longer than clients may be away and heartbeats take: what was on its way when the connection was lost counts.
+const MARGIN: Duration = Duration::from_secs(15);
+/// How many nodes keep a session.
+pub(crate) const KEEPERS: usize = 2;
+/// The bytes of one message to another node, about.
+pub(crate) const PART: usize = 256 << 10;
+
+/// The secret and its node, for a new session.
+pub(crate) fn pid_of(key: Key, random: [u8; 10]) -> Pid {
+    Pid(crate::id::SocketId::new(key, random))
+}

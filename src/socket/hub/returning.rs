@@ -1,0 +1,593 @@
+//! Clients that come back: who decides about their sessions, and how they get what they missed (docs/protocol/mesh.md,
+//! "Recovery").
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::admission::{Admission, Admitted};
+use super::counters::NamespaceCounters;
+use super::error::Refusal;
+use super::handshake::Handshake;
+use super::keeping::{Claimed, KEEPERS, KeptSocket, PART, Records};
+use super::namespace::LocalNamespace;
+use super::registry::NamespaceRegistry;
+use super::requests::OpenRequest;
+use super::responder::Responder;
+use crate::catch_panic;
+use crate::engine::Protocol;
+use crate::excerpt::Excerpt;
+use crate::id::{Incarnation, NodeId};
+use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, SessionState, Standing};
+use crate::socket::messages::{
+    KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
+};
+use crate::socket::recovery::{Claim, MARGIN, Membership, Position, Recovering, cost};
+use crate::socket::room::Room;
+
+/// What a client says that wants its socket back.
+#[derive(Debug)]
+pub(crate) struct Returning {
+    pid: Pid,
+    /// The last position that it got.
+    offset: Option<Position>,
+}
+
+impl Returning {
+    /// What a client says when it connects, if it wants a socket back.
+    pub(crate) fn of(handshake: &Handshake) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Said {
+            pid: Option<Value>,
+            offset: Option<Value>,
+        }
+        if handshake.request().protocol() != Protocol::V4 || !handshake.says("\"pid\"") {
+            return None;
+        }
+        let Said { pid, offset } = handshake.auth().ok()?;
+        let pid = Pid(pid?.as_str()?.parse().ok()?);
+        let offset = match &offset {
+            Some(offset) => Some(offset.as_str().and_then(Position::parse)?),
+            None => None,
+        };
+        Some(Self { pid, offset })
+    }
+}
+
+/// What the node that decides says to who asks for a session.
+enum Decision {
+    Granted(Box<SessionState>),
+    /// There is none, or somebody else has it.
+    Refused,
+    /// Somebody else decides, or it is not known yet.
+    Later,
+}
+
+/// How a client enters a namespace.
+pub(crate) enum Entry {
+    New(Admitted),
+    /// With the socket that it had.
+    Back(Box<Claimed>, Admitted),
+}
+
+impl NamespaceRegistry {
+    /// Decides about a client that may want its socket back.
+    ///
+    /// # Errors
+    /// When the namespace refuses it.
+    pub(crate) async fn enter_again(
+        self: &Arc<Self>,
+        namespace: &Arc<LocalNamespace>,
+        admission: Admission,
+        returning: Option<Returning>,
+    ) -> Result<Entry, Refusal> {
+        let Some(returning) = returning else { return Ok(Entry::New(admission.decided().await?)) };
+        let skips = namespace.records().is_some_and(|records| records.settings.skip_middleware);
+        if skips && namespace.handlers().carries_data() {
+            if let Some(claimed) = self.take_back(namespace, &returning).await {
+                match admitted_before(namespace, &claimed.state) {
+                    Some(admitted) => return Ok(Entry::Back(Box::new(claimed), admitted)),
+                    None => self.give_up(claimed),
+                }
+            }
+            return Ok(Entry::New(admission.decided().await?));
+        }
+        let admitted = admission.decided().await?;
+        Ok(match self.take_back(namespace, &returning).await {
+            Some(claimed) => Entry::Back(Box::new(claimed), admitted),
+            None => Entry::New(admitted),
+        })
+    }
+
+    /// Gets the session of a client that is back, and what it missed. Without one the client is as any other.
+    pub(crate) async fn take_back(
+        self: &Arc<Self>,
+        namespace: &Arc<LocalNamespace>,
+        returning: &Returning,
+    ) -> Option<Claimed> {
+        let records = Arc::clone(namespace.records()?);
+        let can_begin = returning.offset.is_some() || records.settings.before_first_event;
+        let granted = match can_begin {
+            true => self.claim(namespace, returning.pid).await,
+            false => None,
+        };
+        let Some(state) = granted else {
+            namespace.count(NamespaceCounters::session_refused);
+            return None;
+        };
+        let recovered = self.catch_up(namespace, records, state, returning.offset.clone()).await;
+        recovered.map_err(|claimed| self.give_up(*claimed)).ok()
+    }
+
+    /// A session that cannot be recovered: its client gets another socket.
+    pub(crate) fn give_up(&self, claimed: Claimed) {
+        let state = claimed.give_up(Instant::now());
+        self.tell_lost(state, NamespaceCounters::session_refused);
+    }
+
+    /// Asks for a session, whoever decides about it now.
+    async fn claim(&self, namespace: &Arc<LocalNamespace>, pid: Pid) -> Option<SessionState> {
+        let keeping = namespace.keeping();
+        let (deadline, me) = (Instant::now() + PATIENCE, (keeping.me.clone(), keeping.origin));
+        while Instant::now() < deadline {
+            let decider = keeping.keepers(pid.0.key()).first().cloned();
+            let decision = match decider {
+                Some(node) if node != me.0 => {
+                    let request = question(&namespace.path, pid, SessionQuestion::Claim, deadline);
+                    let responses = keeping.peers.ask(&node, request).await;
+                    let is_answered = responses.lost.is_empty() && responses.late.is_empty();
+                    match session_of(responses.parts) {
+                        Some(state) => Decision::Granted(state),
+                        None if is_answered => Decision::Refused,
+                        None => Decision::Later,
+                    }
+                }
+                _ => self.decide(namespace, pid, &me, deadline).await,
+            };
+            match decision {
+                Decision::Granted(state) => return Some(*state),
+                Decision::Refused => return None,
+                Decision::Later => sleep(PAUSE).await,
+            }
+        }
+        None
+    }
+
+    /// Decides about a session that a node asks for, if it is this node that does.
+    async fn decide(
+        &self,
+        namespace: &Arc<LocalNamespace>,
+        pid: Pid,
+        claimant: &(NodeId, Origin),
+        deadline: Instant,
+    ) -> Decision {
+        let keeping = namespace.keeping();
+        if keeping.keepers(pid.0.key()).first() != Some(&keeping.me) {
+            return Decision::Later;
+        }
+        keeping.flush(Instant::now());
+        let claim =
+            |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.is_member(), now);
+        let mut claimed = claim(Instant::now());
+        if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
+            claimed = claim(Instant::now());
+        }
+        if let Claim::At(node) = claimed {
+            claimed = match self.surrendered(namespace, pid, &node, deadline).await {
+                true => keeping.states.lock().grant(pid, claimant, Instant::now()),
+                false => {
+                    keeping.states.lock().release(pid);
+                    return Decision::Later;
+                }
+            };
+        }
+        match claimed {
+            Claim::Granted(state) => {
+                keeping.publish((*state).clone(), Instant::now());
+                Decision::Granted(state)
+            }
+            Claim::Unknown | Claim::Busy | Claim::At(_) => Decision::Refused,
+        }
+    }
+
+    /// Asks the others for a session that this node may have inherited a moment ago. Returns whether one of them had it.
+    async fn fetch(&self, namespace: &Arc<LocalNamespace>, pid: Pid, deadline: Instant) -> bool {
+        let keeping = namespace.keeping();
+        let mut found = false;
+        for node in keeping.peers.successors(pid.0.key(), KEEPERS + 1) {
+            if node != keeping.me {
+                let request = question(&namespace.path, pid, SessionQuestion::Fetch, deadline);
+                let responses = keeping.peers.ask(&node, request).await;
+                if let Some(state) = session_of(responses.parts) {
+                    keeping.take(&node, *state, Instant::now());
+                    found = true;
+                }
+            }
+        }
+        found
+    }
+
+    /// Has the node that has a session end its socket. Returns whether it has, or is dead.
+    async fn surrendered(
+        &self,
+        namespace: &Arc<LocalNamespace>,
+        pid: Pid,
+        node: &NodeId,
+        deadline: Instant,
+    ) -> bool {
+        let keeping = namespace.keeping();
+        let Some(known) = keeping.states.lock().get(pid, Instant::now()) else { return false };
+        if *node == keeping.me {
+            namespace.kept_member(known.socket, pid).into_iter().for_each(|member| member.lose());
+            return true;
+        }
+        let request = question(&namespace.path, pid, SessionQuestion::Surrender(known.socket), deadline);
+        let responses = keeping.peers.ask(node, request).await;
+        let is_answered = responses.lost.is_empty() && responses.late.is_empty();
+        if let Some(state) = session_of(responses.parts) {
+            keeping.take(node, *state, Instant::now());
+        }
+        is_answered || !keeping.is_member()(node)
+    }
+
+    /// Collects what the client missed, from every node.
+    async fn catch_up(
+        &self,
+        namespace: &Arc<LocalNamespace>,
+        records: Arc<Records>,
+        state: SessionState,
+        offset: Option<Position>,
+    ) -> Result<Claimed, Box<Claimed>> {
+        let (keeping, now) = (Arc::clone(namespace.keeping()), Instant::now());
+        let mut position = offset.unwrap_or_default();
+        // A client may say a position that it had in an earlier session. Nothing that old is kept of a session that is older.
+        if state.age < records.retention {
+            state.start.iter().for_each(|(origin, number)| {
+                position.advance(Number { origin: *origin, number: *number });
+            });
+        }
+        let (id, limit) = (keeping.number(), records.settings.max_replay);
+        let membership = Membership::new(state.socket, state.age, &state.rooms, now);
+        let claimed = Claimed { keeping, records, id, state, is_open: true };
+        let (keeping, records) = (&claimed.keeping, &claimed.records);
+        claimed.hold();
+        let asked = keeping.peers.members();
+        let origins = asked.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
+        let begun = {
+            let mut journal = records.journal();
+            let has_room = journal.recoveries() < RECOVERIES;
+            has_room
+                && journal
+                    .begin(id, Recovering::new(membership, position.clone(), origins, limit), now)
+                    .is_ok()
+        };
+        if !begun || claimed.state.login.is_some_and(|left| left.is_zero()) {
+            return Err(Box::new(claimed));
+        }
+        let recover = RecoveryMessage::Recover(Recover {
+            id,
+            namespace: Arc::clone(&records.path),
+            socket: claimed.state.socket,
+            age: claimed.state.age,
+            rooms: claimed.state.rooms.clone(),
+            after: position.to_vec(),
+            limit: limit as u64,
+            interest: keeping.peers.version(),
+        });
+        asked.iter().for_each(|(node, _)| keeping.peers.tell(node, &recover));
+        let complete = self.all_answered(&claimed, now + PATIENCE).await;
+        // An age that was told late lets the first packets after a join pass for earlier ones. Who never answered was not told.
+        let last = records.journal().recovering(id).and_then(|back| back.last_answer());
+        let is_late = last.is_some_and(|last| last.saturating_duration_since(now) > MARGIN);
+        let is_new = |(_, age): &(_, Duration)| *age < records.retention;
+        let may_miss = is_late && claimed.state.rooms.iter().any(is_new);
+        if complete && !may_miss { Ok(claimed) } else { Err(Box::new(claimed)) }
+    }
+
+    /// Waits until every node that lives has answered. Returns whether they have, and everything is there.
+    async fn all_answered(&self, claimed: &Claimed, deadline: Instant) -> bool {
+        let Claimed { keeping, records, id, .. } = claimed;
+        loop {
+            let answer = records.answers.notified();
+            {
+                let mut journal = records.journal();
+                let Some(back) = journal.recovering(*id) else { return false };
+                let members = keeping.peers.members();
+                let lives: Vec<_> =
+                    members.iter().map(|(node, incarnation)| Origin::of(node, *incarnation)).collect();
+                for origin in back.waits_for().to_vec() {
+                    if !lives.contains(&origin) {
+                        back.gone(origin);
+                    }
+                }
+                if back.has_failed() || back.is_complete() {
+                    return !back.has_failed();
+                }
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            let _woken = timeout(LOOK, answer).await;
+        }
+    }
+
+    /// What another node tells about sessions, in the order of what it emits.
+    pub(super) fn handle_recovery(&self, node: &NodeId, incarnation: Incarnation, message: RecoveryMessage) {
+        let now = Instant::now();
+        let from = Origin::of(node, incarnation);
+        match message {
+            RecoveryMessage::Copies(states) => {
+                for state in states {
+                    let (namespace, socket) = (self.find(&state.namespace), state.socket);
+                    let (pid, life) = (state.pid, state.life);
+                    if self.keeping().take(node, state, now)
+                        && let Some(member) =
+                            namespace.and_then(|namespace| namespace.kept_member(socket, pid))
+                    {
+                        member.outlived(life);
+                    }
+                }
+            }
+            RecoveryMessage::Close { pid, namespace, socket, life } => {
+                let namespace = self.find(&namespace);
+                if let Some(member) = namespace.and_then(|namespace| namespace.kept_member(socket, pid)) {
+                    member.outlived(life);
+                }
+            }
+            RecoveryMessage::Recover(recover) => self.answer(node, &recover, now),
+            RecoveryMessage::Replay(Replay { id, namespace, packets, end }) => {
+                let Some(records) = self.keeping().known_records(&namespace) else { return };
+                if let ReplayEnd::Done(reached) = &end {
+                    self.hear(&namespace, &records, reached.iter().map(|(origin, _)| *origin));
+                }
+                let mut journal = records.journal();
+                if let Some(back) = journal.recovering(id) {
+                    back.replay(packets);
+                }
+                match end {
+                    ReplayEnd::More => return,
+                    ReplayEnd::Done(reached) => journal.answered(id, from, reached, now),
+                    ReplayEnd::Refused => {
+                        if let Some(back) = journal.recovering(id) {
+                            back.fail();
+                        }
+                    }
+                }
+                drop(journal);
+                records.answers.notify_waiters();
+            }
+            RecoveryMessage::Log(part) => {
+                if let Some(records) = self.records_of(&part.namespace) {
+                    self.hear(&part.namespace, &records, [part.origin]);
+                    records.journal().inherit(part, now);
+                }
+            }
+            RecoveryMessage::Again => self.note_all(),
+        }
+    }
+
+    /// These origins are heard: sockets that they did not answer for have to ask them first.
+    fn hear(&self, namespace: &str, records: &Records, origins: impl IntoIterator<Item = Origin>) {
+        for origin in origins {
+            let is_unheard = records.journal().take_unheard(origin);
+            if is_unheard && let Some(namespace) = self.find(namespace) {
+                namespace.lose_those_without(origin);
+            }
+        }
+    }
+
+    /// What another node was told of sessions says how old they were when it was told. Over a link that was down it came late, so it
+    /// is told again: a room that seems younger than it is would hide what was sent to it.
+    pub(super) fn tell_again(&self, node: &NodeId) {
+        for namespace in self.all() {
+            namespace.kept_members().iter().for_each(|member| member.note_again(node));
+        }
+        self.keeping().tell_again(node, Instant::now());
+    }
+
+    /// Something of another node is lost. Whoever may have missed it comes again and asks, and so does this node.
+    pub(super) fn handle_loss(&self, node: &NodeId) {
+        let kept: Vec<_> = self.all().into_iter().filter(|namespace| namespace.records().is_some()).collect();
+        if kept.is_empty() {
+            return;
+        }
+        self.keeping().peers.tell(node, &RecoveryMessage::Again);
+        kept.into_iter().for_each(|namespace| namespace.lose_all());
+    }
+
+    /// Says what a client missed of this node, before anything that this node emits from now on.
+    fn answer(&self, to: &NodeId, recover: &Recover, now: Instant) {
+        let Recover { id, namespace, socket, age, rooms, after, limit, interest } = recover;
+        let peers = &self.keeping().peers;
+        let reply = |packets, end| {
+            let namespace = Arc::clone(namespace);
+            peers.tell(to, &RecoveryMessage::Replay(Replay { id: *id, namespace, packets, end }));
+        };
+        let Some(records) = self.records_of(namespace) else {
+            // This node takes no numbers there.
+            return reply(Vec::new(), ReplayEnd::Done(vec![(self.keeping().origin, 0)]));
+        };
+        let membership = Membership::new(*socket, *age, rooms, now);
+        let after: Position = after.iter().copied().collect();
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let mut journal = records.journal();
+        let own = Room::Own(*socket);
+        let mut joined = membership.rooms().chain(std::iter::once(&own));
+        peers.presume(to, namespace, &mut joined, *interest);
+        match journal.answer(&membership, |origin| after.get(origin).unwrap_or(0), now, limit) {
+            Ok((packets, reached)) => {
+                let mut parts = in_parts(packets);
+                let last = parts.pop().unwrap_or_default();
+                parts.into_iter().for_each(|part| reply(part, ReplayEnd::More));
+                reply(last, ReplayEnd::Done(reached));
+            }
+            Err(_too_much) => reply(Vec::new(), ReplayEnd::Refused),
+        }
+    }
+
+    /// Answers what another node asks about a session.
+    pub(super) fn handle_session_request(
+        &self,
+        namespace: &Arc<LocalNamespace>,
+        (pid, question): (Pid, SessionQuestion),
+        responder: Responder,
+        open: OpenRequest,
+    ) {
+        let (keeping, requester) = (Arc::clone(namespace.keeping()), responder.requester().clone());
+        match question {
+            SessionQuestion::Claim => {
+                let claimant = (requester.node.clone(), Origin::of(&requester.node, requester.incarnation));
+                let (registry, namespace) = (self.me(), Arc::clone(namespace));
+                namespace.tasks().clone().spawn(async move {
+                    let Some(registry) = registry.upgrade() else { return };
+                    let deadline = Instant::now() + PATIENCE;
+                    match registry.decide(&namespace, pid, &claimant, deadline).await {
+                        Decision::Granted(state) => responder.done(Some(ResponsePart::Session(state))),
+                        Decision::Refused => responder.done(None),
+                        Decision::Later => responder.failed(),
+                    }
+                    drop(open);
+                });
+            }
+            SessionQuestion::Surrender(socket) => {
+                let ended = namespace.kept_member(socket, pid).and_then(|member| {
+                    member.lose();
+                    member.session_state(Standing::Away(Duration::ZERO))
+                });
+                responder.done(ended.or_else(|| keeping.states.lock().get(pid, Instant::now())).map(as_part));
+            }
+            SessionQuestion::Fetch => {
+                let known = keeping.states.lock().get(pid, Instant::now());
+                responder.done(known.map(as_part));
+            }
+        }
+    }
+
+    /// Tells the application that the client of a session did not come back.
+    pub(super) fn tell_lost(&self, state: SessionState, count: impl FnOnce(&NamespaceCounters)) {
+        let namespace = self.of(&state.namespace);
+        namespace.count(count);
+        let tasks = namespace.tasks().clone();
+        tasks.spawn(async move {
+            let lost = catch_panic::future(async {
+                namespace.handlers().on_lost(Arc::clone(&namespace), state).await
+            });
+            match lost.await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    namespace.count(NamespaceCounters::handler_failed);
+                    let (ns, error) = (Excerpt::name(&namespace.path), Excerpt::reason(format!("{error:?}")));
+                    tracing::warn!(%ns, %error, "on_lost failed");
+                }
+                None => {
+                    namespace.count(NamespaceCounters::handler_panicked);
+                    tracing::error!(ns = %Excerpt::name(&namespace.path), "on_lost panicked");
+                }
+            }
+        });
+    }
+
+    /// Has every socket told to its keepers again.
+    fn note_all(&self) {
+        for namespace in self.all() {
+            namespace.kept_members().iter().for_each(|member| member.note_change());
+        }
+    }
+
+    /// What was sent in a namespace, if clients of it may come back.
+    fn records_of(&self, path: &Arc<str>) -> Option<Arc<Records>> {
+        let known = self.keeping().known_records(path);
+        known.or_else(|| self.find_or_make(path).records().cloned())
+    }
+
+    /// Tells other nodes what changed, follows the members, and gives up what is over, as long as the node lives.
+    pub(super) async fn keep(registry: Weak<Self>) {
+        let mut members = None;
+        loop {
+            let Some(strong) = registry.upgrade() else { return };
+            let (keeping, now) = (Arc::clone(strong.keeping()), Instant::now());
+            keeping.flush(now);
+            let present = keeping.peers.members();
+            if members.as_ref() != Some(&present) {
+                for namespace in strong.all() {
+                    namespace
+                        .kept_members()
+                        .iter()
+                        .for_each(|member| member.note_keepers(&|key| keeping.keepers(key)));
+                }
+                keeping.move_states(now);
+                members = Some(present);
+            }
+            for state in keeping.expire(now) {
+                strong.tell_lost(state, NamespaceCounters::session_lost);
+            }
+            drop(strong);
+            let next = now + SWEEP;
+            if !keeping.has_news() {
+                let _timeout = timeout_at(next, keeping.wake.notified()).await;
+            }
+            // What changes together is told together.
+            sleep(TOGETHER).await;
+        }
+    }
+}
+
+/// What was decided about a client when it came first.
+fn admitted_before(namespace: &LocalNamespace, state: &SessionState) -> Option<Admitted> {
+    let data = catch_panic::call(|| namespace.handlers().load(&state.data)).flatten()?;
+    let until = state.login.and_then(|left| Instant::now().checked_add(left));
+    Some(Admitted { data, until, user: state.user.clone() })
+}
+
+fn as_part(state: SessionState) -> ResponsePart {
+    ResponsePart::Session(Box::new(state))
+}
+
+fn question(path: &Arc<str>, pid: Pid, question: SessionQuestion, deadline: Instant) -> Request {
+    Request {
+        namespace: Arc::clone(path),
+        selection: Selection::default(),
+        kind: RequestKind::Session { pid, question },
+        timeout: deadline.saturating_duration_since(Instant::now()).min(QUESTION),
+    }
+}
+
+fn session_of(parts: Vec<(NodeId, ResponsePart)>) -> Option<Box<SessionState>> {
+    parts.into_iter().find_map(|(_, part)| match part {
+        ResponsePart::Session(state) => Some(state),
+        _ => None,
+    })
+}
+
+fn in_parts(packets: Vec<KeptPacket>) -> Vec<Vec<KeptPacket>> {
+    let mut parts: Vec<Vec<KeptPacket>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for packet in packets {
+        let cost = cost(&packet);
+        if bytes.saturating_add(cost) > PART {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += cost;
+        parts.last_mut().into_iter().for_each(|part| part.push(Arc::clone(&packet)));
+    }
+    parts
+}
+
+/// How long a client waits for its session: a node that dies is known as dead before.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one node is waited for.
+const QUESTION: Duration = Duration::from_secs(5);
+/// From one question to the next, when nobody decides.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether a node that has not answered is dead.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many clients may come back to a namespace of a node at once.
+const RECOVERIES: usize = 4096;
+/// How long a change waits for others.
+const TOGETHER: Duration = Duration::from_millis(40);
+/// How often it is looked for what is over.
+const SWEEP: Duration = Duration::from_secs(1);

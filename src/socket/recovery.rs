@@ -1,0 +1,23 @@
+//! What lets clients come back: the packets that they may have missed, and what is known of their sessions. Without I/O.
+//!
+//! ```text
+//!   Journal (a namespace on a node) ──► Log ──► Membership      what was sent, and for whom
+//!        └──► Recovering ──► Position                          a client that is back, and what it has
+//!   States                                                     sessions, and who has them
+//! ```
+
+mod journal;
+mod log;
+mod membership;
+mod position;
+mod recovering;
+mod settings;
+mod states;
+
+pub(crate) use journal::{Journal, LogPart};
+pub(crate) use log::{LogLimits, cost};
+pub(crate) use membership::{MARGIN, Membership};
+pub(crate) use position::{OwnNumbers, Position};
+pub(crate) use recovering::Recovering;
+pub use settings::Recovery;
+pub(crate) use states::{Claim, Put, States, StatesLimits};

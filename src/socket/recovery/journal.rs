@@ -1,0 +1,351 @@
+//! What was handed out to the sockets of a namespace on this node, in one order, and what of it this node can hand out again.
+//!
+//! Everything that takes a number goes through here, and out to the sockets and the other nodes, under one lock. So what a socket got
+//! of an origin is everything for it up to the number that the node's position says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::log::{Log, LogLimits, TooMuch};
+use super::membership::Membership;
+use super::position::Position;
+use super::recovering::Recovering;
+use crate::socket::messages::recovery::{Number, Origin};
+use crate::socket::messages::{InheritedLog, KeptPacket};
+
+/// The packets of one namespace on one node.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    me: Origin,
+    log: Log,
+    /// Logs of nodes that have left, which this one answers for.
+    inherited: Vec<(Origin, Log)>,
+    /// What was handed out here.
+    position: Position,
+    /// When something of each origin was handed out last.
+    last: SmallVec<[(Origin, Instant); 4]>,
+    recovering: Vec<(u64, Recovering)>,
+    /// Origins that did not answer when a client was recovered here.
+    unheard: SmallVec<[Origin; 4]>,
+    limits: LogLimits,
+}
+
+/// What a node has to say to a client that is back: packets, and up to which number of each origin.
+pub(crate) type Answer = (Vec<KeptPacket>, Vec<(Origin, u64)>);
+
+impl Journal {
+    /// Nothing was sent yet.
+    pub(crate) fn new(me: Origin, limits: LogLimits) -> Self {
+        Self {
+            me,
+            log: Log::new(limits),
+            inherited: Vec::new(),
+            position: Position::default(),
+            last: SmallVec::new(),
+            recovering: Vec::new(),
+            unheard: SmallVec::new(),
+            limits,
+        }
+    }
+
+    /// The number of the next packet of this node.
+    pub(crate) fn next(&self) -> Number {
+        Number { origin: self.me, number: self.log.next() }
+    }
+
+    /// Keeps the next packet of this node, which is handed out now.
+    pub(crate) fn keep(&mut self, packet: &KeptPacket, now: Instant) {
+        let number = self.next();
+        self.log.push(Arc::clone(packet), now);
+        self.advance(number, now);
+        self.recovering.iter_mut().for_each(|(_, back)| back.live(packet, now));
+    }
+
+    /// A packet of another node arrived. Returns whether it is to be handed out: what was is not handed out again.
+    pub(crate) fn receive(&mut self, packet: &KeptPacket, now: Instant) -> bool {
+        let Some(number) = packet.number else { return true };
+        if self.position.get(number.origin).is_some_and(|last| number.number <= last) {
+            return false;
+        }
+        self.advance(number, now);
+        self.recovering.iter_mut().for_each(|(_, back)| back.live(packet, now));
+        true
+    }
+
+    /// What was handed out here.
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// A client is back at this node. This node answers at once; the others that it asks will.
+    ///
+    /// # Errors
+    /// When this node cannot say what it missed.
+    pub(crate) fn begin(&mut self, id: u64, mut back: Recovering, now: Instant) -> Result<(), TooMuch> {
+        let (packets, reached) =
+            self.answer(back.membership(), |origin| back.has(origin), now, back.limit())?;
+        back.replay(packets);
+        back.answered(self.me, reached);
+        self.recovering.push((id, back));
+        Ok(())
+    }
+
+    /// What a client missed of this node, and of those that it answers for.
+    ///
+    /// # Errors
+    /// When that is not known any more, or too much.
+    pub(crate) fn answer(
+        &mut self,
+        membership: &Membership,
+        after: impl Fn(Origin) -> u64,
+        now: Instant,
+        limit: usize,
+    ) -> Result<Answer, TooMuch> {
+        let mut packets = self.log.after(after(self.me), membership, now, limit)?;
+        let mut reached = vec![(self.me, self.log.last())];
+        for (origin, log) in &mut self.inherited {
+            packets.extend(log.after(after(*origin), membership, now, limit)?);
+            reached.push((*origin, log.last()));
+        }
+        Ok((packets, reached))
+    }
+
+    /// A client that is back, and does not know it yet.
+    pub(crate) fn recovering(&mut self, id: u64) -> Option<&mut Recovering> {
+        self.recovering.iter_mut().find(|(known, _)| *known == id).map(|(_, back)| back)
+    }
+
+    /// How many there are.
+    pub(crate) fn recoveries(&self) -> usize {
+        self.recovering.len()
+    }
+
+    /// The answer of another node is complete. What it says that it has sent has arrived here, or is for nobody here.
+    pub(crate) fn answered(&mut self, id: u64, from: Origin, reached: Vec<(Origin, u64)>, now: Instant) {
+        for (origin, number) in &reached {
+            if *origin == from {
+                self.advance(Number { origin: *origin, number: *number }, now);
+            }
+        }
+        if let Some(back) = self.recovering(id) {
+            back.answered(from, reached);
+            back.note_answer(now);
+        }
+    }
+
+    /// Takes out a client that knows it now, or will not.
+    pub(crate) fn take(&mut self, id: u64) -> Option<Recovering> {
+        let at = self.recovering.iter().position(|(known, _)| *known == id)?;
+        Some(self.recovering.swap_remove(at).1)
+    }
+
+    /// What a client got of these origins was handed out here, as far as they still send anything.
+    pub(crate) fn reached(&mut self, numbers: impl IntoIterator<Item = (Origin, u64)>, now: Instant) {
+        numbers.into_iter().for_each(|(origin, number)| self.advance(Number { origin, number }, now));
+    }
+
+    /// These origins did not answer for a client that was recovered.
+    pub(crate) fn note_unheard(&mut self, origins: impl IntoIterator<Item = Origin>) {
+        for origin in origins {
+            if !self.unheard.contains(&origin) && self.unheard.len() < MAX_UNHEARD {
+                self.unheard.push(origin);
+            }
+        }
+    }
+
+    /// Whether an origin that is heard now did not answer for a client here. It is told once.
+    pub(crate) fn take_unheard(&mut self, origin: Origin) -> bool {
+        let before = self.unheard.len();
+        self.unheard.retain(|unheard| *unheard != origin);
+        self.unheard.len() < before
+    }
+
+    /// Answers for a node that leaves from now on.
+    pub(crate) fn inherit(&mut self, part: InheritedLog, now: Instant) {
+        let InheritedLog { origin, packets, last, cut, .. } = part;
+        if origin == self.me {
+            return;
+        }
+        let at = self.inherited.iter().position(|(known, _)| *known == origin).unwrap_or_else(|| {
+            self.inherited.push((origin, Log::new(self.limits)));
+            self.inherited.len() - 1
+        });
+        if let Some((_, log)) = self.inherited.get_mut(at) {
+            log.extend(packets, last, cut, now);
+        }
+    }
+
+    /// All that this node keeps, in parts of about so many bytes, for a node that is to answer for it.
+    pub(crate) fn hand_over(&mut self, part: usize, now: Instant) -> Vec<(Origin, Vec<LogPart>)> {
+        let own = (self.me, &mut self.log);
+        let logs = std::iter::once(own).chain(self.inherited.iter_mut().map(|(origin, log)| (*origin, log)));
+        logs.map(|(origin, log)| (origin, parts_of(log, part, now))).collect()
+    }
+
+    /// Drops what is too old. Returns whether anything is left.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        self.log.expire(now);
+        self.inherited.retain_mut(|(_, log)| {
+            log.expire(now);
+            !log.is_empty()
+        });
+        let (age, position) = (self.limits.age + MARGIN, &mut self.position);
+        self.last.retain(|(origin, at)| {
+            let lasts = now < *at + age;
+            if !lasts {
+                position.remove(*origin);
+            }
+            lasts
+        });
+        !(self.log.is_empty()
+            && self.inherited.is_empty()
+            && self.last.is_empty()
+            && self.recovering.is_empty())
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.log.bytes() + self.inherited.iter().map(|(_, log)| log.bytes()).sum::<usize>()
+    }
+
+    fn advance(&mut self, number: Number, now: Instant) {
+        // An origin that has sent nothing is no part of any position.
+        if number.number == 0 {
+            return;
+        }
+        self.position.advance(number);
+        match self.last.iter_mut().find(|(origin, _)| *origin == number.origin) {
+            Some((_, at)) => *at = now,
+            None => self.last.push((number.origin, now)),
+        }
+    }
+}
+
+/// A part of a log, its last number, and what it dropped too early.
+#[derive(Debug)]
+pub(crate) struct LogPart {
+    pub(crate) packets: Vec<(Duration, KeptPacket)>,
+    pub(crate) last: u64,
+    pub(crate) cut: Option<(u64, Duration)>,
+}
+
+/// Each part says the last number in it, the last part that of the log.
+fn parts_of(log: &mut Log, most: usize, now: Instant) -> Vec<LogPart> {
+    let (cut, last) = (log.cut(now), log.last());
+    let mut parts: Vec<LogPart> = Vec::new();
+    let mut bytes = usize::MAX;
+    for (age, packet) in log.all(now) {
+        let cost = super::log::cost(&packet);
+        let number = packet.number.map_or(0, |number| number.number);
+        if bytes.saturating_add(cost) > most {
+            parts.push(LogPart { packets: Vec::new(), last: number, cut });
+            bytes = 0;
+        }
+        if let Some(part) = parts.last_mut() {
+            bytes += cost;
+            part.last = number;
+            part.packets.push((age, packet));
+        }
+    }
+    match parts.last_mut() {
+        Some(part) => part.last = last,
+        None => parts.push(LogPart { packets: Vec::new(), last, cut }),
+    }
+    parts
+}
+
+/// For how much longer than packets are kept their origin is a part of the position: so long one may have been on its way.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Lives of nodes that did not answer.
+const MAX_UNHEARD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::tests::{AGE, member, numbers, packet};
+    use super::*;
+
+    fn origin(number: u64) -> Origin {
+        Origin::from_u64(number)
+    }
+
+    fn journal(me: u64) -> Journal {
+        Journal::new(origin(me), LogLimits { bytes: 1 << 20, age: AGE })
+    }
+
+    fn emit(journal: &mut Journal, room: &str, now: Instant) {
+        let number = journal.next();
+        journal.keep(&packet(number.origin.as_u64(), number.number, room), now);
+    }
+
+    #[test]
+    fn what_was_handed_out_is_not_handed_out_again() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        assert!(journal.receive(&packet(2, 3, "a"), now));
+        assert!(!journal.receive(&packet(2, 3, "a"), now) && !journal.receive(&packet(2, 2, "a"), now));
+        assert!(journal.receive(&packet(2, 7, "a"), now));
+        assert_eq!(journal.position().to_vec(), [(origin(2), 7)]);
+    }
+
+    #[test]
+    fn an_origin_leaves_the_position_when_nothing_of_it_is_kept_anywhere() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        emit(&mut journal, "a", now);
+        journal.receive(&packet(2, 3, "a"), now);
+        let later = now + AGE;
+        journal.receive(&packet(3, 1, "a"), later);
+        assert!(journal.expire(later) && journal.position().to_vec().len() == 3);
+        assert!(journal.expire(now + AGE + MARGIN));
+        assert_eq!(journal.position().to_vec(), [(origin(3), 1)]);
+        assert!(!journal.expire(later + AGE + MARGIN));
+        assert_eq!(journal.next().number, 2, "numbers go on");
+    }
+
+    #[test]
+    fn a_client_that_is_back_gets_what_this_node_kept_and_what_it_sends_meanwhile() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        (0..4).for_each(|_| emit(&mut journal, "a", now));
+        let position = [(origin(1), 2)].into_iter().collect();
+        assert_eq!(
+            journal.begin(9, Recovering::new(member(&["a"], now), position, [origin(2)], 1 << 20), now),
+            Ok(())
+        );
+        emit(&mut journal, "a", now);
+        emit(&mut journal, "b", now);
+        journal.receive(&packet(2, 5, "a"), now);
+        journal.recovering(9).unwrap().replay([packet(2, 5, "a")]);
+        journal.answered(9, origin(2), vec![(origin(2), 6)], now);
+        assert_eq!(journal.position().get(origin(2)), Some(6));
+        let (replayed, _) = journal.take(9).unwrap().finish();
+        let packets: Vec<_> = replayed.into_iter().map(|(packet, _)| packet).collect();
+        assert_eq!(numbers(&packets), [3, 4, 5, 5]);
+        assert_eq!(journal.recoveries(), 0);
+    }
+
+    #[test]
+    fn a_node_answers_for_one_that_has_left() {
+        let (mut old, mut heir, now) = (journal(1), journal(2), Instant::now());
+        (0..5).for_each(|_| emit(&mut old, "a", now));
+        emit(&mut heir, "a", now);
+        for (origin, parts) in old.hand_over(1, now) {
+            assert_eq!(parts.len(), 5, "one packet in each part");
+            for LogPart { packets, last, cut } in parts {
+                heir.inherit(InheritedLog { namespace: "/".into(), origin, packets, last, cut }, now);
+            }
+        }
+        let (packets, reached) = heir.answer(&member(&["a"], now), |_| 0, now, usize::MAX).unwrap();
+        assert_eq!(numbers(&packets), [1, 1, 2, 3, 4, 5]);
+        assert_eq!(reached, [(origin(2), 1), (origin(1), 5)]);
+        assert!(!heir.expire(now + AGE + MARGIN) && heir.bytes() == 0);
+    }
+
+    #[test]
+    fn an_origin_that_did_not_answer_is_told_once_when_it_is_heard() {
+        let mut journal = journal(1);
+        journal.note_unheard([origin(2), origin(2)]);
+        assert!(!journal.take_unheard(origin(3)));
+        assert!(journal.take_unheard(origin(2)) && !journal.take_unheard(origin(2)));
+    }
+}

@@ -1,0 +1,292 @@
+//! One client that is back: what it missed comes from every node, and what is sent meanwhile waits behind that.
+//!
+//! Each origin has a gate. While it is closed, the origin has not answered yet: what comes from it now is in the answer, or for
+//! somebody else. Behind its answer the gate is open. So of each origin every packet is there once, in its order, whatever was on
+//! its way when the client came.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::log::cost;
+use super::membership::Membership;
+use super::position::Position;
+use crate::socket::messages::KeptPacket;
+use crate::socket::messages::recovery::{Number, Origin};
+
+/// A client that is back, and does not know it yet.
+#[derive(Debug)]
+pub(crate) struct Recovering {
+    membership: Membership,
+    /// What the client has.
+    position: Position,
+    /// What it will have behind what waits here.
+    reached: Position,
+    /// The origins that have not answered.
+    closed: SmallVec<[Origin; 4]>,
+    /// Those that have.
+    answered: SmallVec<[Origin; 4]>,
+    queue: Vec<Step>,
+    bytes: usize,
+    limit: usize,
+    failed: bool,
+    /// When another node answered last.
+    last_answer: Option<Instant>,
+}
+
+/// What its client gets, in order.
+#[derive(Debug)]
+enum Step {
+    Packet(KeptPacket),
+    /// Of this origin there is nothing more up to that number.
+    Reached(Number),
+}
+
+/// A packet for the client, and its position behind it.
+pub(crate) type Replayed = (KeptPacket, Position);
+
+impl Recovering {
+    /// Everything of these origins is still to come, up to `limit` bytes.
+    pub(crate) fn new(
+        membership: Membership,
+        position: Position,
+        asked: impl IntoIterator<Item = Origin>,
+        limit: usize,
+    ) -> Self {
+        let (closed, reached) = (asked.into_iter().collect(), position.clone());
+        let (answered, queue) = (SmallVec::new(), Vec::new());
+        Self {
+            membership,
+            position,
+            reached,
+            closed,
+            answered,
+            queue,
+            bytes: 0,
+            limit,
+            failed: false,
+            last_answer: None,
+        }
+    }
+
+    /// The rooms that count.
+    pub(crate) const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Up to where the client has what this origin sent.
+    pub(crate) fn has(&self, origin: Origin) -> u64 {
+        self.position.get(origin).unwrap_or(0)
+    }
+
+    /// How many bytes it may have missed, of each node.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// A part of an answer. One node may answer for several origins, and several nodes for one.
+    pub(crate) fn replay(&mut self, packets: impl IntoIterator<Item = KeptPacket>) {
+        packets.into_iter().for_each(|packet| self.push(packet));
+    }
+
+    /// The answer of a node is complete: of each of these origins up to that number. `own` is the origin of the node itself.
+    pub(crate) fn answered(&mut self, own: Origin, reached: impl IntoIterator<Item = (Origin, u64)>) {
+        for (origin, number) in reached {
+            if number > 0 {
+                let number = Number { origin, number };
+                self.reached.advance(number);
+                self.queue.push(Step::Reached(number));
+            }
+            if !self.answered.contains(&origin) {
+                self.answered.push(origin);
+            }
+        }
+        self.closed.retain(|closed| *closed != own);
+    }
+
+    /// Another node answered.
+    pub(crate) const fn note_answer(&mut self, now: Instant) {
+        self.last_answer = Some(now);
+    }
+
+    /// When another node answered last; `None` if none did.
+    pub(crate) const fn last_answer(&self) -> Option<Instant> {
+        self.last_answer
+    }
+
+    /// A packet is handed out on this node.
+    pub(crate) fn live(&mut self, packet: &KeptPacket, now: Instant) {
+        let Some(Number { origin, .. }) = packet.number else { return };
+        if !self.closed.contains(&origin) && self.membership.is_selected(&packet.selection, now) {
+            self.push(Arc::clone(packet));
+        }
+    }
+
+    /// A node will not answer any more: it is dead, and what only it knew is lost.
+    pub(crate) fn gone(&mut self, origin: Origin) {
+        self.closed.retain(|closed| *closed != origin);
+    }
+
+    /// There is something that the client cannot get: it is not recovered.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+        self.queue.clear();
+    }
+
+    /// Whether nobody has to answer any more.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.closed.is_empty()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The origins that have not answered.
+    pub(crate) fn waits_for(&self) -> &[Origin] {
+        &self.closed
+    }
+
+    /// The origins that have answered.
+    pub(crate) fn heard(&self) -> &[Origin] {
+        &self.answered
+    }
+
+    /// What the client gets, and where it is then.
+    pub(crate) fn finish(self) -> (Vec<Replayed>, Position) {
+        let mut position = self.position;
+        let mut replayed = Vec::new();
+        for step in self.queue {
+            match step {
+                Step::Packet(packet) => {
+                    packet.number.into_iter().for_each(|number| position.advance(number));
+                    replayed.push((packet, position.clone()));
+                }
+                Step::Reached(number) => position.advance(number),
+            }
+        }
+        (replayed, position)
+    }
+
+    /// One that is there already came from another node as well.
+    fn push(&mut self, packet: KeptPacket) {
+        let Some(number) = packet.number else { return };
+        if self.failed || number.number <= self.reached.get(number.origin).unwrap_or(0) {
+            return;
+        }
+        self.reached.advance(number);
+        self.bytes += cost(&packet);
+        if self.bytes > self.limit {
+            return self.fail();
+        }
+        self.queue.push(Step::Packet(packet));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::tests::{member, numbers, packet};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn origin(number: u64) -> Origin {
+        Origin::from_u64(number)
+    }
+
+    fn recovering(position: &[(u64, u64)], asked: &[u64]) -> Recovering {
+        let position = position.iter().map(|(from, number)| (origin(*from), *number)).collect();
+        let asked = asked.iter().map(|from| origin(*from));
+        Recovering::new(member(&["a"], Instant::now()), position, asked, 1 << 20)
+    }
+
+    fn finished(recovering: Recovering) -> (Vec<u64>, Vec<(Origin, u64)>) {
+        let (replayed, position) = recovering.finish();
+        let packets: Vec<_> = replayed.into_iter().map(|(packet, _)| packet).collect();
+        (numbers(&packets), position.to_vec())
+    }
+
+    #[test]
+    fn what_comes_before_the_answer_is_in_the_answer_and_what_comes_behind_it_waits() {
+        let (mut back, now) = (recovering(&[(1, 5)], &[1, 2]), Instant::now());
+        back.live(&packet(1, 6, "a"), now);
+        back.replay([packet(1, 6, "a"), packet(1, 7, "a")]);
+        back.live(&packet(1, 7, "a"), now);
+        assert!(!back.is_complete());
+        back.answered(origin(1), [(origin(1), 7)]);
+        back.live(&packet(1, 8, "a"), now);
+        back.live(&packet(1, 9, "b"), now);
+        assert_eq!(back.waits_for(), [origin(2)]);
+        back.answered(origin(2), [(origin(2), 4)]);
+        assert!(back.is_complete() && !back.has_failed());
+        assert_eq!(finished(back), (vec![6, 7, 8], vec![(origin(1), 8), (origin(2), 4)]));
+    }
+
+    #[test]
+    fn a_log_of_which_two_nodes_answer_is_replayed_once() {
+        let mut back = recovering(&[], &[1, 2]);
+        back.replay([packet(1, 1, "a"), packet(1, 2, "a")]);
+        back.answered(origin(2), [(origin(2), 0), (origin(1), 2)]);
+        back.replay([packet(1, 1, "a"), packet(1, 2, "a"), packet(1, 3, "a")]);
+        back.answered(origin(1), [(origin(1), 3)]);
+        assert_eq!(finished(back), (vec![1, 2, 3], vec![(origin(1), 3)]));
+    }
+
+    #[test]
+    fn each_packet_carries_what_the_client_has_with_it() {
+        let mut back = recovering(&[(1, 5), (2, 9)], &[1, 2]);
+        back.replay([packet(2, 11, "a")]);
+        back.answered(origin(2), [(origin(2), 12)]);
+        back.replay([packet(1, 6, "a")]);
+        back.answered(origin(1), [(origin(1), 6)]);
+        let (replayed, _) = back.finish();
+        let positions: Vec<_> = replayed.iter().map(|(_, position)| position.to_vec()).collect();
+        assert_eq!(positions[0], [(origin(1), 5), (origin(2), 11)], "not yet what node 1 has sent");
+        assert_eq!(positions[1], [(origin(1), 6), (origin(2), 12)]);
+    }
+
+    #[test]
+    fn a_client_that_missed_too_much_is_not_recovered() {
+        let (membership, position) = (member(&["a"], Instant::now()), Position::default());
+        let mut back = Recovering::new(membership, position, [origin(1)], 2 * cost(&packet(1, 1, "a")));
+        back.replay([packet(1, 1, "a"), packet(1, 2, "a")]);
+        assert!(!back.has_failed());
+        back.replay([packet(1, 3, "a")]);
+        assert!(back.has_failed());
+    }
+
+    proptest! {
+        /// Two origins send while their answers are on their way, in any order of arrivals that links permit.
+        #[test]
+        fn of_each_origin_everything_behind_the_position_is_there_once_in_order(
+            at in [0..9_u64, 0..9], answers in [9..15_u64, 9..15], last in [15..20_u64, 15..20],
+            turns in proptest::collection::vec(0..2_usize, 0..80),
+        ) {
+            let mut back = recovering(&[(0, at[0]), (1, at[1])], &[0, 1]);
+            let now = Instant::now();
+            // What was on its way to the node when the client came begins earlier.
+            let mut next = [at[0].saturating_sub(3) + 1, at[1].saturating_sub(3) + 1];
+            let mut answered = [false; 2];
+            for from in turns.into_iter().chain(std::iter::repeat_n(0, 40)).chain(std::iter::repeat_n(1, 40)) {
+                let id = from as u64;
+                if next[from] > answers[from] && !answered[from] {
+                    back.replay((at[from] + 1..=answers[from]).map(|number| packet(id, number, "a")));
+                    back.answered(origin(id), [(origin(id), answers[from])]);
+                    answered[from] = true;
+                } else if next[from] <= last[from] {
+                    back.live(&packet(id, next[from], "a"), now);
+                    next[from] += 1;
+                }
+            }
+            prop_assert!(back.is_complete());
+            let (replayed, position) = back.finish();
+            for from in 0..2_usize {
+                let id = origin(from as u64);
+                let of: Vec<u64> = replayed.iter().filter_map(|(packet, _)| packet.number)
+                    .filter(|number| number.origin == id).map(|number| number.number).collect();
+                prop_assert_eq!(of, (at[from] + 1..=last[from]).collect::<Vec<_>>());
+                prop_assert_eq!(position.get(id), Some(last[from]));
+            }
+        }
+    }
+}

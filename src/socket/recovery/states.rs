@@ -1,0 +1,395 @@
+//! The sessions that a node keeps: copies of what is known of them, and who has them.
+//!
+//! The first living successor of a session's key decides who gets it. It grants a session once: then that node has it, and the next
+//! one that asks has to take it from there.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::id::NodeId;
+use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
+
+/// The sessions that a node keeps.
+#[derive(Debug)]
+pub(crate) struct States {
+    kept: HashMap<Pid, Kept>,
+    bytes: usize,
+    limits: StatesLimits,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatesLimits {
+    pub(crate) sessions: usize,
+    pub(crate) bytes: usize,
+}
+
+/// A session, as it was known at some time.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    state: SessionState,
+    at: Instant,
+    /// When it is given up, or forgotten.
+    until: Option<Instant>,
+    /// Until when one that asked for it waits for the node that has it.
+    claimed: Option<Instant>,
+    /// The nodes that keep a copy of this.
+    pub(crate) told: SmallVec<[NodeId; 2]>,
+}
+
+/// What became of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    Kept,
+    /// What is known is newer, and of this life.
+    Older(Life),
+    /// There is no room for another session.
+    Full,
+}
+
+/// What is said to who asks for a session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Claim {
+    /// There is no such session.
+    Unknown,
+    /// Somebody else asked before.
+    Busy,
+    /// That node has it, and has to end it first.
+    At(NodeId),
+    /// Whoever asked has it now.
+    Granted(Box<SessionState>),
+}
+
+impl States {
+    pub(crate) fn new(limits: StatesLimits) -> Self {
+        Self { kept: HashMap::new(), bytes: 0, limits }
+    }
+
+    /// Takes what is known of a session, unless something newer is. These nodes are told it, too.
+    ///
+    /// It may have been on its way for long. So nothing becomes younger than it was known to be.
+    pub(crate) fn put(&mut self, mut state: SessionState, told: SmallVec<[NodeId; 2]>, now: Instant) -> Put {
+        let (mut claimed, mut replaced) = (None, 0);
+        match self.kept.get(&state.pid) {
+            Some(known) if age(&known.state) > age(&state) => return Put::Older(known.state.life),
+            Some(known) => {
+                claimed = known.claimed;
+                replaced = known.cost();
+                state.age_as(&known.now(now));
+            }
+            None if self.kept.len() >= self.limits.sessions => return Put::Full,
+            None => {}
+        }
+        let until = match &state.standing {
+            Standing::Live(_) => None,
+            Standing::Away(left) => Some(now + *left),
+            Standing::Over => Some(now + TOMBSTONE),
+        };
+        let kept = Kept { state, at: now, until, claimed, told };
+        let bytes = self.bytes - replaced + kept.cost();
+        if bytes > self.limits.bytes && replaced == 0 {
+            return Put::Full;
+        }
+        self.bytes = bytes;
+        self.kept.insert(kept.state.pid, kept);
+        Put::Kept
+    }
+
+    /// What is known of a session now.
+    pub(crate) fn get(&self, pid: Pid, now: Instant) -> Option<SessionState> {
+        self.kept.get(&pid).map(|kept| kept.now(now))
+    }
+
+    /// A node asks for a session: its client is there.
+    pub(crate) fn claim(
+        &mut self,
+        pid: Pid,
+        namespace: &str,
+        claimant: &(NodeId, Origin),
+        is_member: impl Fn(&NodeId) -> bool,
+        now: Instant,
+    ) -> Claim {
+        let Some(kept) = self.kept.get_mut(&pid).filter(|kept| *kept.state.namespace == *namespace) else {
+            return Claim::Unknown;
+        };
+        if kept.claimed.is_some_and(|until| now < until) {
+            return Claim::Busy;
+        }
+        match &kept.state.standing {
+            Standing::Over => Claim::Unknown,
+            Standing::Live(node) if is_member(node) => {
+                kept.claimed = Some(now + SURRENDER);
+                Claim::At(node.clone())
+            }
+            Standing::Away(_) if kept.until.is_some_and(|until| until <= now) => Claim::Unknown,
+            Standing::Away(_) | Standing::Live(_) => self.grant(pid, claimant, now),
+        }
+    }
+
+    /// Whoever asked for a session gets it. Of a session that its node has ended meanwhile it gets what that said.
+    pub(crate) fn grant(&mut self, pid: Pid, (node, origin): &(NodeId, Origin), now: Instant) -> Claim {
+        let Some(kept) = self.kept.get_mut(&pid) else { return Claim::Unknown };
+        kept.claimed = None;
+        if kept.state.standing == Standing::Over {
+            return Claim::Unknown;
+        }
+        let mut state = kept.now(now);
+        state.life = Life { count: state.life.count + 1, at: *origin };
+        state.version = 0;
+        state.standing = Standing::Live(node.clone());
+        (kept.state, kept.at, kept.until) = (state.clone(), now, None);
+        kept.told.clear();
+        Claim::Granted(Box::new(state))
+    }
+
+    /// Nobody gets the session now: the node that has it does not answer.
+    pub(crate) fn release(&mut self, pid: Pid) {
+        if let Some(kept) = self.kept.get_mut(&pid) {
+            kept.claimed = None;
+        }
+    }
+
+    /// Drops what is over. Returns the sessions whose clients did not come back in time, in the order of their names.
+    ///
+    /// The client of a session whose node is no member any more is away.
+    pub(crate) fn expire(&mut self, is_member: impl Fn(&NodeId) -> bool, now: Instant) -> Vec<SessionState> {
+        let mut lost = Vec::new();
+        let bytes = &mut self.bytes;
+        self.kept.retain(|_, kept| {
+            if let Standing::Live(node) = &kept.state.standing
+                && !is_member(node)
+                && kept.until.is_none()
+            {
+                kept.until = Some(now + kept.state.lasts);
+            } else if matches!(&kept.state.standing, Standing::Live(node) if is_member(node)) {
+                kept.until = None;
+            }
+            let lasts = kept.until.is_none_or(|until| now < until);
+            if !lasts {
+                *bytes -= kept.cost();
+                if kept.state.standing != Standing::Over {
+                    lost.push(kept.now(now));
+                }
+            }
+            lasts
+        });
+        lost.sort_unstable_by_key(|state| state.pid);
+        lost
+    }
+
+    /// Every session that is kept.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Pid, &mut Kept)> {
+        self.kept.iter_mut().map(|(pid, kept)| (*pid, kept))
+    }
+
+    /// Another node keeps it from now on.
+    pub(crate) fn forget(&mut self, pid: Pid) {
+        if let Some(kept) = self.kept.remove(&pid) {
+            self.bytes -= kept.cost();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Kept {
+    /// Whether the node that has its socket is a member, and tells everybody else.
+    pub(crate) fn is_told_by(&self, is_member: impl Fn(&NodeId) -> bool) -> bool {
+        matches!(&self.state.standing, Standing::Live(node) if is_member(node))
+    }
+
+    /// The state with what has passed since it was told.
+    pub(crate) fn now(&self, now: Instant) -> SessionState {
+        let passed = now.saturating_duration_since(self.at);
+        let mut state = self.state.clone();
+        state.age += passed;
+        state.rooms.iter_mut().for_each(|(_, age)| *age += passed);
+        state.login = state.login.map(|left| left.saturating_sub(passed));
+        if let Standing::Away(left) = &mut state.standing {
+            *left = left.saturating_sub(passed);
+        }
+        state
+    }
+
+    /// About how much memory it takes.
+    fn cost(&self) -> usize {
+        let SessionState { rooms, data, user, start, .. } = &self.state;
+        let rooms: usize = rooms.iter().map(|(room, _)| room.name_length() + ROOM).sum();
+        let user = user.as_ref().map_or(0, |user| user.len());
+        FIXED + rooms + data.len() + user + start.len() * ORIGIN
+    }
+}
+
+fn age(state: &SessionState) -> (Life, bool, u64) {
+    (state.life, state.standing == Standing::Over, state.version)
+}
+
+/// A session that is over is remembered for that long, so that what is still on its way does not bring it back.
+const TOMBSTONE: Duration = Duration::from_secs(60);
+/// The node that has a session ends it within this time, or is dead.
+const SURRENDER: Duration = Duration::from_secs(5);
+const FIXED: usize = 400;
+const ROOM: usize = 48;
+const ORIGIN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Key, SocketId};
+    use bytes::Bytes;
+
+    fn pid(number: u8) -> Pid {
+        Pid(SocketId::new(Key::from_hash(7 << 40), [number; 10]))
+    }
+
+    fn node(name: &str) -> (NodeId, Origin) {
+        (name.parse().unwrap(), Origin::from_u64(u64::from(name.as_bytes()[0])))
+    }
+
+    fn state(count: u64, version: u64, standing: Standing) -> SessionState {
+        SessionState {
+            pid: pid(1),
+            namespace: "/".into(),
+            socket: SocketId::new(Key::from_hash(7 << 40), [9; 10]),
+            life: Life { count, at: node("a").1 },
+            version,
+            standing,
+            lasts: MINUTE,
+            age: MINUTE,
+            rooms: vec![("r".into(), MINUTE)],
+            data: Bytes::new(),
+            user: None,
+            login: Some(MINUTE),
+            start: Vec::new(),
+        }
+    }
+
+    fn live(name: &str) -> Standing {
+        Standing::Live(node(name).0)
+    }
+
+    fn states() -> States {
+        States::new(StatesLimits { sessions: 2, bytes: 1 << 20 })
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn of_two_states_the_newer_one_is_kept() {
+        let (mut states, now) = (states(), Instant::now());
+        assert_eq!(states.put(state(1, 3, live("a")), SmallVec::new(), now), Put::Kept);
+        let life = state(1, 3, live("a")).life;
+        assert_eq!(states.put(state(1, 2, Standing::Away(MINUTE)), SmallVec::new(), now), Put::Older(life));
+        assert_eq!(states.put(state(0, 9, live("b")), SmallVec::new(), now), Put::Older(life));
+        assert_eq!(states.put(state(1, 4, Standing::Over), SmallVec::new(), now), Put::Kept);
+        assert_eq!(
+            states.put(state(1, 5, Standing::Away(MINUTE)), SmallVec::new(), now),
+            Put::Older(life),
+            "it is over"
+        );
+        assert_eq!(states.put(state(2, 0, live("b")), SmallVec::new(), now), Put::Kept);
+    }
+
+    #[test]
+    fn what_comes_late_makes_nothing_younger() {
+        let (mut states, now) = (states(), Instant::now());
+        states.put(state(0, 1, live("a")), SmallVec::new(), now);
+        let mut late = state(0, 2, live("a"));
+        late.rooms.push(("s".into(), MINUTE));
+        states.put(late, SmallVec::new(), now + MINUTE);
+        let known = states.get(pid(1), now + MINUTE).unwrap();
+        assert_eq!(known.age, 2 * MINUTE);
+        assert_eq!(known.rooms, [("r".into(), 2 * MINUTE), ("s".into(), MINUTE)]);
+    }
+
+    #[test]
+    fn a_session_is_granted_once() {
+        let (mut states, now) = (states(), Instant::now());
+        let everybody = |_: &NodeId| true;
+        states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
+        let Claim::Granted(granted) = states.claim(pid(1), "/", &node("b"), everybody, now) else {
+            panic!("it is there")
+        };
+        assert_eq!((granted.life.count, granted.standing), (1, live("b")));
+        assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::At(node("b").0));
+        assert_eq!(states.claim(pid(1), "/", &node("d"), everybody, now), Claim::Busy);
+        assert_eq!(
+            states.put(state(0, 6, Standing::Away(MINUTE)), SmallVec::new(), now),
+            Put::Older(granted.life),
+            "of the life before"
+        );
+        let mut ended = state(1, 1, Standing::Away(MINUTE));
+        ended.life = granted.life;
+        ended.rooms.push(("s".into(), MINUTE));
+        states.put(ended, SmallVec::new(), now);
+        let Claim::Granted(granted) = states.grant(pid(1), &node("c"), now) else { panic!("it is there") };
+        assert_eq!((granted.life.count, granted.rooms.len()), (2, 2));
+        assert_eq!(states.claim(pid(2), "/", &node("c"), everybody, now), Claim::Unknown);
+        assert_eq!(states.claim(pid(1), "/other", &node("c"), everybody, now), Claim::Unknown);
+    }
+
+    #[test]
+    fn who_does_not_get_an_answer_does_not_keep_others_from_asking() {
+        let (mut states, now) = (states(), Instant::now());
+        states.put(state(0, 5, live("a")), SmallVec::new(), now);
+        assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::At(node("a").0));
+        states.release(pid(1));
+        assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::At(node("a").0));
+        let later = now + SURRENDER;
+        assert!(
+            matches!(states.claim(pid(1), "/", &node("b"), |_| false, later), Claim::Granted(_)),
+            "it is dead"
+        );
+    }
+
+    #[test]
+    fn a_client_that_does_not_come_back_is_lost_once_and_so_is_one_whose_node_died() {
+        let (mut states, now) = (states(), Instant::now());
+        states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
+        assert!(states.expire(|_| true, now + MINUTE / 2).is_empty());
+        let lost = states.expire(|_| true, now + MINUTE);
+        assert_eq!((lost.len(), lost[0].age), (1, 2 * MINUTE));
+        assert_eq!((states.len(), states.bytes()), (0, 0));
+        states.put(state(0, 5, live("a")), SmallVec::new(), now);
+        assert!(states.expire(|_| false, now + 5 * MINUTE).is_empty());
+        assert!(states.expire(|_| true, now + 9 * MINUTE).is_empty(), "it was a partition");
+        assert!(states.expire(|_| false, now + 10 * MINUTE).is_empty());
+        assert_eq!(states.expire(|_| false, now + 11 * MINUTE).len(), 1);
+    }
+
+    #[test]
+    fn what_has_passed_counts() {
+        let (mut states, now) = (states(), Instant::now());
+        states.put(state(0, 5, Standing::Away(2 * MINUTE)), SmallVec::new(), now);
+        let then = states.get(pid(1), now + MINUTE / 2).unwrap();
+        assert_eq!(then.rooms[0].1, MINUTE * 3 / 2);
+        assert_eq!((then.login, then.standing), (Some(MINUTE / 2), Standing::Away(MINUTE * 3 / 2)));
+    }
+
+    #[test]
+    fn sessions_are_bounded_in_number_and_bytes() {
+        let (mut states, now) = (states(), Instant::now());
+        let put = |states: &mut States, number, bytes| {
+            let data = Bytes::from(vec![0; bytes]);
+            states.put(
+                SessionState { pid: pid(number), data, ..state(0, 0, live("a")) },
+                SmallVec::new(),
+                now,
+            )
+        };
+        assert_eq!(put(&mut states, 1, 1 << 20), Put::Full);
+        assert_eq!(put(&mut states, 1, 9), Put::Kept);
+        assert_eq!(put(&mut states, 2, 9), Put::Kept);
+        assert_eq!(put(&mut states, 3, 9), Put::Full);
+        states.forget(pid(1));
+        assert_eq!(put(&mut states, 3, 9), Put::Kept);
+    }
+}
