@@ -279,7 +279,8 @@ impl<A: Application> Edge<A> {
         }
     }
 
-    /// Opens a session that this node does not take yet, or on another one.
+    /// Opens a session that this node does not take yet, or, when it stops, on another one. A node that joins has it wait, but does not
+    /// give it away: its clients would go with the other node.
     async fn open_elsewhere(&self, mut request: Box<ClientRequest>) -> Response<Body> {
         if let Some(forwarder) = self.forwarder.as_ref().filter(|forwarder| forwarder.is_joining()) {
             forwarder.joined().await;
@@ -287,7 +288,8 @@ impl<A: Application> Edge<A> {
                 return self.owner.respond(request).await;
             }
         }
-        if let Some(forwarder) = self.forwarder.as_ref().filter(|_| request.may_travel()) {
+        let gives_away = self.is_draining() && request.may_travel();
+        if let Some(forwarder) = self.forwarder.as_ref().filter(|_| gives_away) {
             request = match forwarder.open(request).await {
                 Ok(response) => return response,
                 Err(request) => request,
