@@ -63,7 +63,8 @@ impl Log {
         self.expire(now);
         self.bytes += cost(&packet);
         self.entries.push_back((now, packet));
-        self.next += 1;
+        // What another node says of its numbers may be anything.
+        self.next = self.next.saturating_add(1);
         while self.bytes > self.limits.bytes && self.entries.len() > 1 {
             let to = self.first();
             if let Some(sent) = self.pop() {
@@ -95,7 +96,7 @@ impl Log {
             self.push(packet, now.checked_sub(age).unwrap_or(now));
         }
         if last >= self.next {
-            self.skip_to(last + 1, now);
+            self.skip_to(last.saturating_add(1), now);
         }
     }
 
@@ -124,7 +125,8 @@ impl Log {
         if self.cut.is_some_and(|cut| number < cut.to) {
             return Err(TooMuch);
         }
-        let skipped = usize::try_from((number + 1).saturating_sub(self.first())).unwrap_or(usize::MAX);
+        let skipped =
+            usize::try_from(number.saturating_add(1).saturating_sub(self.first())).unwrap_or(usize::MAX);
         let missed = self.entries.iter().skip(skipped);
         let missed = missed.filter(|(sent, packet)| membership.is_selected(&packet.selection, *sent));
         let missed: Vec<_> = missed.map(|(_, packet)| Arc::clone(packet)).collect();
@@ -220,6 +222,18 @@ pub(super) mod tests {
 
     fn log(bytes: usize) -> Log {
         Log::new(LogLimits { bytes, age: AGE })
+    }
+
+    #[test]
+    fn the_largest_number_that_a_client_or_a_node_may_say_is_a_number() {
+        let (mut log, now) = (Log::new(LogLimits { bytes: 1 << 20, age: AGE }), Instant::now());
+        log.push(packet(1, 1, "a"), now);
+        let membership =
+            Membership::new(SocketId::new(Key::from_hash(0), [0; 10]), AGE, &[("a".into(), AGE)], now);
+        assert_eq!(log.after(u64::MAX, &membership, now, 1 << 20), Ok(Vec::new()));
+        log.extend(Vec::new(), u64::MAX, None, now);
+        log.push(packet(1, u64::MAX, "a"), now);
+        assert_eq!(log.last(), u64::MAX - 1);
     }
 
     #[test]
