@@ -415,7 +415,7 @@ impl<A: Application> Node<A> {
     /// ```
     pub async fn drain(&self, drain: Drain) {
         let (node, before) = (self.id(), self.moved_and_closed());
-        let Drain { notice, spread } = drain;
+        let (notice, spread) = (drain.notice, drain.spread.min(LONGEST));
         tracing::info!(%node, sessions = self.sessions(), ?notice, ?spread, "stopping: the node takes no new clients");
         self.0.edge.drain();
         if let Some(cluster) = &self.0.cluster {
@@ -838,3 +838,5 @@ pub enum StartError {
 
 /// Longer than it takes until the last connection of a listener has ended.
 const LISTENERS: Duration = Duration::from_millis(1500);
+/// Over no longer time a node closes its sessions, whatever it is told.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -52,6 +52,7 @@ pub(crate) use protocol::{
     Packet, PacketDecoder, PacketLimits, encode::event as encode_event_packet, fuzz_arguments, fuzz_packets,
 };
 pub use recovery::Recovery;
+pub(crate) use recovery::Unrecovered;
 pub use room::{IntoRooms, Room};
 
 // Public only because `Node<SocketIo>` and the traits of the engine name them.

@@ -5,13 +5,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketmesh::socket::{self, LostSession, Recovery};
 use socketmesh::testing::{Client, TestCluster};
 use socketmesh::{Args, Handshake, NamespaceRef, Node, NodeBuilder, Refusal, Socket, namespace};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// The name of a client, and how often it changed its mind.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -83,6 +85,30 @@ async fn connect(cluster: &TestCluster, node: usize, name: &str) -> Client {
     cluster.node(node).node().of("/").to(client.id()).emit("hello", &()).unwrap();
     client.recv::<Args<(Option<String>,)>>("hello").await;
     client
+}
+
+/// What a client says that lies: of each origin this number (docs/protocol/mesh.md, "Recovery").
+fn forged(numbers: impl IntoIterator<Item = ([u8; 5], u64)>) -> String {
+    let mut bytes = vec![1];
+    for (origin, mut number) in numbers {
+        bytes.extend(origin);
+        while number >= 0x80 {
+            bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+            number >>= 7;
+        }
+        bytes.push(u8::try_from(number).unwrap());
+    }
+    let hash =
+        bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    bytes.extend(&(hash ^ (hash >> 13)).to_be_bytes()[1..]);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The origins of a position in which none has a large number.
+fn origins(position: &str) -> Vec<[u8; 5]> {
+    let bytes = URL_SAFE_NO_PAD.decode(position).unwrap();
+    bytes[1..bytes.len() - 3].chunks(6).map(|chunk| chunk[..5].try_into().unwrap()).collect()
 }
 
 /// Emits numbers to a room, from a node.
@@ -319,6 +345,58 @@ async fn a_client_that_is_away_through_a_rolling_restart_misses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_away_while_one_node_after_the_other_is_killed_is_recovered() {
+    let mut cluster = cluster(4).await;
+    let mut client = connect(&cluster, 0, "ann").await;
+    settle().await;
+    for node in 0..4 {
+        cluster.kill(node).await;
+        cluster.restart(node).await;
+        settle().await;
+    }
+    say(&cluster, 3, "lobby", [1]);
+    assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
+    settle().await;
+    assert_eq!(heard(&mut client), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_a_node_that_was_killed_and_is_back_is_given_up_in_time() {
+    let told = Told::default();
+    let made = told.clone();
+    let recovery = Recovery::default().max_disconnection(Duration::from_secs(60));
+    let mut cluster = TestCluster::start(3, move |_| app(recovery.clone(), made.clone())).await;
+    let _client = connect(&cluster, 0, "ann").await;
+    settle().await;
+    cluster.kill(0).await;
+    cluster.restart(0).await;
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(told.take(), ["asked ann", r#"lost ann of ["known", "lobby"]"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_answered_late_asks_again_and_is_recovered() {
+    let cluster = cluster(2).await;
+    // Some of them are decided about by the one node, some by the other.
+    for number in 0..6 {
+        let mut client = connect(&cluster, 0, "ann").await;
+        settle().await;
+        client.drop_connection();
+        cluster.partition(&[0], &[1]);
+        say(&cluster, 1, "lobby", [number]);
+        let healing = async {
+            sleep(Duration::from_secs(2)).await;
+            cluster.heal();
+        };
+        let (back, ()) = tokio::join!(client.come_back(cluster.node(0).websocket()), healing);
+        assert!(back.unwrap(), "client {number}");
+        settle().await;
+        assert_eq!(heard(&mut client), [number]);
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_missed_too_much_gets_another_socket() {
     let told = Told::default();
     let made = told.clone();
@@ -392,4 +470,70 @@ async fn a_position_follows_whatever_a_client_would_take_for_one() {
     say(&cluster, 1, "lobby", [2]);
     assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
     assert_eq!(heard(&mut client), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_lies_about_its_position_harms_nobody_else() {
+    let mut cluster = cluster(3).await;
+    let mut bob = connect(&cluster, 1, "bob").await;
+    let mut liar = connect(&cluster, 0, "liar").await;
+    (0..3).for_each(|node| say(&cluster, node, "lobby", [0]));
+    settle().await;
+    (heard(&mut bob), heard(&mut liar));
+    let mut auth = liar.returning_auth();
+    let known = origins(auth["offset"].as_str().unwrap());
+    assert_eq!(known.len(), 3);
+    let unknown = |byte: u8| (0..29).map(move |number| [byte, number, 7, 7, 7]);
+    for round in 0..4 {
+        let numbers = known
+            .iter()
+            .copied()
+            .chain(unknown(round))
+            .zip([u64::MAX, u64::MAX - 1, 1 << 40].into_iter().cycle());
+        auth["offset"] = forged(numbers).into();
+        let back = cluster.node(1).connect("/", &auth).await.unwrap();
+        (0..3).for_each(|node| say(&cluster, node, "lobby", [1]));
+        settle().await;
+        assert_eq!(heard(&mut bob), [1, 1, 1], "round {round}");
+        auth = back.returning_auth();
+    }
+    // A node that does not answer when bob comes back is still known as such when it is heard again.
+    cluster.partition(&[2], &[0, 1]);
+    cluster.settled().await;
+    say(&cluster, 2, "lobby", [2]);
+    assert!(bob.come_back(cluster.node(1).websocket()).await.unwrap());
+    cluster.heal();
+    cluster.settled().await;
+    say(&cluster, 2, "lobby", [3]);
+    assert_eq!(bob.disconnected().await, "transport close", "there would be a hole");
+    assert!(bob.come_back(cluster.node(0).websocket()).await.unwrap());
+    assert_eq!(heard(&mut bob), [2, 3]);
+    // Nor does it keep anybody from coming back.
+    cluster.kill(2).await;
+    say(&cluster, 1, "lobby", [4]);
+    assert!(bob.come_back(cluster.node(0).websocket()).await.unwrap());
+    assert_eq!(heard(&mut bob), [4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_while_it_is_given_its_session_is_told_as_lost_in_time() {
+    let told = Told::default();
+    let made = told.clone();
+    let recovery = Recovery::default().max_disconnection(Duration::from_secs(60));
+    let cluster = TestCluster::start(3, move |_| app(recovery.clone(), made.clone())).await;
+    cluster.delay(Duration::from_millis(5)..=Duration::from_millis(15));
+    let mut expected = 0;
+    for attempt in 0..40 {
+        let mut client = connect(&cluster, 0, "ann").await;
+        let auth = client.returning_auth();
+        client.drop_connection();
+        settle().await;
+        let back = async { cluster.node(1).connect("/", &auth).await.unwrap() };
+        drop(timeout(Duration::from_millis(2 * attempt), back).await);
+        expected += 1;
+    }
+    sleep(Duration::from_secs(150)).await;
+    let lost = told.take().into_iter().filter(|what| what.starts_with("lost")).count();
+    assert_eq!(lost, expected);
+    assert_eq!(cluster.node(1).node().of("/").count().await.sockets, 0);
 }

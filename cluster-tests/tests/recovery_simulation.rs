@@ -7,8 +7,11 @@
 #![expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::ops::AddAssign;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::resume_unwind;
+use std::process::Command;
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -44,15 +47,18 @@ fn app() -> NodeBuilder {
 
 #[test]
 fn whoever_is_recovered_has_no_hole_nothing_twice_and_nothing_out_of_order() {
-    let (seeds, effects, failed) = (seeds(), Mutex::new(Effects::default()), Mutex::new(Vec::new()));
+    if let Some(seed) = number("SOCKETMESH_TEST_SEED") {
+        return replay(seed);
+    }
+    let seeds: Vec<_> =
+        (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect();
+    let (effects, failed) = (Mutex::new(Effects::default()), Mutex::new(Vec::new()));
     let next = AtomicUsize::new(0);
     let play = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-            let runtime = runtime.expect("a runtime");
-            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(Simulation::run(*seed)))) {
-                Ok(seen) => *effects.lock().expect("nothing panics with it") += seen,
-                Err(_) => failed.lock().expect("nothing panics with it").push(*seed),
+            match played(*seed) {
+                Some(seen) => *effects.lock().expect("nothing panics with it") += seen,
+                None => failed.lock().expect("nothing panics with it").push(*seed),
             }
         }
     };
@@ -68,19 +74,38 @@ fn whoever_is_recovered_has_no_hole_nothing_twice_and_nothing_out_of_order() {
     }
 }
 
-/// The one to replay, or fresh ones.
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
-    match number("SOCKETMESH_TEST_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect()
-        }
+fn number<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Plays one seed here, and prints what happened.
+#[expect(clippy::print_stdout, reason = "who replays a seed wants to see it, and who plays many reads it")]
+fn replay(seed: u64) {
+    // A thread without hash maps.
+    let run = move || {
+        entropy::seed(seed);
+        let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(Simulation::run(seed))
+    };
+    let (effects, script) = thread::spawn(run).join().unwrap_or_else(|panic| resume_unwind(panic));
+    println!("\n{}\n{SEEN}{}", script.join("\n"), serde_json::to_string(&effects).expect("numbers"));
+}
+
+/// Plays one seed in a process of its own: what is drawn once in a process is drawn again when the seed is replayed.
+fn played(seed: u64) -> Option<Effects> {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command.arg("--nocapture").env("SOCKETMESH_TEST_SEED", seed.to_string());
+    let output = command.output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let seen = text.lines().find_map(|line| serde_json::from_str(line.strip_prefix(SEEN)?).ok());
+    if seen.is_none() {
+        eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
     }
+    seen
 }
 
 /// What happened: simulations in which nothing does prove nothing.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 struct Effects {
     recovered: usize,
     /// Elsewhere than before.
@@ -145,7 +170,8 @@ struct Session {
 }
 
 impl Simulation {
-    async fn run(seed: u64) -> Effects {
+    /// Returns what happened, as numbers and in words.
+    async fn run(seed: u64) -> (Effects, Vec<String>) {
         let mut dice = Dice::new(seed);
         let nodes = dice.below(3..5);
         let cluster = TestCluster::start_seeded(seed, nodes, |_| app()).await;
@@ -166,7 +192,7 @@ impl Simulation {
         simulation.end().await;
         let faults = simulation.judge();
         assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), simulation.script.join("\n"));
-        simulation.effects
+        (simulation.effects, simulation.script)
     }
 
     async fn admit(&mut self, node: usize) {
@@ -382,6 +408,8 @@ impl Simulation {
     }
 }
 
+/// Behind it is what happened, for the process that plays many seeds.
+const SEEN: &str = "seen: ";
 /// The room of all clients.
 const ALL: &str = "all";
 /// The room of some of them.

@@ -32,6 +32,8 @@ pub(crate) struct Greeting {
     pub(crate) resume: Resume,
     /// The members that it knows, the receiver among them. They are dialled.
     pub(crate) members: Vec<KnownMember>,
+    /// Whether it keeps the sessions of clients that may come back.
+    pub(crate) recovers: bool,
     /// The settings that it has otherwise.
     pub(crate) differing: Vec<SettingDifference>,
 }
@@ -73,7 +75,7 @@ impl LocalNode {
             incarnation: self.incarnation.0,
             address: address.to_string(),
             parser: self.parser.clone(),
-            features: 0,
+            features: RECOVERY,
             state: pb::NodeState::from(state).into(),
             resume_log: resume.log,
             resume_seq: resume.seq,
@@ -109,6 +111,7 @@ impl LocalNode {
             state: NodeState::from(hello.state()),
             resume: Resume { log: hello.resume_log, seq: hello.resume_seq },
             members: hello.members.iter().filter_map(KnownMember::parse).take(MAX_MEMBERS).collect(),
+            recovers: hello.features & RECOVERY != 0,
             differing: self.differing(&hello.settings),
         })
     }
@@ -209,6 +212,8 @@ impl From<pb::NodeState> for NodeState {
 
 /// The protocol versions this build speaks. Two nodes speak the highest that both do.
 const PROTOCOL: RangeInclusive<u32> = 1..=1;
+/// The bit of a node that keeps the sessions of clients that may come back.
+const RECOVERY: u64 = 1;
 /// How many members a hello names: they fit the largest prelude, and gossip brings the others.
 const MAX_MEMBERS: usize = 256;
 
@@ -289,6 +294,12 @@ mod tests {
         let hello = pb::Hello { protocol_max: 9, features: u64::MAX, state: 99, ..hello("b") };
         let greeting = me("a").check(&hello, &"b".parse().unwrap()).unwrap();
         assert_eq!(greeting.state, NodeState::Joining);
+    }
+
+    #[test]
+    fn an_older_node_says_nothing_of_recovery() {
+        let recovers = |hello: &pb::Hello| me("a").check(hello, &"b".parse().unwrap()).unwrap().recovers;
+        assert!(recovers(&hello("b")) && !recovers(&pb::Hello { features: 0, ..hello("b") }));
     }
 
     #[test]

@@ -553,6 +553,10 @@ impl Peers for Mesh {
         others.map(|member| (member.id.clone(), member.incarnation)).collect()
     }
 
+    fn recover(&self) -> bool {
+        self.published.view.borrow().members.iter().all(|member| member.recovers)
+    }
+
     fn absent(&self) -> Vec<(NodeId, Incarnation)> {
         let peers = self.published.peers();
         let view = self.published.view.borrow();
@@ -562,6 +566,13 @@ impl Peers for Mesh {
 
     fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]> {
         self.published.view.borrow().ring.successors(key).take(most).cloned().collect()
+    }
+
+    fn heir(&self, key: Key) -> Option<NodeId> {
+        let view = self.published.view.borrow();
+        let stays = |id: &&NodeId| view.member(id).is_some_and(|member| member.state != NodeState::Draining);
+        let others = || view.ring.successors(key).filter(|id| *id != self.id());
+        others().find(stays).or_else(|| others().next()).cloned()
     }
 
     fn tell(&self, to: &NodeId, message: &RecoveryMessage) {

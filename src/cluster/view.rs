@@ -54,6 +54,8 @@ pub struct MemberView {
     pub link: LinkState,
     /// How many sessions it owns, as it said last: that is some seconds old, and 5 % off at most. `None` before it has said it.
     pub sessions: Option<u64>,
+    /// Whether it keeps the sessions of clients that may come back. A node of an earlier version does not.
+    pub(crate) recovers: bool,
     /// The settings of sessions that it has otherwise than the node that has this view, as its hello said. Empty where all is
     /// well: clients get the settings of the node that opens their session, and meet others on the way.
     pub differing: Vec<SettingDifference>,
@@ -171,6 +173,7 @@ mod tests {
             state: *state,
             link: LinkState::Up,
             sessions: None,
+            recovers: true,
             differing: Vec::new(),
         });
         View { members: members.collect(), ..View::default() }

@@ -60,12 +60,18 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     /// The other members of the cluster, sorted.
     fn members(&self) -> Vec<(NodeId, Incarnation)>;
 
+    /// Whether every member keeps the sessions of clients that may come back. One of an earlier version does not.
+    fn recover(&self) -> bool;
+
     /// The lives of nodes that are no members, and may come back all the same.
     fn absent(&self) -> Vec<(NodeId, Incarnation)>;
 
     /// The members that a key belongs to, this one included: the owner first, then the others in the order in which they would
     /// inherit it. Empty without a cluster.
     fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]>;
+
+    /// Another member that a key belongs to when this node is gone. One that leaves, too, only where no other is.
+    fn heir(&self, key: Key) -> Option<NodeId>;
 
     /// Tells another node something about sessions, in the order of broadcasts.
     fn tell(&self, to: &NodeId, message: &RecoveryMessage);
@@ -134,12 +140,20 @@ impl Peers for NoPeers {
         Vec::new()
     }
 
+    fn recover(&self) -> bool {
+        true
+    }
+
     fn absent(&self) -> Vec<(NodeId, Incarnation)> {
         Vec::new()
     }
 
     fn successors(&self, _: Key, _: usize) -> SmallVec<[NodeId; 3]> {
         SmallVec::new()
+    }
+
+    fn heir(&self, _: Key) -> Option<NodeId> {
+        None
     }
 
     fn tell(&self, _: &NodeId, _: &RecoveryMessage) {}

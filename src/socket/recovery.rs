@@ -13,11 +13,13 @@ mod position;
 mod recovering;
 mod settings;
 mod states;
+mod unrecovered;
 
 pub(crate) use journal::{Journal, LogPart};
-pub(crate) use log::{LogLimits, cost};
+pub(crate) use log::{LogLimits, TooMuch, cost};
 pub(crate) use membership::{MARGIN, Membership};
 pub(crate) use position::{OwnNumbers, Position};
 pub(crate) use recovering::Recovering;
 pub use settings::Recovery;
 pub(crate) use states::{Claim, Put, States, StatesLimits};
+pub(crate) use unrecovered::Unrecovered;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use futures_util::FutureExt as _;
 use hyper::{Request, Response};
 use serde::{Deserialize, Serialize};
 use socketmesh::cluster::{Cluster, Secret};
@@ -18,6 +19,7 @@ use socketmesh::{Args, Drain, Handshake, Namespace, NamespaceRef, Node, Socket, 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
+use tower_service::Service as _;
 
 /// A node under test; the harness starts it.
 #[derive(Debug, Clone, clap::Args)]
@@ -100,7 +102,8 @@ pub async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let http = listener.local_addr()?;
     let (serving, answering) = (node.clone(), Arc::clone(&streams));
     tokio::spawn(async move {
-        serving.serve_at("/socket.io/", listener, move |request| answer(&answering, request)).await;
+        let asked = serving.clone();
+        serving.serve_at("/socket.io/", listener, move |request| answer(&asked, &answering, request)).await;
     });
     node.ready().await;
     streams.talks.store(settings.talk, Ordering::Relaxed);
@@ -174,11 +177,16 @@ impl Place {
     }
 }
 
-fn answer(streams: &Streams, request: &Request<Incoming>) -> Response<http::Body> {
+fn answer(node: &Node, streams: &Streams, request: &Request<Incoming>) -> Response<http::Body> {
     match request.uri().path() {
         "/talk" => streams.talks.store(true, Ordering::Relaxed),
         "/quiet" => streams.talks.store(false, Ordering::Relaxed),
         "/emitted" => {}
+        // What a node says of itself it says at once.
+        "/metrics" => {
+            let answered = node.admin().call(request.clone().map(drop)).now_or_never();
+            return answered.and_then(Result::ok).unwrap_or_else(|| http::not_found(request));
+        }
         _ => return http::not_found(request),
     }
     Response::new(bytes::Bytes::from(streams.emitted()).into())

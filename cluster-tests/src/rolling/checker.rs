@@ -136,6 +136,8 @@ pub enum Kind {
     Astray,
     /// Came back as a fresh socket.
     NotRecovered,
+    /// The same, where its node was killed before another one can have known of the session.
+    Unknown,
     /// Recovered without all of its rooms, or without its data.
     StateLost,
     /// Came back later than its own delay and [`GRACE`].
@@ -289,7 +291,8 @@ impl Verdict {
                 self.fault(Kind::Late, next.connected, what);
             }
             if !next.recovered {
-                self.fault(Kind::NotRecovered, next.connected, &what);
+                let kind = if was_unknown(history, session, lost) { Kind::Unknown } else { Kind::NotRecovered };
+                self.fault(kind, next.connected, &what);
             } else if next.entered.is_some() && !has_all(client, next) {
                 let what = format_args!("{name} was recovered as {:?} in {:?} only", next.user, next.rooms);
                 self.fault(Kind::StateLost, next.connected, what);
@@ -372,12 +375,23 @@ fn ending<'a>(history: &'a History, session: &Session, lost: &Lost) -> Option<&'
     ending().find(|life| Some(life.process) == session.life).or_else(|| ending().next_back())
 }
 
+/// Whether a session was so young when its node was killed that nobody else may know of it, or its client have no position.
+fn was_unknown(history: &History, session: &Session, lost: &Lost) -> bool {
+    let was_killed = ending(history, session, lost).is_some_and(|life| {
+        life.emitted.is_none() && session.life.is_none_or(|own| own == life.process)
+    });
+    let is_told = session.entered.is_some_and(|entered| entered + COPIED <= lost.at);
+    was_killed && !session.recovered && !is_told
+}
+
 fn name(life: &Life) -> String {
     format!("{} ({})", life.node, life.process)
 }
 
 /// How much longer than by its own delay a client may be away.
 pub const GRACE: Millis = 1000;
+/// Until then other nodes know of a session, on a busy machine.
+const COPIED: Millis = 100;
 /// How long it may take on a busy machine until a client notices.
 const NOTICED: Millis = 2000;
 

@@ -21,6 +21,8 @@ pub(super) struct Cluster {
     pub(super) lives: Vec<Life>,
     /// What nodes that ended had to say.
     pub(super) warnings: Vec<String>,
+    /// How many clients that came back got another socket, by the reason that their node gives.
+    pub(super) refused: BTreeMap<String, u64>,
 }
 
 impl Cluster {
@@ -30,7 +32,7 @@ impl Cluster {
         let leaked = |text: String| -> &'static str { text.leak() };
         let binary = leaked(binary.to_string_lossy().into_owned());
         let arguments: Vec<_> = arguments.iter().map(|argument| leaked(argument.clone())).collect();
-        let mut cluster = Self { nodes: Vec::new(), lives: Vec::new(), warnings: Vec::new() };
+        let mut cluster = Self { nodes: Vec::new(), lives: Vec::new(), warnings: Vec::new(), refused: BTreeMap::new() };
         for number in 1..=count {
             let own = SocketAddr::from((address(number), 0));
             let launch = Launch::bench(Some(binary), &format!("node-{number}"));
@@ -66,6 +68,7 @@ impl Cluster {
     /// It does not stop in time, or fails.
     pub(super) async fn restart(&mut self, number: usize, patience: Duration) -> io::Result<()> {
         let node = self.take(number)?;
+        self.note_refused(&node).await;
         let (process, from) = (node.pid(), milliseconds());
         let (launch, said) = node.stop_within(patience, &self.seeds()).await?;
         let emitted =
@@ -82,6 +85,7 @@ impl Cluster {
     /// There is no such node.
     pub(super) async fn kill(&mut self, number: usize, pause: Duration) -> io::Result<()> {
         let node = self.take(number)?;
+        self.note_refused(&node).await;
         let (process, from) = (node.pid(), milliseconds());
         let launch = node.kill(&self.seeds()).await;
         self.over(process, from, None);
@@ -101,6 +105,25 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Adds what the nodes that are there have refused.
+    pub(super) async fn note_all_refused(&mut self) {
+        for node in std::mem::take(&mut self.nodes).into_iter().flatten() {
+            self.note_refused(&node).await;
+            self.nodes.push(Some(node));
+        }
+    }
+
+    async fn note_refused(&mut self, node: &Node) {
+        let metrics = Call::new(node.http, Method::GET, "/metrics").send().await;
+        for line in metrics.text().lines().filter(|line| line.starts_with(REFUSED)) {
+            let reason = line.split('"').rev().nth(1).unwrap_or_default();
+            let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+            if count > 0 {
+                *self.refused.entry(reason.to_owned()).or_default() += count;
+            }
+        }
     }
 
     fn take(&mut self, number: usize) -> io::Result<Node> {
@@ -132,6 +155,8 @@ fn life(node: &Node, began: Millis) -> Life {
     let process = node.pid().unwrap_or_default();
     Life { node: node.id().to_owned(), process, began, ready: milliseconds(), ended: None, emitted: None }
 }
+
+const REFUSED: &str = "socketmesh_socket_sessions_refused_total{";
 
 /// 127.0.1.1 and so on.
 fn address(number: usize) -> IpAddr {

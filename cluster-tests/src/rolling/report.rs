@@ -45,8 +45,8 @@ impl Requirements {
             Kind::Lost | Kind::Doubled | Kind::Reordered | Kind::Astray | Kind::StateLost | Kind::Absent => {
                 true
             }
-            // Of a killed node more is required where it stands: which messages may be lost.
-            Kind::NotRecovered | Kind::Status => self.recovery && self.in_order,
+            Kind::NotRecovered => self.recovery,
+            Kind::Unknown | Kind::Status => self.recovery && self.in_order,
             Kind::Refused | Kind::Late => self.balanced && self.in_order,
             Kind::Closed => self.in_order,
             Kind::Carried | Kind::Upgrade => false,
@@ -124,12 +124,13 @@ fn seconds(millis: Millis) -> f64 {
     millis as f64 / 1000.0
 }
 
-const KINDS: [(Kind, &str); 13] = [
+const KINDS: [(Kind, &str); 14] = [
     (Kind::Lost, "messages lost"),
     (Kind::Doubled, "messages doubled"),
     (Kind::Reordered, "messages out of order"),
     (Kind::Astray, "messages that were for nobody or another"),
     (Kind::NotRecovered, "clients back with recovered = false"),
+    (Kind::Unknown, "the same, killed before another node knew of them"),
     (Kind::StateLost, "clients recovered without a room or their data"),
     (Kind::Absent, "clients that did not come back"),
     (Kind::Refused, "handshakes that failed"),

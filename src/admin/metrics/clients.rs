@@ -5,7 +5,7 @@ use std::fmt;
 use super::writer::{Figure, Metrics};
 use crate::engine::{Application, Protocol, Transport};
 use crate::node::Node;
-use crate::socket::NamespaceFigures;
+use crate::socket::{NamespaceFigures, Unrecovered};
 
 pub(super) fn encode<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Result {
     metrics.gauges(
@@ -137,7 +137,7 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
     for (name, help, value) in gauges {
         metrics.gauges(name, help, by_name(namespaces).map(|(labels, of)| (labels, value(of))))?;
     }
-    let counters: [Figure<NamespaceFigures>; 11] = [
+    let counters: [Figure<NamespaceFigures>; 10] = [
         ("socketmesh_socket_events_received_total", "Events of clients", |of| of.counts.events_received),
         ("socketmesh_socket_events_limited_total", "Events of clients that were beyond a limit", |of| {
             of.counts.events_limited
@@ -164,11 +164,6 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
         ("socketmesh_socket_packets_replayed_total", "Packets that they had missed", |of| {
             of.counts.packets_replayed
         }),
-        (
-            "socketmesh_socket_sessions_refused_total",
-            "Clients that asked for their sockets and got others",
-            |of| of.counts.sessions_refused,
-        ),
         ("socketmesh_socket_sessions_lost_total", "Sessions whose clients did not come back in time", |of| {
             of.counts.sessions_lost
         }),
@@ -187,6 +182,14 @@ fn namespaces(namespaces: &[NamespaceFigures], metrics: &mut Metrics<'_>) -> fmt
         by_name(namespaces).map(|(labels, of)| {
             let calls = &of.counts.calls;
             (labels, calls.sum, calls.count, calls.buckets.as_slice())
+        }),
+    )?;
+    metrics.counters(
+        "socketmesh_socket_sessions_refused_total",
+        "Clients that asked for their sockets and got others",
+        namespaces.iter().flat_map(|of| {
+            let counts = Unrecovered::ALL.into_iter().zip(of.counts.sessions_refused);
+            counts.map(|(why, count)| ([("namespace", of.name.as_str()), ("reason", why.as_str())], count))
         }),
     )?;
     metrics.counters(

@@ -71,6 +71,7 @@ impl Control {
             node.state = greeting.state;
         }
         node.differing.clone_from(&greeting.differing);
+        node.recovers = greeting.recovers;
         node.greeted |= dialled;
         node.refusals.clear();
         let link = ActiveLink { id, path, dialled, since: now, answered: now, pinged: None, closed: false };

@@ -39,13 +39,14 @@ impl Control {
         let address = self.address;
         let (state, link) = (self.told_state(), LinkState::Up);
         let sessions = self.sessions;
-        let own = MemberView { id, incarnation, address, state, link, sessions, differing: Vec::new() };
+        let (recovers, differing) = (true, Vec::new());
+        let own = MemberView { id, incarnation, address, state, link, sessions, recovers, differing };
         let others = self.liveness.members().filter_map(|(id, incarnation)| {
             let node = self.nodes.get(id).filter(|node| node.state != NodeState::Hung)?;
             let address = node.addresses.current().unwrap_or_else(|| unknown(0));
             let (id, state, link) = (id.clone(), node.state, node.link_state());
-            let (sessions, differing) = (node.sessions, node.differing.clone());
-            Some(MemberView { id, incarnation, address, state, link, sessions, differing })
+            let (sessions, recovers, differing) = (node.sessions, node.recovers, node.differing.clone());
+            Some(MemberView { id, incarnation, address, state, link, sessions, recovers, differing })
         });
         let mut members: Vec<_> = others.chain([own]).collect();
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));

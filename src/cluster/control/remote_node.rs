@@ -22,6 +22,8 @@ pub(crate) struct RemoteNode {
     pub(crate) state: NodeState,
     /// The settings of sessions that it has otherwise, as its last hello said.
     pub(crate) differing: Vec<SettingDifference>,
+    /// Whether it keeps the sessions of clients that may come back, as its last hello said.
+    pub(crate) recovers: bool,
     /// The members to which it has no direct link, as it gossips.
     pub(crate) misses: HashSet<NodeId>,
     /// How many sessions it owns, about, as it gossips.
@@ -57,6 +59,7 @@ impl RemoteNode {
             addresses,
             state: NodeState::Joining,
             differing: Vec::new(),
+            recovers: true,
             misses: HashSet::new(),
             sessions: None,
             refusals: Refusals::default(),

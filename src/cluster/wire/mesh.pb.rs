@@ -121,7 +121,7 @@ pub struct Hello {
     /// The Socket.IO parser of its clients. Broadcasts carry JSON packets, whichever it is.
     #[prost(string, tag = "7")]
     pub parser: ::prost::alloc::string::String,
-    /// Bits of optional features; none yet.
+    /// Bits of optional features: 1 for one that keeps the sessions of clients that may come back.
     #[prost(uint64, tag = "8")]
     pub features: u64,
     #[prost(enumeration = "NodeState", tag = "9")]

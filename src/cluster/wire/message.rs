@@ -422,7 +422,7 @@ pub(super) mod tests {
     }
 
     fn lives() -> impl Strategy<Value = Life> {
-        any::<(u64, u64)>().prop_map(|(count, at)| Life { count, at: Origin::from_u64(at) })
+        (0..u64::MAX >> 1, any::<u64>()).prop_map(|(count, at)| Life { count, at: Origin::from_u64(at) })
     }
 
     fn sessions() -> impl Strategy<Value = SessionState> {
@@ -431,7 +431,7 @@ pub(super) mod tests {
             times().prop_map(Standing::Away),
             Just(Standing::Over),
         ];
-        let names = (ids(), "/[a-z]{0,9}", ids(), lives(), any::<u64>(), standing);
+        let names = (ids(), "/[a-z]{0,9}", ids(), lives(), 0..u64::MAX >> 1, standing);
         let what = (times(), times(), stays(), vec(any::<u8>(), 0..9), proptest::option::of("[a-z]{0,9}"));
         (names, what, proptest::option::of(times()), reached()).prop_map(
             |(

@@ -110,7 +110,7 @@ pub(super) fn decode_session(session: pb::Session) -> Result<SessionState, WireE
         namespace: session.namespace.into(),
         socket: id(&session.socket)?,
         life: session.life.unwrap_or_default().into(),
-        version: session.version,
+        version: session.version.min(LARGEST),
         standing: match session.standing {
             Some(PbStanding::Live(node)) => {
                 Standing::Live(node.parse().map_err(|error| WireError::Value(Box::new(error)))?)
@@ -137,7 +137,7 @@ impl From<Life> for pb::Life {
 
 impl From<pb::Life> for Life {
     fn from(pb::Life { count, at }: pb::Life) -> Self {
-        Self { count, at: Origin::from_u64(at) }
+        Self { count: count.min(LARGEST), at: Origin::from_u64(at) }
     }
 }
 
@@ -239,6 +239,9 @@ impl TryFrom<pb::Log> for InheritedLog {
         })
     }
 }
+
+/// Nobody gets that far by counting, and who is there can count on.
+const LARGEST: u64 = u64::MAX >> 1;
 
 fn stays(rooms: &[(Room, Duration)]) -> Vec<pb::Stay> {
     rooms.iter().map(|(room, age)| pb::Stay { room: room.to_string(), age: millis(*age) }).collect()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::counter::{Counter, PerThread};
+use crate::socket::recovery::Unrecovered;
 
 /// Counted where it happens, read when metrics are asked for.
 #[derive(Debug, Default)]
@@ -23,7 +24,8 @@ struct Counters {
     handlers_panicked: Counter,
     sessions_recovered: Counter,
     packets_replayed: Counter,
-    sessions_refused: Counter,
+    /// By the reason.
+    sessions_refused: [Counter; Unrecovered::ALL.len()],
     sessions_lost: Counter,
     gaps_met: Counter,
     /// How many calls took no longer than each of [`BOUNDS`], and longer than the one before it; then all others.
@@ -56,8 +58,8 @@ pub(crate) struct NamespaceCounts {
     pub(crate) sessions_recovered: u64,
     /// What they had missed.
     pub(crate) packets_replayed: u64,
-    /// Clients that asked for their sockets and got others.
-    pub(crate) sessions_refused: u64,
+    /// Clients that asked for their sockets and got others, in the order of the reasons.
+    pub(crate) sessions_refused: [u64; Unrecovered::ALL.len()],
     /// Sessions whose clients did not come back in time.
     pub(crate) sessions_lost: u64,
     /// How often all clients had to come again, because something of another node was lost.
@@ -137,8 +139,8 @@ impl NamespaceCounters {
     }
 
     /// A client asked for its socket and gets another.
-    pub(crate) fn session_refused(&self) {
-        self.0.here().sessions_refused.increment();
+    pub(crate) fn session_refused(&self, why: Unrecovered) {
+        self.0.here().sessions_refused.get(why as usize).into_iter().for_each(Counter::increment);
     }
 
     /// A client did not come back in time.
@@ -176,7 +178,9 @@ impl NamespaceCounters {
             handlers_panicked: self.0.sum(|counters| counters.handlers_panicked.get()),
             sessions_recovered: self.0.sum(|counters| counters.sessions_recovered.get()),
             packets_replayed: self.0.sum(|counters| counters.packets_replayed.get()),
-            sessions_refused: self.0.sum(|counters| counters.sessions_refused.get()),
+            sessions_refused: Unrecovered::ALL.map(|why| {
+                self.0.sum(|counters| counters.sessions_refused.get(why as usize).map_or(0, Counter::get))
+            }),
             sessions_lost: self.0.sum(|counters| counters.sessions_lost.get()),
             gaps_met: self.0.sum(|counters| counters.gaps_met.get()),
             calls: self.durations(),
@@ -212,7 +216,7 @@ impl NamespaceCounts {
         self.handlers_panicked += other.handlers_panicked;
         self.sessions_recovered += other.sessions_recovered;
         self.packets_replayed += other.packets_replayed;
-        self.sessions_refused += other.sessions_refused;
+        self.sessions_refused.iter_mut().zip(other.sessions_refused).for_each(|(count, more)| *count += more);
         self.sessions_lost += other.sessions_lost;
         self.gaps_met += other.gaps_met;
         self.calls.add(other.calls);

@@ -104,11 +104,13 @@ impl Keeping {
     pub(crate) fn records(&self, path: &Arc<str>, settings: &Recovery) -> Arc<Records> {
         let mut records = self.records.lock();
         let records = records.entry(Arc::clone(path)).or_insert_with(|| {
+            let mut settings = settings.clone();
+            settings.max_disconnection = settings.max_disconnection.min(LONGEST);
             let retention = settings.max_disconnection + self.heartbeat + MARGIN;
             let limits = LogLimits { bytes: settings.max_log, age: retention };
             Arc::new(Records {
                 path: Arc::clone(path),
-                settings: settings.clone(),
+                settings,
                 retention,
                 journal: Mutex::new(Journal::new(self.origin, limits)),
                 answers: Notify::new(),
@@ -144,10 +146,12 @@ impl Keeping {
         }
     }
 
-    /// Whether a node is a member, this one included.
-    pub(crate) fn is_member(&self) -> impl Fn(&NodeId) -> bool + use<> {
-        let (me, members) = (self.me.clone(), self.peers.members());
-        move |node| *node == me || members.binary_search_by(|(member, _)| member.cmp(node)).is_ok()
+    /// Whether a life of a node is a member, this one included. One that ended is none, though its node is back.
+    pub(crate) fn lives(&self) -> impl Fn(Origin) -> bool + use<> {
+        let members = self.peers.members();
+        let others = members.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
+        let lives: Vec<_> = others.chain([self.origin]).collect();
+        move |origin| lives.contains(&origin)
     }
 
     /// Something of a socket changed: its keepers are told soon.
@@ -223,13 +227,13 @@ impl Keeping {
 
     /// After the members changed: hands sessions on to who keeps them now, and forgets those that are none of this node's.
     pub(crate) fn move_states(&self, now: Instant) {
-        let (mut copies, is_member) = (Copies::default(), self.is_member());
+        let (mut copies, lives) = (Copies::default(), self.lives());
         let mut states = self.states.lock();
         let mut others = Vec::new();
         for (pid, kept) in states.iter_mut() {
             let keepers = self.keepers(pid.0.key());
             let is_mine = keepers.contains(&self.me);
-            if !is_mine || !kept.is_told_by(&is_member) {
+            if !is_mine || !kept.is_told(&lives) {
                 let news = keepers.iter().filter(|keeper| **keeper != self.me && !kept.told.contains(keeper));
                 news.for_each(|keeper| copies.entry(keeper.clone()).or_default().push(kept.now(now)));
                 kept.told = keepers;
@@ -265,8 +269,7 @@ impl Keeping {
         self.send(copies);
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
-        let heirs = self.peers.successors(key, 2);
-        let Some(heir) = heirs.into_iter().find(|heir| *heir != self.me) else { return };
+        let Some(heir) = self.peers.heir(key) else { return };
         for records in self.all_records() {
             let logs = records.journal().hand_over(PART, now);
             for (origin, LogPart { packets, last, cut }) in
@@ -286,8 +289,7 @@ impl Keeping {
             let is_used = records.journal().expire(now);
             is_used || Arc::strong_count(records) > 1
         });
-        let is_member = self.is_member();
-        let mut lost = self.states.lock().expire(is_member, now);
+        let mut lost = self.states.lock().expire(self.lives(), now);
         // Once in the cluster, as a rule.
         lost.retain(|state| self.keepers(state.pid.0.key()).first() == Some(&self.me));
         lost
@@ -364,6 +366,13 @@ impl Claimed {
         self.interest(false);
     }
 
+    /// What the client missed is asked for once more, after that time.
+    pub(crate) fn begin_again(&mut self, passed: Duration) {
+        drop(self.records.journal().take(self.id));
+        self.id = self.keeping.number();
+        self.state.pass(passed);
+    }
+
     /// Nobody gets the session any more.
     pub(crate) fn give_up(mut self, now: Instant) -> SessionState {
         self.end();
@@ -401,6 +410,8 @@ impl fmt::Debug for Claimed {
 
 /// Packets are kept for longer than clients may be away and heartbeats take: what was on its way when the connection was lost counts.
 const MARGIN: Duration = Duration::from_secs(15);
+/// Nobody is away for longer.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many nodes keep a session.
 pub(crate) const KEEPERS: usize = 2;
 /// The bytes of one message to another node, about.

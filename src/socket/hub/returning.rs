@@ -25,7 +25,7 @@ use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, Se
 use crate::socket::messages::{
     KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
 };
-use crate::socket::recovery::{Claim, MARGIN, Membership, Position, Recovering, cost};
+use crate::socket::recovery::{Claim, MARGIN, Membership, Position, Recovering, TooMuch, Unrecovered, cost};
 use crate::socket::room::Room;
 
 /// What a client says that wants its socket back.
@@ -33,7 +33,7 @@ use crate::socket::room::Room;
 pub(crate) struct Returning {
     pid: Pid,
     /// The last position that it got.
-    offset: Option<Position>,
+    offset: Result<Position, Unrecovered>,
 }
 
 impl Returning {
@@ -50,8 +50,8 @@ impl Returning {
         let Said { pid, offset } = handshake.auth().ok()?;
         let pid = Pid(pid?.as_str()?.parse().ok()?);
         let offset = match &offset {
-            Some(offset) => Some(offset.as_str().and_then(Position::parse)?),
-            None => None,
+            Some(offset) => offset.as_str().and_then(Position::parse).ok_or(Unrecovered::NoPosition),
+            None => Err(Unrecovered::NoEvent),
         };
         Some(Self { pid, offset })
     }
@@ -90,7 +90,7 @@ impl NamespaceRegistry {
             if let Some(claimed) = self.take_back(namespace, &returning).await {
                 match admitted_before(namespace, &claimed.state) {
                     Some(admitted) => return Ok(Entry::Back(Box::new(claimed), admitted)),
-                    None => self.give_up(claimed),
+                    None => self.give_up(claimed, Unrecovered::Data),
                 }
             }
             return Ok(Entry::New(admission.decided().await?));
@@ -109,27 +109,39 @@ impl NamespaceRegistry {
         returning: &Returning,
     ) -> Option<Claimed> {
         let records = Arc::clone(namespace.records()?);
-        let can_begin = returning.offset.is_some() || records.settings.before_first_event;
-        let granted = match can_begin {
-            true => self.claim(namespace, returning.pid).await,
-            false => None,
+        let granted = async {
+            // A node that cannot say what its packets were would leave a hole.
+            if !namespace.keeping().peers.recover() {
+                return Err(Unrecovered::Version);
+            }
+            let position = match &returning.offset {
+                Err(Unrecovered::NoEvent) if records.settings.before_first_event => Position::default(),
+                offset => offset.clone()?,
+            };
+            Ok((self.claim(namespace, returning.pid).await?, position))
         };
-        let Some(state) = granted else {
-            namespace.count(NamespaceCounters::session_refused);
-            return None;
-        };
-        let recovered = self.catch_up(namespace, records, state, returning.offset.clone()).await;
-        recovered.map_err(|claimed| self.give_up(*claimed)).ok()
+        match granted.await {
+            Ok((state, position)) => {
+                let caught_up = self.catch_up(namespace, records, state, position).await;
+                caught_up.map_err(|(claimed, why)| self.give_up(*claimed, why)).ok()
+            }
+            Err(why) => {
+                namespace.count(|counters| counters.session_refused(why));
+                tell_refused(namespace, why);
+                None
+            }
+        }
     }
 
     /// A session that cannot be recovered: its client gets another socket.
-    pub(crate) fn give_up(&self, claimed: Claimed) {
+    pub(crate) fn give_up(&self, claimed: Claimed, why: Unrecovered) {
         let state = claimed.give_up(Instant::now());
-        self.tell_lost(state, NamespaceCounters::session_refused);
+        tell_refused(&self.of(&state.namespace), why);
+        self.tell_lost(state, |counters| counters.session_refused(why));
     }
 
     /// Asks for a session, whoever decides about it now.
-    async fn claim(&self, namespace: &Arc<LocalNamespace>, pid: Pid) -> Option<SessionState> {
+    async fn claim(&self, namespace: &Arc<LocalNamespace>, pid: Pid) -> Result<SessionState, Unrecovered> {
         let keeping = namespace.keeping();
         let (deadline, me) = (Instant::now() + PATIENCE, (keeping.me.clone(), keeping.origin));
         while Instant::now() < deadline {
@@ -148,12 +160,12 @@ impl NamespaceRegistry {
                 _ => self.decide(namespace, pid, &me, deadline).await,
             };
             match decision {
-                Decision::Granted(state) => return Some(*state),
-                Decision::Refused => return None,
+                Decision::Granted(state) => return Ok(*state),
+                Decision::Refused => return Err(Unrecovered::Unknown),
                 Decision::Later => sleep(PAUSE).await,
             }
         }
-        None
+        Err(Unrecovered::Undecided)
     }
 
     /// Decides about a session that a node asks for, if it is this node that does.
@@ -170,7 +182,7 @@ impl NamespaceRegistry {
         }
         keeping.flush(Instant::now());
         let claim =
-            |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.is_member(), now);
+            |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.lives(), now);
         let mut claimed = claim(Instant::now());
         if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
             claimed = claim(Instant::now());
@@ -230,87 +242,40 @@ impl NamespaceRegistry {
         if let Some(state) = session_of(responses.parts) {
             keeping.take(node, *state, Instant::now());
         }
-        is_answered || !keeping.is_member()(node)
+        is_answered || !keeping.lives()(known.life.at)
     }
 
-    /// Collects what the client missed, from every node.
+    /// Collects what the client missed, from every node. Who is answered late asks again.
     async fn catch_up(
         &self,
         namespace: &Arc<LocalNamespace>,
         records: Arc<Records>,
         state: SessionState,
-        offset: Option<Position>,
-    ) -> Result<Claimed, Box<Claimed>> {
-        let (keeping, now) = (Arc::clone(namespace.keeping()), Instant::now());
-        let mut position = offset.unwrap_or_default();
+        mut position: Position,
+    ) -> Result<Claimed, (Box<Claimed>, Unrecovered)> {
+        let keeping = Arc::clone(namespace.keeping());
         // A client may say a position that it had in an earlier session. Nothing that old is kept of a session that is older.
         if state.age < records.retention {
             state.start.iter().for_each(|(origin, number)| {
                 position.advance(Number { origin: *origin, number: *number });
             });
         }
-        let (id, limit) = (keeping.number(), records.settings.max_replay);
-        let membership = Membership::new(state.socket, state.age, &state.rooms, now);
-        let claimed = Claimed { keeping, records, id, state, is_open: true };
-        let (keeping, records) = (&claimed.keeping, &claimed.records);
+        let mut claimed = Claimed { id: keeping.number(), keeping, records, state, is_open: true };
         claimed.hold();
-        let asked = keeping.peers.members();
-        let origins = asked.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
-        let begun = {
-            let mut journal = records.journal();
-            let has_room = journal.recoveries() < RECOVERIES;
-            has_room
-                && journal
-                    .begin(id, Recovering::new(membership, position.clone(), origins, limit), now)
-                    .is_ok()
-        };
-        if !begun || claimed.state.login.is_some_and(|left| left.is_zero()) {
-            return Err(Box::new(claimed));
+        if claimed.state.login.is_some_and(|left| left.is_zero()) {
+            return Err((Box::new(claimed), Unrecovered::Login));
         }
-        let recover = RecoveryMessage::Recover(Recover {
-            id,
-            namespace: Arc::clone(&records.path),
-            socket: claimed.state.socket,
-            age: claimed.state.age,
-            rooms: claimed.state.rooms.clone(),
-            after: position.to_vec(),
-            limit: limit as u64,
-            interest: keeping.peers.version(),
-        });
-        asked.iter().for_each(|(node, _)| keeping.peers.tell(node, &recover));
-        let complete = self.all_answered(&claimed, now + PATIENCE).await;
-        // An age that was told late lets the first packets after a join pass for earlier ones. Who never answered was not told.
-        let last = records.journal().recovering(id).and_then(|back| back.last_answer());
-        let is_late = last.is_some_and(|last| last.saturating_duration_since(now) > MARGIN);
-        let is_new = |(_, age): &(_, Duration)| *age < records.retention;
-        let may_miss = is_late && claimed.state.rooms.iter().any(is_new);
-        if complete && !may_miss { Ok(claimed) } else { Err(Box::new(claimed)) }
-    }
-
-    /// Waits until every node that lives has answered. Returns whether they have, and everything is there.
-    async fn all_answered(&self, claimed: &Claimed, deadline: Instant) -> bool {
-        let Claimed { keeping, records, id, .. } = claimed;
+        let mut now = Instant::now();
+        let deadline = now + PATIENCE;
         loop {
-            let answer = records.answers.notified();
-            {
-                let mut journal = records.journal();
-                let Some(back) = journal.recovering(*id) else { return false };
-                let members = keeping.peers.members();
-                let lives: Vec<_> =
-                    members.iter().map(|(node, incarnation)| Origin::of(node, *incarnation)).collect();
-                for origin in back.waits_for().to_vec() {
-                    if !lives.contains(&origin) {
-                        back.gone(origin);
-                    }
-                }
-                if back.has_failed() || back.is_complete() {
-                    return !back.has_failed();
-                }
+            match ask_all(&claimed, &position, now, deadline).await {
+                Ok(true) => return Ok(claimed),
+                Ok(false) if Instant::now() < deadline => {}
+                Ok(false) => return Err((Box::new(claimed), Unrecovered::Unanswered)),
+                Err(why) => return Err((Box::new(claimed), why)),
             }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            let _woken = timeout(LOOK, answer).await;
+            let asked = std::mem::replace(&mut now, Instant::now());
+            claimed.begin_again(now.saturating_duration_since(asked));
         }
     }
 
@@ -341,7 +306,9 @@ impl NamespaceRegistry {
             RecoveryMessage::Replay(Replay { id, namespace, packets, end }) => {
                 let Some(records) = self.keeping().known_records(&namespace) else { return };
                 if let ReplayEnd::Done(reached) = &end {
-                    self.hear(&namespace, &records, reached.iter().map(|(origin, _)| *origin));
+                    // Who has sent nothing is behind nobody.
+                    let sent = reached.iter().filter(|(_, number)| *number > 0);
+                    self.hear(&namespace, &records, sent.map(|(origin, _)| *origin));
                 }
                 let mut journal = records.journal();
                 if let Some(back) = journal.recovering(id) {
@@ -395,6 +362,7 @@ impl NamespaceRegistry {
             return;
         }
         self.keeping().peers.tell(node, &RecoveryMessage::Again);
+        self.keeping().states.lock().doubt(node, Instant::now());
         kept.into_iter().for_each(|namespace| namespace.lose_all());
     }
 
@@ -533,6 +501,77 @@ impl NamespaceRegistry {
             sleep(TOGETHER).await;
         }
     }
+}
+
+/// Asks every node what the client missed, and waits. Returns whether the answers are what it missed: an age that was told late lets
+/// the first packets after a join pass for earlier ones. Who never answered was not told.
+async fn ask_all(
+    claimed: &Claimed,
+    position: &Position,
+    now: Instant,
+    deadline: Instant,
+) -> Result<bool, Unrecovered> {
+    let Claimed { keeping, records, id, state, .. } = claimed;
+    let membership = Membership::new(state.socket, state.age, &state.rooms, now);
+    let limit = records.settings.max_replay;
+    let asked = keeping.peers.members();
+    let origins = asked.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
+    {
+        let mut journal = records.journal();
+        if journal.recoveries() >= RECOVERIES {
+            return Err(Unrecovered::Busy);
+        }
+        let back = Recovering::new(membership, position.clone(), origins, limit);
+        journal.begin(*id, back, now).map_err(|TooMuch| Unrecovered::TooMuch)?;
+    }
+    let recover = RecoveryMessage::Recover(Recover {
+        id: *id,
+        namespace: Arc::clone(&records.path),
+        socket: state.socket,
+        age: state.age,
+        rooms: state.rooms.clone(),
+        after: position.to_vec(),
+        limit: limit as u64,
+        interest: keeping.peers.version(),
+    });
+    asked.iter().for_each(|(node, _)| keeping.peers.tell(node, &recover));
+    all_answered(claimed, deadline).await?;
+    let last = records.journal().recovering(*id).and_then(|back| back.last_answer());
+    let is_late = last.is_some_and(|last| last.saturating_duration_since(now) > MARGIN);
+    let is_new = |(_, age): &(_, Duration)| *age < records.retention;
+    Ok(!is_late || !state.rooms.iter().any(is_new))
+}
+
+/// Waits until every node that lives has answered, with everything that was missed.
+async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<(), Unrecovered> {
+    let Claimed { keeping, records, id, .. } = claimed;
+    loop {
+        let answer = records.answers.notified();
+        {
+            let mut journal = records.journal();
+            let back = journal.recovering(*id).ok_or(Unrecovered::Unanswered)?;
+            let lives = keeping.lives();
+            for origin in back.waits_for().to_vec() {
+                if !lives(origin) {
+                    back.gone(origin);
+                }
+            }
+            if back.has_failed() {
+                return Err(Unrecovered::TooMuch);
+            }
+            if back.is_complete() {
+                return Ok(());
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Unrecovered::Unanswered);
+        }
+        let _woken = timeout(LOOK, answer).await;
+    }
+}
+
+fn tell_refused(namespace: &LocalNamespace, why: Unrecovered) {
+    tracing::debug!(ns = %Excerpt::name(&namespace.path), reason = why.as_str(), "a client that came back gets another socket");
 }
 
 /// What was decided about a client when it came first.

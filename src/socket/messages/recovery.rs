@@ -109,6 +109,16 @@ pub(crate) struct SessionState {
 }
 
 impl SessionState {
+    /// So much time has passed.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.age += time;
+        self.rooms.iter_mut().for_each(|(_, age)| *age += time);
+        self.login = self.login.map(|left| left.saturating_sub(time));
+        if let Standing::Away(left) = &mut self.standing {
+            *left = left.saturating_sub(time);
+        }
+    }
+
     /// Makes nothing younger than it was known to be.
     pub(crate) fn age_as(&mut self, known: &Self) {
         self.age = self.age.max(known.age);

@@ -28,7 +28,7 @@ pub(crate) struct Journal {
     /// When something of each origin was handed out last.
     last: SmallVec<[(Origin, Instant); 4]>,
     recovering: Vec<(u64, Recovering)>,
-    /// Origins that did not answer when a client was recovered here.
+    /// Origins of the position that did not answer when a client was recovered here.
     unheard: SmallVec<[Origin; 4]>,
     limits: LogLimits,
 }
@@ -142,25 +142,26 @@ impl Journal {
         Some(self.recovering.swap_remove(at).1)
     }
 
-    /// What a client got of these origins was handed out here, as far as they still send anything.
+    /// What these origins said they have sent was handed out here, or is for nobody here.
     pub(crate) fn reached(&mut self, numbers: impl IntoIterator<Item = (Origin, u64)>, now: Instant) {
         numbers.into_iter().for_each(|(origin, number)| self.advance(Number { origin, number }, now));
     }
 
-    /// These origins did not answer for a client that was recovered.
+    /// These origins did not answer for a client that was recovered. Clients may name any, so those that are not known here are not
+    /// remembered.
     pub(crate) fn note_unheard(&mut self, origins: impl IntoIterator<Item = Origin>) {
         for origin in origins {
-            if !self.unheard.contains(&origin) && self.unheard.len() < MAX_UNHEARD {
+            if self.position.get(origin).is_some() && !self.unheard.contains(&origin) {
                 self.unheard.push(origin);
             }
         }
     }
 
-    /// Whether an origin that is heard now did not answer for a client here. It is told once.
+    /// Whether an origin that is heard now may not have answered for a client here. It is told once.
     pub(crate) fn take_unheard(&mut self, origin: Origin) -> bool {
         let before = self.unheard.len();
         self.unheard.retain(|unheard| *unheard != origin);
-        self.unheard.len() < before
+        self.unheard.len() < before || origin != self.me && self.position.get(origin).is_none()
     }
 
     /// Answers for a node that leaves from now on.
@@ -200,6 +201,7 @@ impl Journal {
             }
             lasts
         });
+        self.unheard.retain(|origin| position.get(*origin).is_some());
         !(self.log.is_empty()
             && self.inherited.is_empty()
             && self.last.is_empty()
@@ -259,8 +261,6 @@ fn parts_of(log: &mut Log, most: usize, now: Instant) -> Vec<LogPart> {
 
 /// For how much longer than packets are kept their origin is a part of the position: so long one may have been on its way.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Lives of nodes that did not answer.
-const MAX_UNHEARD: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -344,6 +344,8 @@ mod tests {
     #[test]
     fn an_origin_that_did_not_answer_is_told_once_when_it_is_heard() {
         let mut journal = journal(1);
+        let now = Instant::now();
+        [2, 3].map(|number| journal.receive(&packet(number, 1, "a"), now));
         journal.note_unheard([origin(2), origin(2)]);
         assert!(!journal.take_unheard(origin(3)));
         assert!(journal.take_unheard(origin(2)) && !journal.take_unheard(origin(2)));

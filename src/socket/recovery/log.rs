@@ -81,7 +81,7 @@ impl Log {
         cut: Option<(u64, Duration)>,
         now: Instant,
     ) {
-        let older = cut.map(|(to, left)| Cut { to, until: now + left });
+        let older = cut.map(|(to, left)| Cut { to, until: now + left.min(self.limits.age) });
         if older.is_some_and(|older| self.cut.is_none_or(|known| older.to > known.to)) {
             self.cut = older;
         }

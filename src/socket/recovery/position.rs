@@ -3,6 +3,7 @@
 //! Clients carry it as the last argument of the last event that they got. It is short, is known from any other text by its
 //! checksum, and says nothing that is secret.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -107,9 +108,11 @@ impl Position {
 
 impl FromIterator<(Origin, u64)> for Position {
     fn from_iter<I: IntoIterator<Item = (Origin, u64)>>(numbers: I) -> Self {
-        let mut position = Self::default();
-        numbers.into_iter().for_each(|(origin, number)| position.advance(Number { origin, number }));
-        position
+        let mut numbers: SmallVec<_> = numbers.into_iter().collect();
+        // Of each origin the largest number comes first. What another node says may be long.
+        numbers.sort_unstable_by_key(|(origin, number)| (*origin, Reverse(*number)));
+        numbers.dedup_by_key(|(origin, _)| *origin);
+        Self(numbers)
     }
 }
 
@@ -163,6 +166,14 @@ mod tests {
         let mut text = String::new();
         position.write(&mut text);
         text
+    }
+
+    #[test]
+    fn of_what_is_said_twice_of_an_origin_the_larger_number_counts() {
+        let numbers =
+            [(3, 1), (2, 5), (3, 9), (2, 4)].map(|(origin, number)| (Origin::from_u64(origin), number));
+        let position: Position = numbers.into_iter().collect();
+        assert_eq!(position.to_vec(), [(Origin::from_u64(2), 5), (Origin::from_u64(3), 9)]);
     }
 
     proptest! {

@@ -25,8 +25,8 @@ pub(crate) struct Recovering {
     reached: Position,
     /// The origins that have not answered.
     closed: SmallVec<[Origin; 4]>,
-    /// Those that have.
-    answered: SmallVec<[Origin; 4]>,
+    /// Those that have, each with the last number that it said it has sent.
+    answered: SmallVec<[(Origin, u64); 4]>,
     queue: Vec<Step>,
     bytes: usize,
     limit: usize,
@@ -94,12 +94,12 @@ impl Recovering {
     pub(crate) fn answered(&mut self, own: Origin, reached: impl IntoIterator<Item = (Origin, u64)>) {
         for (origin, number) in reached {
             if number > 0 {
-                let number = Number { origin, number };
-                self.reached.advance(number);
-                self.queue.push(Step::Reached(number));
+                self.reached.advance(Number { origin, number });
+                self.queue.push(Step::Reached(Number { origin, number }));
             }
-            if !self.answered.contains(&origin) {
-                self.answered.push(origin);
+            match self.answered.iter_mut().find(|(known, _)| *known == origin) {
+                Some((_, last)) => *last = number.max(*last),
+                None => self.answered.push((origin, number)),
             }
         }
         self.closed.retain(|closed| *closed != own);
@@ -148,8 +148,8 @@ impl Recovering {
         &self.closed
     }
 
-    /// The origins that have answered.
-    pub(crate) fn heard(&self) -> &[Origin] {
+    /// The origins that have answered, each with the last number that it said it has sent. What the client says may be anything.
+    pub(crate) fn heard(&self) -> &[(Origin, u64)] {
         &self.answered
     }
 

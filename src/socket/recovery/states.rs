@@ -33,8 +33,10 @@ pub(crate) struct Kept {
     at: Instant,
     /// When it is given up, or forgotten.
     until: Option<Instant>,
-    /// Until when one that asked for it waits for the node that has it.
-    claimed: Option<Instant>,
+    /// The node that has it has not said so.
+    doubtful: bool,
+    /// The node that asked for it, and until when it waits for the node that has it.
+    claimed: Option<(Origin, Instant)>,
     /// The nodes that keep a copy of this.
     pub(crate) told: SmallVec<[NodeId; 2]>,
 }
@@ -82,12 +84,14 @@ impl States {
             None if self.kept.len() >= self.limits.sessions => return Put::Full,
             None => {}
         }
+        // Whoever decides says that it was granted, and only then the node that has it.
+        let doubtful = state.version == 0 && state.life.count > 0;
         let until = match &state.standing {
-            Standing::Live(_) => None,
+            Standing::Live(_) => doubtful.then(|| now + state.lasts.max(TOMBSTONE)),
             Standing::Away(left) => Some(now + *left),
             Standing::Over => Some(now + TOMBSTONE),
         };
-        let kept = Kept { state, at: now, until, claimed, told };
+        let kept = Kept { state, at: now, until, doubtful, claimed, told };
         let bytes = self.bytes - replaced + kept.cost();
         if bytes > self.limits.bytes && replaced == 0 {
             return Put::Full;
@@ -108,19 +112,19 @@ impl States {
         pid: Pid,
         namespace: &str,
         claimant: &(NodeId, Origin),
-        is_member: impl Fn(&NodeId) -> bool,
+        lives: impl Fn(Origin) -> bool,
         now: Instant,
     ) -> Claim {
         let Some(kept) = self.kept.get_mut(&pid).filter(|kept| *kept.state.namespace == *namespace) else {
             return Claim::Unknown;
         };
-        if kept.claimed.is_some_and(|until| now < until) {
+        if kept.claimed.is_some_and(|(by, until)| now < until && lives(by)) {
             return Claim::Busy;
         }
         match &kept.state.standing {
             Standing::Over => Claim::Unknown,
-            Standing::Live(node) if is_member(node) => {
-                kept.claimed = Some(now + SURRENDER);
+            Standing::Live(node) if lives(kept.state.life.at) => {
+                kept.claimed = Some((claimant.1, now + SURRENDER));
                 Claim::At(node.clone())
             }
             Standing::Away(_) if kept.until.is_some_and(|until| until <= now) => Claim::Unknown,
@@ -139,9 +143,16 @@ impl States {
         state.life = Life { count: state.life.count + 1, at: *origin };
         state.version = 0;
         state.standing = Standing::Live(node.clone());
-        (kept.state, kept.at, kept.until) = (state.clone(), now, None);
+        (kept.state, kept.at) = (state.clone(), now);
+        kept.doubt(now);
         kept.told.clear();
         Claim::Granted(Box::new(state))
+    }
+
+    /// Something that this node said was lost. A session that it does not have any more is over in time, unless it says that it has.
+    pub(crate) fn doubt(&mut self, node: &NodeId, now: Instant) {
+        let is_its = |kept: &&mut Kept| matches!(&kept.state.standing, Standing::Live(at) if at == node);
+        self.kept.values_mut().filter(is_its).for_each(|kept| kept.doubt(now));
     }
 
     /// Nobody gets the session now: the node that has it does not answer.
@@ -153,18 +164,15 @@ impl States {
 
     /// Drops what is over. Returns the sessions whose clients did not come back in time, in the order of their names.
     ///
-    /// The client of a session whose node is no member any more is away.
-    pub(crate) fn expire(&mut self, is_member: impl Fn(&NodeId) -> bool, now: Instant) -> Vec<SessionState> {
+    /// The client of a session whose node has ended is away.
+    pub(crate) fn expire(&mut self, lives: impl Fn(Origin) -> bool, now: Instant) -> Vec<SessionState> {
         let mut lost = Vec::new();
         let bytes = &mut self.bytes;
         self.kept.retain(|_, kept| {
-            if let Standing::Live(node) = &kept.state.standing
-                && !is_member(node)
-                && kept.until.is_none()
-            {
-                kept.until = Some(now + kept.state.lasts);
-            } else if matches!(&kept.state.standing, Standing::Live(node) if is_member(node)) {
-                kept.until = None;
+            if matches!(kept.state.standing, Standing::Live(_)) {
+                let away = || Some(now + kept.state.lasts);
+                let is_sure = lives(kept.state.life.at) && !kept.doubtful;
+                kept.until = if is_sure { None } else { kept.until.or_else(away) };
             }
             let lasts = kept.until.is_none_or(|until| now < until);
             if !lasts {
@@ -201,21 +209,21 @@ impl States {
 }
 
 impl Kept {
-    /// Whether the node that has its socket is a member, and tells everybody else.
-    pub(crate) fn is_told_by(&self, is_member: impl Fn(&NodeId) -> bool) -> bool {
-        matches!(&self.state.standing, Standing::Live(node) if is_member(node))
+    /// Whether the node that has its socket lives, and tells everybody else.
+    pub(crate) fn is_told(&self, lives: impl Fn(Origin) -> bool) -> bool {
+        matches!(self.state.standing, Standing::Live(_)) && lives(self.state.life.at)
+    }
+
+    /// It is over in time, unless the node that has it says that it has.
+    fn doubt(&mut self, now: Instant) {
+        self.doubtful = true;
+        self.until = Some(now + self.state.lasts.max(TOMBSTONE));
     }
 
     /// The state with what has passed since it was told.
     pub(crate) fn now(&self, now: Instant) -> SessionState {
-        let passed = now.saturating_duration_since(self.at);
         let mut state = self.state.clone();
-        state.age += passed;
-        state.rooms.iter_mut().for_each(|(_, age)| *age += passed);
-        state.login = state.login.map(|left| left.saturating_sub(passed));
-        if let Standing::Away(left) = &mut state.standing {
-            *left = left.saturating_sub(passed);
-        }
+        state.pass(now.saturating_duration_since(self.at));
         state
     }
 
@@ -313,7 +321,7 @@ mod tests {
     #[test]
     fn a_session_is_granted_once() {
         let (mut states, now) = (states(), Instant::now());
-        let everybody = |_: &NodeId| true;
+        let everybody = |_: Origin| true;
         states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
         let Claim::Granted(granted) = states.claim(pid(1), "/", &node("b"), everybody, now) else {
             panic!("it is there")
@@ -351,6 +359,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_dead_does_not_keep_others_from_asking_and_has_no_session_when_its_node_is_back() {
+        let (mut states, now) = (states(), Instant::now());
+        let (owner, claimant) = (state(0, 5, live("a")).life.at, node("b").1);
+        states.put(state(0, 5, live("a")), SmallVec::new(), now);
+        assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::At(node("a").0));
+        assert_eq!(states.claim(pid(1), "/", &node("c"), |_| true, now), Claim::Busy);
+        assert_eq!(states.claim(pid(1), "/", &node("c"), |life| life != claimant, now), Claim::At(node("a").0));
+        // Another life of the node may be there.
+        assert!(states.expire(|life| life != owner, now).is_empty());
+        assert_eq!(states.expire(|life| life != owner, now + MINUTE).len(), 1);
+    }
+
+    #[test]
     fn a_client_that_does_not_come_back_is_lost_once_and_so_is_one_whose_node_died() {
         let (mut states, now) = (states(), Instant::now());
         states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
@@ -363,6 +384,32 @@ mod tests {
         assert!(states.expire(|_| true, now + 9 * MINUTE).is_empty(), "it was a partition");
         assert!(states.expire(|_| false, now + 10 * MINUTE).is_empty());
         assert_eq!(states.expire(|_| false, now + 11 * MINUTE).len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_was_granted_and_never_used_is_lost_and_one_that_its_node_does_not_confirm() {
+        let (mut states, now) = (states(), Instant::now());
+        let everybody = |_: Origin| true;
+        states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
+        let Claim::Granted(granted) = states.claim(pid(1), "/", &node("b"), everybody, now) else {
+            panic!("it is there")
+        };
+        let mut other = self::states();
+        other.put((*granted).clone(), SmallVec::new(), now);
+        for states in [&mut states, &mut other] {
+            assert!(states.expire(everybody, now + MINUTE / 2).is_empty());
+            let confirmed = SessionState { version: 1, ..(*granted).clone() };
+            states.put(confirmed, SmallVec::new(), now + MINUTE / 2);
+            assert!(states.expire(everybody, now + 9 * MINUTE).is_empty(), "it is used");
+            states.doubt(&node("c").0, now + 9 * MINUTE);
+            assert!(states.expire(everybody, now + 11 * MINUTE).is_empty());
+            states.doubt(&node("b").0, now + 11 * MINUTE);
+            assert!(states.expire(everybody, now + 11 * MINUTE).is_empty());
+            assert_eq!(states.expire(everybody, now + 12 * MINUTE).len(), 1);
+        }
+        states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
+        states.claim(pid(1), "/", &node("b"), everybody, now);
+        assert_eq!(states.expire(everybody, now + MINUTE).len(), 1, "it was never used");
     }
 
     #[test]

@@ -66,6 +66,24 @@ fn what_a_killed_node_emitted_last_may_be_lost_and_nothing_before() {
 }
 
 #[test]
+fn a_session_that_was_killed_before_another_node_knew_of_it_is_told_apart() {
+    for (entered, killed, recovered_before, expected) in [
+        (Some(STOPPED - 50), true, false, Kind::Unknown),
+        (None, true, false, Kind::Unknown),
+        (Some(STOPPED - 200), true, false, Kind::NotRecovered),
+        (Some(STOPPED - 50), false, false, Kind::NotRecovered),
+        (None, true, true, Kind::NotRecovered),
+    ] {
+        let young = Session { entered, recovered: recovered_before, ..lost(session(&[run(0, 9)])) };
+        let mut history = history(vec![young, fresh(session(&[]))]);
+        if killed {
+            history.lives[1].emitted = None;
+        }
+        assert!(kinds(&history).contains(&(expected, 1)), "{entered:?} {killed} {recovered_before}");
+    }
+}
+
+#[test]
 fn messages_to_a_socket_are_owed_to_that_socket_only() {
     let mut history = history(vec![session(&[run(0, 9)])]);
     history.lives[0].emitted =

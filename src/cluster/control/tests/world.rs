@@ -418,6 +418,7 @@ impl World {
             state: node.publication.as_ref().map_or(NodeState::Joining, |publication| publication.state),
             resume: Resume::default(),
             members: others.map(KnownMember::from).collect(),
+            recovers: true,
             differing: Vec::new(),
         }
     }

@@ -14,7 +14,7 @@ use super::super::keeping::{Claimed, Records};
 use super::super::member::Member;
 use super::LocalNamespace;
 use crate::id::SocketId;
-use crate::socket::messages::recovery::{Origin, Pid};
+use crate::socket::messages::recovery::{Number, Origin, Pid};
 use crate::socket::messages::{Broadcast, Flags, Selection};
 use crate::socket::protocol::{EncodeError, Encoded, encode};
 use crate::socket::recovery::{Journal, Position};
@@ -49,14 +49,15 @@ impl LocalNamespace {
         let Some(records) = self.records.get() else {
             return self.fan_out(&broadcast, &broadcast.text, None);
         };
-        if let Some(number) = broadcast.number {
-            let is_unheard = records.journal().take_unheard(number.origin);
-            if is_unheard {
-                self.lose_those_without(number.origin);
-            }
-        }
         let packet = Arc::new(broadcast);
         let mut journal = records.journal();
+        if let Some(Number { origin, .. }) = packet.number
+            && journal.take_unheard(origin)
+        {
+            drop(journal);
+            self.lose_those_without(origin);
+            journal = records.journal();
+        }
         if journal.receive(&packet, Instant::now()) {
             self.hand_out(&journal, &packet);
         }
@@ -112,8 +113,7 @@ impl LocalNamespace {
         };
         let heard = back.heard().to_vec();
         let (replayed, position) = back.finish();
-        let reached = position.iter().filter(|(origin, _)| heard.contains(origin));
-        journal.reached(reached, now);
+        journal.reached(heard.iter().copied(), now);
         let behind = self.behind(&journal, &position, &heard);
         journal.note_unheard(behind.iter().map(|(origin, _)| *origin));
         let node = journal.position();
@@ -140,11 +140,12 @@ impl LocalNamespace {
     }
 
     /// What the client has of origins that did not answer: should one of them be heard again, the client has to ask it first.
-    fn behind(&self, journal: &Journal, position: &Position, heard: &[Origin]) -> Vec<(Origin, u64)> {
+    fn behind(&self, journal: &Journal, position: &Position, heard: &[(Origin, u64)]) -> Vec<(Origin, u64)> {
         let absent = self.keeping().peers.absent();
         let absent = absent.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
         let known = position.iter().chain(journal.position().iter()).map(|(origin, _)| origin).chain(absent);
-        let mut unheard: Vec<_> = known.filter(|origin| !heard.contains(origin)).collect();
+        let is_unheard = |origin: &Origin| heard.iter().all(|(heard, _)| heard != origin);
+        let mut unheard: Vec<_> = known.filter(is_unheard).collect();
         unheard.sort_unstable();
         unheard.dedup();
         unheard.into_iter().map(|origin| (origin, position.get(origin).unwrap_or(0))).collect()
