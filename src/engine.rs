@@ -54,8 +54,7 @@ pub use protocol::{Protocol, Transport};
 pub use session_ref::SessionRef;
 
 pub(crate) use admission::{NotAdmitted, Place};
-#[cfg(feature = "fuzzing")]
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, Charge};
 pub(crate) use counters::EngineCounters;
 #[cfg(feature = "webtransport")]
 pub(crate) use first_packet::FirstPacket;

@@ -351,6 +351,124 @@ export async function recovered_on_any_node({ entry, nodes }) {
   }
 }
 
+// The case of the official client's own suite.
+export async function recovered_with_its_id({ entry }) {
+  await eachTransport(entry, {}, async (one) => {
+    for (const lose of [closed, cut, closed]) {
+      const { id } = one;
+      await lost(one, lose);
+      assert.deepEqual([one.recovered, one.id], [true, id]);
+      assert.equal(await emit(one, "whoami"), id);
+    }
+    // Who leaves by itself is another one when it is back.
+    const { id } = one;
+    await lost(one, () => one.disconnect());
+    assert.equal(one.recovered, false);
+    assert.notEqual(one.id, id);
+  });
+}
+
+export async function what_was_missed_comes_before_connect({ entry, nodes }) {
+  await eachTransport(entry, {}, async (one, room) => {
+    const other = await connected(client(`${nodes.at(-1)}/recovered`));
+    const order = [];
+    one.on("msg", (payload) => order.push(payload));
+    one.on("connect", () => order.push("connect"));
+    await emit(one, "join", room);
+    await lost(one, closed, async () => {
+      for (const payload of ["missed", Buffer.from("bytes"), { deep: [1, null] }]) await emit(other, "msg", room, payload);
+      await emit(other, "msg", one.id ?? "nobody", "for nobody");
+    });
+    await emit(other, "msg", room, "new");
+    await deadline("all of it", until(() => order.length >= 5), 10_000, () => JSON.stringify(order));
+    await settle([one, other]);
+    assert.deepEqual(order, ["missed", Buffer.from("bytes"), { deep: [1, null] }, "connect", "new"]);
+    other.disconnect();
+  });
+}
+
+export async function what_it_emits_meanwhile_is_sent_once_it_is_back({ entry }) {
+  await eachTransport(entry, {}, async (one) => {
+    const got = [];
+    one.on("mirrored", (number) => got.push(number));
+    await lost(one, cut, () => [0, 1, 2].forEach((number) => one.emit("mirror", number)));
+    one.emit("mirror", 3);
+    await deadline("the mirror", until(() => got.length >= 4), 10_000, () => `${got}`);
+    await settle([one]);
+    assert.deepEqual([one.recovered, got], [true, [0, 1, 2, 3]]);
+  });
+}
+
+export async function what_it_retries_arrives_in_order({ entry }) {
+  await eachTransport(entry, { retries: 5, ackTimeout: 2000 }, async (one) => {
+    const [got, acked, numbers] = [[], [], Array.from({ length: 12 }, (_, number) => number)];
+    one.on("mirrored", (number) => got.push(number));
+    for (const number of numbers) one.emit("mirror", number, (error) => acked.push([number, error]));
+    await deadline("some of it", until(() => acked.length >= 3));
+    await lost(one, cut);
+    await deadline("all of it", until(() => acked.length === numbers.length), 10_000, () => `${got}, ${acked}`);
+    assert.equal(one.recovered, true);
+    assert.deepEqual(acked, numbers.map((number) => [number, null]));
+    await settle([one]);
+    // It may have repeated the one that was on its way, not any other.
+    assert.deepEqual(got.filter((number, at) => number !== got[at - 1]), numbers);
+    assert.ok(got.length <= numbers.length + 1, `${got}`);
+  });
+}
+
+export async function of_several_namespaces_each_is_recovered_by_itself({ entry }) {
+  let asked = 0;
+  await eachTransport(entry, { auth: (say) => say({ token: asked++ }) }, async (one) => {
+    const plain = one.io.socket("/");
+    await deadline("the other namespace", event(plain, "connect"));
+    const [id, other, before] = [one.id, plain.id, asked];
+    const back = event(plain, "connect");
+    await lost(one, closed);
+    await deadline("the other namespace again", back);
+    assert.deepEqual([one.recovered, one.id, Boolean(plain.recovered)], [true, id, false]);
+    assert.notEqual(plain.id, other);
+    assert.equal(asked, before + 1);
+    assert.equal(await emit(plain, "echo", 7), 7);
+  });
+}
+
+const TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]];
+
+/** Plays it with a client that may come back, and has a position, over every transport. */
+async function eachTransport(entry, options, play) {
+  for (const transports of TRANSPORTS) {
+    const one = await connected(client(`${entry}/recovered`, { transports, ...options }));
+    one.off("disconnect");
+    assert.equal(one.recovered, false);
+    const mirrored = event(one, "mirrored");
+    one.emit("mirror", "a position");
+    await deadline("a position", mirrored);
+    await play(one, `room of ${one.id}`);
+    one.disconnect();
+  }
+}
+
+/** Loses its connection, does something meanwhile, and connects again. */
+async function lost(one, lose, meanwhile = () => {}) {
+  const gone = event(one, "disconnect");
+  lose(one);
+  await deadline("the client to notice", gone);
+  await meanwhile();
+  const back = event(one, "connect");
+  one.connect();
+  await deadline("the client to be back", back);
+}
+
+function closed(one) {
+  one.io.engine.close();
+}
+
+/** Without a word to the server, where the transport can. */
+function cut(one) {
+  const { ws } = one.io.engine.transport;
+  ws ? ws.terminate() : one.io.engine.close();
+}
+
 /** Clients of every version over every transport. */
 function everyKind() {
   return VERSIONS.flatMap(kindsOf);

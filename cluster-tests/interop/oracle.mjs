@@ -18,6 +18,10 @@ const suites = {
     rooms(io.of("/rooms"));
     guarded(io.of("/guarded"));
   },
+  "recovery": (http) => {
+    const io = new Io(http, { ...patient, connectionStateRecovery: {} });
+    for (const path of ["/", "/custom"]) recoverable(io.of(path));
+  },
   "bench": (http) => rooms(new Io(http, { ...patient, maxHttpBufferSize: 4_000_000 }).of("/")),
 };
 
@@ -54,6 +58,27 @@ function rooms(namespace) {
   handle(namespace, "whoami", (socket) => [socket.id]);
   handle(namespace, "mirror", (socket, payload) => void socket.emit("mirrored", payload));
   handle(namespace, "pid", () => [process.pid]);
+}
+
+let visits = 0;
+
+function recoverable(namespace) {
+  namespace.use((socket, next) => {
+    Object.assign(socket.data, { number: visits++, mark: "" });
+    next();
+  });
+  handle(namespace, "join", (socket, room) => void socket.join(room));
+  handle(namespace, "mark", (socket, mark) => void (socket.data.mark = mark));
+  handle(namespace, "state", ({ id, recovered, rooms, data }) =>
+    [[recovered, [...rooms].filter((room) => room !== id).sort(), data.number, data.mark]]);
+  handle(namespace, "mirror", (socket, payload) => void socket.emit("mirrored", payload));
+  handle(namespace, "volatile", (socket, payload) => void socket.volatile.emit("mirrored", payload));
+  handle(namespace, "ask", (socket, payload) => void socket.emit("question", payload, () => {}));
+  handle(namespace, "all", (_, payload) => void namespace.emit("all", payload));
+  handle(namespace, "msg", (socket, room, payload) => void socket.to(room).emit("msg", payload));
+  handle(namespace, "present", (_, id) => [namespace.sockets.has(id) ? 1 : 0]);
+  handle(namespace, "leave me", (socket) => void socket.disconnect());
+  handle(namespace, "close me", (socket) => void socket.disconnect(true));
 }
 
 /** What a handler returns are the arguments of the ack, which every client gets that asked for one. */

@@ -1,8 +1,8 @@
 //! The servers for the protocol suites and the load tests, on one node or on several nodes of a cluster.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -36,6 +36,8 @@ pub enum Suite {
     Socket,
     /// The namespaces of the suite and some more, with default timings; clients of Engine.IO 3 are allowed.
     SocketV3,
+    /// Namespaces whose clients may come back, at `/socket.io/`, with default timings; clients of Engine.IO 3 are allowed.
+    Recovery,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
     /// timings. Answers name the node that gives them.
     Bench,
@@ -47,7 +49,7 @@ impl Suite {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Engine | Self::EngineV3 | Self::EngineV3Patient => "/engine.io/",
-            Self::Socket | Self::SocketV3 | Self::Bench => "/socket.io/",
+            Self::Socket | Self::SocketV3 | Self::Recovery | Self::Bench => "/socket.io/",
         }
     }
 }
@@ -97,6 +99,9 @@ impl Fixture {
             Suite::SocketV3 => {
                 Self::Socket(greeted(builder).namespace(rooms("/rooms")).namespace(guarded()).start().await?)
             }
+            Suite::Recovery => Self::Socket(
+                builder.namespace(recoverable("/")).namespace(recoverable("/custom")).start().await?,
+            ),
             Suite::Bench => {
                 let recovered = rooms("/recovered").recover(Recovery::default());
                 Self::Socket(builder.namespace(rooms("/")).namespace(recovered).start().await?)
@@ -206,6 +211,7 @@ fn configured(suite: Suite, more: More) -> NodeBuilder {
         Suite::EngineV3Patient => Node::builder().engine(patient),
         Suite::Socket => Node::builder().engine(fast).socket(join_soon),
         Suite::SocketV3 => Node::builder().engine(patient).socket(join_soon),
+        Suite::Recovery => Node::builder().engine(patient).socket(socket),
         // A binary message of 1 MB is a third larger as base64 in a POST.
         Suite::Bench => Node::builder().socket(socket).engine(
             engine::Config::default()
@@ -322,6 +328,59 @@ pub fn rooms(path: &str) -> Namespace {
         })
         .on("failed", async |_: Socket, (): ()| Ok(FAILED.load(Ordering::Relaxed)))
         .on("silences", async |_: Socket, (): ()| Ok(SILENT.load(Ordering::Relaxed)))
+}
+
+/// What a client that comes back finds again.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Visit {
+    /// Another one each time that the middleware runs.
+    number: u64,
+    mark: Mutex<String>,
+}
+
+/// A namespace whose clients may come back, and have what they missed sent by each other.
+fn recoverable(path: &str) -> Namespace<Visit> {
+    static VISITS: AtomicU64 = AtomicU64::new(0);
+    namespace(path)
+        .auth(async |_: socketmesh::Handshake| {
+            let number = VISITS.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Refusal>(Visit { number, mark: Mutex::default() })
+        })
+        .recover(Recovery::default())
+        .on("join", async |socket: Socket<Visit>, room: String| Ok(socket.join(room).await?))
+        .on("mark", async |socket: Socket<Visit>, mark: String| {
+            *socket.data().mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+            Ok(())
+        })
+        .on("state", async |socket: Socket<Visit>, (): ()| {
+            let mut rooms: Vec<_> = socket.rooms().iter().skip(1).map(ToString::to_string).collect();
+            rooms.sort();
+            let Visit { number, mark } = socket.data();
+            let mark = mark.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Ok((socket.recovered(), rooms, *number, mark))
+        })
+        .on("mirror", async |socket: Socket<Visit>, payload: RawArg| Ok(socket.emit("mirrored", &payload)?))
+        .on("volatile", async |socket: Socket<Visit>, payload: RawArg| {
+            Ok(socket.volatile().emit("mirrored", &payload)?)
+        })
+        .on("ask", async |socket: Socket<Visit>, payload: RawArg| {
+            Ok(socket.emit_with_ack::<RawArg, _>("question", &payload).await?)
+        })
+        .on("all", async |socket: Socket<Visit>, payload: RawArg| Ok(socket.nsp().emit("all", &payload)?))
+        .on("msg", async |socket: Socket<Visit>, Args((room, payload)): Args<(String, RawArg)>| {
+            Ok(socket.to(room).emit("msg", &payload)?)
+        })
+        .on("present", async |socket: Socket<Visit>, id: String| {
+            Ok(socket.nsp().to(id).count().await.sockets)
+        })
+        .on("leave me", async |socket: Socket<Visit>, (): ()| {
+            socket.disconnect();
+            Ok(())
+        })
+        .on("close me", async |socket: Socket<Visit>, (): ()| {
+            socket.close();
+            Ok(())
+        })
 }
 
 /// Nodes of a fixture in this process, each with an HTTP listener of its own.

@@ -72,6 +72,10 @@ pub(crate) fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
 
+/// The cases of clients that come back.
+pub const RECOVERED: &str = "recovered_with_its_id,what_was_missed_comes_before_connect,\
+    what_it_emits_meanwhile_is_sent_once_it_is_back,what_it_retries_arrives_in_order,\
+    of_several_namespaces_each_is_recovered_by_itself";
 /// Enough for a script with clients.
 pub const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
 /// Enough for a cold cache and a slow registry.

@@ -37,6 +37,7 @@ pub mod rolling;
 pub mod rules;
 pub mod secure;
 pub mod server;
+pub mod simulation;
 pub mod sources;
 pub mod target;
 pub mod websocket;

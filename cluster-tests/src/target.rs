@@ -145,6 +145,7 @@ struct PerSuite {
     engine_v3_patient: OnceLock<Running>,
     socket: OnceLock<Running>,
     socket_v3: OnceLock<Running>,
+    recovery: OnceLock<Running>,
     bench: OnceLock<Running>,
 }
 
@@ -156,6 +157,7 @@ impl PerSuite {
             engine_v3_patient: OnceLock::new(),
             socket: OnceLock::new(),
             socket_v3: OnceLock::new(),
+            recovery: OnceLock::new(),
             bench: OnceLock::new(),
         }
     }
@@ -167,6 +169,7 @@ impl PerSuite {
             Suite::EngineV3Patient => &self.engine_v3_patient,
             Suite::Socket => &self.socket,
             Suite::SocketV3 => &self.socket_v3,
+            Suite::Recovery => &self.recovery,
             Suite::Bench => &self.bench,
         };
         let name = format!("{server:?} of suite {suite:?}");
@@ -190,6 +193,7 @@ fn external_server(suite: Suite) -> Option<SocketAddr> {
         Suite::EngineV3Patient => "SOCKETMESH_TEST_TARGET_ENGINE_V3_PATIENT",
         Suite::Socket => "SOCKETMESH_TEST_TARGET_SOCKET",
         Suite::SocketV3 => "SOCKETMESH_TEST_TARGET_SOCKET_V3",
+        Suite::Recovery => "SOCKETMESH_TEST_TARGET_RECOVERY",
         Suite::Bench => "SOCKETMESH_TEST_TARGET_BENCH",
     };
     let addr = env::var(key).ok()?;

@@ -133,6 +133,16 @@ async fn the_official_client_is_recovered_on_any_node() {
 }
 
 #[tokio::test]
+async fn the_official_client_is_recovered_with_all_that_it_has_on_its_way() {
+    case(interop::RECOVERED).await;
+}
+
+#[tokio::test]
+async fn the_official_client_is_recovered_on_one_node() {
+    case_on(1, interop::RECOVERED, &[]).await;
+}
+
+#[tokio::test]
 async fn the_client_of_the_demo_works_on_one_node() {
     case_on(1, OWN, &[]).await;
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use cluster_tests::counters::Counters;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketmesh::socket::{self, LostSession, Recovery};
@@ -411,6 +412,59 @@ async fn a_client_that_missed_too_much_gets_another_socket() {
         assert_eq!(heard(&mut client), Vec::<u32>::new());
         assert!(told.take().contains(&r#"lost ann of ["known", "lobby"]"#.to_owned()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_nobody_is_at_takes_no_number_twice_for_a_dynamic_namespace() {
+    let cluster = TestCluster::start(2, |_| {
+        Node::builder().namespace(socketmesh::namespaces("^/game-").recover(Recovery::default()))
+    })
+    .await;
+    let mut client = cluster.node(0).connect("/game-1", &json!({})).await.unwrap();
+    let say = |number: u32| cluster.node(1).node().of("/game-1").emit("said", &number).unwrap();
+    (1..4).for_each(say);
+    while client.recv::<u32>("said").await < 3 {}
+    // Node 1 has forgotten that namespace.
+    sleep(Duration::from_secs(600)).await;
+    client.drop_connection();
+    settle().await;
+    (4..6).for_each(say);
+    assert!(client.come_back(cluster.node(0).websocket()).await.unwrap());
+    assert_eq!(heard(&mut client), [4, 5]);
+    say(6);
+    assert_eq!(client.recv::<u32>("said").await, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_packets_of_all_namespaces_of_a_node_are_bounded_together() {
+    let config = socket::Config::default().recover(Recovery::default()).max_kept_packet_bytes(8 << 10);
+    let cluster = TestCluster::start(1, |_| {
+        Node::builder().socket(config.clone()).namespace(socketmesh::namespaces("^/game-"))
+    })
+    .await;
+    let games: Vec<_> =
+        (0..100).map(|number| cluster.node(0).node().of(&format!("/game-{number}"))).collect();
+    let mut clients = Vec::new();
+    for (number, game) in games.iter().enumerate() {
+        let mut client = cluster.node(0).connect(&format!("/game-{number}"), &json!({})).await.unwrap();
+        game.emit("said", &0).unwrap();
+        client.recv::<u32>("said").await;
+        client.drop_connection();
+        clients.push(client);
+    }
+    settle().await;
+    games.iter().for_each(|game| game.emit("said", &1).unwrap());
+    let gauge = |name| Counters::of(cluster.node(0).node()).count(name);
+    assert!(gauge("socketmesh_socket_kept_packet_bytes") <= 8 << 10);
+    assert!(gauge("socketmesh_socket_kept_packets_dropped_total") >= 70);
+    assert_eq!(gauge("socketmesh_socket_kept_namespaces"), 100);
+    let mut recovered = 0;
+    for client in &mut clients {
+        let is_recovered = client.come_back(cluster.node(0).websocket()).await.unwrap();
+        recovered += usize::from(is_recovered);
+        assert_eq!(heard(client), if is_recovered { vec![1] } else { Vec::new() }, "no hole");
+    }
+    assert!((1..=30).contains(&recovered), "{recovered}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,13 +11,11 @@ use std::fmt::Debug;
 use std::ops::AddAssign;
 use std::panic::resume_unwind;
 use std::process::Command;
-use std::str::FromStr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use cluster_tests::dice::Dice;
+use cluster_tests::simulation;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketmesh::socket::Recovery;
@@ -47,35 +45,10 @@ fn app() -> NodeBuilder {
 
 #[test]
 fn whoever_is_recovered_has_no_hole_nothing_twice_and_nothing_out_of_order() {
-    if let Some(seed) = number("SOCKETMESH_TEST_SEED") {
-        return replay(seed);
+    if let Ok(seed) = std::env::var("SOCKETMESH_TEST_SEED") {
+        return replay(seed.parse().expect("a number"));
     }
-    let seeds: Vec<_> =
-        (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect();
-    let (effects, failed) = (Mutex::new(Effects::default()), Mutex::new(Vec::new()));
-    let next = AtomicUsize::new(0);
-    let play = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match played(*seed) {
-                Some(seen) => *effects.lock().expect("nothing panics with it") += seen,
-                None => failed.lock().expect("nothing panics with it").push(*seed),
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        (0..threads).for_each(|_| drop(scope.spawn(play)));
-    });
-    let failed = failed.into_inner().expect("nothing panicked with it");
-    assert!(failed.is_empty(), "replay with SOCKETMESH_TEST_SEED: {failed:?}");
-    let effects = effects.into_inner().expect("nothing panicked with it");
-    if seeds.len() >= ENOUGH {
-        effects.check();
-    }
-}
-
-fn number<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+    simulation::play(played).into_iter().for_each(Effects::check);
 }
 
 /// Plays one seed here, and prints what happened.
@@ -92,16 +65,14 @@ fn replay(seed: u64) {
 }
 
 /// Plays one seed in a process of its own: what is drawn once in a process is drawn again when the seed is replayed.
-fn played(seed: u64) -> Option<Effects> {
+#[expect(clippy::panic, reason = "a test fails by a panic")]
+fn played(seed: u64) -> Effects {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.arg("--nocapture").env("SOCKETMESH_TEST_SEED", seed.to_string());
     let output = command.output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let seen = text.lines().find_map(|line| serde_json::from_str(line.strip_prefix(SEEN)?).ok());
-    if seen.is_none() {
-        eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    }
-    seen
+    seen.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// What happened: simulations in which nothing does prove nothing.
@@ -418,7 +389,3 @@ const MORE: &str = "more";
 const JOINED: Duration = Duration::from_secs(1);
 /// A minute of virtual time.
 const FAULTS: usize = 12;
-/// How many seeds are played without being asked for more.
-const FEW: u64 = 8;
-/// How many seeds make sure that everything has happened at least once.
-const ENOUGH: usize = 100;

@@ -6,10 +6,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 
 use std::ops::AddAssign;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use cluster_tests::chaos::checker::Verdict;
@@ -18,6 +15,7 @@ use cluster_tests::chaos::judge::miscounted;
 use cluster_tests::chaos::process::{Counted, number_of};
 use cluster_tests::counters::Counters;
 use cluster_tests::dice::Dice;
+use cluster_tests::simulation;
 use serde::{Deserialize, Serialize};
 use socketmesh::cluster::LinkState;
 use socketmesh::testing::{Client, TestCluster};
@@ -58,39 +56,11 @@ fn app() -> NodeBuilder {
 
 #[test]
 fn random_faults_cause_neither_disorder_nor_silent_loss() {
-    let (seeds, effects, failed) = (seeds(), Mutex::new(Effects::default()), Mutex::new(Vec::new()));
-    let next = AtomicUsize::new(0);
-    let play = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-            let runtime = runtime.expect("a runtime");
-            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(Simulation::run(*seed)))) {
-                Ok(seen) => *effects.lock().expect("nothing panics with it") += seen,
-                Err(_) => failed.lock().expect("nothing panics with it").push(*seed),
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        (0..threads).for_each(|_| drop(scope.spawn(play)));
+    let effects = simulation::play(|seed| {
+        let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(Simulation::run(seed))
     });
-    let failed = failed.into_inner().expect("nothing panicked with it");
-    assert!(failed.is_empty(), "replay with SOCKETMESH_TEST_SEED: {failed:?}");
-    let effects = effects.into_inner().expect("nothing panicked with it");
-    if seeds.len() >= ENOUGH {
-        effects.check();
-    }
-}
-
-/// The one to replay, or fresh ones.
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
-    match number("SOCKETMESH_TEST_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect()
-        }
-    }
+    effects.into_iter().for_each(Effects::check);
 }
 
 /// What the faults did: simulations in which nothing happens prove nothing.
@@ -438,7 +408,3 @@ const FAULTS: usize = 10;
 const REPAIRED: usize = 20;
 /// A link without a word for this long is given up.
 const LINK_IDLE: Duration = Duration::from_secs(3);
-/// How many seeds are played without being asked for more.
-const FEW: u64 = 8;
-/// How many seeds make sure that everything has happened at least once.
-const ENOUGH: usize = 100;

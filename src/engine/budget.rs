@@ -1,4 +1,5 @@
-//! The memory of a node for what its clients make it hold: what waits for them, and what they sent deflated and did not finish.
+//! The memory of a node for what its clients make it hold: what waits for them, what they sent deflated and did not finish, and what
+//! is kept for those that may come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +50,16 @@ impl Budget {
 }
 
 impl Charge {
+    /// How many bytes count.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether all together hold more than they may.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.budget.is_exceeded()
+    }
+
     /// Changes how many bytes count.
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {

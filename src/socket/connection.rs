@@ -21,6 +21,7 @@ use super::hub::{
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
+use super::recovery::Unrecovered;
 use crate::catch_panic;
 use crate::engine::{self, CloseReason, Message, Protocol, Transport, Work};
 use crate::excerpt::Excerpt;
@@ -367,6 +368,7 @@ impl Connection {
             Err(refusal) => {
                 let ns = ns.clone();
                 self.sockets.retain(|(name, _)| *name != ns);
+                self.clients.registry.give_up(claimed, Unrecovered::Login);
                 return self.refuse(&ns, &refusal);
             }
         };

@@ -34,6 +34,7 @@ mod observation;
 mod own_state;
 mod parents;
 mod paths;
+mod records;
 mod registry;
 mod requests;
 mod responder;

@@ -16,7 +16,7 @@ mod states;
 mod unrecovered;
 
 pub(crate) use journal::{Journal, LogPart};
-pub(crate) use log::{LogLimits, TooMuch, cost};
+pub(crate) use log::{LogLimits, LogRoom, TooMuch, cost};
 pub(crate) use membership::{MARGIN, Membership};
 pub(crate) use position::{OwnNumbers, Position};
 pub(crate) use recovering::Recovering;

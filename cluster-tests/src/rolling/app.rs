@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use futures_util::FutureExt as _;
+use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde::{Deserialize, Serialize};
 use socketmesh::cluster::{Cluster, Secret};
@@ -184,7 +184,9 @@ fn answer(node: &Node, streams: &Streams, request: &Request<Incoming>) -> Respon
         "/emitted" => {}
         // What a node says of itself it says at once.
         "/metrics" => {
-            let answered = node.admin().call(request.clone().map(drop)).now_or_never();
+            let mut asked = Request::new(());
+            asked.uri_mut().clone_from(request.uri());
+            let answered = node.admin().call(asked).now_or_never();
             return answered.and_then(Result::ok).unwrap_or_else(|| http::not_found(request));
         }
         _ => return http::not_found(request),

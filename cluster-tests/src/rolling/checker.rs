@@ -291,7 +291,8 @@ impl Verdict {
                 self.fault(Kind::Late, next.connected, what);
             }
             if !next.recovered {
-                let kind = if was_unknown(history, session, lost) { Kind::Unknown } else { Kind::NotRecovered };
+                let kind =
+                    if was_unknown(history, session, lost) { Kind::Unknown } else { Kind::NotRecovered };
                 self.fault(kind, next.connected, &what);
             } else if next.entered.is_some() && !has_all(client, next) {
                 let what = format_args!("{name} was recovered as {:?} in {:?} only", next.user, next.rooms);
@@ -377,9 +378,8 @@ fn ending<'a>(history: &'a History, session: &Session, lost: &Lost) -> Option<&'
 
 /// Whether a session was so young when its node was killed that nobody else may know of it, or its client have no position.
 fn was_unknown(history: &History, session: &Session, lost: &Lost) -> bool {
-    let was_killed = ending(history, session, lost).is_some_and(|life| {
-        life.emitted.is_none() && session.life.is_none_or(|own| own == life.process)
-    });
+    let was_killed = ending(history, session, lost)
+        .is_some_and(|life| life.emitted.is_none() && session.life.is_none_or(|own| own == life.process));
     let is_told = session.entered.is_some_and(|entered| entered + COPIED <= lost.at);
     was_killed && !session.recovered && !is_told
 }

@@ -32,7 +32,8 @@ impl Cluster {
         let leaked = |text: String| -> &'static str { text.leak() };
         let binary = leaked(binary.to_string_lossy().into_owned());
         let arguments: Vec<_> = arguments.iter().map(|argument| leaked(argument.clone())).collect();
-        let mut cluster = Self { nodes: Vec::new(), lives: Vec::new(), warnings: Vec::new(), refused: BTreeMap::new() };
+        let mut cluster =
+            Self { nodes: Vec::new(), lives: Vec::new(), warnings: Vec::new(), refused: BTreeMap::new() };
         for number in 1..=count {
             let own = SocketAddr::from((address(number), 0));
             let launch = Launch::bench(Some(binary), &format!("node-{number}"));

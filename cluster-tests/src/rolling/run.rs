@@ -136,7 +136,13 @@ pub async fn run(options: &Options, binary: &Path, mut say: impl FnMut(&str)) ->
     cluster.note_all_refused().await;
     let refused = &cluster.refused;
     let refused = refused.iter().map(|(why, count)| format!("nodes say why not recovered: {why} {count}"));
-    let notes = cluster.warnings.iter().take(NOTES).map(|line| format!("said at its end: {line}")).chain(refused).collect();
+    let notes = cluster
+        .warnings
+        .iter()
+        .take(NOTES)
+        .map(|line| format!("said at its end: {line}"))
+        .chain(refused)
+        .collect();
     let mut report = Report { rows: Vec::new(), verdict, lives, notes, began, again };
     report.judge(Requirements {
         recovery: options.recovery == Switch::On,

@@ -55,10 +55,32 @@ async fn envoy_loses_no_request_when_a_node_is_stopped_and_another_killed() {
     loses_no_request(Program::Envoy, "envoy.yaml").await;
 }
 
+#[tokio::test]
+async fn official_clients_are_recovered_through_nginx() {
+    recovered_through(Program::Nginx, "nginx.conf").await;
+}
+
+#[tokio::test]
+async fn official_clients_are_recovered_through_haproxy() {
+    recovered_through(Program::Haproxy, "haproxy.cfg").await;
+}
+
 /// Their schema is that of Compose. No container engine runs them here.
 #[tokio::test]
 async fn the_compose_files_keep_their_schema_and_are_as_hard_as_they_say() {
     interop::run("compose.mjs", [root().join("deploy")]).await;
+}
+
+async fn recovered_through(program: Program, file: &str) {
+    let _alone = ALONE.lock().await;
+    let nodes = Nodes::start_with(FIXTURE, 3, &[]).await.nodes;
+    let addresses: Vec<_> = nodes.iter().map(|node| node.http).collect();
+    let balancer = LoadBalancer::start(program, file, &addresses).await;
+    balancer.serves("/readyz").await;
+    reaches_all(&balancer, nodes.iter().map(|node| node.id().to_owned()).collect()).await;
+    let cases = format!("recovered_on_any_node,{}", interop::RECOVERED);
+    let urls = [balancer.addr].into_iter().chain(addresses).map(|addr| format!("http://{addr}"));
+    interop::run("run.mjs", std::iter::once(cases).chain(urls)).await;
 }
 
 async fn loses_no_request(program: Program, file: &str) {

@@ -40,10 +40,19 @@ fn kept<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Resul
             "About what the packets take that clients may have missed",
             kept.packet_bytes,
         ),
+        (
+            "socketmesh_socket_kept_namespaces",
+            "Namespaces with clients that may come back, and those that such clients were in",
+            kept.namespaces,
+        ),
     ] {
         metrics.gauges(name, help, [([], value)])?;
     }
-    Ok(())
+    metrics.counters(
+        "socketmesh_socket_kept_packets_dropped_total",
+        "Packets that clients may have missed, and that were dropped because there were too many",
+        [([], kept.packets_dropped)],
+    )
 }
 
 fn requests<A: Application>(node: &Node<A>, metrics: &mut Metrics<'_>) -> fmt::Result {

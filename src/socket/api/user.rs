@@ -35,7 +35,8 @@ impl UserRef {
 
     /// Closes the connections of the user, with the reason `blocked`, and for that long refuses those that come, with the message
     /// `blocked`: on this node at once, on the others in the order of emits. A node that joins meanwhile learns of it from the
-    /// others. A connection that is just being let in is found, too: it is refused, or closed.
+    /// others. A connection that is just being let in is found, too: it is refused, or closed. Who is away does not
+    /// [come back](crate::Namespace::recover) to its socket.
     ///
     /// Of two blocks of one user the one that ends later counts. 100 000 users may be blocked at once; then the block that ends
     /// first is lifted, which the log says. A block ends with the last node that knows of it: what has to outlive the cluster, `login`

@@ -1,22 +1,24 @@
 //! What lets clients of this node come back: what was sent in each namespace that permits it, and the sessions that this node keeps,
 //! its own and copies of those of others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::records::{AllRecords, MARGIN, Records};
+use crate::engine::{Budget, Charge};
 use crate::id::{Key, NodeId};
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
-use crate::socket::messages::{InheritedLog, RecoveryMessage};
+use crate::socket::messages::{Block, InheritedLog, RecoveryMessage};
 use crate::socket::peers::Peers;
-use crate::socket::recovery::{Journal, LogLimits, LogPart, Put, Recovery, States, StatesLimits};
+use crate::socket::recovery::{LogPart, Put, Recovery, States, StatesLimits};
 use crate::socket::room::Room;
 
 /// What lets clients come back, for all namespaces of a node.
@@ -26,9 +28,9 @@ pub(crate) struct Keeping {
     pub(crate) peers: Arc<dyn Peers>,
     /// Of every namespace without a setting of its own.
     pub(crate) default: Option<Recovery>,
-    heartbeat: Duration,
-    /// They outlive their namespaces: who is away holds none.
-    records: Mutex<HashMap<Arc<str>, Arc<Records>>>,
+    pub(crate) records: AllRecords,
+    /// What waits for clients that are back.
+    waiting: Arc<Budget>,
     pub(crate) states: Mutex<States>,
     /// The sockets of which something changed.
     changed: Mutex<Vec<Weak<dyn KeptSocket>>>,
@@ -45,6 +47,8 @@ pub(crate) struct KeepingSettings {
     /// What is sent to a client that is gone may take that long to be known as lost.
     pub(crate) heartbeat: Duration,
     pub(crate) limits: StatesLimits,
+    /// Bytes of packets, of all namespaces.
+    pub(crate) packet_bytes: usize,
 }
 
 /// A socket that its client may come back to. [`Member`](super::Member) is one, which this file is not to know.
@@ -59,40 +63,17 @@ pub(crate) trait KeptSocket: Send + Sync {
 /// The nodes that keep a session, the one that decides first.
 pub(crate) type Keepers = SmallVec<[NodeId; 2]>;
 
-/// What was sent in one namespace.
-#[derive(Debug)]
-pub(crate) struct Records {
-    pub(crate) path: Arc<str>,
-    pub(crate) settings: Recovery,
-    /// For how long packets are kept.
-    pub(crate) retention: Duration,
-    journal: Mutex<Journal>,
-    /// Wakes who waits for answers of other nodes.
-    pub(crate) answers: Notify,
-}
-
-impl Records {
-    /// For how long a packet may have waited for a client that is lost.
-    pub(crate) const fn slack(&self) -> Duration {
-        MARGIN
-    }
-
-    /// Locked before the room index, the interest of this node and the roster of peers.
-    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock()
-    }
-}
-
 impl Keeping {
     pub(crate) fn new(me: NodeId, peers: Arc<dyn Peers>, settings: KeepingSettings) -> Arc<Self> {
-        let KeepingSettings { default, heartbeat, limits } = settings;
+        let KeepingSettings { default, heartbeat, limits, packet_bytes } = settings;
+        let origin = Origin::of(&me, peers.incarnation());
         Arc::new(Self {
-            origin: Origin::of(&me, peers.incarnation()),
+            origin,
             me,
             peers,
             default,
-            heartbeat,
-            records: Mutex::default(),
+            records: AllRecords::new(origin, heartbeat + MARGIN, packet_bytes),
+            waiting: Budget::new(packet_bytes),
             states: Mutex::new(States::new(limits)),
             changed: Mutex::default(),
             wake: Notify::new(),
@@ -100,35 +81,9 @@ impl Keeping {
         })
     }
 
-    /// What was sent in a namespace.
-    pub(crate) fn records(&self, path: &Arc<str>, settings: &Recovery) -> Arc<Records> {
-        let mut records = self.records.lock();
-        let records = records.entry(Arc::clone(path)).or_insert_with(|| {
-            let mut settings = settings.clone();
-            settings.max_disconnection = settings.max_disconnection.min(LONGEST);
-            let retention = settings.max_disconnection + self.heartbeat + MARGIN;
-            let limits = LogLimits { bytes: settings.max_log, age: retention };
-            Arc::new(Records {
-                path: Arc::clone(path),
-                settings,
-                retention,
-                journal: Mutex::new(Journal::new(self.origin, limits)),
-                answers: Notify::new(),
-            })
-        });
-        Arc::clone(records)
-    }
-
-    /// The same, if there is anything.
-    pub(crate) fn known_records(&self, path: &str) -> Option<Arc<Records>> {
-        self.records.lock().get(path).cloned()
-    }
-
-    /// Every namespace of which there is anything, in the order of their paths.
-    pub(crate) fn all_records(&self) -> Vec<Arc<Records>> {
-        let mut all: Vec<_> = self.records.lock().values().cloned().collect();
-        all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        all
+    /// What waits for one client that is back.
+    pub(crate) fn waiting(&self) -> Charge {
+        Arc::clone(&self.waiting).charge()
     }
 
     /// A number for something that this node asks of others.
@@ -270,7 +225,7 @@ impl Keeping {
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
         let Some(heir) = self.peers.heir(key) else { return };
-        for records in self.all_records() {
+        for records in self.records.all() {
             let logs = records.journal().hand_over(PART, now);
             for (origin, LogPart { packets, last, cut }) in
                 logs.into_iter().flat_map(|(origin, parts)| parts.into_iter().map(move |part| (origin, part)))
@@ -285,21 +240,33 @@ impl Keeping {
 
     /// Drops what is too old. Returns the sessions whose clients did not come back.
     pub(crate) fn expire(&self, now: Instant) -> Vec<SessionState> {
-        self.records.lock().retain(|_, records| {
-            let is_used = records.journal().expire(now);
-            is_used || Arc::strong_count(records) > 1
-        });
+        self.records.expire(now);
         let mut lost = self.states.lock().expire(self.lives(), now);
-        // Once in the cluster, as a rule.
-        lost.retain(|state| self.keepers(state.pid.0.key()).first() == Some(&self.me));
+        self.retain_own(&mut lost);
         lost
     }
 
-    /// How many sessions and bytes of sessions and of packets are kept.
+    /// These users are blocked: who of them is away does not come back. Returns the sessions that end by it.
+    pub(crate) fn block(&self, blocks: &[Block], now: Instant) -> Vec<SessionState> {
+        let begun = blocks.iter().filter(|block| !block.time.is_zero());
+        let users: HashSet<&str> = begun.map(|block| &*block.user).collect();
+        let mut ended = self.states.lock().end(&users, self.lives(), now);
+        self.retain_own(&mut ended);
+        ended
+    }
+
+    /// What each of the keepers of a session finds is told by one of them.
+    fn retain_own(&self, found: &mut Vec<SessionState>) {
+        found.retain(|state| self.keepers(state.pid.0.key()).first() == Some(&self.me));
+    }
+
+    /// How much is kept.
     pub(crate) fn figures(&self) -> KeepingFigures {
-        let packets = self.all_records().iter().map(|records| records.journal().bytes()).sum();
+        let (namespaces, room) = (self.records.len(), self.records.room());
+        let (packet_bytes, packets_dropped) = (room.used(), room.dropped());
         let states = self.states.lock();
-        KeepingFigures { sessions: states.len(), session_bytes: states.bytes(), packet_bytes: packets }
+        let (sessions, session_bytes) = (states.len(), states.bytes());
+        KeepingFigures { sessions, session_bytes, packet_bytes, packets_dropped, namespaces }
     }
 }
 
@@ -309,6 +276,10 @@ pub(crate) struct KeepingFigures {
     pub(crate) sessions: usize,
     pub(crate) session_bytes: usize,
     pub(crate) packet_bytes: usize,
+    /// How many were dropped because there were too many.
+    pub(crate) packets_dropped: u64,
+    /// Those of which something is kept.
+    pub(crate) namespaces: usize,
 }
 
 /// What each node is told.
@@ -408,10 +379,6 @@ impl fmt::Debug for Claimed {
     }
 }
 
-/// Packets are kept for longer than clients may be away and heartbeats take: what was on its way when the connection was lost counts.
-const MARGIN: Duration = Duration::from_secs(15);
-/// Nobody is away for longer.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many nodes keep a session.
 pub(crate) const KEEPERS: usize = 2;
 /// The bytes of one message to another node, about.

@@ -556,14 +556,17 @@ impl Member {
     /// Sends a packet to the client. After a disconnect it is dropped.
     fn emit_unkept(self: &Arc<Self>, packet: &Encoded, flags: Flags) {
         if self.is_connected() {
-            let sent = u64::from(self.namespace.send_unkept(self, packet, flags));
-            self.namespace.count(|counters| counters.events_sent(sent));
-            self.namespace.observe_outgoing(|| vec![Arc::clone(self)], &packet.text, &packet.attachments);
+            self.note_sent(self.namespace.send_unkept(self, packet, flags), packet);
         }
     }
 
+    fn note_sent(self: &Arc<Self>, is_sent: bool, packet: &Encoded) {
+        self.namespace.count(|counters| counters.events_sent(u64::from(is_sent)));
+        self.namespace.observe_outgoing(|| vec![Arc::clone(self)], &packet.text, &packet.attachments);
+    }
+
     /// Whether its client is here, or may come back somewhere.
-    fn may_get_kept(&self) -> bool {
+    pub(crate) fn may_get_kept(&self) -> bool {
         let state = self.state.lock();
         state.keep.is_some() && state.life.disconnect_reason().is_none_or(DisconnectReason::keeps_session)
     }
@@ -736,7 +739,10 @@ impl Member {
         // Forgets the ack however this future ends.
         let _pending = PendingAck { member: self, id };
         let _span = Span::emit(&self.namespace.path, event);
-        self.emit_unkept(&packet, Flags { compress, ..Flags::default() });
+        // Where an ack is asked, clients take nothing for a position: one more argument would only be in the way.
+        if self.is_connected() {
+            self.note_sent(self.write(&packet, Flags { compress, ..Flags::default() }), &packet);
+        }
         match tokio::time::timeout(timeout, ack).await {
             Ok(Ok(args)) => Ok(args),
             Ok(Err(_)) => Err(AckError::Disconnected),

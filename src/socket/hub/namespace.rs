@@ -20,10 +20,11 @@ use tokio::time::Instant;
 use super::context::HubContext;
 use super::counters::NamespaceCounters;
 use super::handlers::{Description, ErasedHandlers, NoHandlers};
-use super::keeping::{Keeping, Records};
+use super::keeping::Keeping;
 use super::member::Member;
 use super::observation::Observation;
 use super::paths::{NamespacePaths, normalize};
+use super::records::Records;
 use super::responder::ServerEvent;
 use super::room_index::RoomIndex;
 use super::siblings::Siblings;
@@ -35,6 +36,7 @@ use crate::log_limit::LogLimit;
 use crate::socket::messages::Selection;
 use crate::socket::peers::{CONFIRMATION, Peers, TooLarge};
 use crate::socket::protocol::{EncodeError, Parser};
+use crate::socket::recovery::Recovery;
 use crate::socket::room::Room;
 
 /// One namespace on this node. Other nodes may have sockets in it as well.
@@ -51,6 +53,8 @@ pub(crate) struct LocalNamespace {
     siblings: Weak<dyn Siblings<Self>>,
     /// What was sent, if clients may come back.
     records: OnceLock<Arc<Records>>,
+    /// How they may, by the descriptions that this namespace may get.
+    expected: Option<Recovery>,
 }
 
 impl LocalNamespace {
@@ -61,15 +65,18 @@ impl LocalNamespace {
     pub(crate) fn new(
         path: Arc<str>,
         description: Option<Arc<Description>>,
+        expected: Option<Recovery>,
         context: HubContext,
         siblings: Weak<dyn Siblings<Self>>,
     ) -> Arc<Self> {
         let records = description.as_ref().and_then(|described| {
-            Some(OnceLock::from(context.keeping.records(&path, described.recovery.as_ref()?)))
+            let records = context.keeping.records.of(&path, described.recovery.as_ref()?, Instant::now());
+            Some(OnceLock::from(records))
         });
         Arc::new(Self {
             path,
             records: records.unwrap_or_default(),
+            expected,
             description: description.map(OnceLock::from).unwrap_or_default(),
             rooms: RwLock::new(RoomIndex::new()),
             context,
@@ -84,7 +91,7 @@ impl LocalNamespace {
     /// Another namespace of this node, for the application. When the node is gone nobody is in it.
     pub(crate) fn sibling(&self, path: &str) -> Arc<Self> {
         self.siblings.upgrade().map_or_else(
-            || Self::new(normalize(path), None, self.context.clone(), Weak::clone(&self.siblings)),
+            || Self::new(normalize(path), None, None, self.context.clone(), Weak::clone(&self.siblings)),
             |siblings| siblings.of(path),
         )
     }
@@ -103,7 +110,8 @@ impl LocalNamespace {
     pub(crate) fn describe(&self, description: &Arc<Description>) -> &Arc<Description> {
         let has = self.description.get_or_init(|| Arc::clone(description));
         if let Some(settings) = &has.recovery {
-            self.records.get_or_init(|| self.context.keeping.records(&self.path, settings));
+            let records = &self.context.keeping.records;
+            self.records.get_or_init(|| records.of(&self.path, settings, Instant::now()));
         }
         has
     }

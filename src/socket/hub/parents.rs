@@ -10,6 +10,7 @@ use super::error::Refusal;
 use super::handlers::Description;
 use super::handshake::Handshake;
 use super::namespace::LocalNamespace;
+use crate::socket::recovery::Recovery;
 
 /// The descriptions that are for more than one namespace, in the order in which they were given. Node: parent
 /// namespaces.
@@ -40,30 +41,57 @@ impl ParentNamespaces {
         first.filter(|parent| parent.paths.contain(path) == Some(true)).cloned()
     }
 
+    /// How clients of a namespace may come back whose description depends on them: of several ways the longest.
+    pub(crate) fn recovery_of(&self, path: &str) -> Option<Recovery> {
+        let all = self.all();
+        let possible = all.iter().filter(|parent| parent.paths.contain(path) != Some(false));
+        possible
+            .filter_map(|parent| parent.recovery.clone())
+            .max_by_key(|recovery| recovery.max_disconnection)
+    }
+
     /// Decides whether a client may enter a namespace whose description depends on the client.
     pub(crate) async fn admit(
         &self,
         namespace: &LocalNamespace,
         handshake: Handshake,
     ) -> Result<Admitted, Refusal> {
-        let protocol = handshake.request().protocol();
-        let invalid = || Refusal::invalid_namespace(protocol);
-        let description = match namespace.description() {
-            Some(description) => description,
-            None => {
-                let parent = self.parent_for(&handshake).await.ok_or_else(invalid)?;
-                let admitted = parent.handlers.admit(handshake.clone()).decided().await?;
-                let description = namespace.describe(&parent);
-                if Arc::ptr_eq(description, &parent) {
-                    return Ok(admitted);
-                }
-                // Another client was quicker, and has entered the namespace with another description.
-                description
-            }
+        let accepted = self.accept(namespace, &handshake).await?;
+        self.admit_by(&accepted, namespace, handshake).await
+    }
+
+    /// The description by which a client may ask for a namespace: that of the namespace, if it has one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn accept(
+        &self,
+        namespace: &LocalNamespace,
+        handshake: &Handshake,
+    ) -> Result<Arc<Description>, Refusal> {
+        let accepted = match namespace.description() {
+            Some(description) => description.paths.accept(handshake).await.then(|| Arc::clone(description)),
+            None => self.parent_for(handshake).await,
         };
-        if !description.paths.accept(&handshake).await {
-            return Err(invalid());
+        accepted.ok_or_else(|| Refusal::invalid_namespace(handshake.request().protocol()))
+    }
+
+    /// Decides about a client that may ask for the namespace by this description, which the namespace has from then on.
+    ///
+    /// # Errors
+    /// When the client is refused.
+    pub(crate) async fn admit_by(
+        &self,
+        accepted: &Arc<Description>,
+        namespace: &LocalNamespace,
+        handshake: Handshake,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = accepted.handlers.admit(handshake.clone()).decided().await?;
+        if Arc::ptr_eq(namespace.describe(accepted), accepted) {
+            return Ok(admitted);
         }
+        // Another client was quicker, and has entered the namespace with another description.
+        let description = self.accept(namespace, &handshake).await?;
         description.handlers.admit(handshake).decided().await
     }
 

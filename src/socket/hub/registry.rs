@@ -126,6 +126,10 @@ impl NamespaceRegistry {
         &self.context.keeping
     }
 
+    pub(super) fn parents(&self) -> &ParentNamespaces {
+        &self.parents
+    }
+
     pub(super) fn me(&self) -> Weak<Self> {
         Weak::clone(&self.me)
     }
@@ -275,7 +279,8 @@ impl NamespaceRegistry {
 
     fn make(&self, path: &Arc<str>, description: Option<Arc<Description>>) -> Arc<LocalNamespace> {
         let siblings = Weak::clone(&self.me) as Weak<dyn Siblings<LocalNamespace>>;
-        LocalNamespace::new(Arc::clone(path), description, self.context.clone(), siblings)
+        let expected = if description.is_none() { self.parents.recovery_of(path) } else { None };
+        LocalNamespace::new(Arc::clone(path), description, expected, self.context.clone(), siblings)
     }
 }
 
@@ -354,7 +359,8 @@ mod tests {
         descriptions.push(pattern("^/room-"));
         let (node, peers) = (NodeId::random().unwrap(), Arc::new(NoPeers));
         let limits = StatesLimits { sessions: 10, bytes: 1 << 20 };
-        let settings = KeepingSettings { default: None, heartbeat: Duration::ZERO, limits };
+        let settings =
+            KeepingSettings { default: None, heartbeat: Duration::ZERO, limits, packet_bytes: 1 << 20 };
         let context = HubContext {
             keeping: Keeping::new(node.clone(), Arc::<NoPeers>::clone(&peers), settings),
             node,

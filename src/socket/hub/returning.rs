@@ -11,16 +11,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::admission::{Admission, Admitted};
 use super::counters::NamespaceCounters;
 use super::error::Refusal;
+use super::handlers::Description;
 use super::handshake::Handshake;
-use super::keeping::{Claimed, KEEPERS, KeptSocket, PART, Records};
+use super::keeping::{Claimed, KEEPERS, KeptSocket, PART};
 use super::namespace::LocalNamespace;
+use super::records::Records;
 use super::registry::NamespaceRegistry;
 use super::requests::OpenRequest;
 use super::responder::Responder;
 use crate::catch_panic;
 use crate::engine::Protocol;
 use crate::excerpt::Excerpt;
-use crate::id::{Incarnation, NodeId};
+use crate::id::{Incarnation, NodeId, SocketId};
 use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, SessionState, Standing};
 use crate::socket::messages::{
     KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
@@ -31,6 +33,7 @@ use crate::socket::room::Room;
 /// What a client says that wants its socket back.
 #[derive(Debug)]
 pub(crate) struct Returning {
+    handshake: Handshake,
     pid: Pid,
     /// The last position that it got.
     offset: Result<Position, Unrecovered>,
@@ -53,7 +56,7 @@ impl Returning {
             Some(offset) => offset.as_str().and_then(Position::parse).ok_or(Unrecovered::NoPosition),
             None => Err(Unrecovered::NoEvent),
         };
-        Some(Self { pid, offset })
+        Some(Self { handshake: handshake.clone(), pid, offset })
     }
 }
 
@@ -85,52 +88,68 @@ impl NamespaceRegistry {
         returning: Option<Returning>,
     ) -> Result<Entry, Refusal> {
         let Some(returning) = returning else { return Ok(Entry::New(admission.decided().await?)) };
-        let skips = namespace.records().is_some_and(|records| records.settings.skip_middleware);
-        if skips && namespace.handlers().carries_data() {
-            if let Some(claimed) = self.take_back(namespace, &returning).await {
+        // A node that has not made a dynamic namespace does not know yet whether its clients come back.
+        let accepted = self.parents().accept(namespace, &returning.handshake).await?;
+        let admit = || self.parents().admit_by(&accepted, namespace, returning.handshake.clone());
+        let skips = accepted.recovery.as_ref().is_some_and(|settings| settings.skip_middleware);
+        if skips && accepted.handlers.carries_data() {
+            if let Some(claimed) = self.take_back(namespace, &accepted, &returning).await {
                 match admitted_before(namespace, &claimed.state) {
                     Some(admitted) => return Ok(Entry::Back(Box::new(claimed), admitted)),
                     None => self.give_up(claimed, Unrecovered::Data),
                 }
             }
-            return Ok(Entry::New(admission.decided().await?));
+            return Ok(Entry::New(admit().await?));
         }
-        let admitted = admission.decided().await?;
-        Ok(match self.take_back(namespace, &returning).await {
+        let admitted = admit().await?;
+        Ok(match self.take_back(namespace, &accepted, &returning).await {
             Some(claimed) => Entry::Back(Box::new(claimed), admitted),
             None => Entry::New(admitted),
         })
     }
 
     /// Gets the session of a client that is back, and what it missed. Without one the client is as any other.
-    pub(crate) async fn take_back(
+    async fn take_back(
         self: &Arc<Self>,
         namespace: &Arc<LocalNamespace>,
+        accepted: &Arc<Description>,
         returning: &Returning,
     ) -> Option<Claimed> {
-        let records = Arc::clone(namespace.records()?);
+        let settings = accepted.recovery.as_ref()?;
         let granted = async {
             // A node that cannot say what its packets were would leave a hole.
             if !namespace.keeping().peers.recover() {
                 return Err(Unrecovered::Version);
             }
             let position = match &returning.offset {
-                Err(Unrecovered::NoEvent) if records.settings.before_first_event => Position::default(),
+                Err(Unrecovered::NoEvent) if settings.before_first_event => Position::default(),
                 offset => offset.clone()?,
             };
             Ok((self.claim(namespace, returning.pid).await?, position))
         };
-        match granted.await {
-            Ok((state, position)) => {
-                let caught_up = self.catch_up(namespace, records, state, position).await;
-                caught_up.map_err(|(claimed, why)| self.give_up(*claimed, why)).ok()
-            }
+        let (state, position) = match granted.await {
+            Ok(granted) => granted,
             Err(why) => {
-                namespace.count(|counters| counters.session_refused(why));
+                accepted.counters.session_refused(why);
                 tell_refused(namespace, why);
-                None
+                return None;
             }
+        };
+        // Its client was admitted before, by this description or that of another node.
+        namespace.describe(accepted);
+        let records = namespace.keeping().records.of(&namespace.path, settings, Instant::now());
+        let caught_up = self.catch_up(namespace, records, state, position).await;
+        let claimed = caught_up.map_err(|(claimed, why)| self.give_up(*claimed, why)).ok()?;
+        let is_accepted = match namespace.description() {
+            Some(description) if Arc::ptr_eq(description, accepted) => true,
+            Some(quicker) => quicker.recovery.is_some() && quicker.paths.accept(&returning.handshake).await,
+            None => false,
+        };
+        if is_accepted {
+            return Some(claimed);
         }
+        self.give_up(claimed, Unrecovered::Unknown);
+        None
     }
 
     /// A session that cannot be recovered: its client gets another socket.
@@ -181,8 +200,7 @@ impl NamespaceRegistry {
             return Decision::Later;
         }
         keeping.flush(Instant::now());
-        let claim =
-            |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.lives(), now);
+        let claim = |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.lives(), now);
         let mut claimed = claim(Instant::now());
         if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
             claimed = claim(Instant::now());
@@ -233,7 +251,7 @@ impl NamespaceRegistry {
         let keeping = namespace.keeping();
         let Some(known) = keeping.states.lock().get(pid, Instant::now()) else { return false };
         if *node == keeping.me {
-            namespace.kept_member(known.socket, pid).into_iter().for_each(|member| member.lose());
+            surrender(namespace, known.socket, pid).await;
             return true;
         }
         let request = question(&namespace.path, pid, SessionQuestion::Surrender(known.socket), deadline);
@@ -304,7 +322,7 @@ impl NamespaceRegistry {
             }
             RecoveryMessage::Recover(recover) => self.answer(node, &recover, now),
             RecoveryMessage::Replay(Replay { id, namespace, packets, end }) => {
-                let Some(records) = self.keeping().known_records(&namespace) else { return };
+                let Some(records) = self.keeping().records.get(&namespace) else { return };
                 if let ReplayEnd::Done(reached) = &end {
                     // Who has sent nothing is behind nobody.
                     let sent = reached.iter().filter(|(_, number)| *number > 0);
@@ -421,11 +439,13 @@ impl NamespaceRegistry {
                 });
             }
             SessionQuestion::Surrender(socket) => {
-                let ended = namespace.kept_member(socket, pid).and_then(|member| {
-                    member.lose();
-                    member.session_state(Standing::Away(Duration::ZERO))
+                let namespace = Arc::clone(namespace);
+                namespace.tasks().clone().spawn(async move {
+                    let ended = surrender(&namespace, socket, pid).await;
+                    let known = || keeping.states.lock().get(pid, Instant::now());
+                    responder.done(ended.or_else(known).map(as_part));
+                    drop(open);
                 });
-                responder.done(ended.or_else(|| keeping.states.lock().get(pid, Instant::now())).map(as_part));
             }
             SessionQuestion::Fetch => {
                 let known = keeping.states.lock().get(pid, Instant::now());
@@ -435,27 +455,8 @@ impl NamespaceRegistry {
     }
 
     /// Tells the application that the client of a session did not come back.
-    pub(super) fn tell_lost(&self, state: SessionState, count: impl FnOnce(&NamespaceCounters)) {
-        let namespace = self.of(&state.namespace);
-        namespace.count(count);
-        let tasks = namespace.tasks().clone();
-        tasks.spawn(async move {
-            let lost = catch_panic::future(async {
-                namespace.handlers().on_lost(Arc::clone(&namespace), state).await
-            });
-            match lost.await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    namespace.count(NamespaceCounters::handler_failed);
-                    let (ns, error) = (Excerpt::name(&namespace.path), Excerpt::reason(format!("{error:?}")));
-                    tracing::warn!(%ns, %error, "on_lost failed");
-                }
-                None => {
-                    namespace.count(NamespaceCounters::handler_panicked);
-                    tracing::error!(ns = %Excerpt::name(&namespace.path), "on_lost panicked");
-                }
-            }
-        });
+    pub(crate) fn tell_lost(&self, state: SessionState, count: impl FnOnce(&NamespaceCounters)) {
+        self.of(&state.namespace).tell_lost(state, count);
     }
 
     /// Has every socket told to its keepers again.
@@ -467,7 +468,7 @@ impl NamespaceRegistry {
 
     /// What was sent in a namespace, if clients of it may come back.
     fn records_of(&self, path: &Arc<str>) -> Option<Arc<Records>> {
-        let known = self.keeping().known_records(path);
+        let known = self.keeping().records.get(path);
         known.or_else(|| self.find_or_make(path).records().cloned())
     }
 
@@ -521,7 +522,7 @@ async fn ask_all(
         if journal.recoveries() >= RECOVERIES {
             return Err(Unrecovered::Busy);
         }
-        let back = Recovering::new(membership, position.clone(), origins, limit);
+        let back = Recovering::new(membership, position.clone(), origins, limit, keeping.waiting());
         journal.begin(*id, back, now).map_err(|TooMuch| Unrecovered::TooMuch)?;
     }
     let recover = RecoveryMessage::Recover(Recover {
@@ -581,6 +582,23 @@ fn admitted_before(namespace: &LocalNamespace, state: &SessionState) -> Option<A
     Some(Admitted { data, until, user: state.user.clone() })
 }
 
+/// Ends the socket of a client that is elsewhere now. Returns what is left of its session.
+///
+/// A client that left, and came again at once, is a new one: what it said last may still be on its way, over another connection.
+async fn surrender(namespace: &LocalNamespace, socket: SocketId, pid: Pid) -> Option<SessionState> {
+    let member = namespace.kept_member(socket, pid)?;
+    let until = Instant::now() + LAST_WORDS;
+    while member.is_connected() && Instant::now() < until {
+        sleep(LOOK).await;
+    }
+    member.lose();
+    let standing = match member.may_get_kept() {
+        true => Standing::Away(Duration::ZERO),
+        false => Standing::Over,
+    };
+    member.session_state(standing)
+}
+
 fn as_part(state: SessionState) -> ResponsePart {
     ResponsePart::Session(Box::new(state))
 }
@@ -622,7 +640,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const QUESTION: Duration = Duration::from_secs(5);
 /// From one question to the next, when nobody decides.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often it is looked whether a node that has not answered is dead.
+/// How long a client that is elsewhere may still say that it left.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How often it is looked whether a node that has not answered is dead, or a client has left.
 const LOOK: Duration = Duration::from_millis(50);
 /// How many clients may come back to a namespace of a node at once.
 const RECOVERIES: usize = 4096;

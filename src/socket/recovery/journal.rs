@@ -9,7 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::log::{Log, LogLimits, TooMuch};
+use super::log::{Log, LogLimits, LogRoom, TooMuch};
 use super::membership::Membership;
 use super::position::Position;
 use super::recovering::Recovering;
@@ -31,6 +31,7 @@ pub(crate) struct Journal {
     /// Origins of the position that did not answer when a client was recovered here.
     unheard: SmallVec<[Origin; 4]>,
     limits: LogLimits,
+    room: Arc<LogRoom>,
 }
 
 /// What a node has to say to a client that is back: packets, and up to which number of each origin.
@@ -38,17 +39,32 @@ pub(crate) type Answer = (Vec<KeptPacket>, Vec<(Origin, u64)>);
 
 impl Journal {
     /// Nothing was sent yet.
-    pub(crate) fn new(me: Origin, limits: LogLimits) -> Self {
+    pub(crate) fn new(me: Origin, limits: LogLimits, room: &Arc<LogRoom>) -> Self {
         Self {
             me,
-            log: Log::new(limits),
+            log: Log::new(limits, room),
             inherited: Vec::new(),
             position: Position::default(),
             last: SmallVec::new(),
             recovering: Vec::new(),
             unheard: SmallVec::new(),
             limits,
+            room: Arc::clone(room),
         }
+    }
+
+    /// Goes on behind this number, up to which there may have been packets before it was forgotten. Until then they may be missed.
+    pub(crate) fn resume(&mut self, last: u64, until: Option<Instant>, now: Instant) {
+        self.log.resume(last, until);
+        // Whoever comes now misses none of them.
+        if until.is_some() {
+            self.advance(Number { origin: self.me, number: last }, now);
+        }
+    }
+
+    /// The number of the last packet of this node.
+    pub(crate) fn last(&self) -> u64 {
+        self.log.last()
     }
 
     /// The number of the next packet of this node.
@@ -171,7 +187,7 @@ impl Journal {
             return;
         }
         let at = self.inherited.iter().position(|(known, _)| *known == origin).unwrap_or_else(|| {
-            self.inherited.push((origin, Log::new(self.limits)));
+            self.inherited.push((origin, Log::new(self.limits, &self.room)));
             self.inherited.len() - 1
         });
         if let Some((_, log)) = self.inherited.get_mut(at) {
@@ -206,6 +222,22 @@ impl Journal {
             && self.inherited.is_empty()
             && self.last.is_empty()
             && self.recovering.is_empty())
+    }
+
+    /// Whether it keeps nothing of other nodes, which nobody else would answer for.
+    pub(crate) const fn is_its_own(&self) -> bool {
+        self.inherited.is_empty()
+    }
+
+    /// Whether nobody misses anything of this node.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    /// Keeps half of the bytes.
+    pub(crate) fn shed(&mut self) {
+        let logs = std::iter::once(&mut self.log).chain(self.inherited.iter_mut().map(|(_, log)| log));
+        logs.for_each(|log| log.shed(log.bytes() / 2));
     }
 
     /// How many bytes are kept.
@@ -265,6 +297,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::super::log::tests::{AGE, member, numbers, packet};
+    use super::super::recovering::tests::waiting;
     use super::*;
 
     fn origin(number: u64) -> Origin {
@@ -272,7 +305,7 @@ mod tests {
     }
 
     fn journal(me: u64) -> Journal {
-        Journal::new(origin(me), LogLimits { bytes: 1 << 20, age: AGE })
+        Journal::new(origin(me), LogLimits { bytes: 1 << 20, age: AGE }, &LogRoom::new(usize::MAX))
     }
 
     fn emit(journal: &mut Journal, room: &str, now: Instant) {
@@ -309,7 +342,11 @@ mod tests {
         (0..4).for_each(|_| emit(&mut journal, "a", now));
         let position = [(origin(1), 2)].into_iter().collect();
         assert_eq!(
-            journal.begin(9, Recovering::new(member(&["a"], now), position, [origin(2)], 1 << 20), now),
+            journal.begin(
+                9,
+                Recovering::new(member(&["a"], now), position, [origin(2)], 1 << 20, waiting()),
+                now
+            ),
             Ok(())
         );
         emit(&mut journal, "a", now);
@@ -345,7 +382,9 @@ mod tests {
     fn an_origin_that_did_not_answer_is_told_once_when_it_is_heard() {
         let mut journal = journal(1);
         let now = Instant::now();
-        [2, 3].map(|number| journal.receive(&packet(number, 1, "a"), now));
+        for number in [2, 3] {
+            journal.receive(&packet(number, 1, "a"), now);
+        }
         journal.note_unheard([origin(2), origin(2)]);
         assert!(!journal.take_unheard(origin(3)));
         assert!(journal.take_unheard(origin(2)) && !journal.take_unheard(origin(2)));

@@ -2,6 +2,9 @@
 //!
 //! What is dropped because of its age is missed by nobody: a client that may still come back was there, and got it. What is dropped
 //! because there was too much may be missed, for as long as it would have been kept.
+//!
+//! All logs of a node share one bound. Whoever pushes beyond it drops its own, up to what it pushed: so the bound holds however many
+//! logs there are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::membership::Membership;
+use crate::counter::Counter;
+use crate::engine::{Budget, Charge};
 use crate::socket::messages::{Broadcast, KeptPacket};
 
 /// Packets with numbers that have no holes.
@@ -18,9 +23,18 @@ pub(crate) struct Log {
     entries: VecDeque<(Instant, KeptPacket)>,
     /// The number of the next packet.
     next: u64,
-    bytes: usize,
+    /// The bytes, among those of all logs.
+    kept: Charge,
     cut: Option<Cut>,
     limits: LogLimits,
+    room: Arc<LogRoom>,
+}
+
+/// What all logs of a node share.
+#[derive(Debug)]
+pub(crate) struct LogRoom {
+    bytes: Arc<Budget>,
+    dropped: Counter,
 }
 
 /// What was dropped too early.
@@ -42,10 +56,39 @@ pub(crate) struct LogLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMuch;
 
+impl LogRoom {
+    /// For so many bytes.
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: Budget::new(bytes), dropped: Counter::default() })
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn used(&self) -> usize {
+        self.bytes.used()
+    }
+
+    /// Whether an eighth is free.
+    pub(crate) fn has_slack(&self) -> bool {
+        self.bytes.has_slack()
+    }
+
+    /// How many packets were dropped too early.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+}
+
 impl Log {
     /// Nothing was sent yet.
-    pub(crate) fn new(limits: LogLimits) -> Self {
-        Self { entries: VecDeque::new(), next: 1, bytes: 0, cut: None, limits }
+    pub(crate) fn new(limits: LogLimits, room: &Arc<LogRoom>) -> Self {
+        let (kept, room) = (Arc::clone(&room.bytes).charge(), Arc::clone(room));
+        Self { entries: VecDeque::new(), next: 1, kept, cut: None, limits, room }
+    }
+
+    /// Goes on behind this number, which another log of this origin ended with. Until then something up to it may be missed.
+    pub(crate) fn resume(&mut self, last: u64, until: Option<Instant>) {
+        self.next = last.saturating_add(1);
+        self.cut = until.map(|until| Cut { to: last, until });
     }
 
     /// The number of the next packet.
@@ -61,16 +104,28 @@ impl Log {
     /// Appends the next packet.
     pub(crate) fn push(&mut self, packet: KeptPacket, now: Instant) {
         self.expire(now);
-        self.bytes += cost(&packet);
+        self.kept.set(self.kept.bytes() + cost(&packet));
         self.entries.push_back((now, packet));
         // What another node says of its numbers may be anything.
         self.next = self.next.saturating_add(1);
-        while self.bytes > self.limits.bytes && self.entries.len() > 1 {
-            let to = self.first();
-            if let Some(sent) = self.pop() {
-                self.cut = Some(Cut { to, until: sent + self.limits.age });
-            }
+        while self.kept.bytes() > self.limits.bytes && self.entries.len() > 1 {
+            self.drop_oldest();
         }
+        while self.kept.is_exceeded() && self.drop_oldest() {}
+    }
+
+    /// Keeps no more bytes than these.
+    pub(crate) fn shed(&mut self, most: usize) {
+        while self.kept.bytes() > most && self.drop_oldest() {}
+    }
+
+    /// Drops a packet that somebody may miss. Returns whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        let to = self.first();
+        let Some(sent) = self.pop() else { return false };
+        self.cut = Some(Cut { to, until: sent + self.limits.age });
+        self.room.dropped.increment();
+        true
     }
 
     /// Appends packets of another log, with the age of each. `last` is its last number so far, and `cut` what it dropped too early.
@@ -100,13 +155,13 @@ impl Log {
         }
     }
 
-    /// The next packet has this number. If there are packets before it, something between them is missing.
+    /// The next packet has this number. If there were packets before it, something between them is missing.
     fn skip_to(&mut self, number: u64, now: Instant) {
-        if !self.entries.is_empty() {
+        if self.next > 1 {
             self.cut = Some(Cut { to: number - 1, until: now + self.limits.age });
         }
         self.entries.clear();
-        self.bytes = 0;
+        self.kept.set(0);
         self.next = number;
     }
 
@@ -151,6 +206,10 @@ impl Log {
         while self.entries.front().is_some_and(|(sent, _)| now >= *sent + self.limits.age) {
             self.pop();
         }
+        // A busy hour is over.
+        if self.entries.capacity() > SPARE + 4 * self.entries.len() {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
         self.cut.take_if(|cut| now >= cut.until);
     }
 
@@ -160,8 +219,8 @@ impl Log {
     }
 
     /// How many bytes are kept.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    pub(crate) const fn bytes(&self) -> usize {
+        self.kept.bytes()
     }
 
     fn first(&self) -> u64 {
@@ -170,7 +229,7 @@ impl Log {
 
     fn pop(&mut self) -> Option<Instant> {
         let (sent, packet) = self.entries.pop_front()?;
-        self.bytes -= cost(&packet);
+        self.kept.set(self.kept.bytes() - cost(&packet));
         Some(sent)
     }
 }
@@ -182,6 +241,8 @@ pub(crate) fn cost(packet: &Broadcast<'_>) -> usize {
 
 /// The places of a packet, its rooms and its texts.
 const OVERHEAD: usize = 200;
+/// So many places may be empty.
+const SPARE: usize = 64;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -221,12 +282,12 @@ pub(super) mod tests {
     }
 
     fn log(bytes: usize) -> Log {
-        Log::new(LogLimits { bytes, age: AGE })
+        Log::new(LogLimits { bytes, age: AGE }, &LogRoom::new(usize::MAX))
     }
 
     #[test]
     fn the_largest_number_that_a_client_or_a_node_may_say_is_a_number() {
-        let (mut log, now) = (Log::new(LogLimits { bytes: 1 << 20, age: AGE }), Instant::now());
+        let (mut log, now) = (log(1 << 20), Instant::now());
         log.push(packet(1, 1, "a"), now);
         let membership =
             Membership::new(SocketId::new(Key::from_hash(0), [0; 10]), AGE, &[("a".into(), AGE)], now);
@@ -272,7 +333,7 @@ pub(super) mod tests {
         let (mut log, now) = (log(3 * cost(&packet(1, 1, "a"))), Instant::now());
         (1..=5).for_each(|number| log.push(packet(1, number, "a"), now));
         let (all, cut, later) = (log.all(now), log.cut(now), now + Duration::from_secs(1));
-        let mut heir = Log::new(LogLimits { bytes: usize::MAX, age: AGE });
+        let mut heir = self::log(usize::MAX);
         let (first, second) = all.split_at(1);
         for part in [first, second, second] {
             heir.extend(part.to_vec(), if part.len() == 1 { 3 } else { 5 }, cut, later);
@@ -286,7 +347,61 @@ pub(super) mod tests {
         assert_eq!(heir.last(), 9);
     }
 
+    #[test]
+    fn a_busy_hour_leaves_no_memory_behind() {
+        let (mut log, now) = (log(usize::MAX), Instant::now());
+        (1..=10_000).for_each(|number| log.push(packet(1, number, "a"), now));
+        log.shed(log.bytes() / 2);
+        assert_eq!(log.entries.len(), 5_000);
+        log.expire(now + AGE);
+        assert!(log.is_empty() && log.entries.capacity() <= SPARE);
+    }
+
+    #[test]
+    fn of_a_part_that_never_came_nobody_is_told_that_there_was_nothing() {
+        let (small, now) = (LogRoom::new(0), Instant::now());
+        let mut heir = Log::new(LogLimits { bytes: usize::MAX, age: AGE }, &small);
+        heir.extend(vec![(Duration::ZERO, packet(1, 3, "a"))], 3, None, now);
+        heir.extend(vec![(Duration::ZERO, packet(1, 5, "a"))], 5, None, now);
+        let everything = member(&["a"], now);
+        assert_eq!(heir.after(4, &everything, now, usize::MAX), Err(TooMuch));
+        assert_eq!(heir.after(5, &everything, now, usize::MAX), Ok(Vec::new()));
+        assert_eq!((small.used(), small.dropped()), (0, 2));
+    }
+
     proptest! {
+        /// However many logs there are, and whatever is pushed to which: together they keep no more than they may, and an answer
+        /// has everything that is not too old, or there is none.
+        #[test]
+        fn the_bound_of_all_logs_holds(
+            pushes in proptest::collection::vec((0..40_usize, 0..20_u64), 1..200), most in 0..30_usize,
+        ) {
+            let (room, start) = (LogRoom::new(most * cost(&packet(1, 1, "a"))), Instant::now());
+            let limits = LogLimits { bytes: usize::MAX, age: AGE };
+            let mut logs: Vec<_> = (0..40).map(|_| (Log::new(limits, &room), Vec::new())).collect();
+            let (mut now, all) = (start, member(&["a"], start));
+            for (at, pause) in pushes {
+                now += Duration::from_secs(pause);
+                let (log, sent) = &mut logs[at];
+                log.push(packet(1, log.next(), "a"), now);
+                sent.push(now);
+                prop_assert!(room.has_slack() || most > 0 || room.used() == 0);
+                prop_assert!(room.used() <= most * cost(&packet(1, 1, "a")));
+            }
+            prop_assert_eq!(room.used(), logs.iter().map(|(log, _)| log.bytes()).sum::<usize>());
+            for (log, sent) in &mut logs {
+                for after in 0..=sent.len() {
+                    let expected = sent.iter().skip(after).filter(|at| now < **at + AGE).count();
+                    if let Ok(missed) = log.after(after as u64, &all, now, usize::MAX) {
+                        prop_assert_eq!(missed.len(), expected);
+                    }
+                }
+                prop_assert_eq!(log.after(sent.len() as u64, &all, now, usize::MAX), Ok(Vec::new()));
+            }
+            drop(logs);
+            prop_assert_eq!(room.used(), 0);
+        }
+
         /// Whatever is pushed when: an answer has everything that is not too old, or there is none.
         #[test]
         fn an_answer_is_complete(pauses in proptest::collection::vec(0..60_u64, 1..60), after in 0..60_u64, most in 1..20_usize) {

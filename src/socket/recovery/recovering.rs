@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::log::cost;
 use super::membership::Membership;
 use super::position::Position;
+use crate::engine::Charge;
 use crate::socket::messages::KeptPacket;
 use crate::socket::messages::recovery::{Number, Origin};
 
@@ -29,6 +30,8 @@ pub(crate) struct Recovering {
     answered: SmallVec<[(Origin, u64); 4]>,
     queue: Vec<Step>,
     bytes: usize,
+    /// What waits here alone, among what waits for all.
+    held: Charge,
     limit: usize,
     failed: bool,
     /// When another node answered last.
@@ -53,6 +56,7 @@ impl Recovering {
         position: Position,
         asked: impl IntoIterator<Item = Origin>,
         limit: usize,
+        held: Charge,
     ) -> Self {
         let (closed, reached) = (asked.into_iter().collect(), position.clone());
         let (answered, queue) = (SmallVec::new(), Vec::new());
@@ -64,6 +68,7 @@ impl Recovering {
             answered,
             queue,
             bytes: 0,
+            held,
             limit,
             failed: false,
             last_answer: None,
@@ -131,7 +136,8 @@ impl Recovering {
     /// There is something that the client cannot get: it is not recovered.
     pub(crate) fn fail(&mut self) {
         self.failed = true;
-        self.queue.clear();
+        self.queue = Vec::new();
+        self.held.set(0);
     }
 
     /// Whether nobody has to answer any more.
@@ -176,8 +182,11 @@ impl Recovering {
             return;
         }
         self.reached.advance(number);
-        self.bytes += cost(&packet);
-        if self.bytes > self.limit {
+        let cost = cost(&packet);
+        self.bytes += cost;
+        let is_held_elsewhere = Arc::strong_count(&packet) > 1;
+        self.held.set(self.held.bytes() + if is_held_elsewhere { size_of::<Step>() } else { cost });
+        if self.bytes > self.limit || self.held.is_exceeded() {
             return self.fail();
         }
         self.queue.push(Step::Packet(packet));
@@ -185,10 +194,16 @@ impl Recovering {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::log::tests::{member, numbers, packet};
     use super::*;
+    use crate::engine::Budget;
     use proptest::prelude::*;
+
+    /// There is room for everything.
+    pub(crate) fn waiting() -> Charge {
+        Budget::new(usize::MAX).charge()
+    }
 
     fn origin(number: u64) -> Origin {
         Origin::from_u64(number)
@@ -197,7 +212,7 @@ mod tests {
     fn recovering(position: &[(u64, u64)], asked: &[u64]) -> Recovering {
         let position = position.iter().map(|(from, number)| (origin(*from), *number)).collect();
         let asked = asked.iter().map(|from| origin(*from));
-        Recovering::new(member(&["a"], Instant::now()), position, asked, 1 << 20)
+        Recovering::new(member(&["a"], Instant::now()), position, asked, 1 << 20, waiting())
     }
 
     fn finished(recovering: Recovering) -> (Vec<u64>, Vec<(Origin, u64)>) {
@@ -248,11 +263,30 @@ mod tests {
     #[test]
     fn a_client_that_missed_too_much_is_not_recovered() {
         let (membership, position) = (member(&["a"], Instant::now()), Position::default());
-        let mut back = Recovering::new(membership, position, [origin(1)], 2 * cost(&packet(1, 1, "a")));
+        let mut back =
+            Recovering::new(membership, position, [origin(1)], 2 * cost(&packet(1, 1, "a")), waiting());
         back.replay([packet(1, 1, "a"), packet(1, 2, "a")]);
         assert!(!back.has_failed());
         back.replay([packet(1, 3, "a")]);
         assert!(back.has_failed());
+    }
+
+    #[test]
+    fn what_waits_for_all_clients_together_is_bounded_and_what_a_log_keeps_anyway_hardly_counts() {
+        let (all, now) = (Budget::new(3 * cost(&packet(1, 1, "a"))), Instant::now());
+        let back = || {
+            let (membership, held) = (member(&["a"], now), Arc::clone(&all).charge());
+            Recovering::new(membership, Position::default(), [origin(1)], usize::MAX, held)
+        };
+        let (mut one, mut other) = (back(), back());
+        let kept: Vec<_> = (1..=9).map(|number| packet(2, number, "a")).collect();
+        one.replay(kept.iter().cloned());
+        assert!(!one.has_failed() && all.used() < cost(&kept[0]));
+        one.replay([packet(1, 1, "a"), packet(1, 2, "a")]);
+        other.replay([packet(1, 1, "a")]);
+        assert!(!one.has_failed() && other.has_failed());
+        drop(one);
+        assert_eq!(all.used(), 0, "one that has failed holds nothing");
     }
 
     proptest! {

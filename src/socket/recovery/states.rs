@@ -3,9 +3,10 @@
 //! The first living successor of a session's key decides who gets it. It grants a session once: then that node has it, and the next
 //! one that asks has to take it from there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -91,14 +92,18 @@ impl States {
             Standing::Away(left) => Some(now + *left),
             Standing::Over => Some(now + TOMBSTONE),
         };
-        let kept = Kept { state, at: now, until, doubtful, claimed, told };
-        let bytes = self.bytes - replaced + kept.cost();
-        if bytes > self.limits.bytes && replaced == 0 {
-            return Put::Full;
+        let mut kept = Kept { state, at: now, until, doubtful, claimed, told };
+        let rest = self.bytes - replaced;
+        let has_room = rest + kept.cost() <= self.limits.bytes;
+        if !has_room {
+            if replaced == 0 {
+                return Put::Full;
+            }
+            kept.bury(now);
         }
-        self.bytes = bytes;
+        self.bytes = rest + kept.cost();
         self.kept.insert(kept.state.pid, kept);
-        Put::Kept
+        if has_room { Put::Kept } else { Put::Full }
     }
 
     /// What is known of a session now.
@@ -187,6 +192,31 @@ impl States {
         lost
     }
 
+    /// Ends the sessions of these users whose clients are away. Returns them, in the order of their names.
+    pub(crate) fn end(
+        &mut self,
+        users: &HashSet<&str>,
+        lives: impl Fn(Origin) -> bool,
+        now: Instant,
+    ) -> Vec<SessionState> {
+        let mut ended = Vec::new();
+        for kept in self.kept.values_mut() {
+            let is_theirs = kept.state.user.as_deref().is_some_and(|user| users.contains(user));
+            let is_away = match &kept.state.standing {
+                Standing::Live(_) => !lives(kept.state.life.at),
+                Standing::Away(_) => true,
+                Standing::Over => false,
+            };
+            if is_theirs && is_away {
+                ended.push(kept.now(now));
+                (kept.state.standing, kept.until) = (Standing::Over, Some(now + TOMBSTONE));
+                kept.state.version = kept.state.version.saturating_add(1);
+            }
+        }
+        ended.sort_unstable_by_key(|state| state.pid);
+        ended
+    }
+
     /// Every session that is kept.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Pid, &mut Kept)> {
         self.kept.iter_mut().map(|(pid, kept)| (*pid, kept))
@@ -227,6 +257,13 @@ impl Kept {
         state
     }
 
+    /// It has grown beyond what there is room for. What is older is not to bring it back.
+    fn bury(&mut self, now: Instant) {
+        let state = &mut self.state;
+        (state.standing, self.until) = (Standing::Over, Some(now + TOMBSTONE));
+        (state.rooms, state.data, state.user, state.start) = (Vec::new(), Bytes::new(), None, Vec::new());
+    }
+
     /// About how much memory it takes.
     fn cost(&self) -> usize {
         let SessionState { rooms, data, user, start, .. } = &self.state;
@@ -252,7 +289,6 @@ const ORIGIN: usize = 16;
 mod tests {
     use super::*;
     use crate::id::{Key, SocketId};
-    use bytes::Bytes;
 
     fn pid(number: u8) -> Pid {
         Pid(SocketId::new(Key::from_hash(7 << 40), [number; 10]))
@@ -365,7 +401,10 @@ mod tests {
         states.put(state(0, 5, live("a")), SmallVec::new(), now);
         assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::At(node("a").0));
         assert_eq!(states.claim(pid(1), "/", &node("c"), |_| true, now), Claim::Busy);
-        assert_eq!(states.claim(pid(1), "/", &node("c"), |life| life != claimant, now), Claim::At(node("a").0));
+        assert_eq!(
+            states.claim(pid(1), "/", &node("c"), |life| life != claimant, now),
+            Claim::At(node("a").0)
+        );
         // Another life of the node may be there.
         assert!(states.expire(|life| life != owner, now).is_empty());
         assert_eq!(states.expire(|life| life != owner, now + MINUTE).len(), 1);
@@ -438,5 +477,22 @@ mod tests {
         assert_eq!(put(&mut states, 3, 9), Put::Full);
         states.forget(pid(1));
         assert_eq!(put(&mut states, 3, 9), Put::Kept);
+    }
+
+    #[test]
+    fn a_session_that_grows_beyond_the_bound_is_over_and_nothing_older_brings_it_back() {
+        let (mut states, now) = (states(), Instant::now());
+        let of = |version, bytes| SessionState {
+            data: Bytes::from(vec![0; bytes]),
+            ..state(0, version, live("a"))
+        };
+        assert_eq!(states.put(of(1, 9), SmallVec::new(), now), Put::Kept);
+        assert_eq!(states.put(of(2, 1 << 20), SmallVec::new(), now), Put::Full);
+        assert_eq!((states.len(), states.bytes()), (1, FIXED));
+        let life = state(0, 0, live("a")).life;
+        assert_eq!(states.put(of(1, 9), SmallVec::new(), now), Put::Older(life));
+        assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::Unknown);
+        assert!(states.expire(|_| true, now + TOMBSTONE).is_empty());
+        assert_eq!((states.len(), states.bytes()), (0, 0));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Unrecovered {
     TooMuch,
     /// Too many come back at once.
     Busy,
-    /// Its login ended.
+    /// Its login ended, or its user is blocked.
     Login,
     /// The application does not take its data.
     Data,

@@ -31,8 +31,12 @@ impl LocalNamespace {
                 self.receive_server_event(ServerEvent { event, responder: None, trace });
             }
             CommandKind::Block(blocks) => {
-                let sockets = self.users().block(blocks, Instant::now());
+                let now = Instant::now();
+                let sockets = self.users().block(blocks, now);
                 sockets.into_iter().for_each(|socket| socket.close_blocked());
+                for state in self.keeping().block(blocks, now) {
+                    self.sibling(&state.namespace).tell_lost(state, NamespaceCounters::session_lost);
+                }
             }
         }
     }

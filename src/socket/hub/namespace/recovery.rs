@@ -10,11 +10,14 @@ use tokio::time::Instant;
 
 use super::super::counters::NamespaceCounters;
 use super::super::keep::Keep;
-use super::super::keeping::{Claimed, Records};
+use super::super::keeping::Claimed;
 use super::super::member::Member;
+use super::super::records::Records;
 use super::LocalNamespace;
+use crate::catch_panic;
+use crate::excerpt::Excerpt;
 use crate::id::SocketId;
-use crate::socket::messages::recovery::{Number, Origin, Pid};
+use crate::socket::messages::recovery::{Number, Origin, Pid, SessionState};
 use crate::socket::messages::{Broadcast, Flags, Selection};
 use crate::socket::protocol::{EncodeError, Encoded, encode};
 use crate::socket::recovery::{Journal, Position};
@@ -23,7 +26,8 @@ use crate::socket::room::Room;
 impl LocalNamespace {
     /// Sends a packet to the selected sockets: those of this node, or everywhere.
     pub(crate) fn emit(self: &Arc<Self>, broadcast: Broadcast<'_>, everywhere: bool) {
-        let Some(records) = self.records.get() else {
+        let expected = self.expected_records();
+        let Some(records) = self.records.get().or(expected.as_ref()) else {
             self.fan_out(&broadcast, &broadcast.text, None);
             if everywhere {
                 self.peers().broadcast(&broadcast);
@@ -42,6 +46,12 @@ impl LocalNamespace {
                 self.peers().broadcast(&broadcast);
             }
         }
+    }
+
+    /// No client has come here yet, but others may have come to other nodes.
+    fn expected_records(&self) -> Option<Arc<Records>> {
+        let settings = self.expected.as_ref().filter(|_| self.description().is_none())?;
+        Some(self.keeping().records.of(&self.path, settings, Instant::now()))
     }
 
     /// Delivers a packet that another node emitted.
@@ -81,6 +91,29 @@ impl LocalNamespace {
             Some(text) => member.write(&Encoded { text, attachments: packet.attachments.clone() }, flags),
             None => member.write(packet, flags),
         }
+    }
+
+    /// Tells the application that the client of a session did not come back.
+    pub(crate) fn tell_lost(self: &Arc<Self>, state: SessionState, count: impl FnOnce(&NamespaceCounters)) {
+        self.count(count);
+        let (namespace, tasks) = (Arc::clone(self), self.tasks().clone());
+        tasks.spawn(async move {
+            let lost = catch_panic::future(async {
+                namespace.handlers().on_lost(Arc::clone(&namespace), state).await
+            });
+            match lost.await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    namespace.count(NamespaceCounters::handler_failed);
+                    let (ns, error) = (Excerpt::name(&namespace.path), Excerpt::reason(format!("{error:?}")));
+                    tracing::warn!(%ns, %error, "on_lost failed");
+                }
+                None => {
+                    namespace.count(NamespaceCounters::handler_panicked);
+                    tracing::error!(ns = %Excerpt::name(&namespace.path), "on_lost panicked");
+                }
+            }
+        });
     }
 
     /// Whether clients may come back.
