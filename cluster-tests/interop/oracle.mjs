@@ -63,6 +63,8 @@ function rooms(namespace) {
 let visits = 0;
 
 function recoverable(namespace) {
+  // One for each handler.
+  namespace.setMaxListeners(20);
   namespace.use((socket, next) => {
     Object.assign(socket.data, { number: visits++, mark: "" });
     next();

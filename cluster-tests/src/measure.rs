@@ -1,8 +1,8 @@
-//! Measures what clusters of processes do when a node dies, when many start at once, and when the machine is busy. What clients
-//! cost is measured by the [bench](crate::bench).
+//! Measures what clusters do when a node dies, when many start at once, and when the machine is busy, and what it costs that clients
+//! may come back. What clients cost otherwise is measured by the [bench](crate::bench).
 //!
 //! ```text
-//!   kill  formation  pauses ──► cluster         nodes as processes, and what they say of each other
+//!   kill  formation  pauses  recovery ──► cluster         nodes as processes, and what they say of each other
 //!            └──────────────► cost ──► report      processor time of the nodes' processes
 //! ```
 
@@ -11,6 +11,7 @@ mod cost;
 mod formation;
 mod kill;
 mod pauses;
+mod recovery;
 mod report;
 
 use std::io;
@@ -18,6 +19,7 @@ use std::io;
 pub use formation::Formation;
 pub use kill::Kill;
 pub use pauses::Pauses;
+pub use recovery::Recovery;
 pub use report::Report;
 
 /// What to measure.
@@ -29,6 +31,8 @@ pub enum Measurement {
     Formation(Formation),
     /// Deaths that nodes on a busy machine believe in although nobody died.
     Pauses(Pauses),
+    /// What it costs that clients may come back: bytes, memory, traffic between nodes, processor time.
+    Recovery(Recovery),
 }
 
 impl Measurement {
@@ -41,6 +45,7 @@ impl Measurement {
             Self::Kill(kill) => kill.run().await,
             Self::Formation(formation) => formation.run().await,
             Self::Pauses(pauses) => pauses.run().await,
+            Self::Recovery(recovery) => recovery.run().await,
         }
     }
 }

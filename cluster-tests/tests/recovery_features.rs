@@ -309,6 +309,30 @@ async fn who_leaves_and_comes_again_at_once_is_a_new_client() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_whose_next_connection_is_lost_as_well_is_recovered_on_the_one_behind() {
+    let cluster = cluster(3, plain).await;
+    for lost_after in [20, 100, 240, 300] {
+        for noticed in [false, true] {
+            let mut client = enter(&cluster, 0, "/", &json!(null)).await;
+            let (id, auth) = (client.id().to_owned(), client.returning_auth());
+            if noticed {
+                client.drop_connection();
+            }
+            let second = async {
+                let _client = cluster.node(1).connect("/", &auth).await.unwrap();
+                sleep(Duration::from_secs(1)).await;
+            };
+            let lost = tokio::time::timeout(Duration::from_millis(lost_after), second).await;
+            assert!(lost.is_err());
+            let third = cluster.node(2).connect("/", &auth).await.unwrap();
+            assert_eq!(third.id(), id, "lost after {lost_after} ms, noticed: {noticed}");
+            settle().await;
+            assert!(third.is_connected());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_was_disconnected_beyond_a_limit_gets_another_socket() {
     let (cluster, _) = logins_on(2).await;
     let mut client = enter(&cluster, 0, "/", &json!({ "name": "ann", "seconds": 3600 })).await;

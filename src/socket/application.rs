@@ -39,7 +39,7 @@ impl SocketIo {
             default: config.recover.clone(),
             heartbeat: config.heartbeat,
             limits: StatesLimits { sessions: config.max_kept_sessions, bytes: config.max_kept_bytes },
-            packet_bytes: config.max_kept_packet_bytes,
+            packet_bytes: config.max_log_total,
         };
         let keeping = Keeping::new(node.clone(), Arc::clone(&peers), settings);
         let context = {

@@ -56,7 +56,7 @@ pub struct Config {
     /// included; as many again may wait for clients that are coming back. Beyond that the oldest are dropped, of the namespace that
     /// is sent to first and then of the largest ones, and whoever misses one of them is not recovered. For each KiB of it one
     /// namespace is kept that nobody is in any more. Default 128 MiB.
-    pub max_kept_packet_bytes: usize,
+    pub max_log_total: usize,
     /// What is sent to a client that is gone may take that long to be known as lost.
     pub(crate) heartbeat: Duration,
 }
@@ -80,7 +80,7 @@ setters! {
         recover: into Option<Recovery>,
         max_kept_sessions: usize,
         max_kept_bytes: usize,
-        max_kept_packet_bytes: usize,
+        max_log_total: usize,
     }
 }
 
@@ -97,7 +97,7 @@ impl Default for Config {
             recover: None,
             max_kept_sessions: 1_000_000,
             max_kept_bytes: 1 << 30,
-            max_kept_packet_bytes: 128 << 20,
+            max_log_total: 128 << 20,
             heartbeat: Duration::from_secs(45),
         }
     }

@@ -1,4 +1,4 @@
-//! Measures clusters of processes: `measure kill|formation|pauses …`.
+//! Measures clusters of processes: `measure kill|formation|pauses|recovery …`.
 
 use std::io::{self, Write};
 

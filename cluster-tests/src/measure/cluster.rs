@@ -117,7 +117,7 @@ async fn follow(number: usize, mut lines: Lines<BufReader<impl AsyncRead + Unpin
 }
 
 /// Ports that were free a moment ago, so that every node knows the seed before that is started.
-fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+pub(crate) fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
     let bind = |_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
     let sockets = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
     sockets.iter().map(UdpSocket::local_addr).collect()

@@ -233,6 +233,7 @@ const SANS_IO: &[&str] = &[
     "socket/recovery/recovering.rs",
     "socket/recovery/settings.rs",
     "socket/recovery/states.rs",
+    "socket/recovery/unrecovered.rs",
     "socket/room.rs",
     "socket/hub/acks.rs",
     "socket/hub/keep.rs",

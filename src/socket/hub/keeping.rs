@@ -1,7 +1,7 @@
 //! What lets clients of this node come back: what was sent in each namespace that permits it, and the sessions that this node keeps,
 //! its own and copies of those of others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -32,6 +32,8 @@ pub(crate) struct Keeping {
     /// What waits for clients that are back.
     waiting: Arc<Budget>,
     pub(crate) states: Mutex<States>,
+    /// What was told last of sessions that ended here or went elsewhere, and when.
+    departed: Mutex<VecDeque<(Instant, SessionState)>>,
     /// The sockets of which something changed.
     changed: Mutex<Vec<Weak<dyn KeptSocket>>>,
     /// Wakes who tells it to the other nodes.
@@ -75,6 +77,7 @@ impl Keeping {
             records: AllRecords::new(origin, heartbeat + MARGIN, packet_bytes),
             waiting: Budget::new(packet_bytes),
             states: Mutex::new(States::new(limits)),
+            departed: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
             next: AtomicU64::new(0),
@@ -136,8 +139,14 @@ impl Keeping {
         self.send(copies);
     }
 
-    /// Tells the keepers of a session what is known of it now.
+    /// Tells the keepers of a session that leaves this node what is known of it now.
     pub(crate) fn publish(&self, state: SessionState, now: Instant) {
+        let mut departed = self.departed.lock();
+        departed.push_back((now, state.clone()));
+        while departed.front().is_some_and(|(at, _)| departed.len() > MAX_DEPARTED || now >= *at + DEPARTED) {
+            departed.pop_front();
+        }
+        drop(departed);
         let mut copies = Copies::default();
         self.place(state, now, &mut copies);
         self.send(copies);
@@ -207,6 +216,14 @@ impl Keeping {
 
     /// Tells a node once more what it keeps for this one.
     pub(crate) fn tell_again(&self, node: &NodeId, now: Instant) {
+        let departed = self.departed.lock();
+        let again = departed.iter().filter(|(_, state)| self.keepers(state.pid.0.key()).contains(node));
+        let states: Vec<_> =
+            again.map(|(at, state)| state.clone().later(now.saturating_duration_since(*at))).collect();
+        drop(departed);
+        if *node != self.me && !states.is_empty() {
+            self.send([(node.clone(), states)].into());
+        }
         self.states.lock().iter_mut().for_each(|(_, kept)| kept.told.retain(|told| *told != *node));
         self.move_states(now);
     }
@@ -341,7 +358,7 @@ impl Claimed {
     pub(crate) fn begin_again(&mut self, passed: Duration) {
         drop(self.records.journal().take(self.id));
         self.id = self.keeping.number();
-        self.state.pass(passed);
+        self.state = self.state.clone().later(passed);
     }
 
     /// Nobody gets the session any more.
@@ -379,6 +396,10 @@ impl fmt::Debug for Claimed {
     }
 }
 
+/// Of so many sessions that left a node tells again what it told last,
+const MAX_DEPARTED: usize = 8192;
+/// for so long: then a link that was down is up again, or its node is dead.
+const DEPARTED: Duration = Duration::from_secs(30);
 /// How many nodes keep a session.
 pub(crate) const KEEPERS: usize = 2;
 /// The bytes of one message to another node, about.

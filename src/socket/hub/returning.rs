@@ -63,9 +63,9 @@ impl Returning {
 /// What the node that decides says to who asks for a session.
 enum Decision {
     Granted(Box<SessionState>),
-    /// There is none, or somebody else has it.
+    /// There is none.
     Refused,
-    /// Somebody else decides, or it is not known yet.
+    /// Somebody else decides, or asked for it before, or it is not known yet.
     Later,
 }
 
@@ -167,10 +167,11 @@ impl NamespaceRegistry {
             let decider = keeping.keepers(pid.0.key()).first().cloned();
             let decision = match decider {
                 Some(node) if node != me.0 => {
-                    let request = question(&namespace.path, pid, SessionQuestion::Claim, deadline);
+                    let (asked, request) =
+                        (Instant::now(), question(&namespace.path, pid, SessionQuestion::Claim, deadline));
                     let responses = keeping.peers.ask(&node, request).await;
                     let is_answered = responses.lost.is_empty() && responses.late.is_empty();
-                    match session_of(responses.parts) {
+                    match session_of(responses.parts, asked) {
                         Some(state) => Decision::Granted(state),
                         None if is_answered => Decision::Refused,
                         None => Decision::Later,
@@ -205,6 +206,16 @@ impl NamespaceRegistry {
         if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
             claimed = claim(Instant::now());
         }
+        // Whoever asked before may be the same client, over a connection that is lost again: then the session is given back.
+        let is_second = claimed == Claim::Busy;
+        while claimed == Claim::Busy && Instant::now() < deadline {
+            sleep(LOOK).await;
+            claimed = claim(Instant::now());
+        }
+        if is_second && matches!(claimed, Claim::At(_)) {
+            keeping.states.lock().release(pid);
+            return Decision::Refused;
+        }
         if let Claim::At(node) = claimed {
             claimed = match self.surrendered(namespace, pid, &node, deadline).await {
                 true => keeping.states.lock().grant(pid, claimant, Instant::now()),
@@ -219,7 +230,9 @@ impl NamespaceRegistry {
                 keeping.publish((*state).clone(), Instant::now());
                 Decision::Granted(state)
             }
-            Claim::Unknown | Claim::Busy | Claim::At(_) => Decision::Refused,
+            // Whoever asked before may be the same client, over a connection that is lost again.
+            Claim::Busy => Decision::Later,
+            Claim::Unknown | Claim::At(_) => Decision::Refused,
         }
     }
 
@@ -229,9 +242,10 @@ impl NamespaceRegistry {
         let mut found = false;
         for node in keeping.peers.successors(pid.0.key(), KEEPERS + 1) {
             if node != keeping.me {
-                let request = question(&namespace.path, pid, SessionQuestion::Fetch, deadline);
+                let (asked, request) =
+                    (Instant::now(), question(&namespace.path, pid, SessionQuestion::Fetch, deadline));
                 let responses = keeping.peers.ask(&node, request).await;
-                if let Some(state) = session_of(responses.parts) {
+                if let Some(state) = session_of(responses.parts, asked) {
                     keeping.take(&node, *state, Instant::now());
                     found = true;
                 }
@@ -254,10 +268,11 @@ impl NamespaceRegistry {
             surrender(namespace, known.socket, pid).await;
             return true;
         }
+        let asked = Instant::now();
         let request = question(&namespace.path, pid, SessionQuestion::Surrender(known.socket), deadline);
         let responses = keeping.peers.ask(node, request).await;
         let is_answered = responses.lost.is_empty() && responses.late.is_empty();
-        if let Some(state) = session_of(responses.parts) {
+        if let Some(state) = session_of(responses.parts, asked) {
             keeping.take(node, *state, Instant::now());
         }
         is_answered || !keeping.lives()(known.life.at)
@@ -350,7 +365,10 @@ impl NamespaceRegistry {
                     records.journal().inherit(part, now);
                 }
             }
-            RecoveryMessage::Again => self.note_all(),
+            RecoveryMessage::Again => {
+                self.note_all();
+                self.keeping().tell_again(node, now);
+            }
         }
     }
 
@@ -612,9 +630,10 @@ fn question(path: &Arc<str>, pid: Pid, question: SessionQuestion, deadline: Inst
     }
 }
 
-fn session_of(parts: Vec<(NodeId, ResponsePart)>) -> Option<Box<SessionState>> {
+/// What was answered. It may have been on its way since the question was asked, and nothing is to seem younger than it is.
+fn session_of(parts: Vec<(NodeId, ResponsePart)>, asked: Instant) -> Option<Box<SessionState>> {
     parts.into_iter().find_map(|(_, part)| match part {
-        ResponsePart::Session(state) => Some(state),
+        ResponsePart::Session(state) => Some(Box::new(state.later(asked.elapsed()))),
         _ => None,
     })
 }

@@ -109,14 +109,15 @@ pub(crate) struct SessionState {
 }
 
 impl SessionState {
-    /// So much time has passed.
-    pub(crate) fn pass(&mut self, time: Duration) {
-        self.age += time;
-        self.rooms.iter_mut().for_each(|(_, age)| *age += time);
-        self.login = self.login.map(|left| left.saturating_sub(time));
+    /// What it is so much later.
+    pub(crate) fn later(mut self, passed: Duration) -> Self {
+        self.age += passed;
+        self.rooms.iter_mut().for_each(|(_, age)| *age += passed);
+        self.login = self.login.map(|left| left.saturating_sub(passed));
         if let Standing::Away(left) = &mut self.standing {
-            *left = left.saturating_sub(time);
+            *left = left.saturating_sub(passed);
         }
+        self
     }
 
     /// Makes nothing younger than it was known to be.

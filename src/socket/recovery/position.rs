@@ -148,9 +148,9 @@ fn checksum(bytes: &[u8]) -> [u8; CHECK] {
 }
 
 /// With more a position would be longer than most messages.
-pub(crate) const MAX_ORIGINS: usize = 32;
+pub(crate) const MAX_ORIGINS: usize = 64;
 /// Far above the longest one.
-const MAX_TEXT: usize = 1024;
+const MAX_TEXT: usize = 2048;
 const VERSION: u8 = 1;
 /// Of a position of too many origins.
 const UNTOLD: u8 = 0;

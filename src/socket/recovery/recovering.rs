@@ -1,7 +1,8 @@
 //! One client that is back: what it missed comes from every node, and what is sent meanwhile waits behind that.
 //!
 //! Each origin has a gate. While it is closed, the origin has not answered yet: what comes from it now is in the answer, or for
-//! somebody else. Behind its answer the gate is open. So of each origin every packet is there once, in its order, whatever was on
+//! somebody else. Behind its answer the gate is open. It stays closed for one that was not asked, as a node that was cut off and is
+//! heard again: the client has to ask that one first. So of each origin every packet is there once, in its order, whatever was on
 //! its way when the client came.
 
 use std::sync::Arc;
@@ -123,7 +124,9 @@ impl Recovering {
     /// A packet is handed out on this node.
     pub(crate) fn live(&mut self, packet: &KeptPacket, now: Instant) {
         let Some(Number { origin, .. }) = packet.number else { return };
-        if !self.closed.contains(&origin) && self.membership.is_selected(&packet.selection, now) {
+        let is_open =
+            !self.closed.contains(&origin) && self.answered.iter().any(|(heard, _)| *heard == origin);
+        if is_open && self.membership.is_selected(&packet.selection, now) {
             self.push(Arc::clone(packet));
         }
     }
@@ -287,6 +290,18 @@ pub(super) mod tests {
         assert!(!one.has_failed() && other.has_failed());
         drop(one);
         assert_eq!(all.used(), 0, "one that has failed holds nothing");
+    }
+
+    #[test]
+    fn what_comes_of_a_node_that_was_not_asked_is_not_for_a_client_that_has_less_of_it() {
+        let (mut back, now) = (recovering(&[(1, 3), (2, 3)], &[1]), Instant::now());
+        back.live(&packet(2, 9, "a"), now);
+        back.answered(origin(1), [(origin(1), 3)]);
+        back.live(&packet(1, 4, "a"), now);
+        back.live(&packet(2, 10, "a"), now);
+        let (replayed, position) = back.finish();
+        assert_eq!(replayed.len(), 1);
+        assert_eq!(position.to_vec(), [(origin(1), 4), (origin(2), 3)]);
     }
 
     proptest! {

@@ -86,7 +86,7 @@ impl States {
             None => {}
         }
         // Whoever decides says that it was granted, and only then the node that has it.
-        let doubtful = state.version == 0 && state.life.count > 0;
+        let doubtful = is_granted(&state);
         let until = match &state.standing {
             Standing::Live(_) => doubtful.then(|| now + state.lasts.max(TOMBSTONE)),
             Standing::Away(left) => Some(now + *left),
@@ -128,6 +128,14 @@ impl States {
         }
         match &kept.state.standing {
             Standing::Over => Claim::Unknown,
+            // A node that asks again for what it was granted did not get the answer.
+            Standing::Live(_)
+                if is_granted(&kept.state)
+                    && kept.state.life.at != claimant.1
+                    && lives(kept.state.life.at) =>
+            {
+                Claim::Busy
+            }
             Standing::Live(node) if lives(kept.state.life.at) => {
                 kept.claimed = Some((claimant.1, now + SURRENDER));
                 Claim::At(node.clone())
@@ -252,9 +260,7 @@ impl Kept {
 
     /// The state with what has passed since it was told.
     pub(crate) fn now(&self, now: Instant) -> SessionState {
-        let mut state = self.state.clone();
-        state.pass(now.saturating_duration_since(self.at));
-        state
+        self.state.clone().later(now.saturating_duration_since(self.at))
     }
 
     /// It has grown beyond what there is room for. What is older is not to bring it back.
@@ -271,6 +277,11 @@ impl Kept {
         let user = user.as_ref().map_or(0, |user| user.len());
         FIXED + rooms + data.len() + user + start.len() * ORIGIN
     }
+}
+
+/// Whether the node to which it was granted has not said yet that it has it.
+fn is_granted(state: &SessionState) -> bool {
+    state.version == 0 && state.life.count > 0
 }
 
 fn age(state: &SessionState) -> (Life, bool, u64) {
@@ -362,7 +373,10 @@ mod tests {
         let Claim::Granted(granted) = states.claim(pid(1), "/", &node("b"), everybody, now) else {
             panic!("it is there")
         };
-        assert_eq!((granted.life.count, granted.standing), (1, live("b")));
+        assert_eq!((granted.life.count, &granted.standing), (1, &live("b")));
+        assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::Busy, "it is not used yet");
+        let used = SessionState { version: 1, ..(*granted).clone() };
+        states.put(used, SmallVec::new(), now);
         assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::At(node("b").0));
         assert_eq!(states.claim(pid(1), "/", &node("d"), everybody, now), Claim::Busy);
         assert_eq!(
@@ -370,7 +384,7 @@ mod tests {
             Put::Older(granted.life),
             "of the life before"
         );
-        let mut ended = state(1, 1, Standing::Away(MINUTE));
+        let mut ended = state(1, 2, Standing::Away(MINUTE));
         ended.life = granted.life;
         ended.rooms.push(("s".into(), MINUTE));
         states.put(ended, SmallVec::new(), now);
