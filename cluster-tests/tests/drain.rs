@@ -18,7 +18,7 @@ use socketmesh::http::{AllowRequest, Config, Cors, Forbidden, Middleware, Parts,
 use socketmesh::testing::{Client, TestCluster};
 use socketmesh::{Drain, EvenOut, Node, NodeBuilder, Socket, namespace};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Lets in whoever it knows by address and TLS.
 fn app(known: &'static str) -> NodeBuilder {
@@ -96,6 +96,26 @@ async fn a_node_that_drains_serves_its_clients_and_has_newcomers_opened_on_anoth
     let moved = nodes.nodes[0].counters().into_iter();
     let moved: BTreeMap<_, _> = moved.collect();
     assert_eq!(moved["socketmesh_http_sessions_opened_elsewhere_total"], 18);
+}
+
+/// Node 2 reaches node 3 over two others alone, so one of the two serves, and the other joins again.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joins_again_gives_no_newcomers_to_nodes_that_serve() {
+    let cluster = TestCluster::start(4, |_| app("")).await;
+    cluster.partition(&[2], &[1, 3]);
+    cluster.partition(&[3], &[0]);
+    let joining = cluster.node(3);
+    let mut view = joining.node().view().expect("a cluster");
+    let is_joining = view
+        .wait_for(|view| view.member(joining.node().id()).is_some_and(|me| me.state == NodeState::Joining));
+    timeout(HOUR, is_joining).await.expect("the loss of readiness").expect("the node runs");
+    for _ in 0..3 {
+        let refusal = joining.connect("/", &()).await.expect_err("no session");
+        assert!(refusal.message().contains("this node is joining its cluster"), "{refusal:?}");
+    }
+    for route in [cluster.node(1).websocket(), cluster.node(1).polling()] {
+        drop(route.connect("/", &()).await.expect("a node beside it takes clients"));
+    }
 }
 
 #[tokio::test]

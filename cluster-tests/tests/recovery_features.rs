@@ -131,6 +131,24 @@ async fn a_client_comes_back_to_a_dynamic_namespace_that_its_new_node_has_not_ma
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_node_that_left_emitted_to_a_namespace_of_a_predicate_is_known_where_nobody_has_entered_it() {
+    for to in [1, 2] {
+        let mut cluster = cluster(3, || {
+            let accepts = async |client: Handshake| Ok(client.namespace().starts_with("/document/"));
+            Node::builder().namespace(namespaces_where(accepts).recover(Recovery::default()))
+        })
+        .await;
+        let mut client = enter(&cluster, 0, "/document/7", &json!({})).await;
+        client.drop_connection();
+        settle().await;
+        cluster.node(0).node().of("/document/7").to(client.id()).emit("said", &7).unwrap();
+        cluster.shutdown(0).await;
+        assert!(back(&mut client, &cluster, to).await, "at {to}");
+        assert_eq!(client.take::<u32>("said"), [7], "at {to}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn data_that_a_node_cannot_read_make_a_client_a_new_one() {
     #[derive(Debug, Serialize, Deserialize)]
     struct Newer {

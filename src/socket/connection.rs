@@ -21,7 +21,6 @@ use super::hub::{
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
-use super::recovery::Unrecovered;
 use crate::catch_panic;
 use crate::engine::{self, CloseReason, Message, Protocol, Transport, Work};
 use crate::excerpt::Excerpt;
@@ -368,7 +367,7 @@ impl Connection {
             Err(refusal) => {
                 let ns = ns.clone();
                 self.sockets.retain(|(name, _)| *name != ns);
-                self.clients.registry.give_up(claimed, Unrecovered::Login);
+                self.clients.registry.refuse(claimed);
                 return self.refuse(&ns, &refusal);
             }
         };

@@ -360,7 +360,11 @@ impl RemoteHandshake {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RecoveryMessage {
     /// The newest states of sessions that the receiver is to keep.
-    Copies(Vec<SessionState>),
+    Copies {
+        /// What the clock of the sender said.
+        clock: Option<Duration>,
+        states: Vec<SessionState>,
+    },
     /// A session lives elsewhere, by a younger life: the receiver ends its socket.
     Close { pid: Pid, namespace: Arc<str>, socket: SocketId, life: Life },
     /// A client is back at the sender.

@@ -7,6 +7,7 @@
 //! ```
 
 mod journal;
+mod lateness;
 mod log;
 mod membership;
 mod position;
@@ -16,6 +17,7 @@ mod states;
 mod unrecovered;
 
 pub(crate) use journal::{Journal, LogPart};
+pub(crate) use lateness::Lateness;
 pub(crate) use log::{LogLimits, LogRoom, TooMuch, cost};
 pub(crate) use membership::{MARGIN, Membership};
 pub(crate) use position::{OwnNumbers, Position};

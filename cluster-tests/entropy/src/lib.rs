@@ -53,7 +53,7 @@ mod tests {
     use std::hash::{BuildHasher as _, RandomState};
 
     fn drawn(seed: u64) -> u64 {
-        let hash = || {
+        let hash = move || {
             super::seed(seed);
             RandomState::new().hash_one(0)
         };

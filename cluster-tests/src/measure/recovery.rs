@@ -187,7 +187,10 @@ fn app(data: Option<usize>) -> NodeBuilder {
     let text = "x".repeat(data.unwrap_or_default());
     let chat = namespace("/")
         .auth(async move |_: socketmesh::Handshake| Ok::<_, Refusal>(text.clone()))
-        .on("join", async |socket: Socket<String>, room: String| Ok(drop(socket.join(room))))
+        .on("join", async |socket: Socket<String>, room: String| {
+            drop(socket.join(room));
+            Ok(())
+        })
         .on("leave", async |socket: Socket<String>, room: String| {
             socket.leave(room);
             Ok(())

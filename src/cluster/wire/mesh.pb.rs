@@ -543,6 +543,9 @@ pub mod recovery {
 pub struct Sessions {
     #[prost(message, repeated, tag = "1")]
     pub sessions: ::prost::alloc::vec::Vec<Session>,
+    /// What the clock of the sender said, in milliseconds from any moment on: what comes late is older by that.
+    #[prost(uint64, optional, tag = "2")]
+    pub clock: ::core::option::Option<u64>,
 }
 /// What is known of a session. Times are milliseconds.
 #[derive(Clone, PartialEq, ::prost::Message)]

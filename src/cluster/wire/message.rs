@@ -492,7 +492,8 @@ pub(super) mod tests {
                 RecoveryMessage::Log(InheritedLog { namespace, origin, packets, last, cut })
             });
         prop_oneof![
-            vec(sessions(), 0..3).prop_map(RecoveryMessage::Copies),
+            (proptest::option::of(times()), vec(sessions(), 0..3))
+                .prop_map(|(clock, states)| RecoveryMessage::Copies { clock, states }),
             (ids(), "/[a-z]{0,9}", ids(), lives()).prop_map(|(pid, namespace, socket, life)| {
                 RecoveryMessage::Close { pid: Pid(pid), namespace: namespace.into(), socket, life }
             }),

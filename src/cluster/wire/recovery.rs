@@ -20,9 +20,10 @@ use pb::session_question::Question;
 impl From<&RecoveryMessage> for pb::Recovery {
     fn from(message: &RecoveryMessage) -> Self {
         let kind = match message {
-            RecoveryMessage::Copies(states) => {
-                Kind::Copies(pb::Sessions { sessions: states.iter().map(pb::Session::from).collect() })
-            }
+            RecoveryMessage::Copies { clock, states } => Kind::Copies(pb::Sessions {
+                sessions: states.iter().map(pb::Session::from).collect(),
+                clock: clock.map(millis),
+            }),
             RecoveryMessage::Close { pid, namespace, socket, life } => Kind::Close(pb::CloseSession {
                 pid: bytes(pid.0),
                 namespace: namespace.to_string(),
@@ -42,9 +43,10 @@ impl From<&RecoveryMessage> for pb::Recovery {
 pub(super) fn decode_recovery(recovery: pb::Recovery) -> Result<Option<RecoveryMessage>, WireError> {
     Ok(Some(match recovery.kind {
         None => return Ok(None),
-        Some(Kind::Copies(pb::Sessions { sessions })) => {
-            RecoveryMessage::Copies(sessions.into_iter().map(decode_session).collect::<Result<_, _>>()?)
-        }
+        Some(Kind::Copies(pb::Sessions { sessions, clock })) => RecoveryMessage::Copies {
+            clock: clock.map(Duration::from_millis),
+            states: sessions.into_iter().map(decode_session).collect::<Result<_, _>>()?,
+        },
         Some(Kind::Close(pb::CloseSession { pid, namespace, socket, life })) => RecoveryMessage::Close {
             pid: Pid(id(&pid)?),
             namespace: namespace.into(),

@@ -1,9 +1,10 @@
 //! What lets clients of this node come back: what was sent in each namespace that permits it, and the sessions that this node keeps,
 //! its own and copies of those of others.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::id::{Key, NodeId};
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
 use crate::socket::messages::{Block, InheritedLog, RecoveryMessage};
 use crate::socket::peers::Peers;
-use crate::socket::recovery::{LogPart, Put, Recovery, States, StatesLimits};
+use crate::socket::recovery::{Lateness, LogPart, Put, Recovery, States, StatesLimits};
 use crate::socket::room::Room;
 
 /// What lets clients come back, for all namespaces of a node.
@@ -32,6 +33,9 @@ pub(crate) struct Keeping {
     /// What waits for clients that are back.
     waiting: Arc<Budget>,
     pub(crate) states: Mutex<States>,
+    lateness: Mutex<Lateness>,
+    /// The sessions that clients of this node ask for.
+    claims: Mutex<HashMap<Pid, Arc<AtomicBool>>>,
     /// What was told last of sessions that ended here or went elsewhere, and when.
     departed: Mutex<VecDeque<(Instant, SessionState)>>,
     /// The sockets of which something changed.
@@ -77,11 +81,27 @@ impl Keeping {
             records: AllRecords::new(origin, heartbeat + MARGIN, packet_bytes),
             waiting: Budget::new(packet_bytes),
             states: Mutex::new(States::new(limits)),
+            lateness: Mutex::new(Lateness::new(Instant::now())),
+            claims: Mutex::default(),
             departed: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
             next: AtomicU64::new(0),
         })
+    }
+
+    /// The turn of one client of this node to ask for a session.
+    ///
+    /// # Errors
+    /// When another asks for it: whether it is decided about.
+    pub(crate) fn turn(self: &Arc<Self>, pid: Pid) -> Result<Turn, Arc<AtomicBool>> {
+        match self.claims.lock().entry(pid) {
+            Entry::Occupied(other) => Err(Arc::clone(other.get())),
+            Entry::Vacant(free) => {
+                let is_decided = Arc::clone(free.insert(Arc::default()));
+                Ok(Turn { keeping: Arc::clone(self), pid, is_decided })
+            }
+        }
     }
 
     /// What waits for one client that is back.
@@ -166,9 +186,27 @@ impl Keeping {
         for (node, mut states) in copies {
             while !states.is_empty() {
                 let rest = states.split_off(at_once(&states));
-                self.peers.tell(&node, &RecoveryMessage::Copies(std::mem::replace(&mut states, rest)));
+                let states = std::mem::replace(&mut states, rest);
+                self.tell(&node, states);
             }
         }
+    }
+
+    /// Tells a node what the clock of this one says, so that it knows later what comes late.
+    pub(crate) fn tell_time(&self, node: &NodeId) {
+        if self.records.len() > 0 {
+            self.tell(node, Vec::new());
+        }
+    }
+
+    fn tell(&self, node: &NodeId, states: Vec<SessionState>) {
+        let clock = Some(self.lateness.lock().clock(Instant::now()));
+        self.peers.tell(node, &RecoveryMessage::Copies { clock, states });
+    }
+
+    /// For how much longer than usual something was on its way that another node told.
+    pub(crate) fn lateness(&self, from: Origin, clock: Option<Duration>, now: Instant) -> Duration {
+        clock.map_or(Duration::ZERO, |clock| self.lateness.lock().of(from, clock, now))
     }
 
     /// Another node tells what it knows of a session. Returns whether it was news.
@@ -258,6 +296,7 @@ impl Keeping {
     /// Drops what is too old. Returns the sessions whose clients did not come back.
     pub(crate) fn expire(&self, now: Instant) -> Vec<SessionState> {
         self.records.expire(now);
+        self.lateness.lock().retain(self.lives());
         let mut lost = self.states.lock().expire(self.lives(), now);
         self.retain_own(&mut lost);
         lost
@@ -328,14 +367,37 @@ pub(crate) struct Claimed {
     /// Of what its client gets.
     pub(crate) id: u64,
     pub(crate) state: SessionState,
-    pub(crate) is_open: bool,
+    is_open: bool,
+    turn: Turn,
+}
+
+/// While it is there, no other client of this node gets the session.
+pub(crate) struct Turn {
+    keeping: Arc<Keeping>,
+    pid: Pid,
+    is_decided: Arc<AtomicBool>,
+}
+
+impl Turn {
+    /// It got the session, or nobody does: others need not ask.
+    pub(crate) fn decided(&self) {
+        self.is_decided.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.keeping.claims.lock().remove(&self.pid);
+    }
 }
 
 impl Claimed {
-    /// This node has sockets in the rooms of the session.
-    pub(crate) fn hold(&self) {
-        self.interest(true);
-        self.interest_in_own(true);
+    /// From now on this node has sockets in the rooms of the session.
+    pub(crate) fn new(keeping: Arc<Keeping>, records: Arc<Records>, state: SessionState, turn: Turn) -> Self {
+        let claimed = Self { id: keeping.number(), keeping, records, state, is_open: true, turn };
+        claimed.interest(true);
+        claimed.interest_in_own(true);
+        claimed
     }
 
     fn interest(&self, present: bool) {
@@ -351,6 +413,7 @@ impl Claimed {
     /// The socket is there, and in its rooms. That it is found by its id is left to it.
     pub(crate) fn used(mut self) {
         self.is_open = false;
+        self.turn.decided();
         self.interest(false);
     }
 
@@ -363,6 +426,7 @@ impl Claimed {
 
     /// Nobody gets the session any more.
     pub(crate) fn give_up(mut self, now: Instant) -> SessionState {
+        self.turn.decided();
         self.end();
         let mut state = self.state.clone();
         (state.standing, state.version) = (Standing::Over, state.version + 1);

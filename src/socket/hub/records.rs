@@ -262,7 +262,8 @@ mod tests {
         }
         assert!(most <= 100, "{most}");
         assert!(Arc::ptr_eq(&held, &of(&all, "/held", now)));
-        let forgotten = of(&all, "/invented-0", now);
+        let mut paths = (0..1000).map(|number| format!("/invented-{number}"));
+        let forgotten = of(&all, &paths.find(|path| all.get(path).is_none()).unwrap(), now);
         let (last, later) = (forgotten.journal().last(), now + Duration::from_secs(1));
         assert!(last > 1);
         assert_eq!((missed(&forgotten, 1, now), missed(&forgotten, last, now)), (None, Some(0)));

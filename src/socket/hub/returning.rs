@@ -1,6 +1,7 @@
 //! Clients that come back: who decides about their sessions, and how they get what they missed (docs/protocol/mesh.md,
 //! "Recovery").
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::counters::NamespaceCounters;
 use super::error::Refusal;
 use super::handlers::Description;
 use super::handshake::Handshake;
-use super::keeping::{Claimed, KEEPERS, KeptSocket, PART};
+use super::keeping::{Claimed, KEEPERS, Keeping, KeptSocket, PART, Turn};
 use super::namespace::LocalNamespace;
 use super::records::Records;
 use super::registry::NamespaceRegistry;
@@ -27,7 +28,9 @@ use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, Se
 use crate::socket::messages::{
     KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
 };
-use crate::socket::recovery::{Claim, MARGIN, Membership, Position, Recovering, TooMuch, Unrecovered, cost};
+use crate::socket::recovery::{
+    Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered, cost,
+};
 use crate::socket::room::Room;
 
 /// What a client says that wants its socket back.
@@ -125,9 +128,12 @@ impl NamespaceRegistry {
                 Err(Unrecovered::NoEvent) if settings.before_first_event => Position::default(),
                 offset => offset.clone()?,
             };
-            Ok((self.claim(namespace, returning.pid).await?, position))
+            let claim = Arc::clone(self).claim(Arc::clone(namespace), returning.pid, settings.clone());
+            // To its end, even if the client goes meanwhile: what was granted is given back then.
+            let claimed = tokio::spawn(claim).await.map_err(|_ended| Unrecovered::Undecided)?;
+            Ok((claimed?, position))
         };
-        let (state, position) = match granted.await {
+        let (claimed, position) = match granted.await {
             Ok(granted) => granted,
             Err(why) => {
                 accepted.counters.session_refused(why);
@@ -137,8 +143,7 @@ impl NamespaceRegistry {
         };
         // Its client was admitted before, by this description or that of another node.
         namespace.describe(accepted);
-        let records = namespace.keeping().records.of(&namespace.path, settings, Instant::now());
-        let caught_up = self.catch_up(namespace, records, state, position).await;
+        let caught_up = self.catch_up(claimed, position).await;
         let claimed = caught_up.map_err(|(claimed, why)| self.give_up(*claimed, why)).ok()?;
         let is_accepted = match namespace.description() {
             Some(description) if Arc::ptr_eq(description, accepted) => true,
@@ -152,17 +157,31 @@ impl NamespaceRegistry {
         None
     }
 
+    /// The client of a session is refused after all.
+    pub(crate) fn refuse(&self, claimed: Claimed) {
+        self.give_up(claimed, Unrecovered::Login);
+    }
+
     /// A session that cannot be recovered: its client gets another socket.
-    pub(crate) fn give_up(&self, claimed: Claimed, why: Unrecovered) {
+    fn give_up(&self, claimed: Claimed, why: Unrecovered) {
         let state = claimed.give_up(Instant::now());
         tell_refused(&self.of(&state.namespace), why);
         self.tell_lost(state, |counters| counters.session_refused(why));
     }
 
     /// Asks for a session, whoever decides about it now.
-    async fn claim(&self, namespace: &Arc<LocalNamespace>, pid: Pid) -> Result<SessionState, Unrecovered> {
-        let keeping = namespace.keeping();
+    async fn claim(
+        self: Arc<Self>,
+        namespace: Arc<LocalNamespace>,
+        pid: Pid,
+        settings: Recovery,
+    ) -> Result<Claimed, Unrecovered> {
+        let (namespace, keeping) = (&namespace, namespace.keeping());
         let (deadline, me) = (Instant::now() + PATIENCE, (keeping.me.clone(), keeping.origin));
+        let turn = match keeping.turn(pid) {
+            Ok(turn) => turn,
+            Err(first) => second_turn(keeping, pid, &first, deadline).await?,
+        };
         while Instant::now() < deadline {
             let decider = keeping.keepers(pid.0.key()).first().cloned();
             let decision = match decider {
@@ -180,8 +199,14 @@ impl NamespaceRegistry {
                 _ => self.decide(namespace, pid, &me, deadline).await,
             };
             match decision {
-                Decision::Granted(state) => return Ok(*state),
-                Decision::Refused => return Err(Unrecovered::Unknown),
+                Decision::Granted(state) => {
+                    let records = keeping.records.of(&namespace.path, &settings, Instant::now());
+                    return Ok(Claimed::new(Arc::clone(keeping), records, *state, turn));
+                }
+                Decision::Refused => {
+                    turn.decided();
+                    return Err(Unrecovered::Unknown);
+                }
                 Decision::Later => sleep(PAUSE).await,
             }
         }
@@ -230,7 +255,6 @@ impl NamespaceRegistry {
                 keeping.publish((*state).clone(), Instant::now());
                 Decision::Granted(state)
             }
-            // Whoever asked before may be the same client, over a connection that is lost again.
             Claim::Busy => Decision::Later,
             Claim::Unknown | Claim::At(_) => Decision::Refused,
         }
@@ -281,20 +305,15 @@ impl NamespaceRegistry {
     /// Collects what the client missed, from every node. Who is answered late asks again.
     async fn catch_up(
         &self,
-        namespace: &Arc<LocalNamespace>,
-        records: Arc<Records>,
-        state: SessionState,
+        mut claimed: Claimed,
         mut position: Position,
     ) -> Result<Claimed, (Box<Claimed>, Unrecovered)> {
-        let keeping = Arc::clone(namespace.keeping());
         // A client may say a position that it had in an earlier session. Nothing that old is kept of a session that is older.
-        if state.age < records.retention {
-            state.start.iter().for_each(|(origin, number)| {
+        if claimed.state.age < claimed.records.retention {
+            claimed.state.start.iter().for_each(|(origin, number)| {
                 position.advance(Number { origin: *origin, number: *number });
             });
         }
-        let mut claimed = Claimed { id: keeping.number(), keeping, records, state, is_open: true };
-        claimed.hold();
         if claimed.state.login.is_some_and(|left| left.is_zero()) {
             return Err((Box::new(claimed), Unrecovered::Login));
         }
@@ -317,8 +336,9 @@ impl NamespaceRegistry {
         let now = Instant::now();
         let from = Origin::of(node, incarnation);
         match message {
-            RecoveryMessage::Copies(states) => {
-                for state in states {
+            RecoveryMessage::Copies { clock, states } => {
+                let late = self.keeping().lateness(from, clock, now);
+                for state in states.into_iter().map(|state| state.later(late)) {
                     let (namespace, socket) = (self.find(&state.namespace), state.socket);
                     let (pid, life) = (state.pid, state.life);
                     if self.keeping().take(node, state, now)
@@ -388,6 +408,7 @@ impl NamespaceRegistry {
         for namespace in self.all() {
             namespace.kept_members().iter().for_each(|member| member.note_again(node));
         }
+        self.keeping().tell_time(node);
         self.keeping().tell_again(node, Instant::now());
     }
 
@@ -487,12 +508,15 @@ impl NamespaceRegistry {
     /// What was sent in a namespace, if clients of it may come back.
     fn records_of(&self, path: &Arc<str>) -> Option<Arc<Records>> {
         let known = self.keeping().records.get(path);
-        known.or_else(|| self.find_or_make(path).records().cloned())
+        known.or_else(|| {
+            let namespace = self.find_or_make(path);
+            namespace.records().cloned().or_else(|| namespace.expected_records())
+        })
     }
 
     /// Tells other nodes what changed, follows the members, and gives up what is over, as long as the node lives.
     pub(super) async fn keep(registry: Weak<Self>) {
-        let mut members = None;
+        let (mut members, mut told) = (None, Instant::now());
         loop {
             let Some(strong) = registry.upgrade() else { return };
             let (keeping, now) = (Arc::clone(strong.keeping()), Instant::now());
@@ -507,6 +531,10 @@ impl NamespaceRegistry {
                 }
                 keeping.move_states(now);
                 members = Some(present);
+            }
+            if now >= told + CLOCKS {
+                keeping.peers.members().iter().for_each(|(node, _)| keeping.tell_time(node));
+                told = now;
             }
             for state in keeping.expire(now) {
                 strong.tell_lost(state, NamespaceCounters::session_lost);
@@ -589,6 +617,22 @@ async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<(), Unreco
     }
 }
 
+/// Waits for the first client of this node that asks for a session: it may be the same one, over a connection that is lost again.
+async fn second_turn(
+    keeping: &Arc<Keeping>,
+    pid: Pid,
+    first: &AtomicBool,
+    deadline: Instant,
+) -> Result<Turn, Unrecovered> {
+    while Instant::now() < deadline && !first.load(Ordering::Relaxed) {
+        sleep(LOOK).await;
+        if let Ok(turn) = keeping.turn(pid) {
+            return if first.load(Ordering::Relaxed) { Err(Unrecovered::Unknown) } else { Ok(turn) };
+        }
+    }
+    Err(Unrecovered::Unknown)
+}
+
 fn tell_refused(namespace: &LocalNamespace, why: Unrecovered) {
     tracing::debug!(ns = %Excerpt::name(&namespace.path), reason = why.as_str(), "a client that came back gets another socket");
 }
@@ -669,3 +713,8 @@ const RECOVERIES: usize = 4096;
 const TOGETHER: Duration = Duration::from_millis(40);
 /// How often it is looked for what is over.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often nodes tell each other what their clocks say.
+const CLOCKS: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

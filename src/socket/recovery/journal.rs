@@ -382,9 +382,7 @@ mod tests {
     fn an_origin_that_did_not_answer_is_told_once_when_it_is_heard() {
         let mut journal = journal(1);
         let now = Instant::now();
-        for number in [2, 3] {
-            journal.receive(&packet(number, 1, "a"), now);
-        }
+        assert!([2, 3].into_iter().all(|number| journal.receive(&packet(number, 1, "a"), now)));
         journal.note_unheard([origin(2), origin(2)]);
         assert!(!journal.take_unheard(origin(3)));
         assert!(journal.take_unheard(origin(2)) && !journal.take_unheard(origin(2)));

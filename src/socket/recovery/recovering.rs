@@ -245,9 +245,11 @@ pub(super) mod tests {
         let mut back = recovering(&[], &[1, 2]);
         back.replay([packet(1, 1, "a"), packet(1, 2, "a")]);
         back.answered(origin(2), [(origin(2), 0), (origin(1), 2)]);
-        back.replay([packet(1, 1, "a"), packet(1, 2, "a"), packet(1, 3, "a")]);
-        back.answered(origin(1), [(origin(1), 3)]);
-        assert_eq!(finished(back), (vec![1, 2, 3], vec![(origin(1), 3)]));
+        // It still lives, and has not answered itself.
+        back.live(&packet(1, 4, "a"), Instant::now());
+        back.replay((1..=4).map(|number| packet(1, number, "a")));
+        back.answered(origin(1), [(origin(1), 4)]);
+        assert_eq!(finished(back), (vec![1, 2, 3, 4], vec![(origin(1), 4)]));
     }
 
     #[test]

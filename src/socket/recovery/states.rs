@@ -36,6 +36,8 @@ pub(crate) struct Kept {
     until: Option<Instant>,
     /// The node that has it has not said so.
     doubtful: bool,
+    /// When somebody got it last who asked this node.
+    granted: Option<Instant>,
     /// The node that asked for it, and until when it waits for the node that has it.
     claimed: Option<(Origin, Instant)>,
     /// The nodes that keep a copy of this.
@@ -74,11 +76,11 @@ impl States {
     ///
     /// It may have been on its way for long. So nothing becomes younger than it was known to be.
     pub(crate) fn put(&mut self, mut state: SessionState, told: SmallVec<[NodeId; 2]>, now: Instant) -> Put {
-        let (mut claimed, mut replaced) = (None, 0);
+        let (mut claimed, mut granted, mut replaced) = (None, None, 0);
         match self.kept.get(&state.pid) {
             Some(known) if age(&known.state) > age(&state) => return Put::Older(known.state.life),
             Some(known) => {
-                claimed = known.claimed;
+                (claimed, granted) = (known.claimed, known.granted);
                 replaced = known.cost();
                 state.age_as(&known.now(now));
             }
@@ -92,7 +94,7 @@ impl States {
             Standing::Away(left) => Some(now + *left),
             Standing::Over => Some(now + TOMBSTONE),
         };
-        let mut kept = Kept { state, at: now, until, doubtful, claimed, told };
+        let mut kept = Kept { state, at: now, until, doubtful, granted, claimed, told };
         let rest = self.bytes - replaced;
         let has_room = rest + kept.cost() <= self.limits.bytes;
         if !has_room {
@@ -128,12 +130,7 @@ impl States {
         }
         match &kept.state.standing {
             Standing::Over => Claim::Unknown,
-            // A node that asks again for what it was granted did not get the answer.
-            Standing::Live(_)
-                if is_granted(&kept.state)
-                    && kept.state.life.at != claimant.1
-                    && lives(kept.state.life.at) =>
-            {
+            Standing::Live(_) if lives(kept.state.life.at) && kept.is_of_a_rival_of(claimant.1, now) => {
                 Claim::Busy
             }
             Standing::Live(node) if lives(kept.state.life.at) => {
@@ -156,7 +153,7 @@ impl States {
         state.life = Life { count: state.life.count + 1, at: *origin };
         state.version = 0;
         state.standing = Standing::Live(node.clone());
-        (kept.state, kept.at) = (state.clone(), now);
+        (kept.state, kept.at, kept.granted) = (state.clone(), now, Some(now));
         kept.doubt(now);
         kept.told.clear();
         Claim::Granted(Box::new(state))
@@ -252,6 +249,14 @@ impl Kept {
         matches!(self.state.standing, Standing::Live(_)) && lives(self.state.life.at)
     }
 
+    /// Whether another client got it a moment ago: nobody comes back that fast, so it asked at the same time. A node that asks again for
+    /// what it was granted did not get the answer.
+    fn is_of_a_rival_of(&self, claimant: Origin, now: Instant) -> bool {
+        let is_unused = is_granted(&self.state);
+        let is_fresh = is_unused || self.granted.is_some_and(|at| now < at + RIVALS);
+        is_fresh && !(is_unused && self.state.life.at == claimant)
+    }
+
     /// It is over in time, unless the node that has it says that it has.
     fn doubt(&mut self, now: Instant) {
         self.doubtful = true;
@@ -290,6 +295,8 @@ fn age(state: &SessionState) -> (Life, bool, u64) {
 
 /// A session that is over is remembered for that long, so that what is still on its way does not bring it back.
 const TOMBSTONE: Duration = Duration::from_secs(60);
+/// Of those that ask within this time one gets a session. Clients that have lost a connection wait longer.
+const RIVALS: Duration = Duration::from_millis(400);
 /// The node that has a session ends it within this time, or is dead.
 const SURRENDER: Duration = Duration::from_secs(5);
 const FIXED: usize = 400;
@@ -377,6 +384,8 @@ mod tests {
         assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::Busy, "it is not used yet");
         let used = SessionState { version: 1, ..(*granted).clone() };
         states.put(used, SmallVec::new(), now);
+        assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::Busy, "it asked at once");
+        let now = now + RIVALS;
         assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now), Claim::At(node("b").0));
         assert_eq!(states.claim(pid(1), "/", &node("d"), everybody, now), Claim::Busy);
         assert_eq!(

@@ -49,7 +49,7 @@ impl LocalNamespace {
     }
 
     /// No client has come here yet, but others may have come to other nodes.
-    fn expected_records(&self) -> Option<Arc<Records>> {
+    pub(crate) fn expected_records(&self) -> Option<Arc<Records>> {
         let settings = self.expected.as_ref().filter(|_| self.description().is_none())?;
         Some(self.keeping().records.of(&self.path, settings, Instant::now()))
     }
