@@ -380,8 +380,8 @@ async fn sessions_outlive_one_node_after_the_other_down_to_the_last() {
     for node in 0..3 {
         cluster.kill(node).await;
         cluster.settled().await;
-        // A node looks for other members every second.
-        sleep(Duration::from_secs(2)).await;
+        // A node looks for other members every 100 ms.
+        sleep(Duration::from_millis(250)).await;
     }
     say(&cluster, 3, "lobby", [1]);
     for (number, client) in clients.iter_mut().enumerate() {
@@ -489,7 +489,8 @@ async fn the_packets_of_all_namespaces_of_a_node_are_bounded_together() {
         recovered += usize::from(is_recovered);
         assert_eq!(heard(client), if is_recovered { vec![1] } else { Vec::new() }, "no hole");
     }
-    assert!((1..=30).contains(&recovered), "{recovered}");
+    // A packet takes more than 200 bytes.
+    assert!((1..=40).contains(&recovered), "{recovered}");
 }
 
 #[tokio::test(start_paused = true)]

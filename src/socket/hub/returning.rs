@@ -516,7 +516,7 @@ impl NamespaceRegistry {
 
     /// Tells other nodes what changed, follows the members, and gives up what is over, as long as the node lives.
     pub(super) async fn keep(registry: Weak<Self>) {
-        let (mut members, mut told) = (None, Instant::now());
+        let (mut members, mut told, mut swept) = (None, Instant::now(), Instant::now());
         loop {
             let Some(strong) = registry.upgrade() else { return };
             let (keeping, now) = (Arc::clone(strong.keeping()), Instant::now());
@@ -536,11 +536,14 @@ impl NamespaceRegistry {
                 keeping.peers.members().iter().for_each(|(node, _)| keeping.tell_time(node));
                 told = now;
             }
-            for state in keeping.expire(now) {
-                strong.tell_lost(state, NamespaceCounters::session_lost);
+            if now >= swept + SWEEP {
+                for state in keeping.expire(now) {
+                    strong.tell_lost(state, NamespaceCounters::session_lost);
+                }
+                swept = now;
             }
             drop(strong);
-            let next = now + SWEEP;
+            let next = now + if keeping.records.len() == 0 { SWEEP } else { MEMBERS };
             if !keeping.has_news() {
                 let _timeout = timeout_at(next, keeping.wake.notified()).await;
             }
@@ -711,6 +714,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const RECOVERIES: usize = 4096;
 /// How long a change waits for others.
 const TOGETHER: Duration = Duration::from_millis(40);
+/// How often it is looked who is a member: a session is on one node only until another keeper has it.
+const MEMBERS: Duration = Duration::from_millis(100);
 /// How often it is looked for what is over.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often nodes tell each other what their clocks say.
