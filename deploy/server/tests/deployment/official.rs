@@ -48,9 +48,10 @@ impl Official {
             assert!(client.refused.is_empty() && client.wrong.is_empty(), "{client:?}");
             assert!(client.connected && client.heard > 100, "{client:?}");
         }
-        // Each machine takes along the connections that end at it or go through it, once.
+        // Each of five machines takes along the connections that end at it or go through it, and once more, when it ends, those that were
+        // opened through it meanwhile: these clients come again after a tenth of a second.
         let ended = clients.iter().map(|client| client.ended.len()).max();
-        assert!(ended <= Some(5), "{clients:?}");
+        assert!(ended <= Some(10), "{clients:?}");
     }
 
     async fn line(&mut self) -> String {
