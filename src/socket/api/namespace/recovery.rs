@@ -47,7 +47,8 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     }
 
     /// Runs when a client whose connection was lost has not come back in time, or came back and could not be recovered: in the whole
-    /// cluster once, as a rule. In a namespace of a predicate it runs only where that has a client. For a socket whose client left for good, [`on_disconnect`](Self::on_disconnect) was the last word.
+    /// cluster once, as a rule. In a namespace of a predicate it runs only where that has a client. For a socket whose client left for
+    /// good, [`on_disconnect`](Self::on_disconnect) was the last word.
     ///
     /// ```
     /// use socketmesh::{NamespaceRef, namespace, socket::{LostSession, Recovery}};
