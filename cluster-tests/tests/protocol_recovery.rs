@@ -6,6 +6,7 @@
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cluster_tests::app::prefix;
 use cluster_tests::deadline::within;
@@ -21,23 +22,24 @@ async fn a_session_is_restored_and_what_was_missed_comes_before_the_answer(targe
     let (_alone, games) = Game::each(&target).await;
     for mut game in games {
         let mut visitor = game.visitor("/").await;
-        visitor.ask(r#"["join","room 1"]"#).await;
+        visitor.join(&game.room(1)).await;
         for round in 0..3 {
             let Visitor { id, pid, .. } = visitor.lost(&mut game).await;
-            game.emitter.ask(&format!(r#"["all","{round} a"]"#)).await;
-            game.emitter.ask(&format!(r#"["msg","room 1","{round} b"]"#)).await;
-            game.emitter.ask(r#"["msg","elsewhere","nothing"]"#).await;
-            game.emitter.ask(&format!(r#"["msg","{id}","{round} c"]"#)).await;
+            game.emit_to_all(&format!("{round} a")).await;
+            game.emit_to(&game.room(1), &format!("{round} b")).await;
+            game.emit_to("elsewhere", "nothing").await;
+            game.emit_to(&id, &format!("{round} c")).await;
             visitor.come_back(&game).await;
             for (name, what) in [("all", 'a'), ("msg", 'b'), ("msg", 'c')] {
-                assert_eq!(visitor.event().await, json!([name, format!("{round} {what}")]), "{}", game.name);
+                let text = game.text(&format!("{round} {what}"));
+                assert_eq!(visitor.event().await, json!([name, text]), "{}", game.name);
             }
             let answer = visitor.wire.next().await;
             assert_eq!(answer, format!(r#"40{{"sid":"{id}","pid":"{pid}"}}"#), "{}", game.name);
             assert!(visitor.state().await.recovered, "{}", game.name);
         }
-        game.emitter.ask(&format!(r#"["msg","{}","new"]"#, visitor.id)).await;
-        assert_eq!(visitor.event().await, json!(["msg", "new"]));
+        game.emit_to(&visitor.id, "new").await;
+        assert_eq!(visitor.event().await, json!(["msg", game.text("new")]));
     }
 }
 
@@ -45,16 +47,16 @@ async fn rooms_and_data_are_restored_and_no_middleware_runs(target: Target) {
     let (_alone, games) = Game::each(&target).await;
     for mut game in games {
         let mut visitor = game.visitor("/").await;
-        for event in [r#"["join","room 2"]"#, r#"["join","room 1"]"#, r#"["mark","bar"]"#] {
-            visitor.ask(event).await;
-        }
+        visitor.join(&game.room(2)).await;
+        visitor.join(&game.room(1)).await;
+        visitor.ask(r#"["mark","bar"]"#).await;
         let before = visitor.state().await;
         assert!(!before.recovered, "{}", game.name);
         visitor.lost(&mut game).await;
         assert!(visitor.is_recovered(&game).await, "{}", game.name);
         let after = visitor.state().await;
         assert_eq!(after, State { recovered: true, ..before }, "{}", game.name);
-        assert_eq!(after.rooms, ["room 1", "room 2"]);
+        assert_eq!(after.rooms, [game.room(1), game.room(2)]);
     }
 }
 
@@ -70,7 +72,7 @@ async fn two_namespaces_of_one_connection_are_restored_each_by_its_own_secret(ta
         assert_eq!(custom.event().await, json!(["mirrored", 0]));
         main.wire = custom.wire.take();
         main.lost(&mut game).await;
-        game.emitter.ask(r#"["all",1]"#).await;
+        game.emit_to_all("1").await;
         // The secret of one is nothing in another.
         let mut foreign = Visitor { path: "/", wire: game.wire().await, ..custom.copy() };
         assert!(!foreign.is_recovered_on_this().await, "{}", game.name);
@@ -81,7 +83,7 @@ async fn two_namespaces_of_one_connection_are_restored_each_by_its_own_secret(ta
             packets.push(main.wire.next().await);
         }
         let at = |start: &str| packets.iter().position(|packet| packet.starts_with(start));
-        let (event, answer, other) = (at(r#"42["all",1,"#), at("40{"), at("40/custom,"));
+        let (event, answer, other) = (at(r#"42["all","#), at("40{"), at("40/custom,"));
         assert!(event.is_some() && event < answer && other.is_some(), "{}: {packets:?}", game.name);
         for (path, pid, at) in [("/", &main.pid, answer), ("/custom", &custom.pid, other)] {
             assert_eq!(at.map(|at| connected(&packets[at], path).pid).as_ref(), Some(pid), "{}", game.name);
@@ -117,7 +119,7 @@ async fn a_client_that_has_got_no_event_is_a_new_one(target: Target) {
     let (_alone, games) = Game::each(&target).await;
     for mut game in games {
         let mut visitor = Visitor::enter(game.wire().await, "/").await;
-        visitor.ask(r#"["join","room 1"]"#).await;
+        visitor.join(&game.room(1)).await;
         visitor.lost(&mut game).await;
         assert!(!visitor.is_recovered(&game).await, "{}", game.name);
         assert!(visitor.state().await.rooms.is_empty());
@@ -177,11 +179,13 @@ async fn a_binary_event_has_a_position_and_is_kept(target: Target) {
     let (_alone, games) = Game::each(&target).await;
     for mut game in games {
         let mut visitor = game.visitor("/").await;
-        visitor.ask(r#"["join","room 1"]"#).await;
+        let room = game.room(1);
+        visitor.join(&room).await;
         visitor.lost(&mut game).await;
-        game.emitter.wire.send(r#"451-["msg","room 1",{"_placeholder":true,"num":0}]"#).await;
+        let event = json!(["msg", room, { "_placeholder": true, "num": 0 }]);
+        game.emitter.wire.send(&format!("451-{event}")).await;
         game.emitter.wire.send_binary(&[1, 2, 3]).await;
-        game.emitter.ask(r#"["all","behind"]"#).await;
+        game.emit_to_all("behind").await;
         visitor.come_back(&game).await;
         let packet = visitor.wire.next().await;
         let array: Vec<Value> = serde_json::from_str(packet.trim_start_matches("451-")).unwrap_or_default();
@@ -192,7 +196,7 @@ async fn a_binary_event_has_a_position_and_is_kept(target: Target) {
         );
         assert!(array.len() == 3 && array.last().is_some_and(Value::is_string), "{packet}");
         assert_eq!(visitor.wire.next_binary().await, [1, 2, 3], "{}", game.name);
-        assert_eq!(visitor.event().await, json!(["all", "behind"]));
+        assert_eq!(visitor.event().await, json!(["all", game.text("behind")]));
         assert_eq!(connected(&visitor.wire.next().await, "/").pid, visitor.pid);
     }
 }
@@ -219,9 +223,9 @@ async fn a_client_of_version_2_is_served_and_has_no_secret(target: Target) {
     let mut ws = target.upgrade("EIO=3&transport=websocket").await.expect("accepted");
     assert!(ws.recv_text().await.starts_with("0{"));
     assert_eq!(ws.packet_text().await, "40");
-    games[0].emitter.ask(r#"["all",1]"#).await;
-    let event = ws.packet_text().await;
-    assert!(event.starts_with(r#"42["all",1"#), "{event}");
+    games[0].emit_to_all("1").await;
+    let (event, text) = (ws.packet_text().await, games[0].text("1"));
+    assert!(event.starts_with(&format!(r#"42["all","{text}""#)), "{event}");
     ws.send(r#"427["join","room 1"]"#).await;
     assert_eq!(ws.packet_text().await, "437[]");
 }
@@ -240,9 +244,11 @@ on_every_target!(
     a_client_of_version_2_is_served_and_has_no_secret,
 );
 
-/// How clients come, and one that emits while they are away.
+/// How clients come, and one that emits while they are away. Its rooms, and what it emits, are no other's: a packet of up to a second
+/// before a client came may be for it, too (docs/protocol/mesh.md, "Recovery").
 struct Game {
     name: String,
+    number: usize,
     target: Target,
     polls: bool,
     emitter: Visitor,
@@ -257,17 +263,36 @@ impl Game {
         for polls in [false, true] {
             for (way, to) in [("through the balancer", target.clone()), ("to a node", target.at(games.len()))]
             {
-                let emitter = Wire::open(&target.at(games.len() + 1), false).await;
+                let number = GAMES.fetch_add(1, Ordering::Relaxed);
+                let emitter = Wire::open(&target.at(games.len() + 1), false, number).await;
                 let emitter = Visitor::enter(emitter, "/").await;
                 let name = format!("{} {way}", if polls { "polling" } else { "WebSocket" });
-                games.push(Self { name, target: to, polls, emitter });
+                games.push(Self { name, number, target: to, polls, emitter });
             }
         }
         (alone, games)
     }
 
+    fn room(&self, number: usize) -> String {
+        format!("room {number} of {}", self.number)
+    }
+
+    fn text(&self, text: &str) -> String {
+        format!("{}: {text}", self.number)
+    }
+
+    async fn emit_to_all(&mut self, text: &str) {
+        let event = json!(["all", self.text(text)]);
+        self.emitter.ask(&event.to_string()).await;
+    }
+
+    async fn emit_to(&mut self, room: &str, text: &str) {
+        let event = json!(["msg", room, self.text(text)]);
+        self.emitter.ask(&event.to_string()).await;
+    }
+
     async fn wire(&self) -> Wire {
-        Wire::open(&self.target, self.polls).await
+        Wire::open(&self.target, self.polls, self.number).await
     }
 
     /// A client that has a position.
@@ -311,6 +336,10 @@ impl Visitor {
 
     async fn send(&mut self, event: &str) {
         self.wire.send(&format!("42{}{event}", prefix(self.path))).await;
+    }
+
+    async fn join(&mut self, room: &str) {
+        self.ask(&json!(["join", room]).to_string()).await;
     }
 
     /// Sends an event and returns its ack. Nothing else may come before it.
@@ -395,7 +424,13 @@ impl Visitor {
     /// The same without a connection.
     fn copy(&self) -> Self {
         let Self { path, id, pid, offset, .. } = self;
-        Self { wire: Wire::Lost, path, id: id.clone(), pid: pid.clone(), offset: offset.clone() }
+        Self {
+            wire: Wire(Connection::Lost, self.wire.1),
+            path,
+            id: id.clone(),
+            pid: pid.clone(),
+            offset: offset.clone(),
+        }
     }
 }
 
@@ -413,8 +448,10 @@ fn connected(packet: &str, path: &str) -> Answer {
     }
 }
 
-/// A connection over either transport.
-enum Wire {
+/// A connection over either transport, in a game of that number.
+struct Wire(Connection, usize);
+
+enum Connection {
     WebSocket(Box<WebSocket>),
     /// With packets that came in one response with another.
     Polling(Polling, VecDeque<String>),
@@ -422,34 +459,45 @@ enum Wire {
 }
 
 impl Wire {
-    async fn open(target: &Target, polls: bool) -> Self {
-        if polls {
-            Self::Polling(target.polling().await, VecDeque::new())
+    async fn open(target: &Target, polls: bool, game: usize) -> Self {
+        let connection = if polls {
+            Connection::Polling(target.polling().await, VecDeque::new())
         } else {
-            Self::WebSocket(Box::new(target.websocket().await))
-        }
+            Connection::WebSocket(Box::new(target.websocket().await))
+        };
+        Self(connection, game)
     }
 
     async fn send(&mut self, packet: &str) {
-        match self {
-            Self::WebSocket(ws) => ws.send(packet).await,
-            Self::Polling(polling, _) => polling.send(packet.to_owned()).await,
-            Self::Lost => panic!("a lost connection sends nothing"),
+        match &mut self.0 {
+            Connection::WebSocket(ws) => ws.send(packet).await,
+            Connection::Polling(polling, _) => polling.send(packet.to_owned()).await,
+            Connection::Lost => panic!("a lost connection sends nothing"),
         }
     }
 
     async fn send_binary(&mut self, bytes: &[u8]) {
-        match self {
-            Self::WebSocket(ws) => ws.send_binary(bytes).await,
-            Self::Polling(..) | Self::Lost => panic!("only emitters send bytes"),
+        match &mut self.0 {
+            Connection::WebSocket(ws) => ws.send_binary(bytes).await,
+            Connection::Polling(..) | Connection::Lost => panic!("only emitters send bytes"),
         }
     }
 
-    /// The next packet that is neither a heartbeat nor a noop.
+    /// The next packet that is neither a heartbeat nor a noop, nor what another game emitted to all.
     async fn next(&mut self) -> String {
-        match self {
-            Self::WebSocket(ws) => ws.packet_text().await,
-            Self::Polling(polling, ready) => loop {
+        let own = format!(r#"42["all","{}: "#, self.1);
+        loop {
+            let packet = self.next_of_any_game().await;
+            if packet.starts_with(&own) || !packet.starts_with(r#"42["all","#) {
+                return packet;
+            }
+        }
+    }
+
+    async fn next_of_any_game(&mut self) -> String {
+        match &mut self.0 {
+            Connection::WebSocket(ws) => ws.packet_text().await,
+            Connection::Polling(polling, ready) => loop {
                 if let Some(packet) = ready.pop_front() {
                     return packet;
                 }
@@ -463,12 +511,12 @@ impl Wire {
                     }
                 }
             },
-            Self::Lost => panic!("a lost connection gets nothing"),
+            Connection::Lost => panic!("a lost connection gets nothing"),
         }
     }
 
     async fn next_binary(&mut self) -> Vec<u8> {
-        if let Self::WebSocket(ws) = self {
+        if let Connection::WebSocket(ws) = &mut self.0 {
             return match ws.packet().await {
                 Received::Binary(bytes) => bytes,
                 other => panic!("bytes, not {other:?}"),
@@ -480,15 +528,16 @@ impl Wire {
     }
 
     fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::Lost)
+        Self(std::mem::replace(&mut self.0, Connection::Lost), self.1)
     }
 
     /// As a client whose connection is lost: one that polls can say so.
     async fn lose(&mut self) {
-        if let Self::Polling(polling, _) = self.take() {
+        if let Connection::Polling(polling, _) = self.take().0 {
             polling.send("1").await;
         }
     }
 }
 
+static GAMES: AtomicUsize = AtomicUsize::new(0);
 static ALONE: Mutex<()> = Mutex::const_new(());

@@ -543,12 +543,14 @@ impl<A: Application> SessionState<A> {
 
     fn answer_poll(&mut self, conn: ConnId, reply: PollReply) {
         let Some(ClientConnection::Poll(sender)) = self.take(conn) else { return };
+        let takes = matches!(reply, PollReply::Open | PollReply::Flush);
         if sender.is_closed() {
-            // It has ended; the message that says why is on its way. What it would have got stays queued.
+            // It has ended; the message that says why is on its way. What it would have got stays queued, and the answer before has
+            // arrived.
             self.flushed = Some(conn);
+            self.kept.take_if(|_| takes);
             return;
         }
-        let takes = matches!(reply, PollReply::Open | PollReply::Flush);
         self.flushed = (takes || reply == PollReply::Again).then_some(conn);
         let answer = self.answer(reply);
         if takes && self.session.keeps_answer() {

@@ -276,6 +276,7 @@ mod tests {
     use crate::engine::mailbox::{PollAnswer, PostBody};
     use crate::engine::packet::Message;
     use crate::engine::query::Query;
+    use crate::engine::way::Way;
     use crate::engine::{Client, Payload, PostReply, Work};
 
     struct Silent;
@@ -562,5 +563,39 @@ mod tests {
         let (answer, ()) = tokio::join!(session.poll(None, None), flood);
         let PollAnswer::Payload { payload, .. } = answer else { panic!("{answer:?}") };
         assert_eq!(payload.bytes, "1");
+    }
+
+    #[derive(Debug)]
+    struct Carried {
+        is_lost: bool,
+    }
+
+    impl Way for Carried {
+        fn is_lost(&self) -> bool {
+            self.is_lost
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_get_whose_way_is_lost_before_its_answer_does_not_bring_the_answer_before_again() {
+        let engine = engine(&Arc::new(Silent), Config::default()).await;
+        let session = polling(&engine).await;
+        let [lost, carried] = [true, false].map(|is_lost| Arc::new(Carried { is_lost }) as Arc<dyn Way>);
+        let answer = async || match session.poll(None, Some(&carried)).await {
+            PollAnswer::Payload { payload, .. } => payload.bytes,
+            answer => panic!("{answer:?}"),
+        };
+        session.send_text("a");
+        assert_eq!(answer().await, "4a");
+        session.send_text("b");
+        // So that the poll waits in the mailbox meanwhile.
+        session.resume();
+        tokio::select! {
+            biased;
+            answer = session.poll(None, Some(&lost)) => panic!("{answer:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let next = answer().await;
+        assert_eq!(if next == "6" { answer().await } else { next }, "4b");
     }
 }
