@@ -2,13 +2,13 @@
 //! were on. In virtual time, with the test kit.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use socketmesh::socket::{self, LostSession, Recovery};
 use socketmesh::testing::{Client, TestCluster};
@@ -668,4 +668,79 @@ async fn a_client_that_goes_while_it_is_given_its_session_is_told_as_lost_in_tim
     let lost = told.take().into_iter().filter(|what| what.starts_with("lost")).count();
     assert_eq!(lost, expected);
     assert_eq!(cluster.node(1).node().of("/").count().await.sockets, 0);
+}
+
+/// Data that nobody is told of while the gate is closed.
+#[derive(Debug)]
+struct Gated(Gate);
+
+impl<'de> Deserialize<'de> for Gated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer).map(|()| Self(Gate::default()))
+    }
+}
+
+impl Serialize for Gated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.pass();
+        serializer.serialize_unit()
+    }
+}
+
+/// Whether it is closed, and how many wait.
+#[derive(Debug, Clone, Default)]
+struct Gate(Arc<(Mutex<(bool, u32)>, Condvar)>);
+
+impl Gate {
+    fn close(&self, is_closed: bool) {
+        self.0.0.lock().unwrap().0 = is_closed;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        self.0.0.lock().unwrap().1 += 1;
+        let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), |(is_closed, _)| *is_closed).unwrap();
+        state.1 -= 1;
+    }
+
+    async fn is_waited_at(&self) {
+        while self.0.0.lock().unwrap().1 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// In real time, because a thread waits in the middle of saying what is known of a session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn nobody_gets_a_session_before_the_last_word_on_it_is_known() {
+    let gate = Gate::default();
+    let of_app = gate.clone();
+    let app = move |_| {
+        let gate = of_app.clone();
+        let chat = namespace("/")
+            .auth(async move |_: Handshake| Ok::<_, Refusal>(Gated(gate.clone())))
+            .recover(Recovery::default())
+            .on("join", async |socket: Socket<Gated>, room: String| Ok(socket.join(room).await?))
+            .on("who", async |socket: Socket<Gated>, (): ()| {
+                let rooms: Vec<_> = socket.rooms().iter().skip(1).map(ToString::to_string).collect();
+                Ok((String::from("ann"), 0, rooms, socket.recovered()))
+            });
+        Node::builder().namespace(chat)
+    };
+    let cluster = TestCluster::start(3, app).await;
+    for (room, home) in ["a", "b", "c"].into_iter().zip([0, 1, 2]) {
+        let mut client = connect(&cluster, home, "ann").await;
+        // It may be told of the room, or that its client has gone, or both: neither is known.
+        gate.close(true);
+        client.call::<()>("join", room).await.unwrap();
+        client.drop_connection();
+        timeout(Duration::from_secs(60), gate.is_waited_at()).await.unwrap();
+        let mut back = Box::pin(client.come_back(cluster.node((home + 1) % 3).websocket()));
+        let early = timeout(Duration::from_millis(500), &mut back).await;
+        assert!(early.is_err(), "{early:?} before it is known what it was");
+        gate.close(false);
+        assert!(back.await.unwrap());
+        let rooms = [room, "known"].map(str::to_owned).to_vec();
+        assert_eq!(who(&client).await, ("ann".to_owned(), 0, rooms, true));
+    }
 }

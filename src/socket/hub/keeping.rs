@@ -2,7 +2,7 @@
 //! its own and copies of those of others.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,8 +42,21 @@ pub(crate) struct Keeping {
     changed: Mutex<Vec<Weak<dyn KeptSocket>>>,
     /// Wakes who tells it to the other nodes.
     pub(crate) wake: Notify,
+    news: Mutex<NewsInHand>,
+    /// Wakes who waits for news in hand.
+    told: Notify,
     next: AtomicU64,
 }
+
+/// What was taken from sockets, and is not known to their keepers yet.
+#[derive(Default)]
+struct NewsInHand {
+    begun: u64,
+    open: BTreeSet<u64>,
+}
+
+/// While it is there, somebody has news of sockets in hand: nobody decides about a session meanwhile.
+pub(crate) struct InHand(Arc<Keeping>, u64);
 
 /// The settings of a node.
 #[derive(Debug)]
@@ -86,6 +99,8 @@ impl Keeping {
             departed: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
+            news: Mutex::default(),
+            told: Notify::new(),
             next: AtomicU64::new(0),
         })
     }
@@ -146,8 +161,32 @@ impl Keeping {
         !self.changed.lock().is_empty()
     }
 
+    /// Who takes news of sockets says so first.
+    pub(crate) fn in_hand(self: &Arc<Self>) -> InHand {
+        let mut news = self.news.lock();
+        news.begun += 1;
+        let number = news.begun;
+        news.open.insert(number);
+        InHand(Arc::clone(self), number)
+    }
+
+    /// Tells the keepers what changed until now, and waits for what others have in hand: of a socket that has just left, or that
+    /// somebody else has begun to tell of, the last word is not known before.
+    pub(crate) async fn settled(self: &Arc<Self>) {
+        self.flush(Instant::now());
+        let last = self.news.lock().begun;
+        loop {
+            let told = self.told.notified();
+            if self.news.lock().open.first().is_none_or(|first| *first > last) {
+                return;
+            }
+            told.await;
+        }
+    }
+
     /// Tells the keepers what changed until now.
-    pub(crate) fn flush(&self, now: Instant) {
+    pub(crate) fn flush(self: &Arc<Self>, now: Instant) {
+        let _in_hand = self.in_hand();
         let changed = std::mem::take(&mut *self.changed.lock());
         let mut copies = Copies::default();
         for socket in changed.into_iter().filter_map(|socket| socket.upgrade()) {
@@ -267,9 +306,9 @@ impl Keeping {
     }
 
     /// What this node keeps and no other node may, for those that are left when this one is gone.
-    pub(crate) async fn hand_over(&self) {
+    pub(crate) async fn hand_over(self: &Arc<Self>) {
+        self.settled().await;
         let now = Instant::now();
-        self.flush(now);
         let mut copies = Copies::default();
         for (pid, kept) in self.states.lock().iter_mut() {
             let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
@@ -336,6 +375,14 @@ pub(crate) struct KeepingFigures {
     pub(crate) packets_dropped: u64,
     /// Those of which something is kept.
     pub(crate) namespaces: usize,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let Self(keeping, number) = self;
+        keeping.news.lock().open.remove(number);
+        keeping.told.notify_waiters();
+    }
 }
 
 /// What each node is told.

@@ -495,11 +495,13 @@ impl Member {
     /// Takes the socket out of its namespace: it gets nothing from now on. What its client sent before is still
     /// handled, unless it is the server that disconnects it. Returns whether it was connected.
     pub(crate) fn disconnect(self: &Arc<Self>, reason: DisconnectReason) -> bool {
+        let in_hand = self.namespace.records().map(|_| self.namespace.keeping().in_hand());
         if !self.state.lock().life.begin_disconnect(reason) {
             return false;
         }
         let left = self.namespace.remove(self.id);
         self.part(reason);
+        drop(in_hand);
         let given_up = self.acks.lock().drain().count();
         self.count_acks_ended(given_up);
         let mut state = self.state.lock();

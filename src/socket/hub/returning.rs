@@ -225,7 +225,9 @@ impl NamespaceRegistry {
         if keeping.keepers(pid.0.key()).first() != Some(&keeping.me) {
             return Decision::Later;
         }
-        keeping.flush(Instant::now());
+        if timeout_at(deadline, keeping.settled()).await.is_err() {
+            return Decision::Later;
+        }
         let claim = |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.lives(), now);
         let mut claimed = claim(Instant::now());
         if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
@@ -487,8 +489,12 @@ impl NamespaceRegistry {
                 });
             }
             SessionQuestion::Fetch => {
-                let known = keeping.states.lock().get(pid, Instant::now());
-                responder.done(known.map(as_part));
+                namespace.tasks().clone().spawn(async move {
+                    let _late = timeout(PATIENCE, keeping.settled()).await;
+                    let known = keeping.states.lock().get(pid, Instant::now());
+                    responder.done(known.map(as_part));
+                    drop(open);
+                });
             }
         }
     }
@@ -651,12 +657,17 @@ fn admitted_before(namespace: &LocalNamespace, state: &SessionState) -> Option<A
 ///
 /// A client that left, and came again at once, is a new one: what it said last may still be on its way, over another connection.
 async fn surrender(namespace: &LocalNamespace, socket: SocketId, pid: Pid) -> Option<SessionState> {
-    let member = namespace.kept_member(socket, pid)?;
-    let until = Instant::now() + LAST_WORDS;
-    while member.is_connected() && Instant::now() < until {
-        sleep(LOOK).await;
+    let member = namespace.kept_member(socket, pid);
+    if let Some(member) = &member {
+        let until = Instant::now() + LAST_WORDS;
+        while member.is_connected() && Instant::now() < until {
+            sleep(LOOK).await;
+        }
+        member.lose();
     }
-    member.lose();
+    // Another task may be about to say that it left.
+    let _late = timeout(PATIENCE, namespace.keeping().settled()).await;
+    let member = member?;
     let standing = match member.may_get_kept() {
         true => Standing::Away(Duration::ZERO),
         false => Standing::Over,
