@@ -8,12 +8,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use socketmesh::socket::{self, LostSession, Recovery};
 use socketmesh::testing::{Client, TestCluster};
 use socketmesh::{Args, Handshake, NamespaceRef, Node, NodeBuilder, Refusal, Socket, namespace};
 use tokio::time::{sleep, timeout};
+use tower_service::Service as _;
 
 /// The name of a client, and how often it changed its mind.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -301,6 +303,122 @@ async fn a_client_is_back_before_its_node_noticed_that_it_was_gone() {
         let mut said = heard(&mut back);
         said.sort_unstable();
         assert_eq!(said, [2, 3], "it is found by its id where it is now");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_to_a_room_before_a_client_left_it_is_not_missed_although_it_left_before_its_loss_was_noticed()
+ {
+    let cluster = cluster(3).await;
+    for (before, after, emitter) in [(0, 0, 0), (0, 1, 2), (1, 1, 0), (2, 0, 2)] {
+        let mut client = connect(&cluster, before, "ann").await;
+        client.call::<()>("join", "room").await.unwrap();
+        settle().await;
+        let (id, auth) = (client.id().to_owned(), client.returning_auth());
+        let all = cluster.node(emitter).node().of("/");
+        for round in 0..2 {
+            say(&cluster, emitter, "room", [2 * round]);
+            settle().await;
+            all.to(&id).leave("room").await;
+            say(&cluster, emitter, "room", [101]);
+            all.except("room").emit("said", &(2 * round + 1)).unwrap();
+            settle().await;
+            // What comes less than a second before a join may count.
+            sleep(Duration::from_secs(2)).await;
+            if round == 0 {
+                all.to(&id).join("room").await;
+                settle().await;
+            }
+        }
+        // It comes twice, because it is lost again before it gets anything.
+        for _ in 0..2 {
+            let mut back = cluster.node(after).connect("/", &auth).await.unwrap();
+            assert_eq!(back.id(), id);
+            assert_eq!(heard(&mut back), [0, 1, 2, 3], "{before} {after} {emitter}");
+            assert_eq!(who(&back).await.2, ["known", "lobby"], "{before} {after} {emitter}");
+            sleep(Duration::from_secs(1)).await;
+        }
+        client.disconnected().await;
+    }
+}
+
+/// A client that polls by hand, and as slowly as it likes.
+struct Slow(socketmesh::http::Service, String);
+
+impl Slow {
+    /// It is in the lobby, and has a position.
+    async fn connect(node: &Node, name: &str) -> (Self, String, serde_json::Value) {
+        let mut this = Self(node.service(), String::new());
+        let handshake: serde_json::Value = serde_json::from_str(this.get().await.get(1..).unwrap()).unwrap();
+        this.1 = format!("&sid={}", handshake["sid"].as_str().unwrap());
+        this.post(&format!("40{}", json!({ "name": name }))).await;
+        let answer: serde_json::Value = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
+        let id = answer["sid"].as_str().unwrap().to_owned();
+        settle().await;
+        node.of("/").to(&id).emit("hello", &()).unwrap();
+        let event: serde_json::Value = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
+        (this, id, json!({ "name": name, "pid": answer["pid"], "offset": event[1] }))
+    }
+
+    async fn get(&mut self) -> String {
+        self.call("GET", String::new()).await
+    }
+
+    async fn post(&mut self, body: &str) {
+        assert_eq!(self.call("POST", body.to_owned()).await, "ok");
+    }
+
+    async fn call(&mut self, method: &str, body: String) -> String {
+        let path = format!("/socket.io/?EIO=4&transport=polling{}", self.1);
+        let request = hyper::Request::builder().method(method).uri(path).header("host", "a");
+        let request = request.body(http_body_util::Full::new(Bytes::from(body))).unwrap();
+        let answer = self.0.call(request).await.unwrap();
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_vanishes_from_a_busy_room_is_recovered_and_one_that_is_behind_for_too_long_is_not() {
+    let told = Told::default();
+    let of_nodes = told.clone();
+    let cluster = TestCluster::start(2, move |_| app(Recovery::default(), of_nodes.clone())).await;
+    let large = "x".repeat(100_000);
+    let lobby = cluster.node(1).node().of("/").to("lobby");
+    let emit = |count: usize| (0..count).for_each(|_| lobby.clone().emit("large", &large).unwrap());
+    for (polls, is_recovered) in [(0, true), (5, false)] {
+        let (mut slow, id, auth) = Slow::connect(cluster.node(0).node(), "ann").await;
+        emit(15);
+        // Never all of it: a response has a megabyte.
+        for _ in 0..polls {
+            sleep(Duration::from_secs(14)).await;
+            if slow.get().await.starts_with("2\u{1e}") {
+                slow.post("3").await;
+            }
+            emit(12);
+        }
+        told.take();
+        // It is known as lost when a pong is missing.
+        sleep(Duration::from_secs(50)).await;
+        let lost = if is_recovered { vec![] } else { vec!["lost ann of [\"lobby\"]".to_owned()] };
+        assert_eq!(told.take(), lost);
+        let back = cluster.node(1).connect("/", &auth).await.unwrap();
+        assert_eq!(back.id() == id, is_recovered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_left_more_rooms_than_are_known_is_not_recovered() {
+    let cluster = cluster(2).await;
+    for (count, is_recovered) in [(64, true), (65, false)] {
+        let mut client = connect(&cluster, 0, "ann").await;
+        for room in 0..count {
+            let room = room.to_string();
+            client.call::<()>("join", &room).await.unwrap();
+            cluster.node(0).node().of("/").to(client.id()).leave(room).await;
+        }
+        client.drop_connection();
+        settle().await;
+        assert_eq!(client.come_back(cluster.node(1).websocket()).await.unwrap(), is_recovered, "{count}");
     }
 }
 

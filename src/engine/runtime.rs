@@ -583,7 +583,7 @@ mod tests {
         let [lost, carried] = [true, false].map(|is_lost| Arc::new(Carried { is_lost }) as Arc<dyn Way>);
         let answer = async || match session.poll(None, Some(&carried)).await {
             PollAnswer::Payload { payload, .. } => payload.bytes,
-            answer => panic!("{answer:?}"),
+            PollAnswer::Reply(reply) => panic!("{reply:?}"),
         };
         session.send_text("a");
         assert_eq!(answer().await, "4a");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use self::recovery::{Life, Number, Origin, Pid, SessionQuestion, SessionState};
+use self::recovery::{LeftRoom, Life, Number, Origin, Pid, SessionQuestion, SessionState};
 pub(crate) use super::protocol::RawArgs;
 pub(crate) use super::room::Room;
 use crate::id::{Incarnation, NodeId, SocketId};
@@ -387,6 +387,8 @@ pub(crate) struct Recover {
     /// For how long the socket has been in its namespace.
     pub(crate) age: Duration,
     pub(crate) rooms: Vec<(Room, Duration)>,
+    /// Those that it left lately.
+    pub(crate) left: Vec<LeftRoom>,
     /// What it has of each origin.
     pub(crate) after: Vec<(Origin, u64)>,
     /// How many bytes the answer may have.

@@ -582,6 +582,12 @@ pub struct Session {
     /// The position at which it began.
     #[prost(message, repeated, tag = "15")]
     pub start: ::prost::alloc::vec::Vec<Reached>,
+    /// Those that it left lately.
+    #[prost(message, repeated, tag = "16")]
+    pub left: ::prost::alloc::vec::Vec<Stay>,
+    /// Since one of them was forgotten, because there were too many.
+    #[prost(uint64, optional, tag = "17")]
+    pub forgotten: ::core::option::Option<u64>,
     #[prost(oneof = "session::Standing", tags = "6, 7, 8")]
     pub standing: ::core::option::Option<session::Standing>,
 }
@@ -611,12 +617,15 @@ pub struct Life {
     pub at: u64,
 }
 /// A room, and since when, in milliseconds.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stay {
     #[prost(string, tag = "1")]
     pub room: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub age: u64,
+    /// When it was left: what comes behind these packets was not for it.
+    #[prost(message, repeated, tag = "3")]
+    pub until: ::prost::alloc::vec::Vec<Reached>,
 }
 /// A packet of an origin: the life of a node, 40 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -662,6 +671,9 @@ pub struct Recover {
     /// The sender has told of these rooms by this version of its interest.
     #[prost(uint64, tag = "8")]
     pub interest: u64,
+    /// Those that it left lately.
+    #[prost(message, repeated, tag = "9")]
+    pub left: ::prost::alloc::vec::Vec<Stay>,
 }
 /// A part of the answer. Nothing that the sender emits later comes before it.
 #[derive(Clone, PartialEq, ::prost::Message)]

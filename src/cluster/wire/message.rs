@@ -171,7 +171,7 @@ pub(super) mod tests {
     use super::*;
     use crate::id::{Key, SocketId};
     use crate::socket::messages::recovery::{
-        Life, Number, Origin, Pid, SessionQuestion, SessionState, Standing,
+        LeftRoom, Life, Number, Origin, Pid, SessionQuestion, SessionState, Standing,
     };
     use crate::socket::messages::{
         Block, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd,
@@ -421,6 +421,11 @@ pub(super) mod tests {
         vec(("[a-z]{0,9}".prop_map(Room::from), times()), 0..3)
     }
 
+    fn left() -> impl Strategy<Value = Vec<LeftRoom>> {
+        let left = ("[a-z]{0,9}".prop_map(Room::from), times(), reached());
+        vec(left.prop_map(|(room, age, until)| LeftRoom { room, age, until }), 0..3)
+    }
+
     fn lives() -> impl Strategy<Value = Life> {
         (0..u64::MAX >> 1, any::<u64>()).prop_map(|(count, at)| Life { count, at: Origin::from_u64(at) })
     }
@@ -433,10 +438,12 @@ pub(super) mod tests {
         ];
         let names = (ids(), "/[a-z]{0,9}", ids(), lives(), 0..u64::MAX >> 1, standing);
         let what = (times(), times(), stays(), vec(any::<u8>(), 0..9), proptest::option::of("[a-z]{0,9}"));
-        (names, what, proptest::option::of(times()), reached()).prop_map(
+        let lately = (left(), proptest::option::of(times()));
+        (names, what, lately, proptest::option::of(times()), reached()).prop_map(
             |(
                 (pid, namespace, socket, life, version, standing),
                 (lasts, age, rooms, data, user),
+                (left, forgotten),
                 login,
                 start,
             )| {
@@ -450,6 +457,8 @@ pub(super) mod tests {
                     lasts,
                     age,
                     rooms,
+                    left,
+                    forgotten,
                     data: data.into(),
                     user: user.map(Into::into),
                     login,
@@ -466,8 +475,8 @@ pub(super) mod tests {
             reached().prop_map(ReplayEnd::Done),
             Just(ReplayEnd::Refused),
         ];
-        let recover = (any::<[u64; 3]>(), "/[a-z]{0,9}", ids(), times(), stays(), reached()).prop_map(
-            |([id, limit, interest], namespace, socket, age, rooms, after)| {
+        let recover = (any::<[u64; 3]>(), "/[a-z]{0,9}", ids(), times(), (stays(), left()), reached())
+            .prop_map(|([id, limit, interest], namespace, socket, age, (rooms, left), after)| {
                 let namespace = namespace.into();
                 RecoveryMessage::Recover(Recover {
                     id,
@@ -475,12 +484,12 @@ pub(super) mod tests {
                     socket,
                     age,
                     rooms,
+                    left,
                     after,
                     limit,
                     interest,
                 })
-            },
-        );
+            });
         let log = (
             "/[a-z]{0,9}",
             any::<[u64; 2]>(),

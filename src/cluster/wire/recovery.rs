@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::error::WireError;
 use super::pb;
 use crate::id::SocketId;
-use crate::socket::messages::recovery::{Life, Origin, Pid, SessionQuestion, SessionState, Standing};
+use crate::socket::messages::recovery::{
+    LeftRoom, Life, Origin, Pid, SessionQuestion, SessionState, Standing,
+};
 use crate::socket::messages::{
     Broadcast, InheritedLog, KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Room,
 };
@@ -98,6 +100,8 @@ impl From<&SessionState> for pb::Session {
             lasts: millis(state.lasts),
             age: millis(state.age),
             rooms: stays(&state.rooms),
+            left: left(&state.left),
+            forgotten: state.forgotten.map(millis),
             data: state.data.clone(),
             user: state.user.as_ref().map(|user| user.to_string()),
             login: state.login.map(millis),
@@ -124,6 +128,8 @@ pub(super) fn decode_session(session: pb::Session) -> Result<SessionState, WireE
         lasts: Duration::from_millis(session.lasts),
         age: Duration::from_millis(session.age),
         rooms: decode_stays(session.rooms),
+        left: decode_left(session.left),
+        forgotten: session.forgotten.map(Duration::from_millis),
         data: session.data,
         user: session.user.map(Arc::from),
         login: session.login.map(Duration::from_millis),
@@ -151,6 +157,7 @@ impl From<&Recover> for pb::Recover {
             socket: bytes(recover.socket),
             age: millis(recover.age),
             rooms: stays(&recover.rooms),
+            left: left(&recover.left),
             after: numbers(&recover.after),
             limit: recover.limit,
             interest: recover.interest,
@@ -168,6 +175,7 @@ impl TryFrom<pb::Recover> for Recover {
             socket: id(&recover.socket)?,
             age: Duration::from_millis(recover.age),
             rooms: decode_stays(recover.rooms),
+            left: decode_left(recover.left),
             after: decode_numbers(&recover.after),
             limit: recover.limit,
             interest: recover.interest,
@@ -246,11 +254,32 @@ impl TryFrom<pb::Log> for InheritedLog {
 const LARGEST: u64 = u64::MAX >> 1;
 
 fn stays(rooms: &[(Room, Duration)]) -> Vec<pb::Stay> {
-    rooms.iter().map(|(room, age)| pb::Stay { room: room.to_string(), age: millis(*age) }).collect()
+    rooms
+        .iter()
+        .map(|(room, age)| pb::Stay { room: room.to_string(), age: millis(*age), until: Vec::new() })
+        .collect()
+}
+
+fn left(rooms: &[LeftRoom]) -> Vec<pb::Stay> {
+    let stay = |LeftRoom { room, age, until }: &LeftRoom| pb::Stay {
+        room: room.to_string(),
+        age: millis(*age),
+        until: numbers(until),
+    };
+    rooms.iter().map(stay).collect()
+}
+
+fn decode_left(rooms: Vec<pb::Stay>) -> Vec<LeftRoom> {
+    let left = |pb::Stay { room, age, until }| LeftRoom {
+        room: room.into(),
+        age: Duration::from_millis(age),
+        until: decode_numbers(&until),
+    };
+    rooms.into_iter().map(left).collect()
 }
 
 fn decode_stays(rooms: Vec<pb::Stay>) -> Vec<(Room, Duration)> {
-    rooms.into_iter().map(|pb::Stay { room, age }| (room.into(), Duration::from_millis(age))).collect()
+    rooms.into_iter().map(|pb::Stay { room, age, .. }| (room.into(), Duration::from_millis(age))).collect()
 }
 
 fn numbers(reached: &[(Origin, u64)]) -> Vec<pb::Reached> {

@@ -394,7 +394,12 @@ fn at_once(states: &[SessionState]) -> usize {
     let fits = states.iter().position(|state| {
         bytes += 256
             + state.data.len()
-            + state.rooms.iter().map(|(room, _)| room.name_length() + 16).sum::<usize>();
+            + state.rooms.iter().map(|(room, _)| room.name_length() + 16).sum::<usize>()
+            + state
+                .left
+                .iter()
+                .map(|left| left.room.name_length() + 16 * (1 + left.until.len()))
+                .sum::<usize>();
         bytes > PART
     });
     fits.map_or(states.len(), |at| at.max(1))

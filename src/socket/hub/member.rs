@@ -50,7 +50,7 @@ use crate::random;
 use crate::socket::messages::Flags;
 use crate::socket::messages::recovery::{Life as SessionLife, Origin, Pid, SessionState, Standing};
 use crate::socket::protocol::{EncodeError, Encoded, Event, RawArgs, encode};
-use crate::socket::recovery::OwnNumbers;
+use crate::socket::recovery::{OwnNumbers, Position};
 use crate::socket::room::Room;
 use crate::trace::{Span, Trace};
 
@@ -624,8 +624,9 @@ impl Member {
         }
     }
 
-    pub(crate) fn note_leave(self: &Arc<Self>, room: &Room) {
-        self.note(|keep| keep.leave(room));
+    pub(crate) fn note_leave(self: &Arc<Self>, room: &Room, position: &Position) {
+        let Some(slack) = self.namespace.records().map(|records| records.slack()) else { return };
+        self.note(|keep| keep.leave(room, position, slack, Instant::now()));
     }
 
     /// Its data or its login are others, or nobody was told of it yet.
@@ -678,6 +679,8 @@ impl Member {
             lasts: self.namespace.records()?.settings.max_disconnection,
             age: Duration::ZERO,
             rooms: Vec::new(),
+            left: Vec::new(),
+            forgotten: None,
             data: Bytes::new(),
             user: login.and_then(|login| login.user.clone()),
             login: login.and_then(|login| Some(login.term.as_ref()?.left(now))),
@@ -705,8 +708,10 @@ impl Member {
             true => Standing::Away(records.settings.max_disconnection),
             false => Standing::Over,
         };
-        if let Some(state) = self.session_state(standing) {
-            self.namespace.keeping().publish(state, Instant::now());
+        let Some(state) = self.session_state(standing) else { return };
+        self.namespace.keeping().publish(state.clone(), Instant::now());
+        if reason.keeps_session() && is_behind {
+            self.namespace.tell_lost(state, NamespaceCounters::session_lost);
         }
     }
 

@@ -37,6 +37,7 @@ use crate::socket::messages::Selection;
 use crate::socket::peers::{CONFIRMATION, Peers, TooLarge};
 use crate::socket::protocol::{EncodeError, Parser};
 use crate::socket::recovery::Recovery;
+use crate::socket::recovery::{Journal, Position};
 use crate::socket::room::Room;
 
 /// One namespace on this node. Other nodes may have sockets in it as well.
@@ -284,8 +285,11 @@ impl LocalNamespace {
     }
 
     pub(crate) fn leave(self: &Arc<Self>, id: SocketId, left: &[Room]) {
+        // Nothing is handed out meanwhile: what was before is for the socket, what comes then is not.
+        let journal = self.records().map(|records| records.journal());
+        let position = journal.as_deref().map(Journal::position);
         let mut rooms = self.rooms.write();
-        left.iter().for_each(|room| self.leave_locked(&mut rooms, id, room));
+        left.iter().for_each(|room| self.leave_locked(&mut rooms, id, room, position));
     }
 
     /// Adds every selected socket to every one of the rooms. All are selected before the first one joins.
@@ -298,10 +302,12 @@ impl LocalNamespace {
     }
 
     fn leave_selected(self: &Arc<Self>, selection: &Selection, left: &[Room]) {
+        let journal = self.records().map(|records| records.journal());
+        let position = journal.as_deref().map(Journal::position);
         let mut rooms = self.rooms.write();
         let selected = rooms.select(selection);
         for (room, id) in left.iter().flat_map(|room| selected.iter().map(move |id| (room, id))) {
-            self.leave_locked(&mut rooms, *id, room);
+            self.leave_locked(&mut rooms, *id, room, position);
         }
     }
 
@@ -317,15 +323,21 @@ impl LocalNamespace {
         }
     }
 
-    fn leave_locked(self: &Arc<Self>, rooms: &mut RoomIndex<Arc<Member>>, id: SocketId, room: &Room) {
+    fn leave_locked(
+        self: &Arc<Self>,
+        rooms: &mut RoomIndex<Arc<Member>>,
+        id: SocketId,
+        room: &Room,
+        position: Option<&Position>,
+    ) {
         let concerned = |_: &RoomIndex<_>| vec![(id, room.clone())];
         if self.observe_rooms(rooms, concerned, |rooms| rooms.leave(&id, room)) {
             self.peers().interest(&self.path, room, false);
         }
-        if self.records.get().is_some()
+        if let Some(position) = position
             && let Some(member) = rooms.get(&id)
         {
-            member.note_leave(room);
+            member.note_leave(room, position);
         }
     }
 }

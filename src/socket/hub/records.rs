@@ -49,9 +49,9 @@ struct Known {
 }
 
 impl Records {
-    /// For how long a packet may have waited for a client that is lost.
-    pub(crate) const fn slack(&self) -> Duration {
-        MARGIN
+    /// For how long a packet may have been on its way to a client that is lost: so long after a client has gone nobody may know of it.
+    pub(crate) fn slack(&self) -> Duration {
+        self.retention.saturating_sub(self.settings.max_disconnection)
     }
 
     /// Locked before the room index, the interest of this node and the roster of peers.

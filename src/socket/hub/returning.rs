@@ -316,6 +316,9 @@ impl NamespaceRegistry {
                 position.advance(Number { origin: *origin, number: *number });
             });
         }
+        if claimed.state.forgotten.is_some_and(|over| over < claimed.records.retention) {
+            return Err((Box::new(claimed), Unrecovered::TooMuch));
+        }
         if claimed.state.login.is_some_and(|left| left.is_zero()) {
             return Err((Box::new(claimed), Unrecovered::Login));
         }
@@ -427,7 +430,7 @@ impl NamespaceRegistry {
 
     /// Says what a client missed of this node, before anything that this node emits from now on.
     fn answer(&self, to: &NodeId, recover: &Recover, now: Instant) {
-        let Recover { id, namespace, socket, age, rooms, after, limit, interest } = recover;
+        let Recover { id, namespace, socket, age, rooms, left, after, limit, interest } = recover;
         let peers = &self.keeping().peers;
         let reply = |packets, end| {
             let namespace = Arc::clone(namespace);
@@ -437,7 +440,7 @@ impl NamespaceRegistry {
             // This node takes no numbers there.
             return reply(Vec::new(), ReplayEnd::Done(vec![(self.keeping().origin, 0)]));
         };
-        let membership = Membership::new(*socket, *age, rooms, now);
+        let membership = Membership::new(*socket, *age, rooms, now).with_left(left, now);
         let after: Position = after.iter().copied().collect();
         let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
         let mut journal = records.journal();
@@ -568,7 +571,7 @@ async fn ask_all(
     deadline: Instant,
 ) -> Result<bool, Unrecovered> {
     let Claimed { keeping, records, id, state, .. } = claimed;
-    let membership = Membership::new(state.socket, state.age, &state.rooms, now);
+    let membership = Membership::new(state.socket, state.age, &state.rooms, now).with_left(&state.left, now);
     let limit = records.settings.max_replay;
     let asked = keeping.peers.members();
     let origins = asked.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
@@ -586,6 +589,7 @@ async fn ask_all(
         socket: state.socket,
         age: state.age,
         rooms: state.rooms.clone(),
+        left: state.left.clone(),
         after: position.to_vec(),
         limit: limit as u64,
         interest: keeping.peers.version(),

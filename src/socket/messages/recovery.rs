@@ -99,6 +99,10 @@ pub(crate) struct SessionState {
     pub(crate) age: Duration,
     /// The rooms, and for how long it has been in each.
     pub(crate) rooms: Vec<(Room, Duration)>,
+    /// The rooms that it left lately: what was sent to them before may be on its way to a client whose connection is lost.
+    pub(crate) left: Vec<LeftRoom>,
+    /// Since one of them was forgotten, because there were too many.
+    pub(crate) forgotten: Option<Duration>,
     /// JSON; empty if the data cannot be carried.
     pub(crate) data: Bytes,
     pub(crate) user: Option<Arc<str>>,
@@ -113,6 +117,8 @@ impl SessionState {
     pub(crate) fn later(mut self, passed: Duration) -> Self {
         self.age += passed;
         self.rooms.iter_mut().for_each(|(_, age)| *age += passed);
+        self.left.iter_mut().for_each(|left| left.age += passed);
+        self.forgotten = self.forgotten.map(|over| over + passed);
         self.login = self.login.map(|left| left.saturating_sub(passed));
         if let Standing::Away(left) = &mut self.standing {
             *left = left.saturating_sub(passed);
@@ -131,6 +137,16 @@ impl SessionState {
             }
         }
     }
+}
+
+/// A room that a socket has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftRoom {
+    pub(crate) room: Room,
+    /// Since it joined.
+    pub(crate) age: Duration,
+    /// The position of its node when it left. What is behind that was not for it.
+    pub(crate) until: Vec<(Origin, u64)>,
 }
 
 /// Where the client of a session is.

@@ -183,7 +183,7 @@ impl Log {
         let skipped =
             usize::try_from(number.saturating_add(1).saturating_sub(self.first())).unwrap_or(usize::MAX);
         let missed = self.entries.iter().skip(skipped);
-        let missed = missed.filter(|(sent, packet)| membership.is_selected(&packet.selection, *sent));
+        let missed = missed.filter(|(sent, packet)| membership.is_selected(packet, *sent));
         let missed: Vec<_> = missed.map(|(_, packet)| Arc::clone(packet)).collect();
         let bytes: usize = missed.iter().map(|packet| cost(packet)).sum();
         if bytes <= limit { Ok(missed) } else { Err(TooMuch) }

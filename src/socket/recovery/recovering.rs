@@ -126,7 +126,7 @@ impl Recovering {
         let Some(Number { origin, .. }) = packet.number else { return };
         let is_open =
             !self.closed.contains(&origin) && self.answered.iter().any(|(heard, _)| *heard == origin);
-        if is_open && self.membership.is_selected(&packet.selection, now) {
+        if is_open && self.membership.is_selected(packet, now) {
             self.push(Arc::clone(packet));
         }
     }

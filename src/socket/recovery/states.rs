@@ -272,13 +272,16 @@ impl Kept {
     fn bury(&mut self, now: Instant) {
         let state = &mut self.state;
         (state.standing, self.until) = (Standing::Over, Some(now + TOMBSTONE));
-        (state.rooms, state.data, state.user, state.start) = (Vec::new(), Bytes::new(), None, Vec::new());
+        (state.rooms, state.left, state.data) = (Vec::new(), Vec::new(), Bytes::new());
+        (state.user, state.start) = (None, Vec::new());
     }
 
     /// About how much memory it takes.
     fn cost(&self) -> usize {
-        let SessionState { rooms, data, user, start, .. } = &self.state;
+        let SessionState { rooms, left, data, user, start, .. } = &self.state;
         let rooms: usize = rooms.iter().map(|(room, _)| room.name_length() + ROOM).sum();
+        let left = left.iter().map(|left| left.room.name_length() + ROOM + left.until.len() * ORIGIN);
+        let rooms = rooms + left.sum::<usize>();
         let user = user.as_ref().map_or(0, |user| user.len());
         FIXED + rooms + data.len() + user + start.len() * ORIGIN
     }
@@ -327,6 +330,8 @@ mod tests {
             lasts: MINUTE,
             age: MINUTE,
             rooms: vec![("r".into(), MINUTE)],
+            left: Vec::new(),
+            forgotten: None,
             data: Bytes::new(),
             user: None,
             login: Some(MINUTE),

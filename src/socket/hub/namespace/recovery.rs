@@ -153,7 +153,7 @@ impl LocalNamespace {
         let differs = |(origin, number): &(Origin, u64)| node.get(*origin).unwrap_or(0) != *number;
         let apart = behind.iter().copied().filter(differs).collect();
         member.set_apart(apart, now + records.retention + APART);
-        member.begin_keeping(Keep::recovered(&claimed.state, behind, now));
+        member.begin_keeping(Keep::recovered(&claimed.state, behind, records.slack(), now));
         let count = replayed.len() as u64;
         for (packet, position) in replayed {
             let text = encode::with_last_argument(&packet.text, |longer| position.write(longer));
