@@ -21,19 +21,12 @@ enum Said {
         fast: bool,
     },
     Drawn(Picture),
-    #[serde(other)]
-    Unknown,
 }
 
 pub(crate) fn typed() -> Namespace {
-    namespace("/typed").on("plain", async |_: Socket, (): ()| Ok("an `on` comes first")).events(
-        async |socket: Socket, said: Said| {
-            if matches!(said, Said::Unknown) {
-                return Err(EventError::new("unknown_event", "not in this protocol"));
-            }
-            Ok(socket.emit_event(&said)?)
-        },
-    )
+    namespace("/typed")
+        .on("plain", async |_: Socket, (): ()| Ok("an `on` comes first"))
+        .events(async |socket: Socket, said: Said| Ok(socket.emit_event(&said)?))
 }
 
 /// The events of a client; each has its own type of ack.
@@ -76,7 +69,9 @@ fn reserve(count: u32) -> Result<u32, Sold> {
 }
 
 pub(crate) fn asking() -> Namespace {
-    namespace("/asking").events(async |socket: Socket, asked: Asked| match asked {
+    let others = async |_: Socket, name: String, _: RawArgs| Ok(("no variant", name));
+    let described = namespace("/asking").fallback(others);
+    described.events(async |socket: Socket, asked: Asked| match asked {
         Asked::Name => reply("server"),
         Asked::Add(a, b) => reply(&(a + b)),
         Asked::Thumbnail { data, size } => reply(&data.slice(..size.min(data.len()))),
@@ -119,9 +114,20 @@ async fn an_enum_is_the_table_of_events(app: &App) {
         let expected = (format!("42/typed,{echo}"), "43/typed,7[]".to_owned());
         assert_eq!(typed_echo(&mut ws, event).await, expected, "{event}");
     }
-    let unknown = r#"[{"error":{"code":"unknown_event","message":"not in this protocol"}}]"#;
-    assert_eq!(typed_echo(&mut ws, r#"["sing",1]"#).await, (String::new(), unknown.to_owned()));
     assert_eq!(typed_echo(&mut ws, r#"["plain"]"#).await.1, r#"["an `on` comes first"]"#);
+}
+
+async fn an_event_that_is_no_variant_goes_to_the_fallback_or_is_never_acked(app: &App) {
+    let mut typed = app.nodes.target.websocket().await;
+    typed.send("40/typed,").await;
+    connected(&typed.packet_text().await, "/typed");
+    typed.send(r#"42/typed,1["sing",1]"#).await;
+    typed.send(r#"42/typed,2["plain"]"#).await;
+    assert_eq!(typed.packet_text().await, r#"43/typed,2["an `on` comes first"]"#);
+    typed.send("40/asking,").await;
+    connected(&typed.packet_text().await, "/asking");
+    typed.send(r#"42/asking,1["sing",1]"#).await;
+    assert_eq!(typed.packet_text().await, r#"43/asking,1[["no variant","sing"]]"#);
 }
 
 async fn an_event_that_does_not_fit_its_variant_is_reported_in_the_ack(app: &App) {
@@ -291,6 +297,7 @@ async fn an_unencodable_payload_is_an_error_and_sends_nothing(app: &App) {
 on_one_and_three_nodes! {
     crate::app:
     an_enum_is_the_table_of_events,
+    an_event_that_is_no_variant_goes_to_the_fallback_or_is_never_acked,
     an_event_that_does_not_fit_its_variant_is_reported_in_the_ack,
     bytes_inside_of_a_value_are_attachments_both_ways,
     an_enum_may_hold_attachments,

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use regex_lite::Regex;
 
 pub use self::carried::LostSession;
-use self::handler::event_fn;
 pub use self::handler::{Answer, ByAck, ByValue, Handler};
+use self::handler::{event_fn, events_fn};
 use self::handlers::{Auth, AuthFn, Handlers};
 pub use self::stage::{BeforeHandlers, NoHandlersYet, WithHandlers};
 use super::incoming::{Incoming, Onward};
@@ -273,20 +273,22 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
         self.settled()
     }
 
-    /// Handles every event without an [`on`](Self::on) of its own, as a serde enum: the name of the variant is the event,
-    /// its content the arguments.
+    /// Handles events without an [`on`](Self::on) of their own, as a serde enum: the name of the variant is the event, its
+    /// content the arguments.
+    ///
+    /// An event that is no variant goes to the [`fallback`](Self::fallback), or has no handler: it is logged and never acked. A
+    /// variant with `#[serde(other)]` takes all of them. Arguments that do not fit their variant are answered as with `on`.
     ///
     /// ```
-    /// # use socketmesh::{EventError, Socket, namespace};
+    /// # use socketmesh::{Socket, namespace};
     /// #[derive(serde::Deserialize)]
     /// #[serde(rename_all = "snake_case")]
-    /// enum Said { Message(String), Move(f32, f32), Typing { room: String }, #[serde(other)] Unknown }
+    /// enum Said { Message(String), Move(f32, f32), Typing { room: String } }
     ///
     /// let game = namespace("/game").events(async |socket: Socket, said: Said| match said {
     ///     Said::Message(text) => Ok(socket.broadcast().emit("message", &text)?),
     ///     Said::Move(..) => Ok(()),
     ///     Said::Typing { room } => Ok(socket.to(&room).volatile().emit("typing", &())?),
-    ///     Said::Unknown => Err(EventError::new("unknown_event", "not in this protocol")),
     /// });
     /// ```
     pub fn events<E, Acks, H>(mut self, handler: H) -> Namespace<S>
@@ -296,9 +298,10 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     {
         self.once("events", self.handlers.events.is_some());
         let decode = |event: &Event| {
-            Ok((decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments)?,))
+            let decoded = decode_event(&event.name, &event.args).map_err(EventError::invalid_arguments)?;
+            Ok(decoded.map(|event| (event,)))
         };
-        self.handlers.events = Some(event_fn(decode, handler));
+        self.handlers.events = Some(events_fn(decode, handler));
         self.settled()
     }
 
@@ -385,9 +388,6 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
 
     /// The description without the type of the data.
     pub(crate) fn described(mut self) -> Description {
-        if self.handlers.events.is_some() && self.handlers.fallback.is_some() {
-            self.faults.push("events handles every event, so fallback never runs".to_owned());
-        }
         self.check_lanes();
         let (handlers, counters) = (Arc::new(self.handlers), NamespaceCounters::default());
         let (paths, recovery, faults) = (self.paths, self.recovery, self.faults);

@@ -4,8 +4,8 @@ use std::future::{self, Future};
 
 use super::super::ack::Ack;
 use super::super::socket::Socket;
-use super::handlers::EventFn;
-use crate::socket::hub::{EventError, Handled};
+use super::handlers::{EventFn, EventsFn};
+use crate::socket::hub::{BoxFuture, EventError, Handled};
 use crate::socket::protocol::{Event, IntoArgs, RawArgs};
 
 /// A handler of events: `async fn(Socket<S>, A) -> Result<R>`, whose value is the client's ack, or
@@ -157,22 +157,49 @@ where
     S: Send + Sync + 'static,
     H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
 {
-    Box::new(move |socket, event, mut replaced| {
-        let args = match decode(&event) {
-            Ok(args) => args,
-            Err(error) => {
-                let failed = Handled::Failed(error);
-                let handled = if let Some(ack) = replaced { ack.settle(failed) } else { failed };
-                return Box::pin(future::ready(handled));
-            }
-        };
-        let ack = |socket: &Socket<S>| replaced.take().unwrap_or_else(|| socket.ack_of(&event));
-        let running = handler.clone().call(socket, args, ack);
-        match replaced {
-            None => Box::pin(async move { handled(running.await, H::TAKES_ACK) }),
-            Some(ack) => Box::pin(async move { ack.settle(handled(running.await, H::TAKES_ACK)) }),
-        }
+    Box::new(move |socket, event, replaced| call(&handler, decode(&event), socket, &event, replaced))
+}
+
+/// The same for a handler of several events, which hands others back.
+pub(super) fn events_fn<S, Args, Acks, H>(
+    decode: impl Fn(&Event) -> Result<Option<Args>, EventError> + Send + Sync + 'static,
+    handler: H,
+) -> EventsFn<S>
+where
+    S: Send + Sync + 'static,
+    H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
+{
+    Box::new(move |socket, event, replaced| match decode(&event).transpose() {
+        Some(decoded) => Ok(call(&handler, decoded, socket, &event, replaced)),
+        None => Err((socket, event, replaced)),
     })
+}
+
+fn call<S, Args, Acks, H>(
+    handler: &H,
+    decoded: Result<Args, EventError>,
+    socket: Socket<S>,
+    event: &Event,
+    mut replaced: Option<Ack>,
+) -> BoxFuture<'static, Handled>
+where
+    S: Send + Sync + 'static,
+    H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
+{
+    let args = match decoded {
+        Ok(args) => args,
+        Err(error) => {
+            let failed = Handled::Failed(error);
+            let handled = if let Some(ack) = replaced { ack.settle(failed) } else { failed };
+            return Box::pin(future::ready(handled));
+        }
+    };
+    let ack = |socket: &Socket<S>| replaced.take().unwrap_or_else(|| socket.ack_of(event));
+    let running = handler.clone().call(socket, args, ack);
+    match replaced {
+        None => Box::pin(async move { handled(running.await, H::TAKES_ACK) }),
+        Some(ack) => Box::pin(async move { ack.settle(handled(running.await, H::TAKES_ACK)) }),
+    }
 }
 
 fn handled<Acks>(answer: impl Answer<Acks, Value: IntoArgs>, takes_ack: bool) -> Handled {

@@ -34,6 +34,10 @@ pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Syn
 /// The ack is one that middleware had in its hands, and may have put in the place of the client's.
 pub(super) type EventFn<S> =
     Box<dyn Fn(Socket<S>, Event, Option<Ack>) -> BoxFuture<'static, Handled> + Send + Sync>;
+/// As [`EventFn`]; an event that is none of its own is handed back.
+pub(super) type EventsFn<S> =
+    Box<dyn Fn(Socket<S>, Event, Option<Ack>) -> Result<BoxFuture<'static, Handled>, Call<S>> + Send + Sync>;
+type Call<S> = (Socket<S>, Event, Option<Ack>);
 pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, Incoming) -> Outcome<Option<Incoming>> + Send + Sync>;
 pub(super) type ObserveFn<S> =
     Box<dyn Fn(Socket<S>, String, RawArgs) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -56,7 +60,7 @@ pub(super) struct Handlers<S> {
     pub(super) middleware: Vec<MiddlewareFn<S>>,
     /// The names are those of the application: clients can only look for them.
     pub(super) on: FxHashMap<String, EventFn<S>>,
-    pub(super) events: Option<EventFn<S>>,
+    pub(super) events: Option<EventsFn<S>>,
     pub(super) fallback: Option<EventFn<S>>,
     pub(super) lanes: Lanes,
     pub(super) on_upgrade: Option<UpgradeFn<S>>,
@@ -127,7 +131,17 @@ impl<S> Handlers<S> {
 impl<S: Send + Sync + 'static> Handlers<S> {
     /// Hands an event to its handler.
     fn dispatch(&self, socket: Socket<S>, event: Event, ack: Option<Ack>) -> BoxFuture<'static, Handled> {
-        match self.on.get(&*event.name).or(self.events.as_ref()).or(self.fallback.as_ref()) {
+        if let Some(handler) = self.on.get(&*event.name) {
+            return handler(socket, event, ack);
+        }
+        let (socket, event, ack) = match &self.events {
+            None => (socket, event, ack),
+            Some(events) => match events(socket, event, ack) {
+                Ok(handling) => return handling,
+                Err(call) => call,
+            },
+        };
+        match &self.fallback {
             Some(handler) => handler(socket, event, ack),
             None => Box::pin(future::ready(Handled::Unknown)),
         }

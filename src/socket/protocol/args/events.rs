@@ -3,6 +3,8 @@
 //!
 //! A unit variant has no arguments, a newtype variant one, a tuple variant several, a struct variant one object.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess,
@@ -17,10 +19,14 @@ use super::encode::{ArgsWriter, Json};
 use super::raw::RawArgs;
 use super::{scan, tree};
 
-/// Decodes an event into the enum of all events. A name it does not know is an error, unless it has
+/// Decodes an event into the enum of all events. `None` if that has no variant of this name, and none with
 /// `#[serde(other)]`; arguments a variant does not take are ignored.
-pub(crate) fn decode_event<E: DeserializeOwned>(name: &str, args: &RawArgs) -> Result<E, ArgsError> {
-    E::deserialize(EventEnum { name, args }).map_err(ArgsError::event)
+pub(crate) fn decode_event<E: DeserializeOwned>(name: &str, args: &RawArgs) -> Result<Option<E>, ArgsError> {
+    let is_unknown = Cell::new(false);
+    match E::deserialize(EventEnum { name, args, is_unknown: &is_unknown }) {
+        Err(_) if is_unknown.get() => Ok(None),
+        decoded => decoded.map(Some).map_err(ArgsError::event),
+    }
 }
 
 /// Encodes a variant as an event: its name and its arguments.
@@ -39,6 +45,8 @@ pub(crate) fn encode_event<E: Serialize + ?Sized>(event: &E) -> Result<(&'static
 struct EventEnum<'a> {
     name: &'a str,
     args: &'a RawArgs,
+    /// Set if no variant has the name.
+    is_unknown: &'a Cell<bool>,
 }
 
 impl<'a> EventEnum<'a> {
@@ -72,7 +80,8 @@ impl<'de> EnumAccess<'de> for EventEnum<'de> {
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
         let name: de::value::StrDeserializer<'_, Error> = self.name.into_deserializer();
-        Ok((seed.deserialize(name)?, self))
+        let variant = seed.deserialize(name).inspect_err(|_| self.is_unknown.set(true))?;
+        Ok((variant, self))
     }
 }
 

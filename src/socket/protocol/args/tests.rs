@@ -310,7 +310,7 @@ fn an_enum_is_the_table_of_events() {
     ] {
         let (encoded, encoded_args) = encode_event(&event).unwrap();
         assert_eq!((encoded, &encoded_args), (name, &args));
-        assert_eq!(decode_event::<Game>(name, &args).unwrap(), event);
+        assert_eq!(decode_event::<Game>(name, &args).unwrap(), Some(event));
     }
 }
 
@@ -324,7 +324,7 @@ fn an_event_may_have_more_or_fewer_arguments_than_its_variant() {
         ("1", "", Game::Number(None)),
         ("never heard of", "{}", Game::Unknown),
     ] {
-        assert_eq!(decode_event::<Game>(name, &raw(json, &[])).unwrap(), event, "{name}");
+        assert_eq!(decode_event::<Game>(name, &raw(json, &[])).unwrap(), Some(event), "{name}");
     }
 }
 
@@ -333,12 +333,24 @@ fn an_event_that_does_not_decode_says_where() {
     let message = |name, json| decode_event::<Game>(name, &raw(json, &[])).unwrap_err().to_string();
     assert!(message("move_by", "1,true").starts_with("argument 2: invalid type: boolean"));
     assert!(message("typing", "").starts_with("argument 1: invalid type: null"));
-    #[derive(Debug, Deserialize)]
+}
+
+#[test]
+fn only_the_name_of_an_event_makes_it_an_unknown_one() {
+    #[derive(Debug, PartialEq, Deserialize)]
     enum Closed {
-        Known,
+        Known(Answer),
     }
-    let error = decode_event::<Closed>("other", &RawArgs::default()).unwrap_err().to_string();
-    assert_eq!(error, "unknown variant `other`, expected `Known`");
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Answer {
+        Yes,
+    }
+    let decoded = |name, json| decode_event::<Closed>(name, &raw(json, &[]));
+    assert_eq!(decoded("Known", r#""Yes""#).unwrap(), Some(Closed::Known(Answer::Yes)));
+    assert_eq!(decoded("Yes", r#""Yes""#).unwrap(), None);
+    let error = decoded("Known", r#""No""#).unwrap_err().to_string();
+    assert!(error.starts_with("argument 1: unknown variant `No`"), "{error}");
+    assert!(decode_event::<Upload>("Known", &RawArgs::default()).is_err(), "no enum at all");
 }
 
 #[test]
