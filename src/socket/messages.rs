@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smallvec::SmallVec;
 
@@ -314,7 +313,7 @@ pub(crate) struct SocketSummary {
 /// }
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteHandshake {
     /// The headers of the request, in their order. Bytes that are not UTF-8 are replaced by U+FFFD.
@@ -323,7 +322,7 @@ pub struct RemoteHandshake {
     pub query: Vec<(String, String)>,
     /// Path and query as requested.
     pub url: String,
-    /// The address that the connection came from. Behind a proxy it is the proxy's.
+    /// The address of the client, as [`Handshake::address`](crate::engine::Handshake::address) has it.
     pub address: Option<SocketAddr>,
     /// Whether the client came over TLS.
     pub secure: bool,

@@ -149,6 +149,9 @@ async fn a_handshake_is_written_as_node_writes_it(app: &App) {
     let time = field("time").as_str().unwrap_or_default().to_owned();
     assert!(time.ends_with(" GMT+0000 (Coordinated Universal Time)"), "{time}");
     assert!(field("url").as_str().is_some_and(|url| url.starts_with("/socket.io/?")));
+    let found = app.of(0, "/").to(guest.id()).with_handshake().fetch_sockets().await.found;
+    let [found] = &found[..] else { panic!("one socket, not {found:?}") };
+    assert_eq!(json!(found.handshake), json!(handshake), "the same from every node");
 }
 
 #[tokio::test]

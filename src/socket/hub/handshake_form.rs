@@ -21,22 +21,27 @@ use crate::socket::protocol::Date;
 /// ```
 impl Serialize for Handshake {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let request = self.request();
-        let issued = RemoteHandshake::issued_millis(request.issued());
+        RemoteHandshake::from(self).serialize(serializer)
+    }
+}
+
+/// As the [`Handshake`] of a socket of this node.
+impl Serialize for RemoteHandshake {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let issued = Self::issued_millis(self.issued);
         let date = i64::try_from(issued).ok().and_then(Date::from_millis);
-        let auth: Value = self.auth().unwrap_or_default();
-        let headers = request.headers().iter();
-        let headers = headers.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let query = self.query.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut form = serializer.serialize_struct("Handshake", FIELDS)?;
         form.serialize_field("headers", &joined(headers))?;
         form.serialize_field("time", &date.map(Date::to_words))?;
-        form.serialize_field("address", &request.address().map(|address| address.ip().to_string()))?;
-        form.serialize_field("xdomain", &request.xdomain())?;
-        form.serialize_field("secure", &request.secure())?;
+        form.serialize_field("address", &self.address.map(|address| address.ip().to_string()))?;
+        form.serialize_field("xdomain", &self.header("origin").is_some())?;
+        form.serialize_field("secure", &self.secure)?;
         form.serialize_field("issued", &issued)?;
-        form.serialize_field("url", request.url())?;
-        form.serialize_field("query", &grouped(request.query()))?;
-        form.serialize_field("auth", &auth)?;
+        form.serialize_field("url", &self.url)?;
+        form.serialize_field("query", &grouped(query))?;
+        form.serialize_field("auth", &self.auth)?;
         form.end()
     }
 }
