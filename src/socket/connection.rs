@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::hub::{
-    Admission, Admitted, Backlog, Claimed, ClientSession, ConnectionCommand, DisconnectReason, Due, Entry,
-    Handshake, LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal, Returning,
-    SocketDecision, SocketOfClient,
+    Admission, Admitted, Backlog, Claimed, ClientPaces, ClientSession, ConnectionCommand, DisconnectReason,
+    Due, Entry, Handshake, LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal,
+    Returning, SocketDecision, SocketOfClient,
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
@@ -57,6 +57,8 @@ pub struct Connection {
     decoder: PacketDecoder,
     /// What waits for the handlers of all of its sockets.
     backlog: Arc<Backlog>,
+    /// What it sent to namespaces with limits.
+    paces: ClientPaces,
     /// One entry for each namespace that the client is in or wants to enter. `None` stands for a socket that the server
     /// kicked: what the client sent before it knew is ignored.
     sockets: Vec<(ByteString, Option<Arc<Member>>)>,
@@ -102,6 +104,7 @@ impl Connection {
             clients,
             decoder: PacketDecoder::new(parser, PacketLimits { max_attachments, max_pending_bytes }),
             backlog: Arc::default(),
+            paces: ClientPaces::default(),
             sockets: Vec::new(),
             phase: ConnectionPhase::Joining { by: now.checked_add(connect_timeout) },
             attachments_by: None,
@@ -147,8 +150,9 @@ impl Connection {
         match packet {
             Packet::Connect { ns, auth } => self.connect(ns, auth),
             Packet::Event { ns, event } => {
-                if let Presence::Connecting(member) | Presence::Connected(member) = self.presence(&ns)? {
-                    let calls = member.receive(event);
+                if let Presence::Connecting(member) | Presence::Connected(member) = found(&self.sockets, &ns)?
+                {
+                    let calls = member.receive(event, &mut self.paces);
                     self.call(calls);
                 }
                 Ok(())
@@ -475,9 +479,16 @@ impl Connection {
     }
 
     fn presence(&self, ns: &str) -> Result<Presence<'_>, ProtocolViolation> {
-        let found = self.sockets.iter().find(|(name, _)| name == ns);
-        found.map(|(_, member)| presence(member)).ok_or(ProtocolViolation::State)
+        found(&self.sockets, ns)
     }
+}
+
+fn found<'a>(
+    sockets: &'a [(ByteString, Option<Arc<Member>>)],
+    ns: &str,
+) -> Result<Presence<'a>, ProtocolViolation> {
+    let found = sockets.iter().find(|(name, _)| name == ns);
+    found.map(|(_, member)| presence(member)).ok_or(ProtocolViolation::State)
 }
 
 /// A socket that the server disconnected is kicked at once: the client may know, and come back, before the command to

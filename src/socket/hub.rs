@@ -58,6 +58,7 @@ pub use handshake::Handshake;
 pub(crate) use keeping::{Claimed, Keeping, KeepingFigures, KeepingSettings};
 pub(crate) use lanes::Lane;
 pub(crate) use life::LifeStage;
+pub(crate) use limit::ClientPaces;
 pub use limit::{Excess, Limit};
 pub use login::Login;
 pub(crate) use member::Member;

@@ -1,9 +1,12 @@
-//! What a client may send to a namespace, in virtual time.
+//! What a client may send to a namespace; most of it in virtual time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_tests::app::{App, connected};
 use cluster_tests::journal::Journal;
+use cluster_tests::messages::Messages;
+use cluster_tests::on_one_and_three_nodes;
 use serde_json::{Value, json};
 use socketmesh::socket::{Excess, Limit, Login};
 use socketmesh::testing::{Client, TestCluster};
@@ -54,6 +57,24 @@ async fn came(cluster: &TestCluster, node: usize, path: &str, auth: &Value) -> C
     cluster.node(node).connect(path, auth).await.expect("it may come in")
 }
 
+/// Two events in an hour.
+pub(crate) fn described() -> Namespace {
+    let limited = namespace("/limited").limit(Limit::events(1).per(HOUR).burst(2));
+    limited.on("a", async |_: Socket, (): ()| Ok(()))
+}
+
+async fn a_client_that_leaves_and_comes_back_finds_its_limit_as_it_left_it(app: &App) {
+    let mut ws = app.nodes.target.websocket().await;
+    let exceeded = r#"[{"error":{"code":"limit_exceeded","message":"too many events"}}]"#;
+    for ack in ["[]", "[]", exceeded] {
+        ws.send("40/limited,").await;
+        connected(&ws.packet_text().await, "/limited");
+        ws.send(r#"42/limited,1["a"]"#).await;
+        assert_eq!(ws.packet_text().await, format!("43/limited,1{ack}"));
+        ws.send("41/limited,").await;
+    }
+}
+
 /// What becomes of an event.
 async fn code(client: &Client, event: &str) -> Option<String> {
     client.call::<u8>(event, &7).await.err().map(|error| error.code().unwrap_or("none").to_owned())
@@ -97,16 +118,21 @@ async fn an_event_beyond_a_limit_is_dropped_or_costs_the_connection_as_the_limit
 
 #[tokio::test(start_paused = true)]
 async fn a_user_has_one_limit_on_a_node_however_many_sockets() {
-    let (cluster, _left) = nodes(3).await;
-    let ann = json!({ "user": "ann" });
-    let one = came(&cluster, 1, "/user", &ann).await;
-    let (two, bob) =
-        (came(&cluster, 1, "/user", &ann).await, came(&cluster, 1, "/user", &json!({ "user": "bob" })).await);
-    let elsewhere = came(&cluster, 2, "/user", &ann).await;
-    assert_eq!((code(&one, "a").await, code(&two, "a").await), (None, None));
-    assert_eq!(code(&one, "a").await.as_deref(), Some("limit_exceeded"));
-    assert_eq!(code(&two, "a").await.as_deref(), Some("limit_exceeded"));
-    assert_eq!((code(&bob, "a").await, code(&elsewhere, "a").await), (None, None));
+    for count in [1, 3] {
+        let (cluster, _left) = nodes(count).await;
+        let (here, ann, bob) = (count / 2, json!({ "user": "ann" }), json!({ "user": "bob" }));
+        let one = came(&cluster, here, "/user", &ann).await;
+        let (two, bob) =
+            (came(&cluster, here, "/user", &ann).await, came(&cluster, here, "/user", &bob).await);
+        assert_eq!((code(&one, "a").await, code(&two, "a").await), (None, None));
+        assert_eq!(code(&one, "a").await.as_deref(), Some("limit_exceeded"));
+        assert_eq!(code(&two, "a").await.as_deref(), Some("limit_exceeded"));
+        assert_eq!(code(&bob, "a").await, None);
+        if count > 1 {
+            let elsewhere = came(&cluster, 2, "/user", &ann).await;
+            assert_eq!(code(&elsewhere, "a").await, None);
+        }
+    }
 }
 
 #[tokio::test]
@@ -119,6 +145,11 @@ async fn a_limit_that_lets_nothing_pass_is_an_error() {
             other => panic!("a fault of a namespace, not {other:?}"),
         }
     }
+}
+
+on_one_and_three_nodes! {
+    crate::app:
+    a_client_that_leaves_and_comes_back_finds_its_limit_as_it_left_it,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

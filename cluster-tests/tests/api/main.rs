@@ -56,6 +56,7 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
         .namespace(local::described(seen))
         .namespace(updates::described())
         .namespace(room_events::described(seen))
+        .namespace(limits::described())
         .namespace(namespaces::of_its_own(seen))
         .namespace(namespaces::rooms(seen))
         .namespace(namespaces::first_parent(seen))

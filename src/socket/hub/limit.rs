@@ -1,7 +1,7 @@
 //! How much a client may send: a rate and a burst, by socket or by user.
 //!
 //! A pace is one moment: until when what was sent so far is paid for, at the rate of the limit (GCRA, ITU-T I.371). So a limit
-//! costs one moment for each socket or user, and no timer.
+//! costs one moment for each socket or user, and no timer. The clock is read where a limit is for an event of that name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -125,24 +125,50 @@ impl Limit {
         }
     }
 
-    /// Lets an event pass, and remembers it; `false` if it is beyond the limit. `pace` is that of its socket.
-    pub(crate) fn passes(
+    /// Lets an event pass, and remembers it; otherwise returns the first of the limits that it is beyond, and it counts for none.
+    /// `paces` are those of its socket.
+    pub(crate) fn beyond_any<'a>(
+        limits: &'a [Self],
+        event: (&str, usize),
+        user: Option<&Arc<str>>,
+        paces: &mut [Pace],
+        clock: impl Fn() -> Instant,
+    ) -> Option<&'a Self> {
+        let mut now = None;
+        for (at, (limit, pace)) in limits.iter().zip(&mut *paces).enumerate() {
+            let Some(units) = limit.units(event) else { continue };
+            let now = *now.get_or_insert_with(&clock);
+            if !limit.of_whom(user, pace, now, |pace| limit.takes(units, pace, now)) {
+                for (limit, pace) in limits.iter().zip(paces).take(at) {
+                    let back = limit.units(event).map_or(Duration::ZERO, |units| limit.takes_time(units));
+                    limit.of_whom(user, pace, now, |pace| pace.give_back(back));
+                }
+                return Some(limit);
+            }
+        }
+        None
+    }
+
+    /// What an event counts for; `None` if the limit is not for events of this name.
+    fn units(&self, (event, bytes): (&str, usize)) -> Option<u32> {
+        let is_for_it = self.event.as_deref().is_none_or(|only| only == event);
+        is_for_it.then(|| match self.measure {
+            Measure::Events => 1,
+            Measure::Bytes => u32::try_from(bytes).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Does something with the pace that counts: that of the user, if the limit is by user, or of the socket.
+    fn of_whom<T>(
         &self,
-        (event, bytes): (&str, usize),
         user: Option<&Arc<str>>,
         pace: &mut Pace,
         now: Instant,
-    ) -> bool {
-        if self.event.as_deref().is_some_and(|only| only != event) {
-            return true;
-        }
-        let units = match self.measure {
-            Measure::Events => 1,
-            Measure::Bytes => u32::try_from(bytes).unwrap_or(u32::MAX),
-        };
+        act: impl FnOnce(&mut Pace) -> T,
+    ) -> T {
         match (&self.users, user) {
-            (Some(users), Some(user)) => users.passes(user, now, |pace| self.takes(units, pace, now)),
-            _ => self.takes(units, pace, now),
+            (Some(users), Some(user)) => users.of(user, now, act),
+            _ => act(pace),
         }
     }
 
@@ -168,6 +194,58 @@ impl Limit {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Pace(Option<Instant>);
 
+impl Pace {
+    fn give_back(&mut self, time: Duration) {
+        self.0 = self.0.and_then(|paid| paid.checked_sub(time));
+    }
+
+    fn is_paid(self, now: Instant) -> bool {
+        self.0.is_none_or(|paid| paid <= now)
+    }
+}
+
+/// What one client sent to each namespace that has limits. It is kept when the client leaves one: who comes back at once finds its
+/// burst as it left it. A client that connects anew has a pace of its own.
+#[derive(Debug, Default)]
+pub(crate) struct ClientPaces(Vec<(Arc<str>, Box<[Pace]>)>);
+
+impl ClientPaces {
+    /// Those of the limits of a namespace.
+    pub(crate) fn of(
+        &mut self,
+        namespace: &Arc<str>,
+        limits: &[Limit],
+        clock: impl Fn() -> Instant,
+    ) -> &mut [Pace] {
+        let found = self.0.iter().position(|(path, _)| path == namespace);
+        let at = found.unwrap_or_else(|| {
+            self.make_room(clock);
+            self.0.push((Arc::clone(namespace), Box::default()));
+            self.0.len() - 1
+        });
+        let Some((_, paces)) = self.0.get_mut(at) else { return &mut [] };
+        // A dynamic namespace may be described anew.
+        if paces.len() != limits.len() {
+            *paces = vec![Pace::default(); limits.len()].into();
+        }
+        paces
+    }
+
+    /// Forgets where everything is paid for, and if need be where least is owed.
+    fn make_room(&mut self, clock: impl Fn() -> Instant) {
+        if self.0.len() < MAX_NAMESPACES {
+            return;
+        }
+        let now = clock();
+        self.0.retain(|(_, paces)| !paces.iter().all(|pace| pace.is_paid(now)));
+        let owed = |(_, paces): &(Arc<str>, Box<[Pace]>)| paces.iter().filter_map(|pace| pace.0).max();
+        let least = (0..self.0.len()).min_by_key(|at| self.0.get(*at).and_then(owed));
+        if let Some(least) = least.filter(|_| self.0.len() >= MAX_NAMESPACES) {
+            self.0.swap_remove(least);
+        }
+    }
+}
+
 /// The paces of the users that sent something not long ago.
 #[derive(Default)]
 struct UserPaces(Mutex<Paces>);
@@ -180,16 +258,16 @@ struct Paces {
 }
 
 impl UserPaces {
-    fn passes(&self, user: &Arc<str>, now: Instant, takes: impl FnOnce(&mut Pace) -> bool) -> bool {
+    fn of<T>(&self, user: &Arc<str>, now: Instant, act: impl FnOnce(&mut Pace) -> T) -> T {
         let mut paces = self.0.lock();
         if let Some(pace) = paces.of.get_mut(user) {
-            return takes(pace);
+            return act(pace);
         }
         if paces.of.len() >= paces.sweep_at {
-            paces.of.retain(|_, pace| pace.0.is_some_and(|paid| now < paid));
+            paces.of.retain(|_, pace| !pace.is_paid(now));
             paces.sweep_at = (2 * paces.of.len()).max(FEW);
         }
-        takes(paces.of.entry(Arc::clone(user)).or_default())
+        act(paces.of.entry(Arc::clone(user)).or_default())
     }
 }
 
@@ -202,14 +280,28 @@ impl fmt::Debug for UserPaces {
 
 /// Users that are not worth looking through.
 const FEW: usize = 1024;
+/// Namespaces of which a client's paces are kept, those that it has left included.
+const MAX_NAMESPACES: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
 
     fn passed(limit: &Limit, pace: &mut Pace, now: Instant, bytes: usize) -> bool {
-        limit.passes(("say", bytes), None, pace, now)
+        passed_by(limit, ("say", bytes), None, pace, now)
+    }
+
+    fn passed_by(
+        limit: &Limit,
+        event: (&str, usize),
+        user: Option<&Arc<str>>,
+        pace: &mut Pace,
+        now: Instant,
+    ) -> bool {
+        Limit::beyond_any(std::slice::from_ref(limit), event, user, std::slice::from_mut(pace), || now)
+            .is_none()
     }
 
     #[test]
@@ -238,15 +330,66 @@ mod tests {
     fn a_limit_of_one_event_does_not_count_others() {
         let (limit, mut pace, now) = (Limit::events(1).of_event("invite"), Pace::default(), Instant::now());
         assert!((0..9).all(|_| passed(&limit, &mut pace, now, 0)));
-        assert!(limit.passes(("invite", 0), None, &mut pace, now));
-        assert!(!limit.passes(("invite", 0), None, &mut pace, now));
+        assert!(passed_by(&limit, ("invite", 0), None, &mut pace, now));
+        assert!(!passed_by(&limit, ("invite", 0), None, &mut pace, now));
+    }
+
+    #[test]
+    fn the_clock_is_read_once_for_an_event_that_has_a_limit_and_for_no_other() {
+        let limits = [Limit::events(9).of_event("invite"), Limit::bytes(9).of_event("invite")];
+        let (mut paces, read) = ([Pace::default(); 2], Cell::new(0));
+        let clock = || {
+            read.set(read.get() + 1);
+            Instant::now()
+        };
+        assert!(Limit::beyond_any(&limits, ("say", 1), None, &mut paces, clock).is_none());
+        assert_eq!(read.get(), 0);
+        assert!(Limit::beyond_any(&limits, ("invite", 1), None, &mut paces, clock).is_none());
+        assert_eq!(read.get(), 1);
+    }
+
+    #[test]
+    fn what_one_limit_refuses_counts_for_none() {
+        let (now, user) = (Instant::now(), Arc::from("ann"));
+        let limits = [Limit::events(3), Limit::events(2).per_user(), Limit::bytes(10).of_event("say")];
+        let mut paces = [Pace::default(); 3];
+        let mut refused = |event| {
+            let beyond = Limit::beyond_any(&limits, event, Some(&user), &mut paces, || now);
+            beyond.map(Limit::reason)
+        };
+        assert_eq!(refused(("say", 10)), None);
+        for _ in 0..5 {
+            assert_eq!(refused(("say", 10)), Some("too many bytes"));
+        }
+        assert_eq!(refused(("other", 10)), None);
+        assert_eq!(refused(("other", 10)), Some("too many events"), "of the user");
+    }
+
+    #[test]
+    fn paces_are_kept_by_namespace_for_as_many_as_a_client_may_be_in() {
+        let (limits, start) = ([Limit::events(1)], Instant::now());
+        let mut paces = ClientPaces::default();
+        let mut passes = |n: usize, at: Instant| {
+            let of = paces.of(&format!("/{n}").into(), &limits, || at);
+            let passes = Limit::beyond_any(&limits, ("say", 0), None, of, || at).is_none();
+            (passes, paces.0.len())
+        };
+        let at = |n: usize| start + Duration::from_micros(u64::try_from(n).unwrap());
+        for n in 0..MAX_NAMESPACES {
+            assert_eq!(passes(n, at(n)), (true, n + 1));
+        }
+        assert_eq!(passes(1, at(300)), (false, MAX_NAMESPACES));
+        assert_eq!(passes(300, at(300)), (true, MAX_NAMESPACES), "the first has paid first");
+        assert_eq!(passes(1, at(300)), (false, MAX_NAMESPACES));
+        assert_eq!(passes(0, at(300)), (true, MAX_NAMESPACES));
+        assert_eq!(passes(400, at(9_000_000)), (true, 1), "all others have paid");
     }
 
     #[test]
     fn sockets_of_one_user_are_counted_together_and_others_for_themselves() {
         let (limit, now) = (Limit::events(1).per_user(), Instant::now());
         let passes = |user: Option<&str>, pace: &mut Pace| {
-            limit.passes(("say", 0), user.map(Arc::from).as_ref(), pace, now)
+            passed_by(&limit, ("say", 0), user.map(Arc::from).as_ref(), pace, now)
         };
         let (mut one, mut other) = (Pace::default(), Pace::default());
         assert!(passes(Some("ann"), &mut one) && !passes(Some("ann"), &mut other));
@@ -259,7 +402,8 @@ mod tests {
         let (limit, now) = (Limit::events(1).per_user(), Instant::now());
         let known_after = |users: std::ops::Range<u32>, at| {
             for user in users {
-                assert!(limit.passes(("say", 0), Some(&user.to_string().into()), &mut Pace::default(), at));
+                let user = user.to_string().into();
+                assert!(passed_by(&limit, ("say", 0), Some(&user), &mut Pace::default(), at));
             }
             limit.users.as_ref().map(|users| users.0.lock().of.len())
         };
@@ -276,7 +420,7 @@ mod tests {
             let (mut now, mut passed) = (start, Vec::new());
             for pause in pauses {
                 now += Duration::from_millis(pause);
-                if limit.passes(("say", 0), None, &mut pace, now) {
+                if passed_by(&limit, ("say", 0), None, &mut pace, now) {
                     passed.push(now);
                 }
             }

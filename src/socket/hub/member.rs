@@ -34,7 +34,7 @@ use super::keep::Keep;
 use super::keeping::{Claimed, Keepers, KeptSocket, pid_of};
 use super::lanes::{Lane, Running};
 use super::life::{Life, LifeStage};
-use super::limit::{Excess, Pace};
+use super::limit::{ClientPaces, Excess, Limit};
 use super::namespace::LocalNamespace;
 use super::notice::Notice;
 use super::own_state::OwnState;
@@ -86,8 +86,6 @@ struct MemberState {
     keep: Option<Box<Keep>>,
     /// What it has of some origins, and until when that matters.
     apart: Option<(OwnNumbers, Instant)>,
-    /// Of each limit of the namespace, once something was sent.
-    paces: Box<[Pace]>,
 }
 
 /// What a login is beside its data.
@@ -158,9 +156,8 @@ impl Member {
         is_recovered: bool,
     ) -> Arc<Self> {
         let life = Life::Connecting { decision: None };
-        let (running, paces) = (Running::default(), Box::default());
-        let state =
-            MemberState { life, inbox, running, login: None, own: None, keep: None, apart: None, paces };
+        let running = Running::default();
+        let state = MemberState { life, inbox, running, login: None, own: None, keep: None, apart: None };
         let (state, acks) = (Mutex::new(state), Mutex::default());
         Arc::new(Self {
             id,
@@ -389,15 +386,15 @@ impl Member {
     }
 
     /// Takes an event of the client, which is handled after those before it. After a disconnect it is dropped. The call of its
-    /// handler is left to the caller, unless a task is at it.
-    pub(crate) fn receive(self: &Arc<Self>, event: Event) -> Option<engine::Work> {
+    /// handler is left to the caller, unless a task is at it. `paces` are those of the client.
+    pub(crate) fn receive(self: &Arc<Self>, event: Event, paces: &mut ClientPaces) -> Option<engine::Work> {
         let mut state = self.state.lock();
         if state.life.disconnect_reason().is_some() {
             return None;
         }
-        if let Some((excess, reason)) = self.excess(&mut state, &event) {
+        if let Some(limit) = self.limit_before(&state, &event, paces) {
             drop(state);
-            self.reject(&event, excess, reason);
+            self.reject(&event, limit);
             return None;
         }
         self.namespace.count(NamespaceCounters::event_received);
@@ -405,30 +402,22 @@ impl Member {
         self.handler_calls(state)
     }
 
-    /// Whether the event is beyond a limit of the namespace, and what is to be done then. Without limits no clock is read.
-    fn excess(&self, state: &mut MemberState, event: &Event) -> Option<(Excess, &'static str)> {
+    /// The limit of the namespace that the event is beyond.
+    fn limit_before(&self, state: &MemberState, event: &Event, paces: &mut ClientPaces) -> Option<&Limit> {
         let limits = self.namespace.handlers().limits();
         if limits.is_empty() {
             return None;
         }
-        if state.paces.is_empty() {
-            state.paces = vec![Pace::default(); limits.len()].into();
-        }
-        let (now, sent) = (Instant::now(), (&*event.name, event.len()));
+        let paces = paces.of(&self.namespace.path, limits, Instant::now);
         let user = state.login.as_ref().and_then(|login| login.user.as_ref());
-        for (limit, pace) in limits.iter().zip(state.paces.iter_mut()) {
-            if !limit.passes(sent, user, pace, now) {
-                return Some((limit.excess(), limit.reason()));
-            }
-        }
-        None
+        Limit::beyond_any(limits, (&event.name, event.len()), user, paces, Instant::now)
     }
 
-    fn reject(self: &Arc<Self>, event: &Event, excess: Excess, reason: &'static str) {
+    fn reject(self: &Arc<Self>, event: &Event, limit: &Limit) {
         self.namespace.count(NamespaceCounters::event_limited);
-        match (excess, event.id) {
+        match (limit.excess(), event.id) {
             (Excess::Refuse, Some(id)) if self.is_connected() => {
-                let error = EventError::new("limit_exceeded", reason).to_args();
+                let error = EventError::new("limit_exceeded", limit.reason()).to_args();
                 self.write(&encode::ack(&self.namespace.path, id, &error), Flags::default());
             }
             (Excess::Refuse | Excess::Drop, _) => {}

@@ -6,7 +6,8 @@ use crate::socket::hub::Limit;
 impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// Limits how much each client may send to this namespace: events or bytes in a time, with a burst, by socket or by user. What is
     /// beyond is dropped, refused, or costs the connection, as the limit says. It is looked at when the event arrives, before it
-    /// waits for its handler. Several limits hold together. Node has no form for it.
+    /// waits for its handler. Several limits hold together, and what one of them refuses counts for none. A client that leaves the
+    /// namespace and comes back finds its limits as it left them; one that connects anew begins anew. Node has no form for it.
     ///
     /// It is for what handlers cost. What a client may send at all is bounded without it: one that sends faster than its events are
     /// handled is not read from.
