@@ -38,7 +38,7 @@ use super::wire::{
 };
 use crate::counter::Count;
 use crate::excerpt::Excerpt;
-use crate::id::{Incarnation, Key, NodeId};
+use crate::id::{Incarnation, Key, NodeId, SocketId};
 use crate::random;
 use crate::socket::messages::RecoveryMessage;
 use crate::socket::messages::{
@@ -510,6 +510,17 @@ impl Peers for Mesh {
         }
         drop(interest);
         self.published.roster().iter().for_each(|peer| peer.wake());
+    }
+
+    fn may_have(&self, namespace: &str, id: SocketId) -> bool {
+        let key = id.key();
+        let is_of_member = || self.published.view.borrow().ring.holder(key).is_some();
+        let is_of_absent = || self.absent().iter().any(|(node, life)| tokens(node, *life).contains(&key));
+        let is_back = || {
+            let (mark, now) = (hashes(namespace, &[Room::mark_of(id)]), Instant::now());
+            self.published.roster().iter().any(|peer| peer.wants(&mark, now))
+        };
+        is_of_member() || is_of_absent() || is_back()
     }
 
     fn version(&self) -> u64 {

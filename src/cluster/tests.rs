@@ -19,7 +19,7 @@ use super::delivery::interest::room_hash;
 use super::transport::stream_limits::{FIRST, STREAM_WINDOW};
 use super::wire::CloseCode;
 use super::{BiStream, Cluster, LinkState, Mesh, NodeState, OpenError, Secret, SessionOwner, Upward, View};
-use crate::id::{NodeId, SocketId};
+use crate::id::{Key, NodeId, SocketId};
 use crate::socket::messages::{
     Broadcast, Command, CommandKind, Flags, Inbound, Request, RequestKind, Response, ResponsePart, Responses,
     Room, Selection,
@@ -234,7 +234,7 @@ async fn three_nodes_form_one_view_and_one_ring() {
             assert_eq!(other.mesh.owner(key), SessionOwner::There(node.id()));
         }
     }
-    assert_eq!(nodes[0].mesh.owner(crate::id::Key::from_hash(0)), SessionOwner::Nobody);
+    assert_eq!(nodes[0].mesh.owner(Key::from_hash(0)), SessionOwner::Nobody);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,6 +286,22 @@ async fn a_broadcast_to_a_socket_id_goes_to_its_owner_alone() {
     a.emits(&["red"], "end");
     assert_eq!([b.receives().await, b.receives().await], ["to the socket", "end"]);
     assert_eq!(c.receives().await, "end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_may_be_that_of_a_socket_if_a_node_gave_it_or_says_that_its_client_came_back() {
+    let (simulation, [a, b, c]) = Simulation::cluster::<3>().await;
+    let [given, other] = [c.mesh.mint_key(), Key::from_hash(0)].map(|key| SocketId::new(key, [1; 10]));
+    for node in [&a, &b, &c] {
+        assert!(node.mesh.may_have("/", given) && !node.mesh.may_have("/", other));
+    }
+    b.joins(&other.to_string()).await;
+    assert!(!a.mesh.may_have("/", other), "any client may be in a room of that name");
+    b.joins(&Room::mark_of(other).to_string()).await;
+    assert!(a.mesh.may_have("/", other) && !a.mesh.may_have("/other", other));
+    simulation.kill(2, &c).await;
+    a.sees("c gone", |view| view.members.len() == 2).await;
+    assert!(a.mesh.may_have("/", given), "its client may come back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

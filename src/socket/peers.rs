@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::messages::RecoveryMessage;
 use super::messages::{Broadcast, Command, Request, Requester, Response, Responses};
 use super::room::Room;
-use crate::id::{Incarnation, Key, NodeId};
+use crate::id::{Incarnation, Key, NodeId, SocketId};
 
 /// What Socket.IO needs of the other nodes. No method blocks.
 ///
@@ -42,6 +42,10 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     /// Says that a room has its first member on this node (`present`), or lost its last. Each call makes a new version
     /// of this node's interest.
     fn interest(&self, namespace: &str, room: &Room, present: bool);
+
+    /// Whether a socket of the cluster may have this id: a member can have given it, or one that was a member not long ago, or a
+    /// client came back to it on another node.
+    fn may_have(&self, namespace: &str, id: SocketId) -> bool;
 
     /// The newest version of this node's interest.
     fn version(&self) -> u64;
@@ -123,6 +127,10 @@ impl Peers for NoPeers {
     }
 
     fn interest(&self, _: &str, _: &Room, _: bool) {}
+
+    fn may_have(&self, _: &str, _: SocketId) -> bool {
+        false
+    }
 
     fn version(&self) -> u64 {
         0

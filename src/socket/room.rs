@@ -42,6 +42,12 @@ impl Room {
         }
     }
 
+    /// The room that says to other nodes that the socket of a client that came back has this id. Its own room does not: whoever
+    /// likes may be in a room of that name.
+    pub(crate) fn mark_of(id: SocketId) -> Self {
+        Self::Named(format!("{id} came back").into())
+    }
+
     /// The length of the name in bytes.
     pub(crate) fn name_length(&self) -> usize {
         match self {

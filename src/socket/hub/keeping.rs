@@ -459,7 +459,10 @@ impl Claimed {
     }
 
     fn interest_in_own(&self, present: bool) {
-        self.keeping.peers.interest(&self.records.path, &Room::Own(self.state.socket), present);
+        let id = self.state.socket;
+        for room in [Room::Own(id), Room::mark_of(id)] {
+            self.keeping.peers.interest(&self.records.path, &room, present);
+        }
     }
 
     /// The socket is there, and in its rooms. That it is found by its id is left to it.

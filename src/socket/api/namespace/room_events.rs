@@ -12,8 +12,9 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     /// this client may be in that room. Node has no form for it.
     ///
     /// A client that asks for an ack gets an empty one when every node knows (at most 500 ms), or an error: `forbidden` if it may
-    /// not, `too_many_rooms` if it is in 1000. An error of `may` is sent as that of a handler. A client never joins the room of a
-    /// socket id, nor one with a name of more than 256 bytes, and leaves only rooms that it may be in: `may` is not asked about others.
+    /// not, `too_many_rooms` if it is in 1000. An error of `may` is sent as that of a handler. A client never joins the room of the
+    /// id of a socket, nor one with a name of more than 256 bytes, and leaves only rooms that it may be in: `may` is not asked about
+    /// others. Other text in the form of an id is a name as any other; while a node does not answer, a socket may have it.
     ///
     /// What `may` says is not kept. If a client loses a right, [leave](Socket::leave) the room for it.
     ///
@@ -34,7 +35,7 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     {
         let may_leave = may.clone();
         self.on(join, move |socket: Socket<S>, name: String| async move {
-            let room = named(&name)?;
+            let room = named(&socket, &name)?;
             // Its own is not counted.
             if socket.rooms().len() > MAX_ROOMS && !socket.is_in(&room) {
                 return Err(EventError::new("too_many_rooms", "this client is in 1000 rooms"));
@@ -43,7 +44,7 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
             Ok(socket.join(room).await?)
         })
         .on(leave, move |socket: Socket<S>, name: String| async move {
-            let room = named(&name)?;
+            let room = named(&socket, &name)?;
             allow(may_leave(socket.clone(), name).await?)?;
             socket.leave(room);
             Ok(())
@@ -52,9 +53,10 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
 }
 
 /// The room of that name, if clients may name it at all.
-fn named(name: &str) -> Result<Room, EventError> {
+fn named<S: Send + Sync + 'static>(socket: &Socket<S>, name: &str) -> Result<Room, EventError> {
     match Room::from(name) {
-        room @ Room::Named(_) if name.len() <= MAX_NAME => Ok(room),
+        Room::Own(id) if socket.nsp().0.may_have(id) => Err(forbidden()),
+        room if name.len() <= MAX_NAME => Ok(room),
         _ => Err(forbidden()),
     }
 }

@@ -15,6 +15,11 @@ impl LocalNamespace {
         self.rooms.read().get(&id).cloned()
     }
 
+    /// Whether a socket has this id, here or on another node, or may have it.
+    pub(crate) fn may_have(&self, id: SocketId) -> bool {
+        self.rooms.read().get(&id).is_some() || self.peers().may_have(&self.path, id)
+    }
+
     /// The selected sockets.
     pub(crate) fn members(&self, selection: &Selection) -> Vec<Arc<Member>> {
         let rooms = self.rooms.read();

@@ -50,6 +50,10 @@ impl Peers for SilentPeers {
 
     fn interest(&self, _: &str, _: &Room, _: bool) {}
 
+    fn may_have(&self, _: &str, _: SocketId) -> bool {
+        false
+    }
+
     fn version(&self) -> u64 {
         0
     }
