@@ -615,7 +615,13 @@ mod under_socket_io {
             let engine = engine::Config::default().allow_eio3(true);
             let socket = socket::Config::default().version_2_ids(true);
             let builder = Node::builder().engine(engine).socket(socket);
-            builder.namespace(namespace("/")).namespace(namespace("/rooms"))
+            let alone = async |socket: Socket, (): ()| {
+                socket.leave(socket.rooms());
+                Ok(socket.rooms().len())
+            };
+            builder
+                .namespace(namespace("/").on("alone", alone))
+                .namespace(namespace("/rooms").on("alone", alone))
         };
         for count in [1, 3] {
             let nodes = Nodes::start(count, reaching).await;
@@ -625,6 +631,10 @@ mod under_socket_io {
             old.send("5").await;
             old.send("40/rooms,").await;
             while old.recv_text().await != "40/rooms," {}
+            for (path, ack) in [("", "431[1]"), ("/rooms,", "43/rooms,1[1]")] {
+                old.send(&format!(r#"42{path}1["alone"]"#)).await;
+                assert_eq!(old.recv_text().await, ack, "it cannot be left");
+            }
             let mut new = nodes.target.websocket().await;
             new.send("40").await;
             let other = connected(&new.packet_text().await, "/");
@@ -641,7 +651,8 @@ mod under_socket_io {
                 assert_eq!(new.packet_text().await, format!(r#"42["main",{n}]"#), "it has one id");
                 let found = main.to(&sid).fetch_sockets().await.found;
                 let [socket] = &found[..] else { panic!("one socket, not {found:?}") };
-                assert!(socket.is_in(&sid) && socket.is_in(socket.id) && socket.rooms.len() == 2);
+                assert_eq!(socket.rooms, [socket.id], "a secret is in no list");
+                assert_eq!(main.all_rooms().await.found.len(), 2);
             }
             drop(old);
             let left = || async { nodes.nodes[0].of("/").all_rooms().await.found == [other.as_str()] };

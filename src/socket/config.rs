@@ -41,8 +41,9 @@ pub struct Config {
     ///
     /// Clients of version 2 are not told the id of their socket. What they have as `socket.id` is the id of the session, in `/` as
     /// it is and in other namespaces as `/chat#id`. **It is a secret**: who knows it can speak and listen in the place of the
-    /// client. With this setting it is the name of a room, which [`Socket::rooms`](super::Socket::rooms), `all_rooms` and
-    /// observers of rooms see; do not send it to other clients.
+    /// client; do not send it to other clients. With this setting it names a second room of the socket's own, which can be left as
+    /// little as the first, and is in no list: not in [`Socket::rooms`](super::Socket::rooms), nor in `all_rooms`, and no observer
+    /// sees it.
     pub version_2_ids: bool,
     /// Lets clients come back to their sockets, in every namespace without a [`recover`](crate::Namespace::recover) of its own.
     /// Default none. Node: `connectionStateRecovery`.

@@ -18,7 +18,7 @@ pub(crate) struct HubContext {
     pub(crate) peers: Arc<dyn Peers>,
     /// How packets are encoded for clients.
     pub(crate) parser: Parser,
-    /// Whether a client of version 2 is in the room of the id that it knows.
+    /// Whether the id that a client of version 2 knows names a second room of its own.
     pub(crate) version_2_ids: bool,
     /// Where handlers run.
     pub(crate) tasks: HandlerTasks,

@@ -242,7 +242,7 @@ impl Member {
                 }
                 None => {
                     this.write_connect(None);
-                    this.namespace.insert(this, this.version_2_id().as_ref());
+                    this.namespace.insert(this);
                 }
             }
             true
@@ -277,8 +277,9 @@ impl Member {
         self.handler_calls(self.state.lock())
     }
 
-    /// What a client of version 2 takes for the id of its socket, if that is to reach it.
-    fn version_2_id(&self) -> Option<Room> {
+    /// The room of what a client of version 2 takes for the id of its socket, if that is to reach it: a second one of its own. It is
+    /// a secret, so no list has it.
+    pub(crate) fn version_2_id(&self) -> Option<Room> {
         if self.session.handshake().protocol() != Protocol::V3 || !self.namespace.has_version_2_ids() {
             return None;
         }
@@ -567,9 +568,10 @@ impl Member {
         self.state.lock().keep = Some(Box::new(keep));
     }
 
-    /// The room by which other nodes find the socket of a client that came back.
-    pub(crate) fn own_interest(&self) -> Option<Room> {
-        self.is_recovered.then_some(Room::Own(self.id))
+    /// The rooms by which other nodes find the socket of a client that came back.
+    pub(crate) fn own_interest(&self) -> impl Iterator<Item = Room> {
+        let rooms = self.is_recovered.then(|| [Room::Own(self.id), Room::mark_of(self.id)]);
+        rooms.into_iter().flatten()
     }
 
     /// The secret by which its client may come back.

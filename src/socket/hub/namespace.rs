@@ -150,7 +150,7 @@ impl LocalNamespace {
         self.context.parser
     }
 
-    /// Whether a client of version 2 is in the room of the id that it knows.
+    /// Whether the id that a client of version 2 knows names a second room of its own.
     pub(crate) fn has_version_2_ids(&self) -> bool {
         self.context.version_2_ids
     }
@@ -248,13 +248,14 @@ impl LocalNamespace {
         found.into_iter().collect()
     }
 
-    /// Adds a socket, which is in its own room from now on, and in `another` if there is one.
-    pub(crate) fn insert(self: &Arc<Self>, member: &Arc<Member>, another: Option<&Room>) {
+    /// Adds a socket, which is in its own room from now on, or in both.
+    pub(crate) fn insert(self: &Arc<Self>, member: &Arc<Member>) {
         let mut rooms = self.rooms.write();
         let concerned = |_: &RoomIndex<_>| vec![(member.id, Room::Own(member.id))];
         self.observe_rooms(&mut rooms, concerned, |rooms| rooms.insert(member.id, Arc::clone(member)));
-        if let Some(room) = another {
-            self.join_locked(&mut rooms, member.id, room);
+        if let Some(room) = member.version_2_id() {
+            self.peers().interest(&self.path, &room, true);
+            rooms.give(&member.id, room);
         }
     }
 
@@ -271,7 +272,8 @@ impl LocalNamespace {
         let concerned = |rooms: &RoomIndex<_>| left(rooms).into_iter().map(|room| (id, room)).collect();
         if let Some((member, emptied)) = self.observe_rooms(&mut rooms, concerned, |rooms| rooms.remove(&id))
         {
-            for room in emptied.into_iter().chain(member.own_interest()) {
+            let second = member.version_2_id().inspect(|room| rooms.take_back(room));
+            for room in emptied.into_iter().chain(member.own_interest()).chain(second) {
                 self.peers().interest(&self.path, &room, false);
             }
         }

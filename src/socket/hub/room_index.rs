@@ -2,7 +2,7 @@
 //! API: `to`, `except`, `join`, `leave`).
 //!
 //! The room of a socket's own id is not stored for that socket: it is found by the id. Other sockets may join that room
-//! as any other.
+//! as any other. So it is with a second room of its own, which few sockets have.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,19 +30,23 @@ pub(crate) struct RoomIndex<T> {
     named: HashMap<Arc<str>, usize>,
     /// The rooms of ids that other sockets have joined: there are none, as a rule.
     own: HashMap<SocketId, usize>,
+    /// Whose second own rooms these are: there are none, as a rule.
+    second: HashMap<Room, SocketId>,
 }
 
 impl<T> RoomIndex<T> {
     /// Starts without members.
     pub(crate) fn new() -> Self {
         let (members, rooms) = (Slab::new(), Slab::new());
-        Self { members, ids: FxHashMap::default(), rooms, named: HashMap::new(), own: HashMap::new() }
+        let (ids, named, own, second) = Default::default();
+        Self { members, ids, rooms, named, own, second }
     }
 
     /// Whether there is neither a member nor a room.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.ids.is_empty() && self.rooms.is_empty() && self.rooms() == 0
+        let is_empty = self.members.is_empty() && self.ids.is_empty() && self.second.is_empty();
+        is_empty && self.rooms.is_empty() && self.rooms() == 0
     }
 
     /// Adds a member that is in no room but its own; returns the value of one that had the same id.
@@ -51,6 +55,16 @@ impl<T> RoomIndex<T> {
         let member = self.members.insert(Occupant { id, value, seats: Vec::new() });
         self.ids.insert(id, member);
         previous
+    }
+
+    /// Gives a member a second room of its own, which it neither joins nor leaves. Whoever removes the member takes it back.
+    pub(crate) fn give(&mut self, id: &SocketId, room: Room) {
+        self.second.insert(room, *id);
+    }
+
+    /// Takes back what [`give`](Self::give) gave.
+    pub(crate) fn take_back(&mut self, room: &Room) {
+        self.second.remove(room);
     }
 
     /// Takes a member out of everything; returns its value and the rooms that have no member here any more.
@@ -68,7 +82,7 @@ impl<T> RoomIndex<T> {
     /// already in it, if there is no such member, or if the room is the member's own.
     pub(crate) fn join(&mut self, id: &SocketId, room: &Room) -> bool {
         let Some(&member) = self.ids.get(id) else { return false };
-        if *room == Room::Own(*id) {
+        if self.owner(room) == Some(member) {
             return false;
         }
         let entry = match self.entry(room) {
@@ -107,7 +121,7 @@ impl<T> RoomIndex<T> {
     /// Whether a member is in a room; every member is in its own.
     pub(crate) fn is_in(&self, id: &SocketId, room: &Room) -> bool {
         let joined = self.find(id, room).is_some_and(|(member, entry)| self.seat(member, entry).is_some());
-        joined || (self.ids.contains_key(id) && *room == Room::Own(*id))
+        joined || self.owner(room).is_some_and(|owner| self.ids.get(id) == Some(&owner))
     }
 
     /// How many rooms have members.
@@ -220,10 +234,11 @@ impl<T> RoomIndex<T> {
 
     /// The member whose own room it is.
     fn owner(&self, room: &Room) -> Option<usize> {
-        match room {
+        let own = match room {
             Room::Named(_) => None,
-            Room::Own(id) => self.ids.get(id).copied(),
-        }
+            Room::Own(id) => self.ids.get(id),
+        };
+        own.or_else(|| self.ids.get(self.second.get(room)?)).copied()
     }
 
     fn find(&self, id: &SocketId, room: &Room) -> Option<(usize, usize)> {
@@ -456,6 +471,28 @@ mod tests {
         assert!(!rooms.leave(&id(1), &own));
         assert!(rooms.is_in(&id(1), &own));
         assert_eq!(rooms.rooms_of(&id(1)).collect::<Vec<_>>(), [&room("a")]);
+    }
+
+    #[test]
+    fn a_second_own_room_is_as_the_first_until_it_is_taken_back() {
+        for second in [room("/rooms#secret"), Room::Own(id(9))] {
+            let mut rooms = four();
+            rooms.give(&id(1), second.clone());
+            let name = second.to_string();
+            assert!(!rooms.join(&id(1), &second) && !rooms.leave(&id(1), &second));
+            assert!(rooms.is_in(&id(1), &second) && !rooms.is_in(&id(2), &second));
+            assert_eq!(rooms.rooms_of(&id(1)).collect::<Vec<_>>(), [&room("a")], "it is in no list");
+            assert_eq!((rooms.rooms(), rooms.size(&second)), (2, 1));
+            assert_eq!(selected(&rooms, &select(&[&name], &[])), [1]);
+            assert_eq!(selected(&rooms, &select(&["a", &name], &[])), [1, 2]);
+            assert_eq!(selected(&rooms, &select(&["a"], &[&name])), [2]);
+            assert!(rooms.join(&id(2), &second));
+            assert_eq!(selected(&rooms, &select(&[&name], &[])), [1, 2]);
+            rooms.remove(&id(1));
+            rooms.insert(id(5), 5);
+            rooms.take_back(&second);
+            assert_eq!(selected(&rooms, &select(&[&name], &[])), [2]);
+        }
     }
 
     #[test]

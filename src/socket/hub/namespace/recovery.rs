@@ -128,7 +128,7 @@ impl LocalNamespace {
         let keep = Keep::new(pid, self.keeping().origin, journal.position().to_vec(), now);
         member.begin_keeping(keep);
         member.write_connect(Some(pid.0));
-        self.insert(member, None);
+        self.insert(member);
         drop(journal);
         member.note_change();
     }
@@ -161,7 +161,7 @@ impl LocalNamespace {
             member.session.send(&frames, false);
         }
         member.write_connect(Some(claimed.state.pid.0));
-        self.insert(member, None);
+        self.insert(member);
         for (room, _) in &claimed.state.rooms {
             self.join(member.id, std::slice::from_ref(room));
         }
