@@ -164,13 +164,17 @@ async fn a_cookie_may_look_otherwise() {
         .secure(true)
         .partitioned(true)
         .priority(CookiePriority::High);
-    let nodes = nodes(1, Config::default().cookie(cookie)).await;
-    let opened = nodes.target.get(POLLING).await;
-    let cookie = only(&opened, COOKIE).expect("a cookie");
-    assert!(cookie.starts_with("sticky="), "{cookie}");
     let attributes =
         "; Max-Age=60; Domain=localhost; Path=/socket.io/; Secure; Partitioned; Priority=High; SameSite=None";
-    assert!(cookie.ends_with(attributes), "{cookie}");
+    for count in [1, 3] {
+        let nodes = nodes(count, Config::default().cookie(cookie.clone())).await;
+        for n in 0..count {
+            let opened = nodes.target.at(n).get(POLLING).await;
+            let cookie = only(&opened, COOKIE).expect("a cookie");
+            assert!(cookie.starts_with("sticky="), "{cookie}");
+            assert!(cookie.ends_with(attributes), "{cookie}");
+        }
+    }
 }
 
 // --- CORS ---

@@ -19,31 +19,31 @@ async fn hello_answers_beside_the_routes_of_axum() {
 }
 
 #[tokio::test]
-async fn the_chat_keeps_what_is_said_in_a_room_and_knows_who_is_there_and_what_was_said_on_one_node_and_on_two()
+async fn the_chat_keeps_what_is_said_in_a_room_and_knows_who_is_there_and_what_was_said_on_one_node_and_on_three()
  {
-    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_chat"), &[]).await {
+    for nodes in Example::one_and_three(env!("CARGO_BIN_EXE_chat"), &[]).await {
         drive("chat.mjs", &urls(&nodes)).await;
     }
 }
 
 #[tokio::test]
 async fn a_game_tells_its_players_where_all_are_and_keeps_the_seats_of_those_who_are_away() {
-    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_game"), &[("PATIENCE_MS", "3000")]).await {
-        drive("game.mjs", &[&urls(&nodes)[..], &[&*pid_of_second(&nodes)]].concat()).await;
+    for nodes in Example::one_and_three(env!("CARGO_BIN_EXE_game"), &[("PATIENCE_MS", "3000")]).await {
+        drive("game.mjs", &[&urls(&nodes)[..], &[&*pid_of_last(&nodes)]].concat()).await;
     }
 }
 
 #[tokio::test]
 async fn a_job_is_done_however_long_it_takes_and_by_another_worker_if_one_or_its_node_is_lost() {
-    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_jobs"), &[]).await {
-        drive("jobs.mjs", &[&urls(&nodes)[..], &[&*pid_of_second(&nodes)]].concat()).await;
+    for nodes in Example::one_and_three(env!("CARGO_BIN_EXE_jobs"), &[]).await {
+        drive("jobs.mjs", &[&urls(&nodes)[..], &[&*pid_of_last(&nodes)]].concat()).await;
     }
 }
 
 #[tokio::test]
 async fn a_dashboard_belongs_to_the_session_of_the_application_that_it_is_nested_in() {
     let other = "https://status.shop.example";
-    for nodes in Example::one_and_two(env!("CARGO_BIN_EXE_dashboard"), &[("OTHER_ORIGIN", other)]).await {
+    for nodes in Example::one_and_three(env!("CARGO_BIN_EXE_dashboard"), &[("OTHER_ORIGIN", other)]).await {
         drive("dashboard.mjs", &[&urls(&nodes)[..], &[PASSWORD, other]].concat()).await;
     }
 }
@@ -156,10 +156,12 @@ impl Example {
         [first, second]
     }
 
-    /// One node, and two of one cluster.
-    async fn one_and_two(binary: &str, environment: &[(&str, &str)]) -> [Vec<Self>; 2] {
+    /// One node, and three of one cluster.
+    async fn one_and_three(binary: &str, environment: &[(&str, &str)]) -> [Vec<Self>; 2] {
         let one = Self::start(binary, environment).await;
-        [vec![one], Self::two_with(binary, environment).await.into()]
+        let [first, second] = Self::two_with(binary, environment).await;
+        let third = Self::member(binary, Some(&second), environment).await;
+        [vec![one], vec![first, second, third]]
     }
 
     /// A node of the cluster that another one is in.
@@ -211,9 +213,9 @@ fn urls(nodes: &[Example]) -> [&str; 2] {
     [nodes.first(), nodes.last()].map(|node| &*node.expect("a node").url)
 }
 
-/// For a script that kills that node at its end. Empty without a second node.
-fn pid_of_second(nodes: &[Example]) -> String {
-    nodes.get(1).map(Example::pid).unwrap_or_default()
+/// For a script that kills that node at its end. Empty if there is no other.
+fn pid_of_last(nodes: &[Example]) -> String {
+    nodes.get(1..).and_then(<[Example]>::last).map(Example::pid).unwrap_or_default()
 }
 
 /// Runs a script beside this file with the official client.
