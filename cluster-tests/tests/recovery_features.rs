@@ -402,6 +402,30 @@ async fn rooms_that_clients_choose_come_back_and_can_be_left() {
     assert_eq!(client.take::<u32>("said"), [1, 3]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_the_own_room_of_who_came_back_however_long_ago_its_first_node_has_gone() {
+    let mut cluster = cluster(3, || {
+        let boards = namespace("/").recover(Recovery::default());
+        Node::builder()
+            .namespace(boards.room_events("watch", "unwatch", async |_: Socket, _: String| Ok(true)))
+    })
+    .await;
+    let mut client = enter(&cluster, 0, "/", &json!(null)).await;
+    let own = client.id().to_owned();
+    client.drop_connection();
+    assert!(back(&mut client, &cluster, 1).await);
+    cluster.kill(0).await;
+    let other = enter(&cluster, 2, "/", &json!(null)).await;
+    for seconds in [5, 700] {
+        sleep(Duration::from_secs(seconds)).await;
+        let refused = other.call::<()>("watch", &own).await.unwrap_err();
+        assert_eq!(refused.code(), Some("forbidden"), "after {seconds} s");
+    }
+    client.disconnect().await;
+    settle().await;
+    other.call::<()>("watch", &own).await.expect("nobody has this id any more");
+}
+
 // --- what happens while it is away ---
 
 #[tokio::test(start_paused = true)]

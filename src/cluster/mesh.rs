@@ -514,13 +514,14 @@ impl Peers for Mesh {
 
     fn may_have(&self, namespace: &str, id: SocketId) -> bool {
         let key = id.key();
-        let is_of_member = || self.published.view.borrow().ring.holder(key).is_some();
+        let view = Arc::clone(&self.published.view.borrow());
         let is_of_absent = || self.absent().iter().any(|(node, life)| tokens(node, *life).contains(&key));
         let is_back = || {
             let (mark, now) = (hashes(namespace, &[Room::mark_of(id)]), Instant::now());
-            self.published.roster().iter().any(|peer| peer.wants(&mark, now))
+            let has = |peer: &Arc<Peer>| view.has(&peer.id, peer.incarnation) && peer.wants(&mark, now);
+            self.published.roster().iter().any(has)
         };
-        is_of_member() || is_of_absent() || is_back()
+        view.ring.holder(key).is_some() || is_of_absent() || is_back()
     }
 
     fn version(&self) -> u64 {

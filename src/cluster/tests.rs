@@ -302,6 +302,8 @@ async fn an_id_may_be_that_of_a_socket_if_a_node_gave_it_or_says_that_its_client
     simulation.kill(2, &c).await;
     a.sees("c gone", |view| view.members.len() == 2).await;
     assert!(a.mesh.may_have("/", given), "its client may come back");
+    sleep(Duration::from_secs(5)).await;
+    assert!(!a.mesh.may_have("/other", other), "who is gone says nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
