@@ -20,7 +20,7 @@ use cluster_tests::{
 };
 use hyper::Method;
 use serde_json::{Value, json};
-use socketmesh::{Node, engine, namespace, socket};
+use socketmesh::{Node, Socket, engine, namespace, socket};
 use tokio::time::{Instant, sleep};
 
 // --- handshake ---
