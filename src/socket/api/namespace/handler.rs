@@ -1,6 +1,7 @@
 //! What a handler of an event may be.
 
 use std::future::{self, Future};
+use std::ops::ControlFlow;
 
 use super::super::ack::Ack;
 use super::super::socket::Socket;
@@ -170,8 +171,8 @@ where
     H: Handler<S, Args, Acks, Future: Future<Output: Answer<Acks, Value: IntoArgs>> + Send + 'static>,
 {
     Box::new(move |socket, event, replaced| match decode(&event).transpose() {
-        Some(decoded) => Ok(call(&handler, decoded, socket, &event, replaced)),
-        None => Err((socket, event, replaced)),
+        Some(decoded) => ControlFlow::Break(call(&handler, decoded, socket, &event, replaced)),
+        None => ControlFlow::Continue((socket, event, replaced)),
     })
 }
 

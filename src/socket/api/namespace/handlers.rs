@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +35,10 @@ pub(super) type ConnectFn<S> = Box<dyn Fn(Socket<S>) -> Outcome<()> + Send + Syn
 /// The ack is one that middleware had in its hands, and may have put in the place of the client's.
 pub(super) type EventFn<S> =
     Box<dyn Fn(Socket<S>, Event, Option<Ack>) -> BoxFuture<'static, Handled> + Send + Sync>;
-/// As [`EventFn`]; an event that is none of its own is handed back.
-pub(super) type EventsFn<S> =
-    Box<dyn Fn(Socket<S>, Event, Option<Ack>) -> Result<BoxFuture<'static, Handled>, Call<S>> + Send + Sync>;
+/// As [`EventFn`]; an event that is none of its own goes on.
+pub(super) type EventsFn<S> = Box<
+    dyn Fn(Socket<S>, Event, Option<Ack>) -> ControlFlow<BoxFuture<'static, Handled>, Call<S>> + Send + Sync,
+>;
 type Call<S> = (Socket<S>, Event, Option<Ack>);
 pub(super) type MiddlewareFn<S> = Box<dyn Fn(Socket<S>, Incoming) -> Outcome<Option<Incoming>> + Send + Sync>;
 pub(super) type ObserveFn<S> =
@@ -137,8 +139,8 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         let (socket, event, ack) = match &self.events {
             None => (socket, event, ack),
             Some(events) => match events(socket, event, ack) {
-                Ok(handling) => return handling,
-                Err(call) => call,
+                ControlFlow::Break(handling) => return handling,
+                ControlFlow::Continue(call) => call,
             },
         };
         match &self.fallback {
