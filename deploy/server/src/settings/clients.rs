@@ -72,7 +72,8 @@ pub(crate) struct Clients {
     /// How long a node that stops takes until the last of its clients has gone to another node.
     #[arg(long, env = "SOCKETMESH_DRAIN", default_value = "10s", value_parser = trimmed::<Duration>)]
     drain: Duration,
-    /// For how much of that it serves all of them, and only says that it is not ready, so that load balancers notice.
+    /// For how much of that it serves all of them, and only says that it is not ready, so that load balancers notice. Unless it
+    /// is said, it is no longer than the whole.
     #[arg(long, env = "SOCKETMESH_DRAIN_NOTICE", default_value = "1s", value_parser = trimmed::<Duration>)]
     drain_notice: Duration,
     /// Address for WebTransport (UDP); browsers try the port of the page. Needs a certificate, which is read again on SIGHUP here
@@ -101,7 +102,7 @@ impl Clients {
         places.together(&["tls_cert", "tls_key"])?;
         places.needs("webtransport_self_signed", self.webtransport_self_signed, &["webtransport"])?;
         places.needs("proxy_header", self.proxy_header != ProxyHeader::default(), &["trusted_proxies"])?;
-        if self.drain_notice.0 > self.drain.0 {
+        if places.is_said("drain_notice") && self.drain_notice.0 > self.drain.0 {
             let [notice, drain] = ["drain_notice", "drain"].map(|name| places.name(name));
             return Err(format!("{notice} is a part of {drain}, and longer"));
         }
@@ -166,7 +167,7 @@ impl Clients {
 
     /// How the node lets its clients go when it stops.
     pub(crate) fn drain(&self) -> Drain {
-        let Duration(notice) = self.drain_notice;
+        let notice = self.drain_notice.0.min(self.drain.0);
         Drain::default().notice(notice).spread(self.drain.0.saturating_sub(notice))
     }
 

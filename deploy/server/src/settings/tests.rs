@@ -179,6 +179,24 @@ fn settings_that_need_each_other_are_named_with_their_places() {
 }
 
 #[test]
+fn a_drain_without_a_notice_of_its_own_may_be_as_short_as_one_likes() {
+    use socketmesh::Drain;
+    for (said, notice, spread) in [
+        (&["--drain=0s"][..], 0, 0),
+        (&["--drain=500ms"], 500, 0),
+        (&["--drain=3s"], 1000, 2000),
+        (&["--drain=3s", "--drain-notice=3s"], 3000, 0),
+    ] {
+        let [notice, spread] = [notice, spread].map(Duration::from_millis);
+        let drain = parse(said).unwrap().clients.drain();
+        assert_eq!(drain, Drain::default().notice(notice).spread(spread), "{said:?}");
+    }
+    let file = file("drain_notice = \"2s\"\n").unwrap();
+    let refused = parse_with(Some(&file), &["--drain=1s"]).unwrap_err();
+    assert!(refused.contains("drain_notice is a part of --drain, and longer"), "{refused}");
+}
+
+#[test]
 fn what_means_nothing_is_refused() {
     for said in [
         ["--ping-interval", "25"],
