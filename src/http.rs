@@ -45,6 +45,8 @@ mod plain_connection;
 mod plain_http;
 mod polling;
 mod proxy;
+#[cfg(feature = "axum")]
+mod proxy_listener;
 pub(crate) mod proxy_protocol;
 mod refusal;
 mod reply;
@@ -80,6 +82,8 @@ pub use cookie::{Cookie, CookiePriority, SameSite};
 pub use cors::Cors;
 pub use listener::Listener;
 pub use middleware::{Headers, Middleware, Pass, Rejection};
+#[cfg(feature = "axum")]
+pub use proxy_listener::{ClientAddr, ProxyListener};
 pub use request::{RemoteAddr, Secure};
 pub use server::not_found;
 pub use service::Service;

@@ -49,7 +49,8 @@
 //!
 //! ```text
 //! let app = axum::Router::new().nest_service("/socket.io", node.service());
-//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! let app = app.into_make_service_with_connect_info::<SocketAddr>();
+//! axum::serve(listener, app).with_graceful_shutdown(node.stopped()).await
 //! ```
 //!
 //! # A cluster

@@ -2,6 +2,8 @@
 
 mod drain;
 mod even_out;
+#[cfg(feature = "axum")]
+mod host;
 mod newcomers;
 pub(crate) mod operators;
 #[cfg(feature = "webtransport")]
@@ -64,7 +66,7 @@ pub(crate) struct Parts<A: Application> {
     pub(crate) cluster: Option<Arc<Mesh>>,
     edge: Arc<Edge<A>>,
     stopping: CancellationToken,
-    /// Has a token for each listener that is served.
+    /// Has a token for each listener that is served, and for each service that a host has.
     serving: TaskTracker,
     hooks: Hooks<A>,
     started: Instant,
@@ -192,8 +194,15 @@ impl<A: Application> Node<A> {
     /// The tower service that answers the requests of clients, for axum, hyper or another server on tower.
     ///
     /// It answers every request that it is given, so mount it at the path of Socket.IO. The server must support HTTP
-    /// upgrades, as axum's does; without them clients stay on polling. [`Service`] says how the server tells where clients are.
+    /// upgrades, as axum's does; without them clients stay on polling. [`Service`] says how the server tells where clients are,
+    /// and [`stopped`](Self::stopped) tells it when to end. When the node stops it waits until the service and all clones of it are
+    /// dropped, which is when the server has ended, for 1.5 s at most.
     pub fn service(&self) -> Service {
+        Service::hosted(Arc::clone(&self.0.edge), self.0.serving.token())
+    }
+
+    /// The same for what is a part of this node: nobody waits for it.
+    pub(crate) fn own_service(&self) -> Service {
         Service::new(Arc::clone(&self.0.edge))
     }
 
@@ -329,9 +338,24 @@ impl<A: Application> Node<A> {
         self.0.cluster.as_ref().map_or(Ok(()), |cluster| cluster.renew(credentials.into()))
     }
 
-    /// Resolves when the listeners of this node close.
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> {
-        self.0.stopping.cancelled()
+    /// Resolves when this node has let its clients go and its listeners close: step 4 of [`drain`](Self::drain), also where it
+    /// [fails](Self::failed). A host of its [`service`](Self::service) ends then, in axum by `with_graceful_shutdown`: what comes
+    /// before is served, and the node waits for it and says goodbye to the other nodes afterwards.
+    ///
+    /// A host that ends earlier refuses clients that nobody has told to leave. One that goes on answers with errors as soon as the
+    /// node has left its cluster, also requests for sessions of other nodes.
+    ///
+    /// ```no_run
+    /// # async fn f(node: socketmesh::Node, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    /// let app = axum::Router::new().nest_service("/socket.io", node.service());
+    /// let serving = axum::serve(listener, app).with_graceful_shutdown(node.stopped());
+    /// tokio::spawn(serving.into_future());
+    /// tokio::signal::ctrl_c().await?;
+    /// node.shutdown().await; // or `drain`; axum has ended when it returns, or 1.5 s have passed
+    /// # Ok(()) }
+    /// ```
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<A> {
+        self.0.stopping.clone().cancelled_owned()
     }
 
     /// Waits until a part of this node has ended that cannot be started anew, which only a bug or the loss of its UDP socket
@@ -373,7 +397,7 @@ impl<A: Application> Node<A> {
         fallback: impl Fn(&Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
     ) {
         let (stop, _serving) = (self.0.stopping.cancelled(), self.0.serving.token());
-        let (service, edge) = (Some((self.service(), path.to_owned())), Arc::clone(&self.0.edge));
+        let (service, edge) = (Some((self.own_service(), path.to_owned())), Arc::clone(&self.0.edge));
         let fallback = Arc::new(move |request: Request<Incoming>| {
             let response = edge.probed(&request).unwrap_or_else(|| fallback(&request));
             Box::pin(ready(response)) as Answering
@@ -395,9 +419,9 @@ impl<A: Application> Node<A> {
     ///    another node. Meanwhile it lets go of what it carries for other nodes: polls are answered, so that their clients poll
     ///    another node, and WebSockets are closed when the others know that this node stops, after a second at the earliest.
     /// 4. What is left is closed, after a second more for what is queued. An [`Application`] of your own that blocks its sessions is
-    ///    waited for, for 5 s at most. [`serve`](Self::serve) returns, within a second.
+    ///    waited for, for 5 s at most. [`serve`](Self::serve) returns, within a second, and hosts are [told](Self::stopped) to end.
     /// 5. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
-    ///    requests that it carries, for 3 s at most; POSTs in flight are finished.
+    ///    requests that it carries, for 3 s at most; POSTs in flight are finished. Hosts have 1.5 s to end.
     /// 6. It waits until every member has acknowledged what was emitted here, for 2 s at most, and tells them that it leaves.
     ///
     /// The log says when it begins, and at the end in one line how many sessions other nodes opened for clients of this one (`moved`),
@@ -448,7 +472,8 @@ impl<A: Application> Node<A> {
         self.drain(Drain::default()).await;
     }
 
-    /// Waits until nothing comes over connections of this node any more: what came would find no owner when it has left.
+    /// Waits until nothing comes over connections of this node or its hosts any more: what came would find no owner when it has
+    /// left.
     async fn listeners_closed(&self) {
         self.0.serving.close();
         // Their futures may be held back.
@@ -836,7 +861,7 @@ pub enum StartError {
     Random(#[from] RandomError),
 }
 
-/// Longer than it takes until the last connection of a listener has ended.
+/// Longer than it takes until the last connection of a listener has ended. Hosts have no more.
 const LISTENERS: Duration = Duration::from_millis(1500);
 /// Over no longer time a node closes its sessions, whatever it is told.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

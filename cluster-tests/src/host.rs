@@ -6,6 +6,7 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use socketmesh::Node;
 use socketmesh::engine::Application;
+use socketmesh::http::{ClientAddr, ProxyListener};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What serves the clients of a node.
@@ -33,7 +34,28 @@ pub async fn serve_in_axum(listener: TcpListener, app: Router) {
     .await;
 }
 
-/// The same, with `tap` for each connection.
+/// Serves an application in axum until then, in good order.
+///
+/// # Panics
+/// Never: axum goes on whatever happens.
+pub async fn serve_until(
+    stopped: impl Future<Output = ()> + Send + 'static,
+    listener: TcpListener,
+    app: Router,
+) {
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await.expect("it returns no error");
+}
+
+/// Serves an application in axum, behind proxies that speak the PROXY protocol, until the task is dropped.
+///
+/// # Panics
+/// Never: axum goes on whatever happens.
+pub async fn serve_behind_proxies(listener: ProxyListener, app: Router) {
+    let app = app.into_make_service_with_connect_info::<ClientAddr>();
+    axum::serve(listener, app).await.expect("it returns no error");
+}
+
+/// The first of these, with `tap` for each connection.
 ///
 /// # Panics
 /// Never: axum goes on whatever happens.

@@ -83,8 +83,14 @@ impl Call {
     /// # Panics
     /// The connection is refused.
     pub async fn start(self) -> InFlight {
+        let stream = self.connect().await;
+        self.start_over(stream).await
+    }
+
+    /// Sends the request over a connection that is there.
+    pub async fn start_over(self, stream: TcpStream) -> InFlight {
         let what = format!("the answer to {} {}", self.request.method(), self.request.uri());
-        let (answer, connection) = self.exchange().await;
+        let (answer, connection) = self.exchange(stream).await;
         InFlight { what, answer, connection }
     }
 
@@ -107,14 +113,18 @@ impl Call {
     /// Sends the request and returns the head of the response, for an upgrade.
     pub(crate) async fn head(self) -> (Response<Incoming>, JoinSet<()>) {
         let what = format!("the head of the answer to {}", self.request.uri());
-        let (answer, connection) = self.exchange().await;
+        let stream = self.connect().await;
+        let (answer, connection) = self.exchange(stream).await;
         let answer = within(&what, answer).await;
         (answer.unwrap_or_else(|error| panic!("waiting for {what}: {error}")), connection)
     }
 
-    async fn exchange(self) -> (Answer, JoinSet<()>) {
+    async fn connect(&self) -> TcpStream {
         let stream = within("a TCP connection", TcpStream::connect(self.addr)).await;
-        let stream = stream.unwrap_or_else(|error| panic!("connecting to {}: {error}", self.addr));
+        stream.unwrap_or_else(|error| panic!("connecting to {}: {error}", self.addr))
+    }
+
+    async fn exchange(self, stream: TcpStream) -> (Answer, JoinSet<()>) {
         stream.set_nodelay(true).expect("a fresh connection takes its options");
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.expect("nothing is sent before the request");

@@ -7,16 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_tests::deadline::within;
+use cluster_tests::fixture::Suite;
+use cluster_tests::host;
 use cluster_tests::http::Call;
 use cluster_tests::messages::{Messages as _, Received};
 use cluster_tests::nodes::Nodes;
+use cluster_tests::polling::Polling;
+use cluster_tests::target::Target;
 use cluster_tests::websocket::WebSocket;
+use futures_util::future::join_all;
 use hyper::Method;
 use socketmesh::cluster::NodeState;
 use socketmesh::engine::{self, Handshake};
 use socketmesh::http::{AllowRequest, Config, Cors, Forbidden, Middleware, Parts, Pass, TrustedProxies};
 use socketmesh::testing::{Client, TestCluster};
 use socketmesh::{Drain, EvenOut, Node, NodeBuilder, Socket, namespace};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -207,6 +214,86 @@ async fn what_a_node_carries_goes_when_the_others_know_and_polls_are_answered() 
     assert!(polled.poll().await.text().starts_with("40{"), "the session goes on");
 }
 
+#[tokio::test]
+async fn in_axum_a_node_that_drains_answers_for_the_sessions_of_others_until_its_port_is_closed() {
+    let nodes = Nodes::start(2, |_| app("")).await;
+    let (node, owner) = (nodes.nodes[0].clone(), nodes.target.at(1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let edge = listener.local_addr().expect("an address");
+    let serving = host::serve_until(node.stopped(), listener, host::mounted(&node, "/socket.io/"));
+    let serving = tokio::spawn(serving);
+    let at_edge = Target::of(Suite::Socket, edge, &[edge]);
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let session = owner.polling().await;
+        session.send("40").await;
+        session.poll().await;
+        sessions.push(session.through(&at_edge));
+    }
+    let drained =
+        tokio::spawn(async move { node.drain(Drain::default().notice(NOTICE).spread(NOTICE)).await });
+    let answered = join_all(sessions.iter().map(|session| polls_until_closed(session, edge))).await;
+    assert!(answered.iter().all(|answered| *answered > 10), "{answered:?}");
+    within("the end of axum", serving).await.expect("no panic");
+    within("the end of the node", drained).await.expect("no panic");
+    for session in sessions {
+        let session = session.through(&owner);
+        session.send(r#"420["echo","last"]"#).await;
+        while !session.poll().await.text().contains(r#"430["last"]"#) {}
+    }
+}
+
+/// How many requests of a session are answered at an edge until its port is closed. None is answered with an error.
+async fn polls_until_closed(session: &Polling, edge: std::net::SocketAddr) -> usize {
+    let mut answered = 0;
+    loop {
+        for call in [session.call(Method::POST).body(r#"420["echo","x"]"#), session.call(Method::GET)] {
+            let Ok(stream) = TcpStream::connect(edge).await else { return answered };
+            // A connection that has brought nothing is closed with the port.
+            let Ok(reply) = call.start_over(stream).await.try_reply().await else { return answered };
+            assert_eq!(reply.status(), 200, "{}", reply.text());
+            answered += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_says_goodbye_when_its_host_has_answered_what_it_had_accepted() {
+    let nodes = Nodes::start(2, |_| app("")).await;
+    let (node, owner) = (nodes.nodes[0].clone(), nodes.target.at(1));
+    let (id, arrived) = (node.id().clone(), Arc::new(Notify::new()));
+    let (stopping, seen, there) =
+        (node.clone(), nodes.nodes[1].view().expect("a cluster"), Arc::clone(&arrived));
+    // A layer with a request of a client, when the node stops: it goes on when the other one has heard a goodbye, and else soon.
+    let layer =
+        axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let (stopped, mut seen, id) = (stopping.stopped(), seen.clone(), id.clone());
+            there.notify_one();
+            async move {
+                stopped.await;
+                let left = async { drop(seen.wait_for(|view| view.member(&id).is_none()).await) };
+                let _stays = timeout(Duration::from_millis(500), left).await;
+                next.run(request).await
+            }
+        });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let edge = listener.local_addr().expect("an address");
+    let app = host::mounted(&node, "/socket.io/").layer(layer);
+    let serving = tokio::spawn(host::serve_until(node.stopped(), listener, app));
+    let session = owner.polling().await;
+    let late = session
+        .through(&Target::of(Suite::Socket, edge, &[edge]))
+        .call(Method::POST)
+        .body("40")
+        .start()
+        .await;
+    arrived.notified().await;
+    let drained = tokio::spawn(async move { node.shutdown().await });
+    assert_eq!(late.reply().await.outcome(), (200, "ok"));
+    within("the end of axum", serving).await.expect("no panic");
+    within("the end of the node", drained).await.expect("no panic");
+}
+
 #[tokio::test(start_paused = true)]
 async fn clients_of_a_node_that_drains_leave_one_after_another_and_lose_nothing_of_the_others() {
     let cluster = TestCluster::start(3, |_| app("")).await;
@@ -323,4 +410,5 @@ async fn sessions_even_out_after_a_scale_up_and_nobody_is_sent_away_twice() {
     }
 }
 
+const NOTICE: Duration = Duration::from_millis(300);
 const HOUR: Duration = Duration::from_secs(3600);

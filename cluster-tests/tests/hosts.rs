@@ -36,6 +36,7 @@ struct User(String);
 
 /// Nodes in a host.
 struct Hosted {
+    host: Host,
     _nodes: Vec<Node>,
     http: Vec<SocketAddr>,
     target: Target,
@@ -45,6 +46,7 @@ struct Hosted {
 #[derive(Clone, Default)]
 struct Settings {
     proxies: TrustedProxies,
+    proxy_protocol: bool,
     engine: engine::Config,
 }
 
@@ -82,12 +84,19 @@ impl Hosted {
             http.push(tcp.local_addr().expect("an address"));
             match host {
                 Host::Own => {
-                    let (serving, listener) = (node.clone(), listener(tcp));
+                    let (serving, mut listener) = (node.clone(), listener(tcp));
+                    if settings.proxy_protocol {
+                        listener = listener.proxy_protocol();
+                    }
                     tokio::spawn(async move { serving.serve(listener).await });
                 }
                 Host::Axum => {
                     let app = host::mounted(&node, "/socket.io/").layer(axum::middleware::from_fn(layer));
-                    tokio::spawn(host::serve_in_axum(tcp, app));
+                    if settings.proxy_protocol {
+                        tokio::spawn(host::serve_behind_proxies(node.proxy_listener(tcp), app));
+                    } else {
+                        tokio::spawn(host::serve_in_axum(tcp, app));
+                    }
                 }
             }
             nodes.push(node);
@@ -96,7 +105,7 @@ impl Hosted {
             node.ready().await;
         }
         let target = Target::of(Suite::Socket, http[0], &http);
-        Self { _nodes: nodes, http, target }
+        Self { host, _nodes: nodes, http, target }
     }
 
     fn at(&self, n: usize) -> SocketAddr {
@@ -376,35 +385,63 @@ async fn read_until(stream: &mut (impl AsyncReadExt + Unpin), until: &str) -> St
 
 // --- the PROXY protocol ---
 
-on_one_and_three_nodes! { crate::forwarding:
-    the_proxy_protocol_says_whose_a_connection_is,
+mod forwarded_to_the_node {
+    use super::*;
+
+    on_one_and_three_nodes! { crate::own_forwarding:
+        the_proxy_protocol_says_whose_a_connection_is,
+    }
+    on_one_and_three_nodes! { crate::own_limited:
+        what_one_address_may_have_is_counted_for_the_clients_of_a_proxy,
+    }
 }
 
-on_one_and_three_nodes! { crate::limited:
-    what_one_address_may_have_is_counted_for_the_clients_of_a_proxy,
+mod forwarded_to_axum {
+    use super::*;
+
+    on_one_and_three_nodes! { crate::axum_forwarding:
+        the_proxy_protocol_says_whose_a_connection_is,
+    }
+    on_one_and_three_nodes! { crate::axum_limited:
+        what_one_address_may_have_is_counted_for_the_clients_of_a_proxy,
+    }
+}
+
+fn own_forwarding(count: usize) -> &'static Hosted {
+    static ONE: OnceLock<Hosted> = OnceLock::new();
+    static THREE: OnceLock<Hosted> = OnceLock::new();
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || forwarding(Host::Own, count))
+}
+
+fn axum_forwarding(count: usize) -> &'static Hosted {
+    static ONE: OnceLock<Hosted> = OnceLock::new();
+    static THREE: OnceLock<Hosted> = OnceLock::new();
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || forwarding(Host::Axum, count))
+}
+
+fn own_limited(count: usize) -> &'static Hosted {
+    static ONE: OnceLock<Hosted> = OnceLock::new();
+    static THREE: OnceLock<Hosted> = OnceLock::new();
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || limited(Host::Own, count))
+}
+
+fn axum_limited(count: usize) -> &'static Hosted {
+    static ONE: OnceLock<Hosted> = OnceLock::new();
+    static THREE: OnceLock<Hosted> = OnceLock::new();
+    Nodes::shared(if count == 1 { &ONE } else { &THREE }, move || limited(Host::Axum, count))
 }
 
 /// Behind a load balancer at 127.0.0.2 that forwards connections.
-fn forwarding(count: usize) -> &'static Hosted {
-    static ONE: OnceLock<Hosted> = OnceLock::new();
-    static THREE: OnceLock<Hosted> = OnceLock::new();
-    let start = move || {
-        let settings = Settings { proxies: trusted(), ..Settings::default() };
-        Hosted::start_with(Host::Own, count, settings, |tcp| Listener::new(tcp).proxy_protocol())
-    };
-    Nodes::shared(if count == 1 { &ONE } else { &THREE }, start)
+async fn forwarding(host: Host, count: usize) -> Hosted {
+    let settings = Settings { proxies: trusted(), proxy_protocol: true, ..Settings::default() };
+    Hosted::start_with(host, count, settings, Listener::new).await
 }
 
-/// The same, and one address may have one connection and two sessions.
-fn limited(count: usize) -> &'static Hosted {
-    static ONE: OnceLock<Hosted> = OnceLock::new();
-    static THREE: OnceLock<Hosted> = OnceLock::new();
-    let start = move || {
-        let engine = engine::Config::default().max_sessions_per_address(2);
-        let listener = |tcp| Listener::new(tcp).proxy_protocol().max_connections_per_address(1);
-        Hosted::start_with(Host::Own, count, Settings { proxies: trusted(), engine }, listener)
-    };
-    Nodes::shared(if count == 1 { &ONE } else { &THREE }, start)
+/// The same, and one address may have two sessions and, where the node listens itself, one connection.
+async fn limited(host: Host, count: usize) -> Hosted {
+    let engine = engine::Config::default().max_sessions_per_address(2);
+    let settings = Settings { proxies: trusted(), proxy_protocol: true, engine };
+    Hosted::start_with(host, count, settings, |tcp| Listener::new(tcp).max_connections_per_address(1)).await
 }
 
 const NONE: &[u8] = b"";
@@ -461,7 +498,9 @@ async fn what_one_address_may_have_is_counted_for_the_clients_of_a_proxy(hosted:
     };
     let mut first = open(VERSION_1).await;
     assert!(shake_hands(&mut first).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(read_until(&mut open(VERSION_1).await, "nothing").await, "", "it has a connection");
+    if hosted.host == Host::Own {
+        assert_eq!(read_until(&mut open(VERSION_1).await, "nothing").await, "", "it has a connection");
+    }
     assert!(shake_hands(&mut open(VERSION_2).await).await.starts_with("HTTP/1.1 200"), "another client");
     assert!(shake_hands(&mut first).await.starts_with("HTTP/1.1 200"), "a second session");
     first.write_all(request("Connection: close\r\n").as_bytes()).await.expect("an open connection");
@@ -472,10 +511,9 @@ async fn what_one_address_may_have_is_counted_for_the_clients_of_a_proxy(hosted:
 async fn the_header_of_a_proxy_comes_before_tls_and_in_time() {
     let trust = Trust::new();
     let tls = Tls::new(&trust.certificate()).expect("a certificate");
-    let listener =
-        |tcp| Listener::new(tcp).proxy_protocol().tls(tls.clone()).head_timeout(Duration::from_millis(500));
-    let settings =
-        Settings { proxies: TrustedProxies::new(["127.0.0.1"]).expect("an address"), ..Settings::default() };
+    let listener = |tcp| Listener::new(tcp).tls(tls.clone()).head_timeout(Duration::from_millis(500));
+    let proxies = TrustedProxies::new(["127.0.0.1"]).expect("an address");
+    let settings = Settings { proxies, proxy_protocol: true, ..Settings::default() };
     let hosted = Hosted::start_with(Host::Own, 1, settings, listener).await;
     let mut stream = hosted.connect(0, "127.0.0.1").await;
     stream.write_all(VERSION_1).await.expect("an open connection");
@@ -485,6 +523,29 @@ async fn the_header_of_a_proxy_comes_before_tls_and_in_time() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
     let mut slow = hosted.connect(0, "127.0.0.1").await;
+    slow.write_all(b"PROXY TCP4 203").await.expect("an open connection");
+    assert_eq!(read_until(&mut slow, "nothing").await, "", "it is closed");
+}
+
+#[tokio::test]
+async fn in_axum_a_proxy_that_is_slow_with_its_header_keeps_nobody_waiting_and_is_not_waited_for_long() {
+    let hosted = forwarding(Host::Axum, 1).await;
+    let mut slow = hosted.connect(0, "127.0.0.2").await;
+    slow.write_all(b"PROXY TCP4 203").await.expect("an open connection");
+    let mut stream = hosted.connect(0, "127.0.0.2").await;
+    stream.write_all(VERSION_1).await.expect("an open connection");
+    assert_eq!(ask(&hosted, &mut stream, "").await["address"], "203.0.113.9");
+    // It had time as well, and goes on.
+    slow.write_all(&VERSION_1[b"PROXY TCP4 203".len()..]).await.expect("an open connection");
+    assert_eq!(ask(&hosted, &mut slow, "").await["address"], "203.0.113.9");
+
+    let config = http::Config::default().trusted_proxies(trusted());
+    let node = Node::builder().http(config).namespace(app()).start().await.expect("the node starts");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let hosted = Hosted { http: vec![tcp.local_addr().expect("an address")], ..hosted };
+    let listener = node.proxy_listener(tcp).header_timeout(Duration::from_millis(100));
+    tokio::spawn(host::serve_behind_proxies(listener, host::mounted(&node, "/socket.io/")));
+    let mut slow = hosted.connect(0, "127.0.0.2").await;
     slow.write_all(b"PROXY TCP4 203").await.expect("an open connection");
     assert_eq!(read_until(&mut slow, "nothing").await, "", "it is closed");
 }

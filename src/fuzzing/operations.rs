@@ -156,7 +156,7 @@ pub fn envelope_decode() -> impl FnMut() {
 /// Opens a connection in memory that a node serves as its own listener would.
 pub fn connect(node: &Node) -> DuplexStream {
     let (client, server) = duplex(64 << 10);
-    let service = node.service();
+    let service = node.own_service();
     tokio::spawn(async move { drop(Server::serve_in_memory(service, server).await) });
     client
 }

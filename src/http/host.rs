@@ -10,9 +10,18 @@ pub(super) fn take_over<B>(request: &mut Request<B>) -> bool {
 
     use axum::extract::{ConnectInfo, OriginalUri};
 
-    use super::request::RemoteAddr;
+    use super::proxy_listener::ClientAddr;
+    use super::request::{RemoteAddr, Secure};
 
     let extensions = request.extensions_mut();
+    if let Some(ConnectInfo(ClientAddr { address, secure })) = extensions.remove()
+        && extensions.get::<RemoteAddr>().is_none()
+    {
+        extensions.insert(RemoteAddr(address));
+        if secure {
+            extensions.insert(Secure(true));
+        }
+    }
     if let Some(ConnectInfo(address)) = extensions.remove::<ConnectInfo<SocketAddr>>()
         && extensions.get::<RemoteAddr>().is_none()
     {

@@ -2,11 +2,17 @@
 //! (HAProxy, `doc/proxy-protocol.txt`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::opening::OpeningConnections;
+use crate::log_limit::LogLimits;
 
 /// What a proxy says of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +23,35 @@ pub(crate) struct Introduction {
     pub(crate) secure: bool,
 }
 
+/// Reads whose the connection of a proxy is, in this time and as long as it has a place among those that are opening. `None` if it
+/// ends here.
+pub(super) async fn introduction(
+    stream: &mut TcpStream,
+    proxy: IpAddr,
+    opening: &Arc<OpeningConnections>,
+    patience: Duration,
+    warnings: &LogLimits,
+) -> Option<Introduction> {
+    let place = opening.enter(proxy);
+    let read = tokio::select! {
+        read = timeout(patience.min(HEADER_TIMEOUT), read(stream)) => read.ok()?,
+        () = place.given_up() => return None,
+    };
+    if let Err(error) = &read
+        && error.kind() == io::ErrorKind::InvalidData
+        && warnings.allows("proxy", proxy, WARNING_PAUSE, Instant::now())
+    {
+        tracing::warn!(%proxy, %error, "a trusted proxy does not say whose its connection is");
+    }
+    read.ok()
+}
+
 /// Reads the header at the beginning of a connection, and not one byte behind it: that may be of TLS.
 ///
 /// # Errors
 ///
 /// [`io::ErrorKind::InvalidData`] if there is no header, or one that is too long; those of the connection.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Introduction> {
+async fn read(stream: &mut TcpStream) -> io::Result<Introduction> {
     // Less than the shortest header of either version.
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
@@ -86,6 +115,12 @@ pub(crate) fn parse(header: &[u8]) -> io::Result<Introduction> {
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+/// How long a proxy may take to say whose its connection is.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the first warning about a proxy to the second.
+const WARNING_PAUSE: Duration = Duration::from_secs(30);
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

@@ -249,27 +249,17 @@ impl Server {
 
     /// Reads whose a connection of a proxy is, and takes a share for it. `None` if it ends here.
     async fn introduction(&self, stream: &mut TcpStream, proxy: Client) -> Option<(Client, Option<Share>)> {
-        let place = self.opening.enter(proxy.address.ip());
-        let read = timeout(self.limits.head.min(HANDSHAKE_TIMEOUT), proxy_protocol::read(stream));
-        let read = tokio::select! {
-            read = read => read.ok()?,
-            () = place.given_up() => return None,
+        let (opening, patience, warnings) = (&self.opening, self.limits.head, &self.warnings);
+        let read = proxy_protocol::introduction(stream, proxy.address.ip(), opening, patience, warnings);
+        let introduction = tokio::select! {
+            introduction = read => introduction?,
             () = self.stopped() => return None,
         };
-        match read {
-            Ok(Introduction { client: None, .. }) => Some((proxy, None)),
-            Ok(Introduction { client: Some(address), secure }) => {
+        match introduction {
+            Introduction { client: None, .. } => Some((proxy, None)),
+            Introduction { client: Some(address), secure } => {
                 let client = Client { address, secure: secure || proxy.secure };
                 Some((client, self.share(address.ip())?))
-            }
-            Err(error) => {
-                let proxy = proxy.address.ip();
-                if error.kind() == io::ErrorKind::InvalidData
-                    && self.warnings.allows("proxy", proxy, WARNING_PAUSE, Instant::now())
-                {
-                    tracing::warn!(%proxy, %error, "a trusted proxy does not say whose its connection is");
-                }
-                None
             }
         }
     }
@@ -500,7 +490,7 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 const MAX_FIELDS: usize = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How long a client may take for its TLS handshake, and a proxy to say whose its connection is.
+/// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests in flight on one HTTP/2 connection: RFC 9113 recommends no fewer than 100.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use hyper::{Request, Response, StatusCode};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::Body;
 use super::drain_body::{BoxError, DrainBody};
@@ -38,7 +39,9 @@ use crate::id::NodeId;
 /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?.tap_io(|connection| {
 ///     let _gone = connection.set_nodelay(true);
 /// });
-/// axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+/// let app = app.into_make_service_with_connect_info::<SocketAddr>();
+/// // Its end is that of the node, which waits for what is answered then: await `node.drain(…)` when the process has to stop.
+/// axum::serve(listener, app).with_graceful_shutdown(node.stopped()).await
 /// # }
 /// ```
 ///
@@ -48,12 +51,18 @@ use crate::id::NodeId;
 ///   `route_service("/socket.io", …)` is Node's `addTrailingSlash: false`. `Handshake::url` is the whole URL.
 /// - What layers put into the extensions of a request reaches the application:
 ///   [`Handshake::extensions`](crate::engine::Handshake::extensions).
+/// - Where proxies begin connections with a header of the PROXY protocol, `Node::proxy_listener` takes the
+///   place of the listener.
 /// - Where axum is served over TLS, a layer `Extension(Secure(true))` says so ([`Secure`](super::Secure)).
 ///
 /// Other hosts put [`RemoteAddr`](super::RemoteAddr) and [`Secure`](super::Secure) into the extensions themselves, and need not be axum
 /// for layers to reach the application.
 #[derive(Clone)]
-pub struct Service(Arc<dyn Respond>);
+pub struct Service {
+    edge: Arc<dyn Respond>,
+    /// The node waits for its hosts when it stops; `None` where it serves itself.
+    host: Option<TaskTrackerToken>,
+}
 
 /// The answer to one request, to be awaited.
 type Responding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -62,7 +71,8 @@ type Responding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>
 trait Respond: Send + Sync {
     fn node(&self) -> &NodeId;
 
-    fn respond(self: Arc<Self>, request: Request<DrainBody>) -> Responding;
+    /// The host serves as long as the request.
+    fn respond(self: Arc<Self>, request: Request<DrainBody>, host: Option<TaskTrackerToken>) -> Responding;
 }
 
 impl<A: Application> Respond for Edge<A> {
@@ -70,20 +80,27 @@ impl<A: Application> Respond for Edge<A> {
         self.node()
     }
 
-    fn respond(self: Arc<Self>, request: Request<DrainBody>) -> Responding {
+    fn respond(self: Arc<Self>, request: Request<DrainBody>, host: Option<TaskTrackerToken>) -> Responding {
         let request = self.receive(request);
         Box::pin(async move {
-            match request {
-                Some(request) => Ok(Self::respond(&self, request).await),
-                None => Ok(reply::empty(StatusCode::NOT_FOUND)),
-            }
+            let response = match request {
+                Some(request) => Self::respond(&self, request).await,
+                None => reply::empty(StatusCode::NOT_FOUND),
+            };
+            drop(host);
+            Ok(response)
         })
     }
 }
 
 impl Service {
     pub(crate) fn new<A: Application>(edge: Arc<Edge<A>>) -> Self {
-        Self(edge)
+        Self { edge, host: None }
+    }
+
+    /// For a host, which has this as long as it serves.
+    pub(crate) fn hosted<A: Application>(edge: Arc<Edge<A>>, host: TaskTrackerToken) -> Self {
+        Self { edge, host: Some(host) }
     }
 }
 
@@ -100,12 +117,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Arc::clone(&self.0).respond(request.map(DrainBody::new))
+        Arc::clone(&self.edge).respond(request.map(DrainBody::new), self.host.clone())
     }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("node", self.0.node()).finish_non_exhaustive()
+        f.debug_struct("Service").field("node", self.edge.node()).finish_non_exhaustive()
     }
 }

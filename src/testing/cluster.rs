@@ -260,7 +260,7 @@ impl TestCluster {
             Ok(node) => node,
             Err(error) => panic!("node {number} does not start: {error}"),
         };
-        let listener = MemoryListener::new(node.service());
+        let listener = MemoryListener::new(node.own_service());
         if let Some(slot) = self.nodes.get_mut(number) {
             *slot = Some(RunningNode { node, listener });
         }

@@ -86,31 +86,42 @@ pub async fn serve(node: Node, routes: Router) -> Result<(), BoxError> {
 /// # Errors
 /// As [`serve`].
 pub async fn serve_nested(node: Node, app: Router) -> Result<(), BoxError> {
-    let listener = listen().await?;
     let asked = node.clone();
     let ready = async move || if asked.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let app = app.route("/readyz", get(ready)).route("/healthz", get(async || "ok"));
+    let listener = listen().await?;
     node.ready().await;
-    let stopped = stopped(&node)?;
-    announce(&listener, &node)?;
-    Ok(serve_app(listener, app, stopped).await?)
+    serve_app(&node, listener, app).await
 }
 
-/// Serves an application in axum until `stopped`. Its nodes are told where clients are, and what is small is sent at once.
+/// Serves an application in axum until Ctrl-C or SIGTERM. Its node is told where clients are, and what is small is sent at once.
+///
+/// Then the node says goodbye to its clients and to the other nodes. It takes the milliseconds `DRAIN_NOTICE_MS` so that load balancers
+/// notice, and lets its clients go over `DRAIN_MS`; none without these variables.
 ///
 /// # Errors
-/// None: axum goes on whatever happens.
-pub async fn serve_app(
-    listener: TcpListener,
-    app: Router,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+/// The operating system does not tell of signals, a time is no number, or the node has failed.
+pub async fn serve_app(node: &Node, listener: TcpListener, app: Router) -> Result<(), BoxError> {
+    let (asked, drain) = (asked_to_stop()?, drain_from_env()?);
+    announce(&listener, node)?;
     let listener = listener.tap_io(|connection| {
         // Who has gone away already does not mind.
         let _gone = connection.set_nodelay(true);
     });
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+    // Until the node has let its clients go: what they still ask is answered.
+    tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(node.stopped()).into_future());
+    tokio::select! {
+        () = asked => {}
+        failure = node.failed() => return Err(failure.into()),
+    }
+    node.drain(drain).await;
+    Ok(())
+}
+
+fn drain_from_env() -> io::Result<Drain> {
+    let [notice, spread] = ["DRAIN_NOTICE_MS", "DRAIN_MS"].map(millis_from_env);
+    Ok(Drain::default().notice(notice?.unwrap_or_default()).spread(spread?.unwrap_or_default()))
 }
 
 /// Listens at the IP address in `ADDRESS`, without it on this machine only, and at the port that is the first argument or
@@ -139,32 +150,14 @@ pub async fn listen() -> Result<TcpListener, BoxError> {
 const BACKLOG: u32 = 1024;
 
 /// Says where the clients of a node connect, and the other nodes: `http://127.0.0.1:3000 (mesh 127.0.0.1:7946)`.
-///
-/// # Errors
-/// Nobody reads it.
-pub fn announce(listener: &TcpListener, node: &Node) -> io::Result<()> {
+fn announce(listener: &TcpListener, node: &Node) -> io::Result<()> {
     let mesh = node.mesh_addr().map_or_else(String::new, |mesh| format!(" (mesh {mesh})"));
     let mut out = io::stdout();
     writeln!(out, "http://{}{mesh}", listener.local_addr()?)?;
     out.flush()
 }
 
-/// Resolves after Ctrl-C or SIGTERM, when the node has said goodbye to its clients and to the other nodes. It takes the milliseconds
-/// `DRAIN_NOTICE_MS` so that load balancers notice, and then lets its clients go over `DRAIN_MS`; none without these variables. The
-/// signals are waited for from the call on.
-///
-/// # Errors
-/// The operating system does not tell of them, or a time is no number.
-pub fn stopped(node: &Node) -> io::Result<impl Future<Output = ()> + use<>> {
-    let (node, asked) = (node.clone(), asked_to_stop()?);
-    let [notice, spread] = ["DRAIN_NOTICE_MS", "DRAIN_MS"].map(millis_from_env);
-    let drain = Drain::default().notice(notice?.unwrap_or_default()).spread(spread?.unwrap_or_default());
-    Ok(async move {
-        asked.await;
-        node.drain(drain).await;
-    })
-}
-
+/// Resolves after Ctrl-C or SIGTERM, which are waited for from the call on.
 #[cfg(unix)]
 fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

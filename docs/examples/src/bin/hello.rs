@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use examples::{BoxError, announce, listen, serve_app, stopped};
+use examples::{BoxError, listen, serve_app};
 use socketmesh::{Node, Socket, namespace};
 
 #[tokio::main]
@@ -12,8 +12,5 @@ async fn main() -> Result<(), BoxError> {
     let app = Router::new()
         .route("/", get(async || "Connect a Socket.IO client to this address."))
         .nest_service("/socket.io", node.service());
-    let listener = listen().await?;
-    let stopped = stopped(&node)?;
-    announce(&listener, &node)?;
-    Ok(serve_app(listener, app, stopped).await?)
+    serve_app(&node, listen().await?, app).await
 }
