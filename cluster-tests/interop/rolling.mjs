@@ -2,7 +2,13 @@
 // is their plan, as JSON. Prints `ready` when all of them are in their rooms; then lines are orders: `talk`, `quiet`; `state`, which is
 // answered with how many are connected; `report`, which is answered with all that each of them met. Times are milliseconds since 1970.
 import { createInterface } from "node:readline";
-import { io } from "socket.io-client";
+import { io, NodeWebSocket } from "socket.io-client";
+
+// Which node a WebSocket has come to, whoever owns its session: its first answer names that node.
+const create = NodeWebSocket.prototype.createSocket;
+NodeWebSocket.prototype.createSocket = function (...args) {
+  return create.apply(this, args).on("upgrade", ({ headers }) => { this.edge = headers["x-socketmesh-node"]; });
+};
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const { clients: plans, seed, every } = JSON.parse((await lines.next()).value);
@@ -62,8 +68,8 @@ class Client {
   end(reason, details) {
     // A connection that ends before CONNECT was answered.
     if (!this.session) return this.failed("connect", { message: reason, ...details });
-    const transport = this.socket.io.engine.transport.name;
-    this.ended = { at: Date.now(), reason, transport, ...said(details) };
+    const { name: transport, edge } = this.socket.io.engine.transport;
+    this.ended = { at: Date.now(), reason, transport, edge, ...said(details) };
     this.session.ended = this.ended;
     this.session = undefined;
     this.heard = {};

@@ -1,15 +1,32 @@
-//! Official clients stay while every node is restarted: the bounded form of `rolling`, which plays it at length.
+//! Official clients stay while every node is restarted, or some are killed: the bounded form of `rolling`, which plays it at length.
 
 use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
-use cluster_tests::rolling::run::{Options, run};
+use cluster_tests::rolling::run::{Options, Switch, run};
+use tokio::sync::Mutex;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_clients_behind_two_balancers_lose_nothing_while_each_of_three_nodes_is_restarted() {
+    play(Options { clients: 60, drain: Duration::from_secs(3), ..small() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_recovery_no_client_meets_an_error_and_no_session_of_a_node_that_stays_is_closed() {
+    play(Options { recovery: Switch::Off, ..small() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_killed_nodes_are_recovered_without_a_hole_and_nothing_comes_twice() {
+    play(Options { kill: Some(3), ..small() }).await;
+}
+
+/// One at a time: each has a machine of its own, as it were.
+async fn play(options: Options) {
+    static PLAYING: Mutex<()> = Mutex::const_new(());
+    let _playing = PLAYING.lock().await;
     let binary = env!("CARGO_BIN_EXE_rolling");
-    let options = Options { nodes: 3, clients: 60, rounds: 1, drain: Duration::from_secs(3), ..usual() };
     let mut said = String::new();
     let report = run(&options, Path::new(binary), |line| said.extend([line, "\n"])).await;
     match report {
@@ -18,12 +35,13 @@ async fn sixty_clients_behind_two_balancers_lose_nothing_while_each_of_three_nod
     }
 }
 
-/// What the command does when it is told nothing.
-fn usual() -> Options {
+/// What the command does when it is told nothing, in small.
+fn small() -> Options {
     #[derive(Parser)]
     struct Arguments {
         #[command(flatten)]
         options: Options,
     }
-    Arguments::parse_from(["rolling"]).options
+    let Arguments { options } = Arguments::parse_from(["rolling"]);
+    Options { nodes: 3, clients: 30, rounds: 1, drain: Duration::from_secs(2), ..options }
 }

@@ -95,6 +95,8 @@ pub async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     }
     let node = Node::builder()
         .namespace(recoverable(described(&streams), settings.recovery))
+        // The clients tell which node carried a WebSocket.
+        .http(http::Config::default().expose_node(true))
         .cluster(cluster.seeds(settings.seed.iter().cloned()))
         .start()
         .await?;

@@ -102,6 +102,9 @@ pub struct Lost {
     /// What carried the session.
     #[serde(default)]
     pub transport: String,
+    /// The node that a WebSocket had come to, whoever owned the session.
+    #[serde(default)]
+    pub edge: Option<String>,
     /// How long the client waits by itself before it comes back.
     pub delay: Option<Millis>,
 }
@@ -148,9 +151,9 @@ pub enum Kind {
     Refused,
     /// Lost its session by an HTTP error.
     Status,
-    /// Lost a session though its node stayed, and nothing that carried it ended.
+    /// Lost a session though its node stayed, and so did the one that carried its WebSocket, if it had one.
     Closed,
-    /// Lost a session though its node stayed, when another ended that may have carried its WebSocket.
+    /// Lost a session though its node stayed, when the one ended that carried its WebSocket.
     Carried,
     /// An upgrade that did not succeed, which the client does not show.
     Upgrade,
@@ -265,7 +268,7 @@ impl Verdict {
             client.sessions.iter().zip(client.sessions.iter().skip(1).map(Some).chain([None]))
         {
             let Some(lost) = &session.ended else { continue };
-            let Lost { at, reason, why, status, transport, delay } = lost;
+            let Lost { at, reason, why, status, transport, delay, .. } = lost;
             let what = format!("{name} lost its session over {transport}: {reason} {why}");
             if let Some(status) = status {
                 self.fault(Kind::Status, *at, format_args!("{what}: {status}"));
@@ -360,20 +363,26 @@ fn lost_at(stay: &[Session], stream: &str, number: u64) -> Option<Millis> {
 
 /// What the end of a session shows, where its own node did not end.
 fn closing(history: &History, session: &Session, lost: &Lost) -> Option<Kind> {
-    match ending(history, session, lost) {
-        Some(life) if Some(life.process) == session.life => None,
-        Some(_) if lost.transport != "polling" => Some(Kind::Carried),
-        _ => Some(Kind::Closed),
+    let ending = ending(history, session, lost);
+    if ending.is_some_and(|life| Some(life.process) == session.life) {
+        return None;
     }
+    // One that was lost before its client knew whose it is may have been of the node that ended.
+    let is_known = session.life.is_some() || ending.is_none();
+    let carried = |life: &Life| lost.edge.as_ref() == Some(&life.node) && was_ending(life, lost);
+    let carries = lost.transport == "websocket" && (!is_known || history.lives.iter().any(carried));
+    Some(if carries { Kind::Carried } else { Kind::Closed })
 }
 
 /// The life that ended when a session was lost: its own if that is one of them.
 fn ending<'a>(history: &'a History, session: &Session, lost: &Lost) -> Option<&'a Life> {
-    let ends = |life: &&Life| {
-        life.ended.is_some_and(|ending| (ending.from..=ending.to + NOTICED).contains(&lost.at))
-    };
-    let ending = || history.lives.iter().filter(ends);
+    let ending = || history.lives.iter().filter(|life| was_ending(life, lost));
     ending().find(|life| Some(life.process) == session.life).or_else(|| ending().next_back())
+}
+
+/// Whether a life ended when a session was lost.
+fn was_ending(life: &Life, lost: &Lost) -> bool {
+    life.ended.is_some_and(|ending| (ending.from..=ending.to + NOTICED).contains(&lost.at))
 }
 
 /// Whether a session was so young when its node was killed that nobody else may know of it, or its client have no position.

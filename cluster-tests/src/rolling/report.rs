@@ -46,9 +46,9 @@ impl Requirements {
                 true
             }
             Kind::NotRecovered => self.recovery,
-            Kind::Unknown | Kind::Status => self.recovery && self.in_order,
+            Kind::Unknown => self.recovery && self.in_order,
             Kind::Refused | Kind::Late => self.balanced && self.in_order,
-            Kind::Closed => self.in_order,
+            Kind::Status | Kind::Closed => self.in_order,
             Kind::Carried | Kind::Upgrade => false,
         }
     }
@@ -137,7 +137,7 @@ const KINDS: [(Kind, &str); 14] = [
     (Kind::Status, "sessions that ended by an HTTP error"),
     (Kind::Closed, "sessions of nodes that stay closed"),
     (Kind::Late, "clients away too long"),
-    (Kind::Carried, "WebSockets cut with the node that may have carried them"),
+    (Kind::Carried, "WebSockets cut with the node that carried them"),
     (Kind::Upgrade, "upgrades that failed, and clients stayed on polling"),
 ];
 /// How many faults of a kind are shown.

@@ -140,16 +140,18 @@ fn an_http_error_that_ends_a_session_is_found_and_so_is_a_handshake_that_fails()
 
 #[test]
 fn a_session_of_a_node_that_stays_must_not_be_closed() {
-    let of_another = |transport: &str, at| {
+    let of_another = |transport: &str, edge: &str, at| {
         let mut ended = lost(session(&[run(0, 5)]));
         ended.life = Some(1);
-        ended.ended = Some(Lost { at, transport: transport.to_owned(), ..ended.ended.unwrap() });
+        let (transport, edge) = (transport.to_owned(), Some(edge.to_owned()));
+        ended.ended = Some(Lost { at, transport, edge, ..ended.ended.unwrap() });
         faults(vec![ended, Session { connected: at, ..recovered(session(&[run(6, 9)])) }])
     };
-    assert_eq!(of_another("polling", STOPPED), [(Kind::Closed, 1)]);
-    assert_eq!(of_another("websocket", STOPPED), [(Kind::Carried, 1)]);
-    assert_eq!(of_another("websocket", STOPPED - 1), [(Kind::Closed, 1)]);
-    assert_eq!(of_another("websocket", STOPPED + NOTICED + 101), [(Kind::Closed, 1)]);
+    assert_eq!(of_another("polling", "node-2", STOPPED), [(Kind::Closed, 1)]);
+    assert_eq!(of_another("websocket", "node-2", STOPPED), [(Kind::Carried, 1)]);
+    assert_eq!(of_another("websocket", "node-1", STOPPED), [(Kind::Closed, 1)], "another node carried it");
+    assert_eq!(of_another("websocket", "node-2", STOPPED - 1), [(Kind::Closed, 1)]);
+    assert_eq!(of_another("websocket", "node-2", STOPPED + NOTICED + 101), [(Kind::Closed, 1)]);
 }
 
 /// One client in `room`, to which the first of two lives emitted ten messages; the second ended.
