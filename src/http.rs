@@ -14,6 +14,8 @@
 //! on the edges that the requests of a client take.
 
 mod allow_request;
+#[cfg(feature = "axum")]
+mod axum_listener;
 mod body;
 #[cfg(feature = "tls")]
 mod certificate;
@@ -45,8 +47,6 @@ mod plain_connection;
 mod plain_http;
 mod polling;
 mod proxy;
-#[cfg(feature = "axum")]
-mod proxy_listener;
 pub(crate) mod proxy_protocol;
 mod refusal;
 mod reply;
@@ -72,6 +72,8 @@ pub use hyper::http::request::Parts;
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 pub use allow_request::{AllowRequest, Forbidden};
+#[cfg(feature = "axum")]
+pub use axum_listener::{AxumListener, ClientAddr};
 pub use body::Body;
 #[cfg(feature = "tls")]
 pub use certificate::{Certificate, CertificateError};
@@ -80,10 +82,9 @@ pub use config::{ClientFiles, Config};
 pub use connection_error::{ConnectionError, OnConnectionError};
 pub use cookie::{Cookie, CookiePriority, SameSite};
 pub use cors::Cors;
+pub(crate) use listener::FIRST_REQUEST;
 pub use listener::Listener;
 pub use middleware::{Headers, Middleware, Pass, Rejection};
-#[cfg(feature = "axum")]
-pub use proxy_listener::{ClientAddr, ProxyListener};
 pub use request::{RemoteAddr, Secure};
 pub use server::not_found;
 pub use service::Service;

@@ -49,8 +49,8 @@
 //!
 //! ```text
 //! let app = axum::Router::new().nest_service("/socket.io", node.service());
-//! let app = app.into_make_service_with_connect_info::<SocketAddr>();
-//! axum::serve(listener, app).with_graceful_shutdown(node.stopped()).await
+//! let app = app.into_make_service_with_connect_info::<ClientAddr>();
+//! axum::serve(node.listener(listener), app).with_graceful_shutdown(node.stopped()).await
 //! ```
 //!
 //! # A cluster

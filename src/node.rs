@@ -338,8 +338,8 @@ impl<A: Application> Node<A> {
         self.0.cluster.as_ref().map_or(Ok(()), |cluster| cluster.renew(credentials.into()))
     }
 
-    /// Resolves when this node has let its clients go and its listeners close: step 4 of [`drain`](Self::drain), also where it
-    /// [fails](Self::failed). A host of its [`service`](Self::service) ends then, in axum by `with_graceful_shutdown`: what comes
+    /// Resolves when this node has let its clients go and its listeners have closed: after step 4 of [`drain`](Self::drain), also where
+    /// it [fails](Self::failed). A host of its [`service`](Self::service) ends then, in axum by `with_graceful_shutdown`: what comes
     /// before is served, and the node waits for it and says goodbye to the other nodes afterwards.
     ///
     /// A host that ends earlier refuses clients that nobody has told to leave. One that goes on answers with errors as soon as the
@@ -355,7 +355,12 @@ impl<A: Application> Node<A> {
     /// # Ok(()) }
     /// ```
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<A> {
-        self.0.stopping.clone().cancelled_owned()
+        let stopping = self.0.stopping.clone();
+        async move {
+            stopping.cancelled().await;
+            // A host would close what has just been accepted.
+            sleep(http::FIRST_REQUEST).await;
+        }
     }
 
     /// Waits until a part of this node has ended that cannot be started anew, which only a bug or the loss of its UDP socket

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use socketmesh::Node;
 use socketmesh::engine::Application;
-use socketmesh::http::{ClientAddr, ProxyListener};
+use socketmesh::http::{AxumListener, ClientAddr};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What serves the clients of a node.
@@ -34,25 +34,17 @@ pub async fn serve_in_axum(listener: TcpListener, app: Router) {
     .await;
 }
 
-/// Serves an application in axum until then, in good order.
+/// Serves an application in axum by what a node has for it, until `stopped`.
 ///
 /// # Panics
 /// Never: axum goes on whatever happens.
 pub async fn serve_until(
     stopped: impl Future<Output = ()> + Send + 'static,
-    listener: TcpListener,
+    listener: AxumListener,
     app: Router,
 ) {
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await.expect("it returns no error");
-}
-
-/// Serves an application in axum, behind proxies that speak the PROXY protocol, until the task is dropped.
-///
-/// # Panics
-/// Never: axum goes on whatever happens.
-pub async fn serve_behind_proxies(listener: ProxyListener, app: Router) {
     let app = app.into_make_service_with_connect_info::<ClientAddr>();
-    axum::serve(listener, app).await.expect("it returns no error");
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await.expect("it returns no error");
 }
 
 /// The first of these, with `tap` for each connection.

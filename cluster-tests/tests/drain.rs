@@ -220,7 +220,8 @@ async fn in_axum_a_node_that_drains_answers_for_the_sessions_of_others_until_its
     let (node, owner) = (nodes.nodes[0].clone(), nodes.target.at(1));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let edge = listener.local_addr().expect("an address");
-    let serving = host::serve_until(node.stopped(), listener, host::mounted(&node, "/socket.io/"));
+    let serving =
+        host::serve_until(node.stopped(), node.listener(listener), host::mounted(&node, "/socket.io/"));
     let serving = tokio::spawn(serving);
     let at_edge = Target::of(Suite::Socket, edge, &[edge]);
     let mut sessions = Vec::new();
@@ -249,8 +250,7 @@ async fn polls_until_closed(session: &Polling, edge: std::net::SocketAddr) -> us
     loop {
         for call in [session.call(Method::POST).body(r#"420["echo","x"]"#), session.call(Method::GET)] {
             let Ok(stream) = TcpStream::connect(edge).await else { return answered };
-            // A connection that has brought nothing is closed with the port.
-            let Ok(reply) = call.start_over(stream).await.try_reply().await else { return answered };
+            let reply = call.start_over(stream).await.reply().await;
             assert_eq!(reply.status(), 200, "{}", reply.text());
             answered += 1;
         }
@@ -279,7 +279,7 @@ async fn a_node_says_goodbye_when_its_host_has_answered_what_it_had_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let edge = listener.local_addr().expect("an address");
     let app = host::mounted(&node, "/socket.io/").layer(layer);
-    let serving = tokio::spawn(host::serve_until(node.stopped(), listener, app));
+    let serving = tokio::spawn(host::serve_until(node.stopped(), node.listener(listener), app));
     let session = owner.polling().await;
     let late = session
         .through(&Target::of(Suite::Socket, edge, &[edge]))

@@ -93,7 +93,8 @@ impl Hosted {
                 Host::Axum => {
                     let app = host::mounted(&node, "/socket.io/").layer(axum::middleware::from_fn(layer));
                     if settings.proxy_protocol {
-                        tokio::spawn(host::serve_behind_proxies(node.proxy_listener(tcp), app));
+                        let listener = node.listener(tcp).proxy_protocol();
+                        tokio::spawn(host::serve_until(node.stopped(), listener, app));
                     } else {
                         tokio::spawn(host::serve_in_axum(tcp, app));
                     }
@@ -543,8 +544,8 @@ async fn in_axum_a_proxy_that_is_slow_with_its_header_keeps_nobody_waiting_and_i
     let node = Node::builder().http(config).namespace(app()).start().await.expect("the node starts");
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let hosted = Hosted { http: vec![tcp.local_addr().expect("an address")], ..hosted };
-    let listener = node.proxy_listener(tcp).header_timeout(Duration::from_millis(100));
-    tokio::spawn(host::serve_behind_proxies(listener, host::mounted(&node, "/socket.io/")));
+    let listener = node.listener(tcp).proxy_protocol().header_timeout(Duration::from_millis(100));
+    tokio::spawn(host::serve_until(node.stopped(), listener, host::mounted(&node, "/socket.io/")));
     let mut slow = hosted.connect(0, "127.0.0.2").await;
     slow.write_all(b"PROXY TCP4 203").await.expect("an open connection");
     assert_eq!(read_until(&mut slow, "nothing").await, "", "it is closed");

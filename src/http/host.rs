@@ -10,7 +10,7 @@ pub(super) fn take_over<B>(request: &mut Request<B>) -> bool {
 
     use axum::extract::{ConnectInfo, OriginalUri};
 
-    use super::proxy_listener::ClientAddr;
+    use super::axum_listener::ClientAddr;
     use super::request::{RemoteAddr, Secure};
 
     let extensions = request.extensions_mut();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +145,27 @@ impl From<TcpListener> for Listener {
         Self::new(tcp)
     }
 }
+
+/// Closes the port, and takes the connections that the system has made before: load balancers may have sent a request on them,
+/// and would not know whether it was handled if they were reset.
+pub(super) fn left_over(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut left = Vec::new();
+    // Of the runtime one only learns what was there when it asked last.
+    let Ok(listener) = listener.into_std() else { return left };
+    for _ in 0..BACKLOG {
+        let Ok((stream, address)) = listener.accept() else { break };
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            left.push((stream, address));
+        }
+    }
+    left
+}
+
+/// How long a connection may be without its first request when the node stops.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(200);
+
+/// More connections than the system keeps for a port.
+const BACKLOG: usize = 4096;
 
 /// WebSockets do not count; file descriptors bound them.
 const CONNECTIONS: usize = 100_000;

@@ -31,7 +31,7 @@ use super::client_stream::{ClientStream, HttpVersion};
 use super::counters::HttpCounters;
 use super::drain_body::BoxError;
 use super::http2_progress::Http2Progress;
-use super::listener::{ConnectionLimits, Encryption, Listener};
+use super::listener::{ConnectionLimits, Encryption, FIRST_REQUEST, Listener, left_over};
 use super::opening::{OpeningConnections, OpeningPlace};
 use super::plain_connection::{self, After};
 use super::plain_http::MAX_HEAD;
@@ -167,16 +167,10 @@ impl Server {
         }
     }
 
-    /// Closes the port, and takes the connections that the system has made before: load balancers may have sent a request on them,
-    /// and would not know whether it was handled if they were reset.
+    /// Closes the port, and serves what is left over.
     fn close(self: Arc<Self>, listener: TcpListener, connections: &TaskTracker) {
-        // Of the runtime one only learns what was there when it asked last.
-        let Ok(listener) = listener.into_std() else { return };
-        for _ in 0..BACKLOG {
-            let Ok((stream, address)) = listener.accept() else { return };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                self.spawn(stream, address, (), connections);
-            }
+        for (stream, address) in left_over(listener) {
+            self.spawn(stream, address, (), connections);
         }
     }
 
@@ -509,12 +503,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection is checked within the shorter of its timeouts, and the shortest time between two checks.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
-
-/// More connections than the system keeps for a port.
-const BACKLOG: usize = 4096;
-
-/// How long a connection may be without its first request when the node stops.
-const FIRST_REQUEST: Duration = Duration::from_millis(200);
 
 /// How long requests in flight may take to be answered when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

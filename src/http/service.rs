@@ -30,29 +30,25 @@ use crate::id::NodeId;
 ///
 /// ```no_run
 /// # async fn f(node: socketmesh::Node) -> std::io::Result<()> {
-/// use std::net::SocketAddr;
-///
-/// use axum::serve::ListenerExt as _;
+/// use socketmesh::http::ClientAddr;
 ///
 /// let app = axum::Router::new().nest_service("/socket.io", node.service());
-/// // Or what is small waits for what came before it, up to 40 ms (Nagle's algorithm).
-/// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?.tap_io(|connection| {
-///     let _gone = connection.set_nodelay(true);
-/// });
-/// let app = app.into_make_service_with_connect_info::<SocketAddr>();
+/// let listener = node.listener(tokio::net::TcpListener::bind("0.0.0.0:3000").await?);
+/// let app = app.into_make_service_with_connect_info::<ClientAddr>();
 /// // Its end is that of the node, which waits for what is answered then: await `node.drain(…)` when the process has to stop.
 /// axum::serve(listener, app).with_graceful_shutdown(node.stopped()).await
 /// # }
 /// ```
 ///
-/// - `into_make_service_with_connect_info::<SocketAddr>()` tells the address of the client. Without it, `Handshake::address` is
-///   `None`, no limit per address counts, and no [trusted proxy](super::Config::trusted_proxies) is known.
+/// - `into_make_service_with_connect_info::<ClientAddr>()` tells the address of the client; with another listener than
+///   `Node::listener` it is `SocketAddr`. Without it, `Handshake::address` is `None`, no limit per address counts, and no
+///   [trusted proxy](super::Config::trusted_proxies) is known.
 /// - `nest_service("/socket.io", …)` serves `/socket.io/` and everything below it, as Node does; `/socket.io` is answered with 404.
 ///   `route_service("/socket.io", …)` is Node's `addTrailingSlash: false`. `Handshake::url` is the whole URL.
 /// - What layers put into the extensions of a request reaches the application:
 ///   [`Handshake::extensions`](crate::engine::Handshake::extensions).
-/// - Where proxies begin connections with a header of the PROXY protocol, `Node::proxy_listener` takes the
-///   place of the listener.
+/// - `Node::listener` sets `TCP_NODELAY`: otherwise what is small waits for what came before it, up to 40 ms (Nagle's algorithm). It
+///   closes its port without a connection that is reset, and reads what proxies say by the PROXY protocol.
 /// - Where axum is served over TLS, a layer `Extension(Secure(true))` says so ([`Secure`](super::Secure)).
 ///
 /// Other hosts put [`RemoteAddr`](super::RemoteAddr) and [`Secure`](super::Secure) into the extensions themselves, and need not be axum

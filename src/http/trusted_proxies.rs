@@ -17,7 +17,7 @@ use super::request::{RemoteAddr, Secure};
 ///
 /// They say it in `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`, or in
 /// [`Forwarded`](Self::forwarded), or at the beginning of each connection
-/// ([`Listener::proxy_protocol`](super::Listener::proxy_protocol), in axum `Node::proxy_listener`). A proxy has to overwrite what it does not append to: a header of
+/// ([`Listener::proxy_protocol`](super::Listener::proxy_protocol), in axum `AxumListener::proxy_protocol`). A proxy has to overwrite what it does not append to: a header of
 /// these that it passes on as it came is the word of the client.
 ///
 /// ```

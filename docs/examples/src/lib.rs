@@ -2,15 +2,14 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use socketmesh::cluster::{Cluster, Secret};
-use socketmesh::http::{self, ClientFiles};
+use socketmesh::http::{self, ClientAddr, ClientFiles};
 use socketmesh::{Drain, Node, NodeBuilder};
 use tokio::net::TcpListener;
 #[cfg(unix)]
@@ -94,7 +93,7 @@ pub async fn serve_nested(node: Node, app: Router) -> Result<(), BoxError> {
     serve_app(&node, listener, app).await
 }
 
-/// Serves an application in axum until Ctrl-C or SIGTERM. Its node is told where clients are, and what is small is sent at once.
+/// Serves an application in axum until Ctrl-C or SIGTERM.
 ///
 /// Then the node says goodbye to its clients and to the other nodes. It takes the milliseconds `DRAIN_NOTICE_MS` so that load balancers
 /// notice, and lets its clients go over `DRAIN_MS`; none without these variables.
@@ -104,11 +103,7 @@ pub async fn serve_nested(node: Node, app: Router) -> Result<(), BoxError> {
 pub async fn serve_app(node: &Node, listener: TcpListener, app: Router) -> Result<(), BoxError> {
     let (asked, drain) = (asked_to_stop()?, drain_from_env()?);
     announce(&listener, node)?;
-    let listener = listener.tap_io(|connection| {
-        // Who has gone away already does not mind.
-        let _gone = connection.set_nodelay(true);
-    });
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let (listener, app) = (node.listener(listener), app.into_make_service_with_connect_info::<ClientAddr>());
     // Until the node has let its clients go: what they still ask is answered.
     tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(node.stopped()).into_future());
     tokio::select! {
