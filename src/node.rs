@@ -101,8 +101,8 @@ struct Hooks<A> {
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
     find_socket: fn(&A, SocketId) -> Option<(String, SocketSummary)>,
     kept: fn(&A) -> KeepingFigures,
-    /// Tells the other nodes what those that join have to know.
-    greet: fn(&A),
+    /// Tells the other nodes what those that join have to know: everything, or what is new.
+    greet: fn(&A, bool),
 }
 
 impl Node {
@@ -638,7 +638,7 @@ impl NodeBuilder {
             largest_rooms: |_, _| Vec::new(),
             find_socket: |_, _| None,
             kept: |_| KeepingFigures::default(),
-            greet: |_| {},
+            greet: |_, _| {},
         };
         self.compose(|_, _| app, |_, _| {}, hooks).await
     }
@@ -688,7 +688,7 @@ impl NodeBuilder {
             });
             let newcomers = cluster.as_ref().map(|cluster| {
                 let (app, greet) = (Arc::downgrade(&app), hooks.greet);
-                let tell = move || app.upgrade().map(|app| greet(&app)).is_some();
+                let tell = move |everything| app.upgrade().map(|app| greet(&app, everything)).is_some();
                 AbortOnDropHandle::new(tokio::spawn(newcomers::greet(id.clone(), cluster.view(), tell)))
             });
             let even_out = cluster.as_ref().map(|cluster| {

@@ -273,7 +273,7 @@ async fn a_login_that_ends_while_its_client_is_away_is_asked_for_again() {
 async fn a_user_that_is_blocked_is_not_recovered_and_neither_is_its_session_later() {
     let (cluster, told) = logins_on(3).await;
     let auth = json!({ "name": "ann", "seconds": 3600 });
-    for (time, away) in [(60, true), (60, false), (2, true)] {
+    for (time, away) in [(60, true), (60, false), (3, true)] {
         let mut client = enter(&cluster, 0, "/", &auth).await;
         if away {
             client.drop_connection();
@@ -305,6 +305,34 @@ async fn who_was_away_while_its_user_was_blocked_is_asked_who_it_is() {
     let mut told = told.take();
     told.sort();
     assert_eq!(told, ["asked ann", "lost ann"], "once in the cluster");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_disconnected_when_nobody_knew_yet_that_its_node_was_dead_is_asked_who_it_is() {
+    let (mut cluster, told) = logins_on(3).await;
+    let mut client = enter(&cluster, 0, "/", &json!({ "name": "ann", "seconds": 3600 })).await;
+    settle().await;
+    told.take();
+    cluster.kill(0).await;
+    let _told_the_living = cluster.node(2).node().user("ann").disconnect();
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(told.take(), ["lost ann"], "once in the cluster");
+    assert!(!back(&mut client, &cluster, 1).await);
+    assert_eq!(told.take(), ["asked ann"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_client_does_not_come_back_is_told_once_though_who_was_to_tell_it_died_a_moment_before() {
+    let (mut cluster, told) = logins_on(3).await;
+    let mut client = enter(&cluster, 0, "/", &json!({ "name": "ann", "seconds": 3600 })).await;
+    client.drop_connection();
+    sleep(Duration::from_secs(119)).await;
+    told.take();
+    // Its machine is gone, too: nobody notices for some seconds.
+    cluster.partition(&[0], &[1, 2]);
+    cluster.kill(0).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(told.take(), ["lost ann"]);
 }
 
 /// `socket.disconnect().connect()`, with other credentials perhaps: the new connection may be quicker than the last words on the old one.

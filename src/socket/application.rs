@@ -11,7 +11,7 @@ use super::config::Config;
 use super::connection::{Clients, Connection};
 use super::hub::{
     ConnectionCommand, Description, HandlerTasks, HubContext, Keeping, KeepingFigures, KeepingSettings,
-    NamespaceFigures, NamespaceRegistry, RoomSize,
+    NamespaceFigures, NamespaceRegistry, RoomSize, Users, Words,
 };
 use super::messages::{Inbound, SocketSummary};
 use super::peers::Peers;
@@ -34,7 +34,7 @@ impl SocketIo {
         peers: Arc<dyn Peers>,
         mint: Box<dyn Fn() -> Key + Send + Sync>,
     ) -> Self {
-        let (tasks, users) = (HandlerTasks::new(), Arc::default());
+        let (tasks, users) = (HandlerTasks::new(), Arc::new(Users::new(peers.incarnation())));
         let settings = KeepingSettings {
             default: config.recover.clone(),
             heartbeat: config.heartbeat,
@@ -87,9 +87,9 @@ impl SocketIo {
         self.0.registry.handle(inbound);
     }
 
-    /// Tells the other nodes what those that join have to know.
-    pub(crate) fn greet(&self) {
-        self.0.registry.tell_blocks();
+    /// Tells the other nodes what those that join have to know: everything, or what is new.
+    pub(crate) fn greet(&self, everything: bool) {
+        self.0.registry.tell_blocks(if everything { Words::All } else { Words::Recent });
     }
 
     /// Waits until no handler runs, for a bounded time: one that hangs does not hold up a node that stops. Returns how many

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::hub::{
     Admission, Admitted, Backlog, Claimed, ClientPaces, ClientSession, ConnectionCommand, DisconnectReason,
-    Due, Entry, Handshake, LifeStage, LocalNamespace, Member, NamespaceRegistry, Notice, NoticeKind, Refusal,
-    Returning, SocketDecision, SocketOfClient,
+    Due, Entry, Handshake, LifeStage, LocalNamespace, MOMENT, Member, NamespaceRegistry, Notice, NoticeKind,
+    Refusal, Returning, SocketDecision, SocketOfClient,
 };
 use super::messages::Flags;
 use super::protocol::{Packet, PacketDecoder, PacketError, PacketLimits, encode};
@@ -278,11 +278,33 @@ impl Connection {
         member.set_renewal(AbortOnDropHandle::new(task));
     }
 
-    /// A login whose user is not blocked.
-    fn unblocked(member: &Member, admitted: Admitted) -> Result<Admitted, Refusal> {
-        let users = member.namespace.users();
-        let is_blocked = admitted.user.as_deref().is_some_and(|user| users.is_blocked(user, Instant::now()));
-        if is_blocked { Err(Refusal::new("blocked")) } else { Ok(admitted) }
+    /// A client whose user is blocked. If that is over in a moment, the user was only disconnected: the client waits, as its connection
+    /// would not be tried again by itself, and is asked once more who it is.
+    fn shut_out(&mut self, member: &Arc<Member>, until: Instant) {
+        if until.saturating_duration_since(Instant::now()) > MOMENT {
+            return self.turn_away(member.id, &Refusal::new("blocked"));
+        }
+        let (registry, namespace) = (Arc::clone(&self.clients.registry), Arc::clone(&member.namespace));
+        let (socket, session, handshake) = (member.id, self.session.clone(), member.handshake.clone());
+        let trace = Trace::current();
+        let task = tokio::spawn(async move {
+            sleep_until(until).await;
+            let decision = async { registry.admit(&namespace, handshake).decided().await };
+            let outcome = trace.scope(catch_panic::future(decision)).await;
+            let outcome = outcome.unwrap_or_else(|| Err(Refusal::new("internal error")));
+            session.command_now(ConnectionCommand(SocketDecision::Admission { socket, outcome, trace }));
+        });
+        member.set_decision(AbortOnDropHandle::new(task));
+    }
+
+    fn turn_away(&mut self, id: SocketId, refusal: &Refusal) {
+        let is_it = |member: &Arc<Member>| member.id == id;
+        let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
+        let Some(index) = found else { return };
+        let (ns, _) = self.sockets.swap_remove(index);
+        let message = Excerpt::reason(refusal.message());
+        tracing::debug!(ns = %Excerpt::name(&ns), refusal = %message, "a client was refused");
+        self.refuse(&ns, refusal);
     }
 
     /// The answer to a CONNECT that renews a login. A client that is refused is out: it does not expect anything else.
@@ -335,48 +357,40 @@ impl Connection {
         self.note_logins();
     }
 
+    /// A socket about which it is being decided. The client may have gone away, or given up on this namespace.
+    fn connecting(&self, id: SocketId) -> Option<Arc<Member>> {
+        let mut members = self.sockets.iter().filter_map(|(_, member)| member.as_ref());
+        members.find(|member| member.id == id && member.stage() == LifeStage::Connecting).cloned()
+    }
+
     fn decided(&mut self, id: SocketId, outcome: Result<Admitted, Refusal>) {
-        let is_it = |member: &Arc<Member>| member.id == id && member.stage() == LifeStage::Connecting;
-        let found = self.sockets.iter().position(|(_, member)| member.as_ref().is_some_and(is_it));
-        // The client may have gone away, or given up on this namespace.
-        let Some(index) = found else { return };
-        let member = self.sockets.get(index).and_then(|(_, member)| member.as_ref());
-        let checked = outcome.and_then(|admitted| match member {
-            Some(member) => Self::unblocked(member, admitted),
-            None => Ok(admitted),
-        });
-        match checked {
-            Ok(admitted) => {
-                if let Some((_, Some(member))) = self.sockets.get(index) {
-                    self.admit(&Arc::clone(member), admitted);
-                }
-            }
-            Err(refusal) => {
-                let (ns, _) = self.sockets.swap_remove(index);
-                let refusal_message = Excerpt::reason(refusal.message());
-                tracing::debug!(ns = %Excerpt::name(&ns), refusal = %refusal_message, "a client was refused");
-                self.refuse(&ns, &refusal);
-            }
+        let Some(member) = self.connecting(id) else { return };
+        let admitted = match outcome {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.turn_away(id, &refusal),
+        };
+        let (users, now) = (member.namespace.users(), Instant::now());
+        match admitted.user.as_deref().and_then(|user| users.blocked_until(user, now)) {
+            None => self.admit(&member, admitted),
+            Some(until) => self.shut_out(&member, until),
         }
     }
 
     /// The client is back at the socket that it had before.
     fn recovered(&mut self, id: SocketId, claimed: Claimed, admitted: Admitted) {
-        let is_it = |member: &Arc<Member>| member.id == id && member.stage() == LifeStage::Connecting;
-        let found = self.sockets.iter_mut().find(|(_, member)| member.as_ref().is_some_and(is_it));
         // If the client is gone, it may come again: the session is given back.
-        let Some((ns, Some(member))) = found else { return };
-        let admitted = match Self::unblocked(member, admitted) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                let ns = ns.clone();
-                self.sockets.retain(|(name, _)| *name != ns);
-                self.clients.registry.refuse(claimed);
-                return self.refuse(&ns, &refusal);
-            }
-        };
-        *member = member.recovered(claimed.state.socket);
-        let member = Arc::clone(member);
+        let Some(connecting) = self.connecting(id) else { return };
+        // A block that nobody could tell the session of: it was on its way here.
+        let (users, now) = (connecting.namespace.users(), Instant::now());
+        let logins = || [&claimed.state.user, &admitted.user].into_iter().flatten();
+        if logins().any(|user| users.was_blocked(user, claimed.began, now)) {
+            let until = logins().filter_map(|user| users.blocked_until(user, now)).max();
+            self.clients.registry.refuse(claimed);
+            return self.shut_out(&connecting, until.unwrap_or(now));
+        }
+        let member = connecting.recovered(claimed.state.socket);
+        let entries = self.sockets.iter_mut().filter_map(|(_, entry)| entry.as_mut());
+        entries.filter(|entry| entry.id == id).for_each(|entry| *entry = Arc::clone(&member));
         if let ConnectionPhase::Joining { .. } = self.phase {
             self.phase = ConnectionPhase::Joined;
         }

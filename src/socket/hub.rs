@@ -74,3 +74,4 @@ pub use session::ConnectionCommand;
 pub(crate) use session::{ClientSession, SocketDecision, SocketOfClient, sockets_of};
 pub(crate) use tasks::HandlerTasks;
 pub(crate) use term::Due;
+pub(crate) use users::{MOMENT, Users, Words};

@@ -116,7 +116,7 @@ impl Command {
             CommandKind::Disconnect { .. } => 0,
             CommandKind::Update(update) => args_size(update),
             CommandKind::ServerEvent(event) => event.size(),
-            CommandKind::Block(blocks) => blocks.iter().map(|block| 4 * FIELD + block.user.len()).sum(),
+            CommandKind::Block(blocks) => blocks.iter().map(|block| 6 * FIELD + block.user.len()).sum(),
         };
         FIELD + self.namespace.len() + self.selection.size() + kind + FIXED
     }
@@ -135,17 +135,20 @@ pub(crate) enum CommandKind {
     Update(RawArgs),
     /// An event for the receiving nodes themselves: the selection does not matter.
     ServerEvent(EmittedEvent),
-    /// Closes the connections of users, and refuses them for a time: neither namespace nor selection matter.
+    /// Closes the connections of users and refuses them for a time, or ends that: neither namespace nor selection matter.
     Block(Vec<Block>),
 }
 
-/// A user that may not come in.
+/// What was said last of a user: whether it may come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
     /// The key that the application chose.
     pub(crate) user: Arc<str>,
-    /// For how long, from now on; zero ends a block.
+    /// For how long it may not, or this is remembered, from now on.
     pub(crate) time: Duration,
+    /// The number of the newest block, and of the newest end of one. If that is larger, the user may.
+    pub(crate) blocked: u64,
+    pub(crate) lifted: u64,
 }
 
 /// The name and the arguments of an event.

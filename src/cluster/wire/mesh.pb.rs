@@ -401,9 +401,14 @@ pub struct Block {
     /// The key that the application chose.
     #[prost(string, tag = "1")]
     pub user: ::prost::alloc::string::String,
-    /// Milliseconds from the arrival on; 0 ends a block.
+    /// Milliseconds from the arrival on, for which it is refused, or this is remembered.
     #[prost(uint64, tag = "2")]
     pub time: u64,
+    /// The numbers of the newest block and of the newest end of one. If the latter is larger, the user may come in.
+    #[prost(uint64, tag = "3")]
+    pub blocked: u64,
+    #[prost(uint64, tag = "4")]
+    pub lifted: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rooms {

@@ -331,9 +331,8 @@ pub(super) mod tests {
     }
 
     fn blocks() -> impl Strategy<Value = Block> {
-        ("[a-zä]{0,9}", any::<u32>()).prop_map(|(user, millis)| Block {
-            user: user.into(),
-            time: Duration::from_millis(millis.into()),
+        ("[a-zä]{0,9}", any::<u32>(), any::<(u64, u64)>()).prop_map(|(user, millis, (blocked, lifted))| {
+            Block { user: user.into(), time: Duration::from_millis(millis.into()), blocked, lifted }
         })
     }
 

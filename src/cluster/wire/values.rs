@@ -207,16 +207,17 @@ fn decode_ids(bytes: &[u8]) -> Result<Vec<SocketId>, WireError> {
 }
 
 impl From<&Block> for pb::Block {
-    fn from(Block { user, time }: &Block) -> Self {
-        // A block that is about to end is no end of blocks.
+    fn from(Block { user, time, blocked, lifted }: &Block) -> Self {
+        // Nothing is over before its time.
         let millis = time.as_nanos().div_ceil(1_000_000);
-        Self { user: user.to_string(), time: u64::try_from(millis).unwrap_or(u64::MAX) }
+        let time = u64::try_from(millis).unwrap_or(u64::MAX);
+        Self { user: user.to_string(), time, blocked: *blocked, lifted: *lifted }
     }
 }
 
 impl From<pb::Block> for Block {
-    fn from(pb::Block { user, time }: pb::Block) -> Self {
-        Self { user: user.into(), time: Duration::from_millis(time) }
+    fn from(pb::Block { user, time, blocked, lifted }: pb::Block) -> Self {
+        Self { user: user.into(), time: Duration::from_millis(time), blocked, lifted }
     }
 }
 

@@ -17,7 +17,7 @@ use super::records::{AllRecords, MARGIN, Records};
 use crate::engine::{Budget, Charge};
 use crate::id::{Key, NodeId};
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
-use crate::socket::messages::{Block, InheritedLog, RecoveryMessage};
+use crate::socket::messages::{InheritedLog, RecoveryMessage};
 use crate::socket::peers::Peers;
 use crate::socket::recovery::{Lateness, LogPart, Put, Recovery, States, StatesLimits};
 use crate::socket::room::Room;
@@ -336,23 +336,27 @@ impl Keeping {
     pub(crate) fn expire(&self, now: Instant) -> Vec<SessionState> {
         self.records.expire(now);
         self.lateness.lock().retain(self.lives());
-        let mut lost = self.states.lock().expire(self.lives(), now);
-        self.retain_own(&mut lost);
+        self.give_up(now)
+    }
+
+    /// The sessions whose clients do not come back. The other keepers hear that this node has reported them.
+    fn give_up(&self, now: Instant) -> Vec<SessionState> {
+        let reports = |pid: Pid| self.keepers(pid.0.key()).first() == Some(&self.me);
+        let lost = self.states.lock().expire(self.lives(), reports, now);
+        let mut copies = Copies::default();
+        for state in &lost {
+            let keepers = self.keepers(state.pid.0.key()).into_iter().filter(|keeper| *keeper != self.me);
+            keepers.for_each(|keeper| copies.entry(keeper).or_default().push(state.clone().reported()));
+        }
+        self.send(copies);
         lost
     }
 
     /// These users are blocked: who of them is away does not come back. Returns the sessions that end by it.
-    pub(crate) fn block(&self, blocks: &[Block], now: Instant) -> Vec<SessionState> {
-        let begun = blocks.iter().filter(|block| !block.time.is_zero());
-        let users: HashSet<&str> = begun.map(|block| &*block.user).collect();
-        let mut ended = self.states.lock().end(&users, self.lives(), now);
-        self.retain_own(&mut ended);
-        ended
-    }
-
-    /// What each of the keepers of a session finds is told by one of them.
-    fn retain_own(&self, found: &mut Vec<SessionState>) {
-        found.retain(|state| self.keepers(state.pid.0.key()).first() == Some(&self.me));
+    pub(crate) fn block(&self, users: &[Arc<str>], now: Instant) -> Vec<SessionState> {
+        let users: HashSet<&str> = users.iter().map(|user| &**user).collect();
+        self.states.lock().end(&users, self.lives(), now);
+        self.give_up(now)
     }
 
     /// How much is kept.
@@ -419,6 +423,8 @@ pub(crate) struct Claimed {
     /// Of what its client gets.
     pub(crate) id: u64,
     pub(crate) state: SessionState,
+    /// When the session began.
+    pub(crate) began: Instant,
     is_open: bool,
     turn: Turn,
 }
@@ -446,7 +452,9 @@ impl Drop for Turn {
 impl Claimed {
     /// From now on this node has sockets in the rooms of the session.
     pub(crate) fn new(keeping: Arc<Keeping>, records: Arc<Records>, state: SessionState, turn: Turn) -> Self {
-        let claimed = Self { id: keeping.number(), keeping, records, state, is_open: true, turn };
+        let (id, now) = (keeping.number(), Instant::now());
+        let began = now.checked_sub(state.age).unwrap_or(now);
+        let claimed = Self { id, keeping, records, state, began, is_open: true, turn };
         claimed.interest(true);
         claimed.interest_in_own(true);
         claimed

@@ -22,6 +22,7 @@ use super::parents::ParentNamespaces;
 use super::paths::{NamespacePaths, normalize};
 use super::requests::OpenRequests;
 use super::siblings::Siblings;
+use super::users::Words;
 use super::weak_map::WeakMap;
 use crate::catch_panic;
 use crate::id::SocketId;
@@ -139,9 +140,9 @@ impl NamespaceRegistry {
         self.sees_packets.load(Ordering::Relaxed)
     }
 
-    /// Tells the other nodes which users are blocked, because some of them may not know.
-    pub(crate) fn tell_blocks(&self) {
-        let blocks = self.context.users.blocks(Instant::now());
+    /// Tells the other nodes what was said of users, because some of them may not know.
+    pub(crate) fn tell_blocks(&self, words: Words) {
+        let blocks = self.context.users.words(words, Instant::now());
         for blocks in blocks.chunks(BLOCKS) {
             let (namespace, kind) = ("/".into(), CommandKind::Block(blocks.to_vec()));
             self.context.peers.command(&Command { namespace, selection: Selection::default(), kind });
@@ -327,8 +328,9 @@ mod tests {
     use super::super::handlers::NoHandlers;
     use super::super::keeping::KeepingSettings;
     use super::super::tasks::HandlerTasks;
+    use super::super::users::Users;
     use super::*;
-    use crate::id::NodeId;
+    use crate::id::{Incarnation, NodeId};
     use crate::socket::peers::NoPeers;
     use crate::socket::protocol::Parser;
     use crate::socket::recovery::StatesLimits;
@@ -368,7 +370,7 @@ mod tests {
             parser: Parser::Json,
             version_2_ids: false,
             tasks: HandlerTasks::new(),
-            users: Arc::default(),
+            users: Arc::new(Users::new(Incarnation(0))),
         };
         NamespaceRegistry::new(descriptions, context)
     }

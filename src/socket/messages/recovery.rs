@@ -126,6 +126,13 @@ impl SessionState {
         self
     }
 
+    /// That it is over, and that the application knows. What nobody gets any more is left out.
+    pub(crate) fn reported(self) -> Self {
+        let version = self.version.saturating_add(1);
+        let (rooms, data, user, start) = (Vec::new(), Bytes::new(), None, Vec::new());
+        Self { version, standing: Standing::Over, rooms, data, user, start, ..self }
+    }
+
     /// Makes nothing younger than it was known to be.
     pub(crate) fn age_as(&mut self, known: &Self) {
         self.age = self.age.max(known.age);

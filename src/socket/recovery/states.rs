@@ -36,6 +36,10 @@ pub(crate) struct Kept {
     until: Option<Instant>,
     /// The node that has it has not said so.
     doubtful: bool,
+    /// Its user was blocked in this life of it: nobody gets it any more.
+    revoked: bool,
+    /// Its client will not come back, which another node is to report. Until when this one does if that is gone.
+    unreported: Option<Instant>,
     /// When somebody got it last who asked this node.
     granted: Option<Instant>,
     /// The node that asked for it, and until when it waits for the node that has it.
@@ -76,11 +80,12 @@ impl States {
     ///
     /// It may have been on its way for long. So nothing becomes younger than it was known to be.
     pub(crate) fn put(&mut self, mut state: SessionState, told: SmallVec<[NodeId; 2]>, now: Instant) -> Put {
-        let (mut claimed, mut granted, mut replaced) = (None, None, 0);
+        let (mut claimed, mut granted, mut revoked, mut replaced) = (None, None, false, 0);
         match self.kept.get(&state.pid) {
             Some(known) if age(&known.state) > age(&state) => return Put::Older(known.state.life),
             Some(known) => {
                 (claimed, granted) = (known.claimed, known.granted);
+                revoked = known.revoked && known.state.life == state.life && known.state.user == state.user;
                 replaced = known.cost();
                 state.age_as(&known.now(now));
             }
@@ -94,7 +99,8 @@ impl States {
             Standing::Away(left) => Some(now + *left),
             Standing::Over => Some(now + TOMBSTONE),
         };
-        let mut kept = Kept { state, at: now, until, doubtful, granted, claimed, told };
+        let unreported = None;
+        let mut kept = Kept { state, at: now, until, doubtful, revoked, unreported, granted, claimed, told };
         let rest = self.bytes - replaced;
         let has_room = rest + kept.cost() <= self.limits.bytes;
         if !has_room {
@@ -130,6 +136,8 @@ impl States {
         }
         match &kept.state.standing {
             Standing::Over => Claim::Unknown,
+            Standing::Away(_) if kept.revoked => Claim::Unknown,
+            Standing::Live(_) if kept.revoked && !lives(kept.state.life.at) => Claim::Unknown,
             Standing::Live(_) if lives(kept.state.life.at) && kept.is_of_a_rival_of(claimant.1, now) => {
                 Claim::Busy
             }
@@ -146,7 +154,7 @@ impl States {
     pub(crate) fn grant(&mut self, pid: Pid, (node, origin): &(NodeId, Origin), now: Instant) -> Claim {
         let Some(kept) = self.kept.get_mut(&pid) else { return Claim::Unknown };
         kept.claimed = None;
-        if kept.state.standing == Standing::Over {
+        if kept.state.standing == Standing::Over || kept.revoked {
             return Claim::Unknown;
         }
         let mut state = kept.now(now);
@@ -172,54 +180,56 @@ impl States {
         }
     }
 
-    /// Drops what is over. Returns the sessions whose clients did not come back in time, in the order of their names.
+    /// Drops what is over. Returns the sessions whose clients did not come back in time and that this node is to report, in the order
+    /// of their names: it `reports` those of which it is the first keeper. If another one is, that may have died a moment ago, so
+    /// they are remembered until that is known.
     ///
     /// The client of a session whose node has ended is away.
-    pub(crate) fn expire(&mut self, lives: impl Fn(Origin) -> bool, now: Instant) -> Vec<SessionState> {
+    pub(crate) fn expire(
+        &mut self,
+        lives: impl Fn(Origin) -> bool,
+        reports: impl Fn(Pid) -> bool,
+        now: Instant,
+    ) -> Vec<SessionState> {
         let mut lost = Vec::new();
         let bytes = &mut self.bytes;
-        self.kept.retain(|_, kept| {
+        self.kept.retain(|pid, kept| {
+            kept.end_if_revoked(&lives, now);
             if matches!(kept.state.standing, Standing::Live(_)) {
                 let away = || Some(now + kept.state.lasts);
                 let is_sure = lives(kept.state.life.at) && !kept.doubtful;
                 kept.until = if is_sure { None } else { kept.until.or_else(away) };
             }
-            let lasts = kept.until.is_none_or(|until| now < until);
-            if !lasts {
-                *bytes -= kept.cost();
-                if kept.state.standing != Standing::Over {
-                    lost.push(kept.now(now));
-                }
+            let is_due = kept.until.is_some_and(|until| until <= now);
+            if is_due && kept.state.standing != Standing::Over && kept.unreported.is_none() {
+                // Whoever asks for it finds that its time is over.
+                kept.state.standing = Standing::Away(Duration::ZERO);
+                kept.unreported = Some(now + HEIRS);
             }
-            lasts
+            if kept.unreported.is_some() && reports(*pid) {
+                lost.push(kept.now(now));
+                kept.unreported = None;
+            }
+            kept.unreported = kept.unreported.filter(|until| now < *until);
+            let stays = !is_due || kept.unreported.is_some();
+            if !stays {
+                *bytes -= kept.cost();
+            }
+            stays
         });
         lost.sort_unstable_by_key(|state| state.pid);
         lost
     }
 
-    /// Ends the sessions of these users whose clients are away. Returns them, in the order of their names.
-    pub(crate) fn end(
-        &mut self,
-        users: &HashSet<&str>,
-        lives: impl Fn(Origin) -> bool,
-        now: Instant,
-    ) -> Vec<SessionState> {
-        let mut ended = Vec::new();
+    /// Ends the sessions of these users: at once where the client is away, and else when it is. Its node may have died unnoticed, or
+    /// not have heard of this when its client is back there. [`expire`](Self::expire) returns them.
+    pub(crate) fn end(&mut self, users: &HashSet<&str>, lives: impl Fn(Origin) -> bool, now: Instant) {
         for kept in self.kept.values_mut() {
-            let is_theirs = kept.state.user.as_deref().is_some_and(|user| users.contains(user));
-            let is_away = match &kept.state.standing {
-                Standing::Live(_) => !lives(kept.state.life.at),
-                Standing::Away(_) => true,
-                Standing::Over => false,
-            };
-            if is_theirs && is_away {
-                ended.push(kept.now(now));
-                (kept.state.standing, kept.until) = (Standing::Over, Some(now + TOMBSTONE));
-                kept.state.version = kept.state.version.saturating_add(1);
+            if kept.state.user.as_deref().is_some_and(|user| users.contains(user)) {
+                kept.revoked = true;
+                kept.end_if_revoked(&lives, now);
             }
         }
-        ended.sort_unstable_by_key(|state| state.pid);
-        ended
     }
 
     /// Every session that is kept.
@@ -255,6 +265,20 @@ impl Kept {
         let is_unused = is_granted(&self.state);
         let is_fresh = is_unused || self.granted.is_some_and(|at| now < at + RIVALS);
         is_fresh && !(is_unused && self.state.life.at == claimant)
+    }
+
+    /// A session that nobody gets any more is over when its client is away.
+    fn end_if_revoked(&mut self, lives: impl Fn(Origin) -> bool, now: Instant) {
+        let is_away = match &self.state.standing {
+            Standing::Live(_) => !lives(self.state.life.at),
+            Standing::Away(_) => true,
+            Standing::Over => false,
+        };
+        if self.revoked && is_away {
+            (self.state.standing, self.until) = (Standing::Over, Some(now + TOMBSTONE));
+            self.state.version = self.state.version.saturating_add(1);
+            self.unreported = Some(now + HEIRS);
+        }
     }
 
     /// It is over in time, unless the node that has it says that it has.
@@ -298,6 +322,8 @@ fn age(state: &SessionState) -> (Life, bool, u64) {
 
 /// A session that is over is remembered for that long, so that what is still on its way does not bring it back.
 const TOMBSTONE: Duration = Duration::from_secs(60);
+/// Who is to report that a client does not come back is dead for everybody after this time, or reports it.
+const HEIRS: Duration = Duration::from_secs(10);
 /// Of those that ask within this time one gets a session. Clients that have lost a connection wait longer.
 const RIVALS: Duration = Duration::from_millis(400);
 /// The node that has a session ends it within this time, or is dead.
@@ -348,6 +374,11 @@ mod tests {
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Of every session this node is the first keeper.
+    fn first(_: Pid) -> bool {
+        true
+    }
 
     #[test]
     fn of_two_states_the_newer_one_is_kept() {
@@ -434,23 +465,88 @@ mod tests {
             Claim::At(node("a").0)
         );
         // Another life of the node may be there.
-        assert!(states.expire(|life| life != owner, now).is_empty());
-        assert_eq!(states.expire(|life| life != owner, now + MINUTE).len(), 1);
+        assert!(states.expire(|life| life != owner, first, now).is_empty());
+        assert_eq!(states.expire(|life| life != owner, first, now + MINUTE).len(), 1);
     }
 
     #[test]
     fn a_client_that_does_not_come_back_is_lost_once_and_so_is_one_whose_node_died() {
         let (mut states, now) = (states(), Instant::now());
         states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
-        assert!(states.expire(|_| true, now + MINUTE / 2).is_empty());
-        let lost = states.expire(|_| true, now + MINUTE);
+        assert!(states.expire(|_| true, first, now + MINUTE / 2).is_empty());
+        let lost = states.expire(|_| true, first, now + MINUTE);
         assert_eq!((lost.len(), lost[0].age), (1, 2 * MINUTE));
         assert_eq!((states.len(), states.bytes()), (0, 0));
         states.put(state(0, 5, live("a")), SmallVec::new(), now);
-        assert!(states.expire(|_| false, now + 5 * MINUTE).is_empty());
-        assert!(states.expire(|_| true, now + 9 * MINUTE).is_empty(), "it was a partition");
-        assert!(states.expire(|_| false, now + 10 * MINUTE).is_empty());
-        assert_eq!(states.expire(|_| false, now + 11 * MINUTE).len(), 1);
+        assert!(states.expire(|_| false, first, now + 5 * MINUTE).is_empty());
+        assert!(states.expire(|_| true, first, now + 9 * MINUTE).is_empty(), "it was a partition");
+        assert!(states.expire(|_| false, first, now + 10 * MINUTE).is_empty());
+        assert_eq!(states.expire(|_| false, first, now + 11 * MINUTE).len(), 1);
+    }
+
+    #[test]
+    fn who_keeps_a_session_second_reports_that_it_is_lost_if_the_first_keeper_dies_meanwhile() {
+        let (now, dead, other) = (Instant::now(), |_: Origin| false, |_: Pid| false);
+        let kept = || {
+            let mut states = states();
+            states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
+            assert!(states.expire(dead, other, now + MINUTE).is_empty(), "that is for the first one to say");
+            assert_eq!(states.claim(pid(1), "/", &node("b"), dead, now + MINUTE), Claim::Unknown);
+            states
+        };
+        let mut heir = kept();
+        assert_eq!(heir.expire(dead, first, now + MINUTE + HEIRS / 2).len(), 1);
+        assert!(heir.expire(dead, first, now + MINUTE + HEIRS / 2).is_empty(), "once");
+        assert_eq!((heir.len(), heir.bytes()), (0, 0));
+        let mut second = kept();
+        assert!(second.expire(dead, other, now + MINUTE + HEIRS).is_empty());
+        assert_eq!((second.len(), second.bytes()), (0, 0), "the first one has reported it");
+        let mut told = kept();
+        told.put(state(0, 5, Standing::Away(MINUTE)).reported(), SmallVec::new(), now + MINUTE);
+        assert!(told.expire(dead, first, now + MINUTE + HEIRS / 2).is_empty(), "it is known that it has");
+        // What is still on its way brings it back.
+        let mut back = kept();
+        back.put(state(0, 6, live("a")), SmallVec::new(), now + MINUTE);
+        assert!(back.expire(|_| true, first, now + 5 * MINUTE).is_empty());
+    }
+
+    #[test]
+    fn the_session_of_a_blocked_user_goes_to_nobody_and_ends_when_its_client_is_away() {
+        let (now, users, everybody) = (Instant::now(), HashSet::from(["ann"]), |_: Origin| true);
+        let of_ann =
+            |version, standing| SessionState { user: Some("ann".into()), ..state(0, version, standing) };
+        let blocked = || {
+            let mut states = states();
+            states.put(of_ann(1, live("a")), SmallVec::new(), now);
+            states.end(&users, everybody, now);
+            assert!(states.expire(everybody, first, now).is_empty(), "its node closes it");
+            states
+        };
+        // Its node is dead, and nobody knew.
+        let mut states = blocked();
+        assert_eq!(states.claim(pid(1), "/", &node("b"), |_| false, now), Claim::Unknown);
+        assert_eq!(states.expire(|_| false, first, now).len(), 1);
+        // It answers, and has not heard of the block.
+        let mut states = blocked();
+        assert_eq!(states.claim(pid(1), "/", &node("b"), everybody, now), Claim::At(node("a").0));
+        states.put(of_ann(2, Standing::Away(Duration::ZERO)), SmallVec::new(), now);
+        assert_eq!(states.grant(pid(1), &node("b"), now), Claim::Unknown);
+        assert_eq!(states.expire(everybody, first, now).len(), 1);
+        // It is another user's meanwhile.
+        let mut states = blocked();
+        states.put(state(0, 2, Standing::Away(MINUTE)), SmallVec::new(), now);
+        assert!(matches!(states.claim(pid(1), "/", &node("b"), everybody, now), Claim::Granted(_)));
+        // Whoever has asked for it just now gets it no more when it is given back.
+        let mut states = self::states();
+        states.put(of_ann(1, Standing::Away(MINUTE)), SmallVec::new(), now);
+        let Claim::Granted(granted) = states.claim(pid(1), "/", &node("b"), everybody, now) else {
+            panic!("it is there")
+        };
+        states.end(&users, everybody, now);
+        let back = SessionState { version: 1, standing: Standing::Away(MINUTE), ..*granted };
+        states.put(back, SmallVec::new(), now);
+        assert_eq!(states.claim(pid(1), "/", &node("c"), everybody, now + RIVALS), Claim::Unknown);
+        assert_eq!(states.expire(everybody, first, now).len(), 1);
     }
 
     #[test]
@@ -464,19 +560,19 @@ mod tests {
         let mut other = self::states();
         other.put((*granted).clone(), SmallVec::new(), now);
         for states in [&mut states, &mut other] {
-            assert!(states.expire(everybody, now + MINUTE / 2).is_empty());
+            assert!(states.expire(everybody, first, now + MINUTE / 2).is_empty());
             let confirmed = SessionState { version: 1, ..(*granted).clone() };
             states.put(confirmed, SmallVec::new(), now + MINUTE / 2);
-            assert!(states.expire(everybody, now + 9 * MINUTE).is_empty(), "it is used");
+            assert!(states.expire(everybody, first, now + 9 * MINUTE).is_empty(), "it is used");
             states.doubt(&node("c").0, now + 9 * MINUTE);
-            assert!(states.expire(everybody, now + 11 * MINUTE).is_empty());
+            assert!(states.expire(everybody, first, now + 11 * MINUTE).is_empty());
             states.doubt(&node("b").0, now + 11 * MINUTE);
-            assert!(states.expire(everybody, now + 11 * MINUTE).is_empty());
-            assert_eq!(states.expire(everybody, now + 12 * MINUTE).len(), 1);
+            assert!(states.expire(everybody, first, now + 11 * MINUTE).is_empty());
+            assert_eq!(states.expire(everybody, first, now + 12 * MINUTE).len(), 1);
         }
         states.put(state(0, 5, Standing::Away(MINUTE)), SmallVec::new(), now);
         states.claim(pid(1), "/", &node("b"), everybody, now);
-        assert_eq!(states.expire(everybody, now + MINUTE).len(), 1, "it was never used");
+        assert_eq!(states.expire(everybody, first, now + MINUTE).len(), 1, "it was never used");
     }
 
     #[test]
@@ -520,7 +616,7 @@ mod tests {
         let life = state(0, 0, live("a")).life;
         assert_eq!(states.put(of(1, 9), SmallVec::new(), now), Put::Older(life));
         assert_eq!(states.claim(pid(1), "/", &node("b"), |_| true, now), Claim::Unknown);
-        assert!(states.expire(|_| true, now + TOMBSTONE).is_empty());
+        assert!(states.expire(|_| true, first, now + TOMBSTONE).is_empty());
         assert_eq!((states.len(), states.bytes()), (0, 0));
     }
 }

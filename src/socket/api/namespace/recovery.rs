@@ -47,7 +47,7 @@ impl<S: Send + Sync + 'static, Stage> Namespace<S, Stage> {
     }
 
     /// Runs when a client whose connection was lost has not come back in time, or came back and could not be recovered: in the whole
-    /// cluster once, as a rule. In a namespace of a predicate it runs only where that has a client. For a socket whose client left for
+    /// cluster once; once more, or up to 10 s late, where the node that is to say so dies around that time. In a namespace of a predicate it runs only where that has a client. For a socket whose client left for
     /// good, [`on_disconnect`](Self::on_disconnect) was the last word.
     ///
     /// ```

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::super::counters::NamespaceCounters;
 use super::super::member::Member;
 use super::super::responder::ServerEvent;
+use super::super::users::Met;
 use super::LocalNamespace;
 use crate::catch_panic;
 use crate::excerpt::Excerpt;
@@ -32,9 +33,9 @@ impl LocalNamespace {
             }
             CommandKind::Block(blocks) => {
                 let now = Instant::now();
-                let sockets = self.users().block(blocks, now);
+                let Met { users, sockets } = self.users().take(blocks, now);
                 sockets.into_iter().for_each(|socket| socket.close_blocked());
-                for state in self.keeping().block(blocks, now) {
+                for state in self.keeping().block(&users, now) {
                     self.sibling(&state.namespace).tell_lost(state, NamespaceCounters::session_lost);
                 }
             }

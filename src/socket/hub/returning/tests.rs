@@ -11,6 +11,7 @@ use super::super::handlers::NoHandlers;
 use super::super::keeping::{Keeping, KeepingSettings};
 use super::super::paths::NamespacePaths;
 use super::super::tasks::HandlerTasks;
+use super::super::users::Users;
 use super::*;
 use crate::id::Key;
 use crate::socket::messages::recovery::Life;
@@ -121,7 +122,7 @@ fn node(peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
         parser: Parser::Json,
         version_2_ids: false,
         tasks: HandlerTasks::new(),
-        users: Arc::default(),
+        users: Arc::new(Users::new(Incarnation(0))),
     };
     let description = Description {
         paths: NamespacePaths::One("/".into()),
