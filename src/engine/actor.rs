@@ -27,6 +27,7 @@ use super::closed::TransportFault;
 use super::config::Config;
 use super::error::{CloseReason, PacketError};
 use super::frame::Frame;
+use super::handshake::Handshake;
 use super::mailbox::{PollAnswer, PostBody, SessionMessage};
 use super::outbox::PushResult;
 use super::packet::{Message, Packet};
@@ -166,7 +167,7 @@ impl<A: Application> SessionCell<A> {
         let session = Session::open(this.id(), this.handshake().protocol(), first, config, Instant::now());
         let connections = stream
             .into_iter()
-            .map(|(conn, stage)| (conn, ClientConnection::Stream(StageGuard(stage))))
+            .map(|(conn, stage)| (conn, ClientConnection::Stream(StageGuard { stage, request: None })))
             .collect();
         let runtime = Handle::current();
         let state = SessionState {
@@ -603,6 +604,7 @@ impl<A: Application> SessionState<A> {
                 stage.advance(Stage::Live);
                 self.this.outbox().flow_to(Arc::clone(stage));
                 self.this.set_transport(self.session.transport());
+                self.this.set_request(self.request(conn));
                 // A session that opened on this stream has no client yet.
                 if let Some(client) = &mut self.client {
                     client.handle_upgrade(self.session.transport());
@@ -639,7 +641,15 @@ impl<A: Application> SessionState<A> {
 
     fn stage(&self, conn: ConnId) -> Option<&Arc<StageCell>> {
         self.connections.iter().find_map(|(of, connection)| match connection {
-            ClientConnection::Stream(guard) if *of == conn => Some(&guard.0),
+            ClientConnection::Stream(guard) if *of == conn => Some(&guard.stage),
+            _ => None,
+        })
+    }
+
+    /// The request of a stream, if it is kept.
+    fn request(&self, conn: ConnId) -> Option<Arc<Handshake>> {
+        self.connections.iter().find_map(|(of, connection)| match connection {
+            ClientConnection::Stream(guard) if *of == conn => guard.request.clone(),
             _ => None,
         })
     }

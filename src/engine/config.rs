@@ -88,9 +88,9 @@ pub struct Config {
     /// the best is chosen, and none if there is none: then browsers close. Default: `None`, the first one that is offered, as
     /// Node. Node: `handleProtocols` of `wsEngine`.
     pub subprotocols: Option<Vec<String>>,
-    /// Whether each session keeps the head of the newest request that brings messages of its client, a POST or the WebSocket of
-    /// an upgrade, for [`Conn::request`](crate::socket::Conn::request): cookies may have changed since the first one. Default
-    /// false: a head takes up to 16 KiB, and time at each POST.
+    /// Whether each session keeps the head of the newest request that brings messages of its client, a POST or the WebSocket that
+    /// it was upgraded to, and each event that of its own, for [`Conn::request`](crate::socket::Conn::request): cookies may have
+    /// changed since the first one. Default false: a head takes up to 16 KiB, also for each event that waits, and time at each POST.
     pub keep_requests: bool,
 }
 

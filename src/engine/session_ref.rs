@@ -102,10 +102,22 @@ impl<K: Send + 'static> SessionRef<K> {
         Arc::clone(self.0.request.lock().as_ref().unwrap_or(&self.0.handshake))
     }
 
-    /// A request came that brings messages. Its head is made only where requests are kept.
+    /// The newest request, if requests are kept.
+    pub(crate) fn kept_request(&self) -> Option<Arc<Handshake>> {
+        self.0.config.keep_requests.then(|| self.request())
+    }
+
+    /// A POST came. Its head is made only where requests are kept. One behind an upgrade brings nothing.
     pub(crate) fn note_request(&self, head: impl FnOnce() -> Handshake) {
-        if self.0.config.keep_requests {
+        if self.0.config.keep_requests && self.transport() == Transport::Polling {
             *self.0.request.lock() = Some(Arc::new(head()));
+        }
+    }
+
+    /// The stream that was upgraded to brings all messages from now on.
+    pub(crate) fn set_request(&self, request: Option<Arc<Handshake>>) {
+        if request.is_some() {
+            *self.0.request.lock() = request;
         }
     }
 
@@ -299,11 +311,20 @@ impl<K: Send + 'static> SessionRef<K> {
         self.tell(SessionMessage::Release);
     }
 
-    /// Attaches a WebSocket or WebTransport stream to the session. Its I/O task obeys the stage.
-    pub(crate) fn attach(&self, over: Transport) -> (ConnId, Arc<StageCell>) {
+    /// Attaches a WebSocket or WebTransport stream to the session. Its I/O task obeys the stage. The `request` that it came of counts
+    /// once the session is upgraded to it.
+    pub(crate) fn attach(
+        &self,
+        over: Transport,
+        request: Option<Arc<Handshake>>,
+    ) -> (ConnId, Arc<StageCell>) {
         let conn = self.next_conn();
         let stage = Arc::new(StageCell::new(Stage::Waiting));
-        self.bring(SessionMessage::StreamOpened(conn, over, StageGuard(Arc::clone(&stage))));
+        self.bring(SessionMessage::StreamOpened(
+            conn,
+            over,
+            StageGuard { stage: Arc::clone(&stage), request },
+        ));
         (conn, stage)
     }
 }

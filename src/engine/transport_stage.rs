@@ -5,6 +5,8 @@ use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
+use super::handshake::Handshake;
+
 /// How far a stream has come in its session. Stages only ever advance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -91,11 +93,15 @@ impl StageCell {
 
 /// The actor's end of a [`StageCell`]. The stream closes when this is dropped, however the session ends.
 #[derive(Debug)]
-pub(crate) struct StageGuard(pub(crate) Arc<StageCell>);
+pub(crate) struct StageGuard {
+    pub(crate) stage: Arc<StageCell>,
+    /// The request that the stream came of, if it is kept and not the one that opened the session.
+    pub(crate) request: Option<Arc<Handshake>>,
+}
 
 impl Drop for StageGuard {
     fn drop(&mut self) {
-        self.0.advance(Stage::Closed);
+        self.stage.advance(Stage::Closed);
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn accept<A: Application>(engine: &Engine<A>, mut request: ClientRequ
     let upgrading = Upgrading::of(&mut request.http);
     tokio::spawn(async move {
         if let Some((_answered, stream)) = upgrading.bare().await.map(|bare| bare.into_stream()) {
-            let (conn, stage) = session.attach(Transport::WebTransport);
+            let (conn, stage) = session.attach(Transport::WebTransport, None);
             serve_webtransport(stream, session, conn, stage).await;
         }
     });

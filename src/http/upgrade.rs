@@ -66,14 +66,14 @@ pub(crate) fn resume<K: Send + 'static>(
         Ok(accepted) => accepted,
         Err(error) => return not_a_websocket(error),
     };
-    session.note_request(|| request.handshake());
+    let head = session.config().keep_requests.then(|| Arc::new(request.handshake()));
     let deflate = extend(request.http.headers(), session.config(), &mut response);
     let terms = WebSocketTerms { base64: request.query.base64(), deflate };
     let session = session.clone();
     tokio::spawn(async move {
         // Only a WebSocket that exists is announced: a session may be upgrading for one client connection only.
         if let Some(bare) = upgrading.bare().await {
-            let (conn, stage) = session.attach(Transport::WebSocket);
+            let (conn, stage) = session.attach(Transport::WebSocket, head);
             serve_websocket(bare.into_stream(), session, conn, stage, terms).await;
         }
     });

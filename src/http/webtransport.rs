@@ -285,7 +285,7 @@ impl<A: Application> WebTransportServer<A> {
         let Some(session) = self.edge.owner().engine().find(sid) else {
             return Err((stream, "Session ID unknown"));
         };
-        let (conn, stage) = session.attach(Transport::WebTransport);
+        let (conn, stage) = session.attach(Transport::WebTransport, None);
         serve_webtransport(Box::new(stream), session, conn, stage).await;
         Ok(())
     }

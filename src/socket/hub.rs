@@ -14,6 +14,7 @@ mod acks;
 mod admission;
 mod backlog;
 mod broadcast_acks;
+mod carried;
 mod context;
 mod counters;
 mod error;
@@ -50,6 +51,7 @@ mod work_queue;
 
 pub(crate) use admission::{Admission, Admitted, BoxFuture, Data};
 pub(crate) use backlog::Backlog;
+pub(crate) use carried::request_of;
 pub(crate) use context::HubContext;
 pub(crate) use counters::NamespaceCounters;
 pub use error::{AckError, DisconnectReason, Disconnected, EventError, Refusal, Result};

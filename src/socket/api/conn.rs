@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::{Closed, Handshake, Protocol, Transport};
 use crate::id::{SessionId, SocketId};
-use crate::socket::hub::{ClientSession, sockets_of};
+use crate::socket::hub::{ClientSession, request_of, sockets_of};
 
 /// The connection of a client, which all its sockets share: what [`Socket::conn`](super::Socket::conn) returns. Node:
 /// `socket.conn`, and `socket.client` for the sockets.
@@ -60,11 +60,9 @@ impl Conn {
         self.0.handshake().address()
     }
 
-    /// The newest request that brings messages of the client, with its headers and cookies: a POST, or the one that became its
-    /// WebSocket. Only where [`keep_requests`](crate::engine::Config::keep_requests) is on; otherwise it is the first request, which
+    /// The request that carried the event that is being handled, with its headers and cookies: a POST, or the one that became its
+    /// WebSocket. Outside the handler of an event, and in tasks that it spawns, it is the newest one. Only where [`keep_requests`](crate::engine::Config::keep_requests) is on; otherwise it is the first request, which
     /// [`Socket::handshake`](super::Socket::handshake) has as well.
-    ///
-    /// While an event is handled, the client may have sent another request.
     ///
     /// ```
     /// # use socketmesh::{EventError, Socket};
@@ -75,7 +73,7 @@ impl Conn {
     /// }
     /// ```
     pub fn request(&self) -> Arc<Handshake> {
-        self.0.request()
+        request_of(&self.0)
     }
 
     /// How the connection ended; `None` while it lives, also while the server closes it. Every

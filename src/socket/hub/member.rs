@@ -26,6 +26,7 @@ use super::acks::PendingAcks;
 use super::admission::{Admitted, Data};
 use super::backlog::Backlog;
 use super::broadcast_acks::ExpectedAck;
+use super::carried;
 use super::counters::NamespaceCounters;
 use super::error::{AckError, DisconnectReason, EventError, Refusal};
 use super::handlers::Handled;
@@ -116,7 +117,8 @@ pub(crate) enum AckWaiter {
 #[derive(Debug)]
 enum HandlerCall {
     Connect(Trace),
-    Event(Event, Trace),
+    /// With the request that carried it, where requests are kept.
+    Event(Event, Trace, Option<Arc<engine::Handshake>>),
     Notice(Notice),
     Disconnecting(DisconnectReason),
     Disconnect(DisconnectReason),
@@ -399,7 +401,11 @@ impl Member {
             return None;
         }
         self.namespace.count(NamespaceCounters::event_received);
-        state.inbox.push(self.counted(HandlerCall::Event(event, self.trace.or_current())));
+        state.inbox.push(self.counted(HandlerCall::Event(
+            event,
+            self.trace.or_current(),
+            self.session.kept_request(),
+        )));
         self.handler_calls(state)
     }
 
@@ -835,7 +841,7 @@ impl Member {
     /// that still runs.
     fn enter_lane(&self, MemberState { inbox, running, .. }: &mut MemberState) -> Option<Option<Lane>> {
         let (lane, may_start) = match inbox.peek() {
-            Some(HandlerCall::Event(event, _)) => {
+            Some(HandlerCall::Event(event, ..)) => {
                 let lane = self.namespace.handlers().lane(&event.name);
                 (lane, lane.is_none_or(|lane| running.enter(lane)))
             }
@@ -859,10 +865,11 @@ impl Member {
                     self.kick(false);
                 }
             }
-            HandlerCall::Event(event, trace) => {
+            HandlerCall::Event(event, trace, request) => {
                 let (id, name) = (event.id, event.name.clone());
                 let span = self.span(&trace, &name);
-                let handled = span.scope(handlers.on_event(member, event)).await;
+                let handling = || handlers.on_event(member, event);
+                let handled = span.scope(carried::by(&self.session, request, handling)).await;
                 if !matches!(handled, Handled::Value(_) | Handled::Taken(Ok(()))) {
                     span.failed();
                 }
@@ -975,7 +982,7 @@ impl UserSocket for Member {
 impl Work for HandlerCall {
     fn bytes(&self) -> usize {
         match self {
-            Self::Event(event, _) => event.len(),
+            Self::Event(event, ..) => event.len(),
             Self::Notice(notice) => notice.bytes(),
             Self::Connect(_) | Self::Disconnecting(_) | Self::Disconnect(_) => 0,
         }
