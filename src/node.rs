@@ -2,6 +2,7 @@
 
 mod drain;
 mod even_out;
+mod handle;
 #[cfg(feature = "axum")]
 mod host;
 mod newcomers;
@@ -9,6 +10,7 @@ pub(crate) mod operators;
 #[cfg(feature = "webtransport")]
 mod webtransport;
 
+use std::any::Any;
 use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
@@ -103,6 +105,8 @@ struct Hooks<A> {
     kept: fn(&A) -> KeepingFigures,
     /// Tells the other nodes what those that join have to know: everything, or what is new.
     greet: fn(&A, bool),
+    /// Tells it which node it is.
+    set_host: fn(&A, Weak<dyn Any + Send + Sync>),
 }
 
 impl Node {
@@ -619,6 +623,7 @@ impl NodeBuilder {
             find_socket: SocketIo::find_socket,
             kept: SocketIo::kept,
             greet: SocketIo::greet,
+            set_host: SocketIo::set_host,
         };
         self.compose(make, SocketIo::handle, hooks).await
     }
@@ -639,6 +644,7 @@ impl NodeBuilder {
             find_socket: |_, _| None,
             kept: |_| KeepingFigures::default(),
             greet: |_, _| {},
+            set_host: |_, _| {},
         };
         self.compose(|_, _| app, |_, _| {}, hooks).await
     }
@@ -674,6 +680,7 @@ impl NodeBuilder {
         let stopping = CancellationToken::new();
         let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {
             let operators = answers(Weak::clone(parts));
+            (hooks.set_host)(&app, Weak::clone(parts) as Weak<dyn Any + Send + Sync>);
             // Set once, here: what arrived from other nodes until now found no sockets.
             let _set_before =
                 above.set(Above { app: Arc::downgrade(&app), edge: Arc::downgrade(&edge), operators });

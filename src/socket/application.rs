@@ -1,7 +1,8 @@
 //! Socket.IO as the application of an engine: where the floors of this layer come together.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -44,9 +45,15 @@ impl SocketIo {
         let keeping = Keeping::new(node.clone(), Arc::clone(&peers), settings);
         let context = {
             let Config { parser, version_2_ids, .. } = config;
-            HubContext { node, peers, parser, version_2_ids, tasks, users, keeping }
+            let host = Arc::default();
+            HubContext { node, peers, parser, version_2_ids, tasks, users, keeping, host }
         };
         Self(Arc::new(Clients { registry: NamespaceRegistry::new(descriptions, context), config, mint }))
+    }
+
+    /// Says, once, which node this is.
+    pub(crate) fn set_host(&self, host: Weak<dyn Any + Send + Sync>) {
+        self.0.registry.set_host(host);
     }
 
     /// A namespace to emit to.

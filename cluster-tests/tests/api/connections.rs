@@ -3,12 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use cluster_tests::app::{App, Seen, plain, with_plain_handlers};
+use cluster_tests::messages::Messages as _;
 use cluster_tests::nodes::Nodes;
 use cluster_tests::on_one_and_three_nodes;
 use hyper::Method;
 use serde_json::{Value, json};
 use socketmesh::engine::{self, CloseReason, Message, Packet, Protocol, Transport};
 use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use tokio::sync::Notify;
 
 /// Nodes of their own, because on these every packet is seen and requests are kept.
 fn app(count: usize) -> &'static App {
@@ -28,11 +30,25 @@ fn described(seen: &Arc<Seen>) -> NodeBuilder {
             packets.handled.note((socket.id(), told(&packet)));
             Ok(())
         })
-        .on("handshake", async |socket: Socket, ()| Ok(socket.handshake().clone()));
+        .on("handshake", async |socket: Socket, ()| Ok(socket.handshake().clone()))
+        .on("node", async |socket: Socket, ()| {
+            let node = socket.server().expect("it runs");
+            let paths: Vec<_> =
+                node.namespaces().iter().map(|namespace| namespace.path().to_owned()).collect();
+            Ok((node.id().clone(), node.is_ready(), paths))
+        })
+        .on("carried", async |socket: Socket, ()| {
+            socket.state::<Notify>().notified().await;
+            Ok(cookie(&socket.conn().request()))
+        });
     Node::builder()
         .engine(engine::Config::default().keep_requests(true))
         .namespace(main)
         .namespace(plain("/other", seen))
+}
+
+fn cookie(request: &engine::Handshake) -> Option<String> {
+    request.headers().get("cookie").map(|value| value.to_str().unwrap_or_default().to_owned())
 }
 
 fn told(packet: &Packet) -> String {
@@ -122,13 +138,43 @@ async fn the_newest_request_of_a_client_is_kept_where_that_is_wanted(app: &App) 
     let (polling, socket) = app.polling_guest("/").await;
     let post = polling.call(Method::POST).header("cookie", "session=2").body(r#"42["note","x"]"#);
     assert_eq!(post.send().await.outcome(), (200, "ok"));
-    let cookie = |request: &engine::Handshake| {
-        request.headers().get("cookie").map(|value| value.to_str().unwrap_or_default().to_owned())
-    };
     assert_eq!(cookie(&socket.conn().request()).as_deref(), Some("session=2"));
     assert_eq!(cookie(socket.handshake().request()), None, "the first one stays");
-    let _ws = polling.upgraded().await;
-    assert_eq!(socket.conn().request().query_value("transport").as_deref(), Some("websocket"));
+    let transport = || socket.conn().request().query_value("transport").map(|value| value.to_string());
+    let mut ws = polling.probe().await;
+    assert_eq!(transport().as_deref(), Some("polling"), "it is not upgraded yet");
+    let post = polling.call(Method::POST).header("cookie", "session=3").body(r#"42["note","y"]"#);
+    assert_eq!(post.send().await.outcome(), (200, "ok"));
+    assert_eq!(cookie(&socket.conn().request()).as_deref(), Some("session=3"));
+    ws.send("5").await;
+    ws.send(r#"42["note","z"]"#).await;
+    let is_last = |(of, what): &(_, String)| (*of == socket.id() && what == "z").then_some(());
+    app.seen.handled.find("the last note", is_last).await;
+    assert_eq!(transport().as_deref(), Some("websocket"));
+    // One too many, and a POST that comes too late.
+    let post = polling.call(Method::POST).header("cookie", "session=4").body(r#"42["note","no"]"#);
+    assert_eq!(post.send().await.status(), 400);
+    polling.websocket().await.closed().await;
+    assert_eq!((transport().as_deref(), cookie(&socket.conn().request())), (Some("websocket"), None));
+}
+
+async fn a_handler_finds_the_request_that_carried_its_event(app: &App) {
+    let (polling, socket) = app.polling_guest("/").await;
+    for (number, event) in [(1, r#"421["carried"]"#), (2, r#"422["carried"]"#), (3, r#"42["note","x"]"#)] {
+        let post = polling.call(Method::POST).header("cookie", &format!("session={number}")).body(event);
+        assert_eq!(post.send().await.outcome(), (200, "ok"));
+    }
+    for ack in [r#"431["session=1"]"#, r#"432["session=2"]"#] {
+        socket.state::<Notify>().notify_one();
+        assert_eq!(polling.poll().await.outcome(), (200, ack));
+    }
+    assert_eq!(cookie(&socket.conn().request()).as_deref(), Some("session=3"), "elsewhere it is the newest");
+}
+
+async fn a_handler_has_its_node(app: &App) {
+    let mut guest = app.guest(1).await;
+    let answer: Value = serde_json::from_str(&guest.ask(r#"["node"]"#).await).expect("JSON");
+    assert_eq!(answer, json!([[guest.socket.node(), true, ["/", "/other"]]]));
 }
 
 async fn a_handshake_is_written_as_node_writes_it(app: &App) {
@@ -171,5 +217,7 @@ on_one_and_three_nodes! {
     a_lost_connection_says_what_went_wrong,
     every_packet_of_a_client_is_seen_before_what_it_brings,
     the_newest_request_of_a_client_is_kept_where_that_is_wanted,
+    a_handler_finds_the_request_that_carried_its_event,
+    a_handler_has_its_node,
     a_handshake_is_written_as_node_writes_it,
 }

@@ -1,6 +1,7 @@
 //! What all namespaces of a node share.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::keeping::Keeping;
 use super::tasks::HandlerTasks;
@@ -26,4 +27,6 @@ pub(crate) struct HubContext {
     pub(crate) users: Arc<Users>,
     /// What lets clients come back.
     pub(crate) keeping: Arc<Keeping>,
+    /// The node itself, which this layer is not to know.
+    pub(crate) host: Arc<OnceLock<Weak<dyn Any + Send + Sync>>>,
 }

@@ -7,6 +7,7 @@ mod observing;
 mod recovery;
 mod server_events;
 
+use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
@@ -131,6 +132,11 @@ impl LocalNamespace {
     /// This node.
     pub(crate) fn node(&self) -> &NodeId {
         &self.context.node
+    }
+
+    /// The node itself, as its layer knows it; `None` once it is gone.
+    pub(crate) fn host(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.context.host.get()?.upgrade()
     }
 
     pub(crate) fn peers(&self) -> &Arc<dyn Peers> {

@@ -1,5 +1,6 @@
 //! The namespaces of this node.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,6 +121,11 @@ impl NamespaceRegistry {
                 namespace.describe(&parent);
             }
         }
+    }
+
+    /// Says, once, which node this is.
+    pub(crate) fn set_host(&self, host: Weak<dyn Any + Send + Sync>) {
+        self.context.host.get_or_init(|| host);
     }
 
     /// What lets clients of this node come back.
@@ -371,6 +377,7 @@ mod tests {
             version_2_ids: false,
             tasks: HandlerTasks::new(),
             users: Arc::new(Users::new(Incarnation(0))),
+            host: Arc::default(),
         };
         NamespaceRegistry::new(descriptions, context)
     }

@@ -123,6 +123,7 @@ fn node(peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
         version_2_ids: false,
         tasks: HandlerTasks::new(),
         users: Arc::new(Users::new(Incarnation(0))),
+        host: Arc::default(),
     };
     let description = Description {
         paths: NamespacePaths::One("/".into()),
