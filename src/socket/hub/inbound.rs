@@ -46,7 +46,7 @@ impl NamespaceRegistry {
                 self.handle_recovery(&node, incarnation, message);
             }
             Inbound::Linked(node) => self.tell_again(&node),
-            Inbound::Lost(node, _) => self.handle_loss(&node),
+            Inbound::Lost(node, incarnation) => self.handle_loss(&node, incarnation),
         }
     }
 

@@ -141,10 +141,15 @@ impl Keeping {
 
     /// Whether a life of a node is a member, this one included. One that ended is none, though its node is back.
     pub(crate) fn lives(&self) -> impl Fn(Origin) -> bool + use<> {
-        let members = self.peers.members();
-        let others = members.iter().map(|(node, incarnation)| Origin::of(node, *incarnation));
-        let lives: Vec<_> = others.chain([self.origin]).collect();
+        let mut lives = self.others();
+        lives.push(self.origin);
         move |origin| lives.contains(&origin)
+    }
+
+    /// The lives of the other members.
+    pub(crate) fn others(&self) -> Vec<Origin> {
+        let members = self.peers.members();
+        members.iter().map(|(node, incarnation)| Origin::of(node, *incarnation)).collect()
     }
 
     /// Something of a socket changed: its keepers are told soon.

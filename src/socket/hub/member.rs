@@ -662,8 +662,12 @@ impl Member {
 
     /// What is known of it. Runs the application's function that writes data.
     pub(crate) fn session_state(&self, standing: Standing) -> Option<SessionState> {
+        self.described(self.state.lock(), standing)
+    }
+
+    /// What is known of it in this state.
+    fn described(&self, state: MutexGuard<'_, MemberState>, standing: Standing) -> Option<SessionState> {
         let now = Instant::now();
-        let state = self.state.lock();
         let keep = state.keep.as_ref()?;
         let login = state.login.as_ref();
         let mut described = SessionState {
@@ -952,17 +956,16 @@ impl Member {
 
 impl KeptSocket for Member {
     fn changed(&self, keepers: &dyn Fn(Key) -> Keepers) -> Option<SessionState> {
-        {
-            let mut state = self.state.lock();
-            let is_connected = state.life.is_connected();
-            let keep = state.keep.as_mut()?;
-            keep.dequeue();
-            if !is_connected {
-                return None;
-            }
-            keep.told = keepers(keep.pid.0.key());
+        let mut state = self.state.lock();
+        let is_connected = state.life.is_connected();
+        let keep = state.keep.as_mut()?;
+        keep.dequeue();
+        if !is_connected {
+            return None;
         }
-        self.session_state(Standing::Live(self.namespace.node().clone()))
+        keep.told = keepers(keep.pid.0.key());
+        // Not unlocked between: it would be told as connected by the version that tells that it has left.
+        self.described(state, Standing::Live(self.namespace.node().clone()))
     }
 
     fn outlived(self: Arc<Self>, by: SessionLife) {

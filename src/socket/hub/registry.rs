@@ -133,6 +133,11 @@ impl NamespaceRegistry {
         &self.context.keeping
     }
 
+    /// Whether clients of this node may come back, or it keeps sessions of others.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeper.get().is_some() || self.keeping().states.lock().len() > 0
+    }
+
     pub(super) fn parents(&self) -> &ParentNamespaces {
         &self.parents
     }

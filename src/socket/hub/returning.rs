@@ -401,8 +401,10 @@ impl NamespaceRegistry {
     fn hear(&self, namespace: &str, records: &Records, origins: impl IntoIterator<Item = Origin>) {
         for origin in origins {
             let is_unheard = records.journal().take_unheard(origin);
-            if is_unheard && let Some(namespace) = self.find(namespace) {
-                namespace.lose_those_without(origin);
+            if is_unheard {
+                let namespace = self.find(namespace);
+                namespace.into_iter().for_each(|namespace| namespace.lose_those_without(origin));
+                records.journal().lost(origin);
             }
         }
     }
@@ -418,14 +420,19 @@ impl NamespaceRegistry {
     }
 
     /// Something of another node is lost. Whoever may have missed it comes again and asks, and so does this node.
-    pub(super) fn handle_loss(&self, node: &NodeId) {
-        let kept: Vec<_> = self.all().into_iter().filter(|namespace| namespace.records().is_some()).collect();
-        if kept.is_empty() {
+    pub(super) fn handle_loss(&self, node: &NodeId, incarnation: Incarnation) {
+        if !self.keeps() {
             return;
         }
-        self.keeping().peers.tell(node, &RecoveryMessage::Again);
-        self.keeping().states.lock().doubt(node, Instant::now());
-        kept.into_iter().for_each(|namespace| namespace.lose_all());
+        let keeping = self.keeping();
+        keeping.peers.tell(node, &RecoveryMessage::Again);
+        keeping.states.lock().doubt(node, Instant::now());
+        // Who catches up first: from here on none of them gets in with a hole.
+        for records in keeping.records.all() {
+            records.journal().lose(Origin::of(node, incarnation));
+            records.answers.notify_waiters();
+        }
+        self.all().iter().for_each(|namespace| namespace.lose_all());
     }
 
     /// Says what a client missed of this node, before anything that this node emits from now on.
@@ -595,15 +602,18 @@ async fn ask_all(
         interest: keeping.peers.version(),
     });
     asked.iter().for_each(|(node, _)| keeping.peers.tell(node, &recover));
-    all_answered(claimed, deadline).await?;
+    if !all_answered(claimed, deadline).await? {
+        return Ok(false);
+    }
     let last = records.journal().recovering(*id).and_then(|back| back.last_answer());
     let is_late = last.is_some_and(|last| last.saturating_duration_since(now) > MARGIN);
     let is_new = |(_, age): &(_, Duration)| *age < records.retention;
     Ok(!is_late || !state.rooms.iter().any(is_new))
 }
 
-/// Waits until every node that lives has answered, with everything that was missed.
-async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<(), Unrecovered> {
+/// Waits until every node that lives has answered, with everything that was missed. Returns whether nothing is lost of that, and no
+/// member has come meanwhile, which was not asked.
+async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<bool, Unrecovered> {
     let Claimed { keeping, records, id, .. } = claimed;
     loop {
         let answer = records.answers.notified();
@@ -619,8 +629,9 @@ async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<(), Unreco
             if back.has_failed() {
                 return Err(Unrecovered::TooMuch);
             }
-            if back.is_complete() {
-                return Ok(());
+            let is_whole = back.is_whole(&keeping.others());
+            if back.is_complete() || back.has_gap() {
+                return Ok(is_whole);
             }
         }
         if Instant::now() >= deadline {

@@ -30,6 +30,8 @@ pub(crate) struct Journal {
     recovering: Vec<(u64, Recovering)>,
     /// Origins of the position that did not answer when a client was recovered here.
     unheard: SmallVec<[Origin; 4]>,
+    /// Origins that are heard, while clients that they did not answer for are sent away.
+    losing: SmallVec<[Origin; 1]>,
     limits: LogLimits,
     room: Arc<LogRoom>,
 }
@@ -48,6 +50,7 @@ impl Journal {
             last: SmallVec::new(),
             recovering: Vec::new(),
             unheard: SmallVec::new(),
+            losing: SmallVec::new(),
             limits,
             room: Arc::clone(room),
         }
@@ -152,6 +155,23 @@ impl Journal {
         }
     }
 
+    /// Whether a client that is back has everything that it missed, when these are the other members. Of an origin that is heard right
+    /// now it would get what it may have.
+    pub(crate) fn is_ready(&mut self, id: u64, members: &[Origin]) -> bool {
+        let losing = std::mem::take(&mut self.losing);
+        let is_ready = self.recovering(id).is_some_and(|back| {
+            let is_whole = back.is_complete() && !back.has_failed() && back.is_whole(members);
+            is_whole && losing.iter().all(|origin| back.has_heard(*origin))
+        });
+        self.losing = losing;
+        is_ready
+    }
+
+    /// Something of another node will never arrive here: who waits for it asks again.
+    pub(crate) fn lose(&mut self, from: Origin) {
+        self.recovering.iter_mut().for_each(|(_, back)| back.lose(from));
+    }
+
     /// Takes out a client that knows it now, or will not.
     pub(crate) fn take(&mut self, id: u64) -> Option<Recovering> {
         let at = self.recovering.iter().position(|(known, _)| *known == id)?;
@@ -173,11 +193,24 @@ impl Journal {
         }
     }
 
-    /// Whether an origin that is heard now may not have answered for a client here. It is told once.
+    /// Whether an origin that is heard now may not have answered for a client here. It is told once. Then nobody whom it did not
+    /// answer gets in until [`lost`](Self::lost) says that those who are here have gone.
     pub(crate) fn take_unheard(&mut self, origin: Origin) -> bool {
         let before = self.unheard.len();
         self.unheard.retain(|unheard| *unheard != origin);
-        self.unheard.len() < before || origin != self.me && self.position.get(origin).is_none()
+        let is_unheard =
+            self.unheard.len() < before || origin != self.me && self.position.get(origin).is_none();
+        if is_unheard {
+            self.losing.push(origin);
+        }
+        is_unheard
+    }
+
+    /// Whoever an origin that is heard did not answer for has gone.
+    pub(crate) fn lost(&mut self, origin: Origin) {
+        if let Some(at) = self.losing.iter().position(|losing| *losing == origin) {
+            self.losing.swap_remove(at);
+        }
     }
 
     /// Answers for a node that leaves from now on.
@@ -386,5 +419,50 @@ mod tests {
         journal.note_unheard([origin(2), origin(2)]);
         assert!(!journal.take_unheard(origin(3)));
         assert!(journal.take_unheard(origin(2)) && !journal.take_unheard(origin(2)));
+    }
+
+    /// Begins to recover a client that asks these origins, which answer.
+    fn answered(journal: &mut Journal, id: u64, asked: &[u64], now: Instant) {
+        let origins = asked.iter().map(|number| origin(*number));
+        let back =
+            Recovering::new(member(&["a"], now), Position::default(), origins, 1 << 20, waiting());
+        journal.begin(id, back, now).unwrap();
+        for number in asked {
+            journal.answered(id, origin(*number), vec![(origin(*number), 1)], now);
+        }
+    }
+
+    #[test]
+    fn a_client_is_not_ready_when_something_is_lost_that_it_may_have_missed() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        answered(&mut journal, 7, &[2, 3], now);
+        let members = [origin(2), origin(3)];
+        journal.lose(origin(4));
+        assert!(journal.is_ready(7, &members), "it did not ask that one");
+        journal.lose(origin(3));
+        assert!(!journal.is_ready(7, &members));
+        answered(&mut journal, 8, &[2, 3], now);
+        assert!(journal.is_ready(8, &members), "it asked again");
+    }
+
+    #[test]
+    fn a_client_is_not_ready_while_a_member_has_not_answered_that_was_none_when_it_asked() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        answered(&mut journal, 7, &[2], now);
+        assert!(journal.is_ready(7, &[origin(2)]));
+        assert!(!journal.is_ready(7, &[origin(2), origin(3)]));
+        assert!(journal.is_ready(7, &[]), "it has left meanwhile");
+    }
+
+    #[test]
+    fn nobody_whom_an_origin_did_not_answer_gets_in_while_others_are_sent_away_because_it_is_heard() {
+        let (mut journal, now) = (journal(1), Instant::now());
+        answered(&mut journal, 7, &[2], now);
+        assert!(journal.take_unheard(origin(3)));
+        assert!(!journal.is_ready(7, &[origin(2)]));
+        answered(&mut journal, 8, &[2, 3], now);
+        assert!(journal.is_ready(8, &[origin(2)]), "it has what that one sent");
+        journal.lost(origin(3));
+        assert!(journal.is_ready(7, &[origin(2)]));
     }
 }

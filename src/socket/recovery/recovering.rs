@@ -35,6 +35,8 @@ pub(crate) struct Recovering {
     held: Charge,
     limit: usize,
     failed: bool,
+    /// Something that a node sent behind the question is lost, maybe of what was missed.
+    has_gap: bool,
     /// When another node answered last.
     last_answer: Option<Instant>,
 }
@@ -72,6 +74,7 @@ impl Recovering {
             held,
             limit,
             failed: false,
+            has_gap: false,
             last_answer: None,
         }
     }
@@ -124,8 +127,7 @@ impl Recovering {
     /// A packet is handed out on this node.
     pub(crate) fn live(&mut self, packet: &KeptPacket, now: Instant) {
         let Some(Number { origin, .. }) = packet.number else { return };
-        let is_open =
-            !self.closed.contains(&origin) && self.answered.iter().any(|(heard, _)| *heard == origin);
+        let is_open = !self.closed.contains(&origin) && self.has_heard(origin);
         if is_open && self.membership.is_selected(packet, now) {
             self.push(Arc::clone(packet));
         }
@@ -134,6 +136,12 @@ impl Recovering {
     /// A node will not answer any more: it is dead, and what only it knew is lost.
     pub(crate) fn gone(&mut self, origin: Origin) {
         self.closed.retain(|closed| *closed != origin);
+    }
+
+    /// Something of this origin will never arrive. If it was asked, its answer or what followed may have a hole: it has to be asked
+    /// again.
+    pub(crate) fn lose(&mut self, from: Origin) {
+        self.has_gap |= self.closed.contains(&from) || self.has_heard(from);
     }
 
     /// There is something that the client cannot get: it is not recovered.
@@ -146,6 +154,22 @@ impl Recovering {
     /// Whether nobody has to answer any more.
     pub(crate) fn is_complete(&self) -> bool {
         self.closed.is_empty()
+    }
+
+    /// Whether what has come is all that the client missed: nothing is lost of it, and of these members, which are all that there are,
+    /// none came after it was asked for.
+    pub(crate) fn is_whole(&self, members: &[Origin]) -> bool {
+        !self.has_gap && members.iter().all(|member| self.has_heard(*member))
+    }
+
+    /// Whether this origin has answered, or another node for it.
+    pub(crate) fn has_heard(&self, origin: Origin) -> bool {
+        self.answered.iter().any(|(heard, _)| *heard == origin)
+    }
+
+    /// Whether something may be lost of it.
+    pub(crate) const fn has_gap(&self) -> bool {
+        self.has_gap
     }
 
     pub(crate) fn has_failed(&self) -> bool {

@@ -316,8 +316,10 @@ fn is_granted(state: &SessionState) -> bool {
     state.version == 0 && state.life.count > 0
 }
 
-fn age(state: &SessionState) -> (Life, bool, u64) {
-    (state.life, state.standing == Standing::Over, state.version)
+/// Within one life nobody who has left comes back.
+fn age(state: &SessionState) -> (Life, bool, u64, bool) {
+    let has_left = !matches!(state.standing, Standing::Live(_));
+    (state.life, state.standing == Standing::Over, state.version, has_left)
 }
 
 /// A session that is over is remembered for that long, so that what is still on its way does not bring it back.
@@ -387,6 +389,8 @@ mod tests {
         let life = state(1, 3, live("a")).life;
         assert_eq!(states.put(state(1, 2, Standing::Away(MINUTE)), SmallVec::new(), now), Put::Older(life));
         assert_eq!(states.put(state(0, 9, live("b")), SmallVec::new(), now), Put::Older(life));
+        assert_eq!(states.put(state(1, 3, Standing::Away(MINUTE)), SmallVec::new(), now), Put::Kept);
+        assert_eq!(states.put(state(1, 3, live("a")), SmallVec::new(), now), Put::Older(life), "it has left");
         assert_eq!(states.put(state(1, 4, Standing::Over), SmallVec::new(), now), Put::Kept);
         assert_eq!(
             states.put(state(1, 5, Standing::Away(MINUTE)), SmallVec::new(), now),

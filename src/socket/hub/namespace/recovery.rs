@@ -67,6 +67,7 @@ impl LocalNamespace {
             drop(journal);
             self.lose_those_without(origin);
             journal = records.journal();
+            journal.lost(origin);
         }
         if journal.receive(&packet, Instant::now()) {
             self.hand_out(&journal, &packet);
@@ -138,8 +139,7 @@ impl LocalNamespace {
     pub(crate) fn insert_recovered(self: &Arc<Self>, member: &Arc<Member>, claimed: Claimed) -> bool {
         let (records, now) = (Arc::clone(&claimed.records), Instant::now());
         let mut journal = records.journal();
-        let is_ready =
-            journal.recovering(claimed.id).is_some_and(|back| back.is_complete() && !back.has_failed());
+        let is_ready = journal.is_ready(claimed.id, &self.keeping().others());
         let Some(back) = is_ready.then(|| journal.take(claimed.id)).flatten() else {
             drop(journal);
             return false;
