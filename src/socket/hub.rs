@@ -12,6 +12,7 @@
 
 mod acks;
 mod admission;
+mod answering;
 mod backlog;
 mod broadcast_acks;
 mod carried;
@@ -35,6 +36,7 @@ mod observation;
 mod own_state;
 mod parents;
 mod paths;
+mod questions;
 mod records;
 mod registry;
 mod requests;
@@ -44,6 +46,7 @@ mod room_index;
 mod session;
 mod siblings;
 mod tasks;
+mod telling;
 mod term;
 mod users;
 mod weak_map;

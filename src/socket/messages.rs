@@ -406,6 +406,8 @@ pub(crate) struct Replay {
     pub(crate) namespace: Arc<str>,
     /// Numbered, in order.
     pub(crate) packets: Vec<KeptPacket>,
+    /// For how long the question has waited for it at the sender.
+    pub(crate) waited: Duration,
     /// What follows, or how it ended.
     pub(crate) end: ReplayEnd,
 }

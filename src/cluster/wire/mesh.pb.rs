@@ -689,6 +689,9 @@ pub struct Replay {
     pub namespace: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub packets: ::prost::alloc::vec::Vec<Broadcast>,
+    /// For how many milliseconds the question has waited at the sender.
+    #[prost(uint64, tag = "6")]
+    pub waited: u64,
     #[prost(oneof = "replay::End", tags = "4, 5")]
     pub end: ::core::option::Option<replay::End>,
 }

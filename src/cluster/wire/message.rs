@@ -506,9 +506,12 @@ pub(super) mod tests {
                 RecoveryMessage::Close { pid: Pid(pid), namespace: namespace.into(), socket, life }
             }),
             recover,
-            (any::<u64>(), "/[a-z]{0,9}", packets(), end).prop_map(|(id, namespace, packets, end)| {
-                RecoveryMessage::Replay(Replay { id, namespace: namespace.into(), packets, end })
-            }),
+            (any::<u64>(), "/[a-z]{0,9}", packets(), times(), end).prop_map(
+                |(id, namespace, packets, waited, end)| {
+                    let namespace = namespace.into();
+                    RecoveryMessage::Replay(Replay { id, namespace, packets, waited, end })
+                }
+            ),
             log,
             Just(RecoveryMessage::Again),
         ]

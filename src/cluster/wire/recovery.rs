@@ -194,6 +194,7 @@ impl From<&Replay> for pb::Replay {
                 ReplayEnd::Done(reached) => Some(End::Done(pb::Position { reached: numbers(reached) })),
                 ReplayEnd::Refused => Some(End::Refused(pb::Nothing {})),
             },
+            waited: millis(replay.waited),
         }
     }
 }
@@ -207,6 +208,7 @@ impl TryFrom<pb::Replay> for Replay {
             id: replay.id,
             namespace: replay.namespace.into(),
             packets: replay.packets.into_iter().map(packet).collect::<Result<_, _>>()?,
+            waited: Duration::from_millis(replay.waited),
             end: match replay.end {
                 None => ReplayEnd::More,
                 Some(End::Done(pb::Position { reached })) => ReplayEnd::Done(decode_numbers(&reached)),

@@ -2,18 +2,22 @@
 //! its own and copies of those of others.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::records::{AllRecords, MARGIN, Records};
+use super::telling::{PART, Telling};
 use crate::engine::{Budget, Charge};
 use crate::id::{Key, NodeId};
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
@@ -38,6 +42,10 @@ pub(crate) struct Keeping {
     claims: Mutex<HashMap<Pid, Arc<AtomicBool>>>,
     /// What was told last of sessions that ended here or went elsewhere, and when.
     departed: Mutex<VecDeque<(Instant, SessionState)>>,
+    /// What waits for room on the links to other nodes.
+    telling: Mutex<Telling>,
+    /// The nodes that are to be told again.
+    again: Mutex<BTreeSet<NodeId>>,
     /// The sockets of which something changed.
     changed: Mutex<Vec<Weak<dyn KeptSocket>>>,
     /// Wakes who tells it to the other nodes.
@@ -97,6 +105,8 @@ impl Keeping {
             lateness: Mutex::new(Lateness::new(Instant::now())),
             claims: Mutex::default(),
             departed: Mutex::default(),
+            telling: Mutex::default(),
+            again: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
             news: Mutex::default(),
@@ -163,7 +173,7 @@ impl Keeping {
 
     /// Whether something waits to be told.
     pub(crate) fn has_news(&self) -> bool {
-        !self.changed.lock().is_empty()
+        !self.changed.lock().is_empty() || !self.again.lock().is_empty() || self.waits_to_tell()
     }
 
     /// Who takes news of sockets says so first.
@@ -193,14 +203,13 @@ impl Keeping {
     pub(crate) fn flush(self: &Arc<Self>, now: Instant) {
         let _in_hand = self.in_hand();
         let changed = std::mem::take(&mut *self.changed.lock());
-        let mut copies = Copies::default();
         for socket in changed.into_iter().filter_map(|socket| socket.upgrade()) {
             let Some(state) = socket.changed(&|key| self.keepers(key)) else { continue };
-            if let Some(Put::Older(by)) = self.place(state, now, &mut copies) {
+            if let Some(Put::Older(by)) = self.place(state, now) {
                 socket.outlived(by);
             }
         }
-        self.send(copies);
+        self.tell_some(now);
     }
 
     /// Tells the keepers of a session that leaves this node what is known of it now.
@@ -211,29 +220,48 @@ impl Keeping {
             departed.pop_front();
         }
         drop(departed);
-        let mut copies = Copies::default();
-        self.place(state, now, &mut copies);
-        self.send(copies);
+        self.place(state, now);
+        self.tell_some(now);
     }
 
-    /// Keeps a state if this node is a keeper, and collects it for the others. Returns what became of it here.
-    fn place(&self, state: SessionState, now: Instant, copies: &mut Copies) -> Option<Put> {
+    /// Keeps a state if this node is a keeper; the others are to be told it. Returns what became of it here.
+    fn place(&self, state: SessionState, now: Instant) -> Option<Put> {
         let keepers = self.keepers(state.pid.0.key());
         for keeper in keepers.iter().filter(|keeper| **keeper != self.me) {
-            copies.entry(keeper.clone()).or_default().push(state.clone());
+            self.telling.lock().push(keeper.clone(), state.clone(), now);
         }
         let is_mine = keepers.contains(&self.me);
         is_mine.then(|| self.states.lock().put(state, keepers, now))
     }
 
-    fn send(&self, copies: Copies) {
-        for (node, mut states) in copies {
-            while !states.is_empty() {
-                let rest = states.split_off(at_once(&states));
-                let states = std::mem::replace(&mut states, rest);
+    /// Tells the other nodes what waits, as far as their links take it now. Returns whether something is left, which is told later.
+    pub(crate) fn tell_some(&self, now: Instant) -> bool {
+        let nodes = self.telling.lock().nodes();
+        for node in nodes {
+            loop {
+                let has_room = self.has_room(&node);
+                let states = self.telling.lock().next(&node, has_room, now);
+                if states.is_empty() {
+                    break;
+                }
                 self.tell(&node, states);
             }
         }
+        let is_left = self.waits_to_tell();
+        if is_left {
+            self.wake.notify_one();
+        }
+        is_left
+    }
+
+    fn has_room(&self, node: &NodeId) -> bool {
+        let room = pin!(self.peers.has_room(node));
+        room.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Whether something waits for room on a link.
+    pub(crate) fn waits_to_tell(&self) -> bool {
+        !self.telling.lock().is_empty()
     }
 
     /// Tells a node what the clock of this one says, so that it knows later what comes late.
@@ -271,56 +299,86 @@ impl Keeping {
         false
     }
 
-    /// After the members changed: hands sessions on to who keeps them now, and forgets those that are none of this node's.
-    pub(crate) fn move_states(&self, now: Instant) {
-        let (mut copies, lives) = (Copies::default(), self.lives());
+    /// Hands these sessions on to who keeps them now. Returns those that are none of this node's: they are to be forgotten when that has
+    /// been told.
+    pub(crate) fn move_states(&self, sessions: &[Pid], now: Instant) -> Vec<Pid> {
+        let (mut copies, lives) = (Vec::new(), self.lives());
         let mut states = self.states.lock();
         let mut others = Vec::new();
-        for (pid, kept) in states.iter_mut() {
+        for pid in sessions {
+            let Some(kept) = states.kept_mut(*pid) else { continue };
             let keepers = self.keepers(pid.0.key());
             let is_mine = keepers.contains(&self.me);
             if !is_mine || !kept.is_told(&lives) {
                 let news = keepers.iter().filter(|keeper| **keeper != self.me && !kept.told.contains(keeper));
-                news.for_each(|keeper| copies.entry(keeper.clone()).or_default().push(kept.now(now)));
+                copies.extend(news.map(|keeper| (keeper.clone(), kept.now(now))));
                 kept.told = keepers;
             }
             if !is_mine {
-                others.push(pid);
+                others.push(*pid);
             }
         }
-        others.into_iter().for_each(|pid| states.forget(pid));
         drop(states);
-        for states in copies.values_mut() {
-            states.sort_unstable_by_key(|state| state.pid);
-        }
-        self.send(copies);
+        self.push(copies, now);
+        self.tell_some(now);
+        others
     }
 
-    /// Tells a node once more what it keeps for this one.
-    pub(crate) fn tell_again(&self, node: &NodeId, now: Instant) {
+    /// Forgets those of these sessions that others keep, and know by now.
+    pub(crate) fn forget(&self, sessions: Vec<Pid>) {
+        let others = sessions.into_iter().filter(|pid| !self.keepers(pid.0.key()).contains(&self.me));
+        let others: Vec<_> = others.collect();
+        let mut states = self.states.lock();
+        others.into_iter().for_each(|pid| states.forget(pid));
+    }
+
+    fn push(&self, copies: Vec<(NodeId, SessionState)>, now: Instant) {
+        let mut telling = self.telling.lock();
+        copies.into_iter().for_each(|(node, state)| telling.push(node, state, now));
+    }
+
+    /// A node is told once more what it keeps for this one: soon, and no faster than its link takes it.
+    pub(crate) fn tell_again(&self, node: &NodeId) {
+        self.again.lock().insert(node.clone());
+        self.wake.notify_one();
+    }
+
+    /// The nodes that are to be told once more what they keep.
+    pub(crate) fn take_again(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.again.lock())
+    }
+
+    /// Begins to tell a node once more what it keeps: of what has left this one. What this one keeps is to be moved there again.
+    pub(crate) fn begin_again(&self, node: &NodeId, now: Instant) {
         let departed = self.departed.lock();
         let again = departed.iter().filter(|(_, state)| self.keepers(state.pid.0.key()).contains(node));
         let states: Vec<_> =
             again.map(|(at, state)| state.clone().later(now.saturating_duration_since(*at))).collect();
         drop(departed);
         if *node != self.me && !states.is_empty() {
-            self.send([(node.clone(), states)].into());
+            self.push(states.into_iter().map(|state| (node.clone(), state)).collect(), now);
         }
         self.states.lock().iter_mut().for_each(|(_, kept)| kept.told.retain(|told| *told != *node));
-        self.move_states(now);
     }
 
     /// What this node keeps and no other node may, for those that are left when this one is gone.
     pub(crate) async fn hand_over(self: &Arc<Self>) {
         self.settled().await;
-        let now = Instant::now();
-        let mut copies = Copies::default();
-        for (pid, kept) in self.states.lock().iter_mut() {
-            let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
-            let heirs = heirs.into_iter().filter(|heir| *heir != self.me).take(KEEPERS);
-            heirs.for_each(|heir| copies.entry(heir).or_default().push(kept.now(now)));
+        let sessions = self.states.lock().sessions();
+        for sessions in sessions.chunks(AT_ONCE) {
+            let (now, mut copies) = (Instant::now(), Vec::new());
+            for pid in sessions {
+                let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
+                let heirs = heirs.into_iter().filter(|heir| *heir != self.me).take(KEEPERS);
+                let known = self.states.lock().get(*pid, now);
+                heirs.zip(known.into_iter().cycle()).for_each(|copy| copies.push(copy));
+            }
+            self.push(copies, now);
+            while self.tell_some(Instant::now()) {
+                sleep(PAUSE).await;
+            }
         }
-        self.send(copies);
+        let now = Instant::now();
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
         let Some(heir) = self.peers.heir(key) else { return };
@@ -341,6 +399,7 @@ impl Keeping {
     pub(crate) fn expire(&self, now: Instant) -> Vec<SessionState> {
         self.records.expire(now);
         self.lateness.lock().retain(self.lives());
+        self.telling.lock().tidy(now);
         self.give_up(now)
     }
 
@@ -348,12 +407,11 @@ impl Keeping {
     fn give_up(&self, now: Instant) -> Vec<SessionState> {
         let reports = |pid: Pid| self.keepers(pid.0.key()).first() == Some(&self.me);
         let lost = self.states.lock().expire(self.lives(), reports, now);
-        let mut copies = Copies::default();
         for state in &lost {
             let keepers = self.keepers(state.pid.0.key()).into_iter().filter(|keeper| *keeper != self.me);
-            keepers.for_each(|keeper| copies.entry(keeper).or_default().push(state.clone().reported()));
+            keepers.for_each(|keeper| self.telling.lock().push(keeper, state.clone().reported(), now));
         }
-        self.send(copies);
+        self.tell_some(now);
         lost
     }
 
@@ -392,26 +450,6 @@ impl Drop for InHand {
         keeping.news.lock().open.remove(number);
         keeping.told.notify_waiters();
     }
-}
-
-/// What each node is told.
-type Copies = BTreeMap<NodeId, Vec<SessionState>>;
-
-/// How many states go into one message.
-fn at_once(states: &[SessionState]) -> usize {
-    let mut bytes = 0;
-    let fits = states.iter().position(|state| {
-        bytes += 256
-            + state.data.len()
-            + state.rooms.iter().map(|(room, _)| room.name_length() + 16).sum::<usize>()
-            + state
-                .left
-                .iter()
-                .map(|left| left.room.name_length() + 16 * (1 + left.until.len()))
-                .sum::<usize>();
-        bytes > PART
-    });
-    fits.map_or(states.len(), |at| at.max(1))
 }
 
 impl fmt::Debug for Keeping {
@@ -534,8 +572,10 @@ const MAX_DEPARTED: usize = 8192;
 const DEPARTED: Duration = Duration::from_secs(30);
 /// How many nodes keep a session.
 pub(crate) const KEEPERS: usize = 2;
-/// The bytes of one message to another node, about.
-pub(crate) const PART: usize = 256 << 10;
+/// How many sessions are looked at before it is seen whether the links have room for more.
+pub(crate) const AT_ONCE: usize = 64;
+/// From one look at a link to the next.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The secret and its node, for a new session.
 pub(crate) fn pid_of(key: Key, random: [u8; 10]) -> Pid {

@@ -21,8 +21,10 @@ use super::namespace::LocalNamespace;
 use super::notice::NoticeKind;
 use super::parents::ParentNamespaces;
 use super::paths::{NamespacePaths, normalize};
+use super::questions::Questions;
 use super::requests::OpenRequests;
 use super::siblings::Siblings;
+use super::tasks::HandlerTasks;
 use super::users::Words;
 use super::weak_map::WeakMap;
 use crate::catch_panic;
@@ -48,6 +50,8 @@ pub(crate) struct NamespaceRegistry {
     keeper: OnceLock<AbortOnDropHandle<()>>,
     /// The requests of other nodes that are being responded to.
     pub(super) requests: OpenRequests,
+    /// What other nodes ask for clients that are back there.
+    pub(super) questions: Questions,
 }
 
 impl NamespaceRegistry {
@@ -55,9 +59,10 @@ impl NamespaceRegistry {
     pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Arc<Self> {
         Arc::new_cyclic(|me| {
             let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
-            let (me, requests) = (Weak::clone(me), OpenRequests::default());
+            let (me, requests, questions) = (Weak::clone(me), OpenRequests::default(), Questions::default());
             let (sees_packets, keeper) = (AtomicBool::new(false), OnceLock::new());
-            let registry = Self { named, fixed, parents, context, me, sees_packets, keeper, requests };
+            let registry =
+                Self { named, fixed, parents, context, me, sees_packets, keeper, requests, questions };
             for description in descriptions {
                 let _checked_before = registry.add(description);
             }
@@ -77,7 +82,7 @@ impl NamespaceRegistry {
             description.recovery.clone_from(&self.keeping().default);
         }
         if description.recovery.is_some() {
-            self.keeper.get_or_init(|| self.context.tasks.spawn_aside(Self::keep(Weak::clone(&self.me))));
+            self.begin_keeping();
         }
         let description = Arc::new(description);
         if description.handlers.wants(NoticeKind::Packet) {
@@ -131,6 +136,15 @@ impl NamespaceRegistry {
     /// What lets clients of this node come back.
     pub(crate) fn keeping(&self) -> &Arc<Keeping> {
         &self.context.keeping
+    }
+
+    pub(super) fn tasks(&self) -> &HandlerTasks {
+        &self.context.tasks
+    }
+
+    /// From now on other nodes are told of sessions.
+    pub(super) fn begin_keeping(&self) {
+        self.keeper.get_or_init(|| self.context.tasks.spawn_aside(Self::keep(Weak::clone(&self.me))));
     }
 
     /// Whether clients of this node may come back, or it keeps sessions of others.
@@ -338,7 +352,6 @@ mod tests {
     use super::super::counters::NamespaceCounters;
     use super::super::handlers::NoHandlers;
     use super::super::keeping::KeepingSettings;
-    use super::super::tasks::HandlerTasks;
     use super::super::users::Users;
     use super::*;
     use crate::id::{Incarnation, NodeId};

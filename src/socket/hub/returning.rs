@@ -1,12 +1,15 @@
 //! Clients that come back: who decides about their sessions, and how they get what they missed (docs/protocol/mesh.md,
 //! "Recovery").
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use std::vec;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::task::coop;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::admission::{Admission, Admitted};
@@ -14,7 +17,8 @@ use super::counters::NamespaceCounters;
 use super::error::Refusal;
 use super::handlers::Description;
 use super::handshake::Handshake;
-use super::keeping::{Claimed, KEEPERS, Keeping, KeptSocket, PART, Turn};
+use super::keeping::{AT_ONCE, Claimed, KEEPERS, Keeping, KeptSocket, Turn};
+use super::member::Member;
 use super::namespace::LocalNamespace;
 use super::records::Records;
 use super::registry::NamespaceRegistry;
@@ -26,10 +30,10 @@ use crate::excerpt::Excerpt;
 use crate::id::{Incarnation, NodeId, SocketId};
 use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, SessionState, Standing};
 use crate::socket::messages::{
-    KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
+    Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
 };
 use crate::socket::recovery::{
-    Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered, cost,
+    Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered,
 };
 use crate::socket::room::Room;
 
@@ -360,8 +364,8 @@ impl NamespaceRegistry {
                     member.outlived(life);
                 }
             }
-            RecoveryMessage::Recover(recover) => self.answer(node, &recover, now),
-            RecoveryMessage::Replay(Replay { id, namespace, packets, end }) => {
+            RecoveryMessage::Recover(recover) => self.answer(node, recover, now),
+            RecoveryMessage::Replay(Replay { id, namespace, packets, waited, end }) => {
                 let Some(records) = self.keeping().records.get(&namespace) else { return };
                 if let ReplayEnd::Done(reached) = &end {
                     // Who has sent nothing is behind nobody.
@@ -374,7 +378,12 @@ impl NamespaceRegistry {
                 }
                 match end {
                     ReplayEnd::More => return,
-                    ReplayEnd::Done(reached) => journal.answered(id, from, reached, now),
+                    ReplayEnd::Done(reached) => {
+                        journal.answered(id, from, reached, now);
+                        if let Some(back) = journal.recovering(id) {
+                            back.note_answer(now.checked_sub(waited).unwrap_or(now));
+                        }
+                    }
                     ReplayEnd::Refused => {
                         if let Some(back) = journal.recovering(id) {
                             back.fail();
@@ -391,8 +400,7 @@ impl NamespaceRegistry {
                 }
             }
             RecoveryMessage::Again => {
-                self.note_all();
-                self.keeping().tell_again(node, now);
+                self.tell_again(node);
             }
         }
     }
@@ -412,11 +420,11 @@ impl NamespaceRegistry {
     /// What another node was told of sessions says how old they were when it was told. Over a link that was down it came late, so it
     /// is told again: a room that seems younger than it is would hide what was sent to it.
     pub(super) fn tell_again(&self, node: &NodeId) {
-        for namespace in self.all() {
-            namespace.kept_members().iter().for_each(|member| member.note_again(node));
+        if self.keeps() {
+            self.begin_keeping();
+            self.keeping().tell_time(node);
+            self.keeping().tell_again(node);
         }
-        self.keeping().tell_time(node);
-        self.keeping().tell_again(node, Instant::now());
     }
 
     /// Something of another node is lost. Whoever may have missed it comes again and asks, and so does this node.
@@ -433,36 +441,6 @@ impl NamespaceRegistry {
             records.answers.notify_waiters();
         }
         self.all().iter().for_each(|namespace| namespace.lose_all());
-    }
-
-    /// Says what a client missed of this node, before anything that this node emits from now on.
-    fn answer(&self, to: &NodeId, recover: &Recover, now: Instant) {
-        let Recover { id, namespace, socket, age, rooms, left, after, limit, interest } = recover;
-        let peers = &self.keeping().peers;
-        let reply = |packets, end| {
-            let namespace = Arc::clone(namespace);
-            peers.tell(to, &RecoveryMessage::Replay(Replay { id: *id, namespace, packets, end }));
-        };
-        let Some(records) = self.records_of(namespace) else {
-            // This node takes no numbers there.
-            return reply(Vec::new(), ReplayEnd::Done(vec![(self.keeping().origin, 0)]));
-        };
-        let membership = Membership::new(*socket, *age, rooms, now).with_left(left, now);
-        let after: Position = after.iter().copied().collect();
-        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-        let mut journal = records.journal();
-        let own = Room::Own(*socket);
-        let mut joined = membership.rooms().chain(std::iter::once(&own));
-        peers.presume(to, namespace, &mut joined, *interest);
-        match journal.answer(&membership, |origin| after.get(origin).unwrap_or(0), now, limit) {
-            Ok((packets, reached)) => {
-                let mut parts = in_parts(packets);
-                let last = parts.pop().unwrap_or_default();
-                parts.into_iter().for_each(|part| reply(part, ReplayEnd::More));
-                reply(last, ReplayEnd::Done(reached));
-            }
-            Err(_too_much) => reply(Vec::new(), ReplayEnd::Refused),
-        }
     }
 
     /// Answers what another node asks about a session.
@@ -514,15 +492,8 @@ impl NamespaceRegistry {
         self.of(&state.namespace).tell_lost(state, count);
     }
 
-    /// Has every socket told to its keepers again.
-    fn note_all(&self) {
-        for namespace in self.all() {
-            namespace.kept_members().iter().for_each(|member| member.note_change());
-        }
-    }
-
     /// What was sent in a namespace, if clients of it may come back.
-    fn records_of(&self, path: &Arc<str>) -> Option<Arc<Records>> {
+    pub(super) fn records_of(&self, path: &Arc<str>) -> Option<Arc<Records>> {
         let known = self.keeping().records.get(path);
         known.or_else(|| {
             let namespace = self.find_or_make(path);
@@ -533,20 +504,29 @@ impl NamespaceRegistry {
     /// Tells other nodes what changed, follows the members, and gives up what is over, as long as the node lives.
     pub(super) async fn keep(registry: Weak<Self>) {
         let (mut members, mut told, mut swept) = (None, Instant::now(), Instant::now());
+        let mut rounds: VecDeque<Round> = VecDeque::new();
         loop {
             let Some(strong) = registry.upgrade() else { return };
             let (keeping, now) = (Arc::clone(strong.keeping()), Instant::now());
             keeping.flush(now);
             let present = keeping.peers.members();
             if members.as_ref() != Some(&present) {
-                for namespace in strong.all() {
-                    namespace
-                        .kept_members()
-                        .iter()
-                        .for_each(|member| member.note_keepers(&|key| keeping.keepers(key)));
-                }
-                keeping.move_states(now);
+                rounds.retain(|round| round.to.is_some());
+                rounds.push_back(Round::of(&strong, None));
                 members = Some(present);
+            }
+            for node in keeping.take_again() {
+                keeping.begin_again(&node, now);
+                rounds.retain(|round| round.to.as_ref() != Some(&node));
+                rounds.push_back(Round::of(&strong, Some(node)));
+            }
+            while !keeping.waits_to_tell()
+                && let Some(round) = rounds.front_mut()
+            {
+                if !round.go_on(&keeping, Instant::now()) {
+                    rounds.pop_front();
+                }
+                coop::consume_budget().await;
             }
             if now >= told + CLOCKS {
                 keeping.peers.members().iter().for_each(|(node, _)| keeping.tell_time(node));
@@ -560,12 +540,50 @@ impl NamespaceRegistry {
             }
             drop(strong);
             let next = now + if keeping.records.len() == 0 { SWEEP } else { MEMBERS };
-            if !keeping.has_news() {
+            if rounds.is_empty() && !keeping.has_news() {
                 let _timeout = timeout_at(next, keeping.wake.notified()).await;
             }
             // What changes together is told together.
             sleep(TOGETHER).await;
         }
+    }
+}
+
+/// What is left to be looked at of all sockets and sessions of a node, whether others are to be told of them. It goes on while links have
+/// room.
+struct Round {
+    /// The node that is told again; without one it is looked who keeps them now.
+    to: Option<NodeId>,
+    members: vec::IntoIter<Weak<Member>>,
+    sessions: vec::IntoIter<Pid>,
+    /// Those that others have been told of, and keep from now on.
+    others: Vec<Pid>,
+}
+
+impl Round {
+    fn of(registry: &NamespaceRegistry, to: Option<NodeId>) -> Self {
+        let members = registry.all().into_iter().flat_map(|namespace| namespace.kept_members());
+        let members: Vec<_> = members.map(|member| Arc::downgrade(&member)).collect();
+        let sessions = registry.keeping().states.lock().sessions();
+        Self { to, members: members.into_iter(), sessions: sessions.into_iter(), others: Vec::new() }
+    }
+
+    /// Goes on with some of them. Returns whether there were any. What it told before has gone.
+    fn go_on(&mut self, keeping: &Arc<Keeping>, now: Instant) -> bool {
+        keeping.forget(std::mem::take(&mut self.others));
+        if self.members.len() > 0 {
+            for member in self.members.by_ref().take(AT_ONCE).filter_map(|member| member.upgrade()) {
+                match &self.to {
+                    Some(node) => member.note_again(node),
+                    None => member.note_keepers(&|key| keeping.keepers(key)),
+                }
+            }
+            keeping.flush(now);
+            return true;
+        }
+        let sessions: Vec<_> = self.sessions.by_ref().take(AT_ONCE).collect();
+        self.others = keeping.move_states(&sessions, now);
+        !sessions.is_empty()
     }
 }
 
@@ -711,23 +729,8 @@ fn session_of(parts: Vec<(NodeId, ResponsePart)>, asked: Instant) -> Option<Box<
     })
 }
 
-fn in_parts(packets: Vec<KeptPacket>) -> Vec<Vec<KeptPacket>> {
-    let mut parts: Vec<Vec<KeptPacket>> = Vec::new();
-    let mut bytes = usize::MAX;
-    for packet in packets {
-        let cost = cost(&packet);
-        if bytes.saturating_add(cost) > PART {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += cost;
-        parts.last_mut().into_iter().for_each(|part| part.push(Arc::clone(&packet)));
-    }
-    parts
-}
-
 /// How long a client waits for its session: a node that dies is known as dead before.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one node is waited for.
 const QUESTION: Duration = Duration::from_secs(5);
 /// From one question to the next, when nobody decides.

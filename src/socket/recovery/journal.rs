@@ -151,7 +151,6 @@ impl Journal {
         }
         if let Some(back) = self.recovering(id) {
             back.answered(from, reached);
-            back.note_answer(now);
         }
     }
 
@@ -424,8 +423,7 @@ mod tests {
     /// Begins to recover a client that asks these origins, which answer.
     fn answered(journal: &mut Journal, id: u64, asked: &[u64], now: Instant) {
         let origins = asked.iter().map(|number| origin(*number));
-        let back =
-            Recovering::new(member(&["a"], now), Position::default(), origins, 1 << 20, waiting());
+        let back = Recovering::new(member(&["a"], now), Position::default(), origins, 1 << 20, waiting());
         journal.begin(id, back, now).unwrap();
         for number in asked {
             journal.answered(id, origin(*number), vec![(origin(*number), 1)], now);

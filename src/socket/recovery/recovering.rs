@@ -37,7 +37,7 @@ pub(crate) struct Recovering {
     failed: bool,
     /// Something that a node sent behind the question is lost, maybe of what was missed.
     has_gap: bool,
-    /// When another node answered last.
+    /// When another node answered last, as if it had not waited for its link.
     last_answer: Option<Instant>,
 }
 
@@ -114,12 +114,12 @@ impl Recovering {
         self.closed.retain(|closed| *closed != own);
     }
 
-    /// Another node answered.
-    pub(crate) const fn note_answer(&mut self, now: Instant) {
-        self.last_answer = Some(now);
+    /// Another node answered, and would have then, had it not waited for the link.
+    pub(crate) fn note_answer(&mut self, at: Instant) {
+        self.last_answer = self.last_answer.max(Some(at));
     }
 
-    /// When another node answered last; `None` if none did.
+    /// When another node answered last, as if it had not waited for its link; `None` if none did.
     pub(crate) const fn last_answer(&self) -> Option<Instant> {
         self.last_answer
     }

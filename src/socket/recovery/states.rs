@@ -237,6 +237,18 @@ impl States {
         self.kept.iter_mut().map(|(pid, kept)| (*pid, kept))
     }
 
+    /// The names of all of them, in their order.
+    pub(crate) fn sessions(&self) -> Vec<Pid> {
+        let mut all: Vec<_> = self.kept.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// One that is kept.
+    pub(crate) fn kept_mut(&mut self, pid: Pid) -> Option<&mut Kept> {
+        self.kept.get_mut(&pid)
+    }
+
     /// Another node keeps it from now on.
     pub(crate) fn forget(&mut self, pid: Pid) {
         if let Some(kept) = self.kept.remove(&pid) {

@@ -1,21 +1,26 @@
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use regex_lite::Regex;
 use smallvec::SmallVec;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::super::context::HubContext;
 use super::super::handlers::NoHandlers;
 use super::super::keeping::{Keeping, KeepingSettings};
 use super::super::paths::NamespacePaths;
 use super::super::tasks::HandlerTasks;
+use super::super::telling::PART;
 use super::super::users::Users;
 use super::*;
 use crate::id::Key;
 use crate::socket::messages::recovery::Life;
-use crate::socket::messages::{Broadcast, Command, Requester, Response, Responses};
+use crate::socket::messages::{Broadcast, Command, Flags, Requester, Response, Responses};
 use crate::socket::peers::{NoPeers, Peers, TooLarge};
 use crate::socket::protocol::Parser;
 use crate::socket::recovery::{Put, Recovery, StatesLimits};
@@ -25,7 +30,21 @@ use crate::socket::recovery::{Put, Recovery, StatesLimits};
 struct SilentPeers {
     /// Of every key.
     successors: Mutex<Vec<NodeId>>,
+    members: Mutex<Vec<NodeId>>,
     told: Mutex<String>,
+    /// Whether no link has room now.
+    full: watch::Sender<bool>,
+    /// Whether every message fills its link.
+    narrow: AtomicBool,
+}
+
+impl SilentPeers {
+    /// Waits until this was told.
+    async fn have_told(&self, what: &str) {
+        while !self.told.lock().contains(what) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Peers for SilentPeers {
@@ -33,7 +52,9 @@ impl Peers for SilentPeers {
         NoPeers.carries(size)
     }
 
-    fn broadcast(&self, _: &Broadcast<'_>) {}
+    fn broadcast(&self, broadcast: &Broadcast<'_>) {
+        writeln!(self.told.lock(), "broadcast {}", broadcast.number.unwrap().number).unwrap();
+    }
 
     fn command(&self, _: &Command) {}
 
@@ -68,7 +89,7 @@ impl Peers for SilentPeers {
     }
 
     fn members(&self) -> Vec<(NodeId, Incarnation)> {
-        Vec::new()
+        self.members.lock().iter().map(|node| (node.clone(), Incarnation(0))).collect()
     }
 
     fn recover(&self) -> bool {
@@ -89,14 +110,29 @@ impl Peers for SilentPeers {
 
     fn tell(&self, to: &NodeId, message: &RecoveryMessage) {
         let what = match message {
-            RecoveryMessage::Replay(Replay { end: ReplayEnd::Done(_), .. }) => "answer",
-            _ => "something else",
+            RecoveryMessage::Replay(Replay { packets, end, .. }) => {
+                let numbers: Vec<_> = packets.iter().map(|packet| packet.number.unwrap().number).collect();
+                match end {
+                    ReplayEnd::More => format!("part {numbers:?}"),
+                    ReplayEnd::Done(_) => format!("answer {numbers:?}"),
+                    ReplayEnd::Refused => "no answer".to_owned(),
+                }
+            }
+            RecoveryMessage::Recover(Recover { id, .. }) => format!("question {id}"),
+            RecoveryMessage::Copies { states, .. } => format!("{} sessions", states.len()),
+            RecoveryMessage::Again => "again".to_owned(),
+            _ => "something else".to_owned(),
         };
         writeln!(self.told.lock(), "{to}: {what}").unwrap();
+        self.full.send_if_modified(|full| {
+            *full |= self.narrow.load(Ordering::Relaxed);
+            false
+        });
     }
 
     fn has_room(&self, _: &NodeId) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+        let mut full = self.full.subscribe();
+        Box::pin(async move { drop(full.wait_for(|full| !*full).await) })
     }
 
     fn ask(&self, _: &NodeId, _: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
@@ -111,7 +147,12 @@ impl Peers for SilentPeers {
 
 /// A node whose main namespace lets clients come back.
 fn node(peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
-    let limits = StatesLimits { sessions: 10, bytes: 1 << 20 };
+    node_with(NamespacePaths::One("/".into()), peers)
+}
+
+/// A node with namespaces that let clients come back.
+fn node_with(paths: NamespacePaths, peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
+    let limits = StatesLimits { sessions: 20_000, bytes: 64 << 20 };
     let settings =
         KeepingSettings { default: None, heartbeat: Duration::ZERO, limits, packet_bytes: 1 << 20 };
     let node: NodeId = "me".parse().unwrap();
@@ -126,7 +167,7 @@ fn node(peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
         host: Arc::default(),
     };
     let description = Description {
-        paths: NamespacePaths::One("/".into()),
+        paths,
         handlers: Arc::new(NoHandlers),
         counters: NamespaceCounters::default(),
         recovery: Some(Recovery::default()),
@@ -143,7 +184,16 @@ fn id(byte: u8) -> SocketId {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_asked_what_a_client_missed_sends_what_follows_before_it_is_told_the_rooms() {
     let peers = Arc::new(SilentPeers::default());
-    let (registry, asking) = (node(&peers), "asking".parse().unwrap());
+    let registry = node(&peers);
+    ask(&registry);
+    peers.have_told("answer").await;
+    let own = id(9).to_string();
+    let expected = format!("asking has [\"room\", {own:?}] of / until 7\nasking: answer []\n");
+    assert_eq!(*peers.told.lock(), expected);
+}
+
+/// A node asks what a client missed.
+fn ask(registry: &NamespaceRegistry) {
     let recover = Recover {
         id: 1,
         namespace: "/".into(),
@@ -152,13 +202,178 @@ async fn a_node_that_is_asked_what_a_client_missed_sends_what_follows_before_it_
         rooms: vec![("room".into(), MINUTE)],
         left: Vec::new(),
         after: Vec::new(),
-        limit: 1 << 20,
+        limit: 4 << 20,
         interest: 7,
     };
+    let asking = "asking".parse().unwrap();
     registry.handle_recovery(&asking, Incarnation(0), RecoveryMessage::Recover(recover));
-    let own = id(9).to_string();
-    let expected = format!("asking has [\"room\", {own:?}] of / until 7\nasking: answer\n");
-    assert_eq!(*peers.told.lock(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_missed_is_told_as_the_link_takes_it_and_what_follows_behind_it() {
+    let peers = Arc::new(SilentPeers::default());
+    let registry = node(&peers);
+    let say = || {
+        let selection = Cow::Owned(Selection {
+            rooms: [Room::from("room")].into_iter().collect(),
+            ..Selection::default()
+        });
+        let text = format!("2[\"said\",\"{}\"]", "-".repeat(PART * 2 / 5)).into();
+        let (namespace, attachments) = ("/".into(), Vec::new());
+        let flags = Flags::default();
+        registry
+            .of("/")
+            .emit(Broadcast { namespace, selection, text, attachments, flags, number: None }, true);
+    };
+    let told = || {
+        let told = std::mem::take(&mut *peers.told.lock());
+        told.lines().filter(|line| !line.contains("has")).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    (0..6).for_each(|_| say());
+    told();
+    peers.narrow.store(true, Ordering::Relaxed);
+    ask(&registry);
+    for (part, emitted) in [("[1, 2]", 7), ("[3, 4]", 8), ("[5, 6]", 9)] {
+        peers.have_told("part").await;
+        // It waits for room, however long.
+        sleep(Duration::from_millis(100)).await;
+        say();
+        assert_eq!(told(), [format!("asking: part {part}"), format!("broadcast {emitted}")]);
+        peers.full.send_replace(false);
+    }
+    peers.have_told("part").await;
+    assert_eq!(told(), ["asking: part [7, 8]"]);
+    peers.full.send_replace(false);
+    peers.have_told("part").await;
+    assert_eq!(told(), ["asking: part [9]"]);
+    peers.full.send_replace(false);
+    peers.have_told("answer").await;
+    say();
+    assert_eq!(told(), ["asking: answer []", "broadcast 10"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_told_of_what_a_client_missed_when_nobody_waits_for_it_any_longer() {
+    let peers = Arc::new(SilentPeers::default());
+    let registry = node(&peers);
+    peers.full.send_replace(true);
+    ask(&registry);
+    sleep(PATIENCE * 2).await;
+    peers.full.send_replace(false);
+    ask(&registry);
+    peers.have_told("answer").await;
+    assert_eq!(peers.told.lock().matches("answer").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_move_as_the_links_take_them_and_are_kept_until_then() {
+    const SESSIONS: u16 = 10_000;
+    let peers = Arc::new(SilentPeers::default());
+    let registry = node(&peers);
+    let keeping = registry.keeping();
+    for number in 0..SESSIONS {
+        let mut random = [0; 10];
+        random[..2].copy_from_slice(&number.to_be_bytes());
+        let state = away(Pid(SocketId::new(Key::from_hash(7 << 40), random)));
+        assert_eq!(keeping.states.lock().put(state, SmallVec::new(), Instant::now()), Put::Kept);
+    }
+    let told = |node: &str| -> usize {
+        let told = peers.told.lock();
+        let numbers = told.lines().filter_map(|line| line.strip_prefix(node)?.strip_suffix(" sessions"));
+        numbers.map(|number| number.parse::<usize>().unwrap()).sum()
+    };
+    // They belong to others from now on, whose links are busy.
+    let others = ["other", "third"].map(|node| node.parse().unwrap());
+    *peers.successors.lock() = others.to_vec();
+    *peers.members.lock() = others.to_vec();
+    peers.full.send_replace(true);
+    sleep(Duration::from_secs(1)).await;
+    for node in ["other: ", "third: "] {
+        assert!((1000..5000).contains(&told(node)), "{}", told(node));
+        assert!(told(node) + keeping.states.lock().len() >= usize::from(SESSIONS));
+    }
+    peers.full.send_replace(false);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((told("other: "), told("third: ")), (SESSIONS.into(), SESSIONS.into()));
+    assert_eq!(keeping.states.lock().len(), 0);
+}
+
+/// Begins to collect what a client missed. Returns whether it got it.
+fn catch_up(registry: &Arc<NamespaceRegistry>) -> JoinHandle<bool> {
+    let (keeping, registry) = (Arc::clone(registry.keeping()), Arc::clone(registry));
+    let pid = Pid(id(1));
+    let records = Arc::clone(registry.of("/").records().unwrap());
+    let turn = keeping.turn(pid).ok().unwrap();
+    let claimed = Claimed::new(Arc::clone(&keeping), records, away(pid), turn);
+    tokio::spawn(async move { registry.catch_up(claimed, Position::default()).await.is_ok() })
+}
+
+fn answer(registry: &NamespaceRegistry, node: &NodeId, id: u64) {
+    let end = ReplayEnd::Done(vec![(Origin::of(node, Incarnation(0)), 3)]);
+    let replay = Replay { id, namespace: "/".into(), packets: Vec::new(), waited: Duration::ZERO, end };
+    registry.handle_recovery(node, Incarnation(0), RecoveryMessage::Replay(replay));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_catches_up_while_something_of_a_node_is_lost_asks_it_again() {
+    let (peers, other) = (Arc::new(SilentPeers::default()), "other".parse().unwrap());
+    peers.members.lock().push(NodeId::clone(&other));
+    let registry = node(&peers);
+    let catching_up = catch_up(&registry);
+    peers.have_told("other: question 0").await;
+    registry.handle_loss(&other, Incarnation(0));
+    // What came before this was a part of the answer, maybe.
+    answer(&registry, &other, 0);
+    peers.have_told("other: question 1").await;
+    answer(&registry, &other, 1);
+    assert!(catching_up.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joins_while_a_client_catches_up_is_asked_as_well() {
+    let (peers, other) = (Arc::new(SilentPeers::default()), "other".parse().unwrap());
+    peers.members.lock().push(NodeId::clone(&other));
+    let registry = node(&peers);
+    let catching_up = catch_up(&registry);
+    peers.have_told("other: question 0").await;
+    let third = "third".parse().unwrap();
+    peers.members.lock().push(NodeId::clone(&third));
+    answer(&registry, &other, 0);
+    peers.have_told("third: question 1").await;
+    answer(&registry, &other, 1);
+    answer(&registry, &third, 1);
+    assert!(catching_up.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_waited_for_its_link_is_no_late_one() {
+    for waits_there in [true, false] {
+        let (peers, other) = (Arc::new(SilentPeers::default()), "other".parse().unwrap());
+        peers.members.lock().push(NodeId::clone(&other));
+        let registry = node(&peers);
+        let catching_up = catch_up(&registry);
+        peers.have_told("other: question 0").await;
+        let late = MARGIN * 2;
+        sleep(late).await;
+        let end = ReplayEnd::Done(vec![(Origin::of(&other, Incarnation(0)), 3)]);
+        let waited = if waits_there { late } else { Duration::ZERO };
+        let replay = Replay { id: 0, namespace: "/".into(), packets: Vec::new(), waited, end };
+        registry.handle_recovery(&other, Incarnation(0), RecoveryMessage::Replay(replay));
+        if !waits_there {
+            peers.have_told("other: question 1").await;
+            answer(&registry, &other, 1);
+        }
+        assert!(catching_up.await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_clients_asks_again_for_sessions_when_something_is_lost() {
+    let pattern = NamespacePaths::Pattern(Regex::new("^/game-").unwrap());
+    let (peers, other) = (Arc::new(SilentPeers::default()), "other".parse().unwrap());
+    let registry = node_with(pattern, &peers);
+    registry.handle_loss(&other, Incarnation(0));
+    assert_eq!(*peers.told.lock(), "other: again\n");
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,24 +382,7 @@ async fn a_node_decides_about_a_session_only_where_it_sees_nobody_before_itself(
     let (registry, pid) = (node(&peers), Pid(id(1)));
     let (namespace, keeping) = (registry.of("/"), registry.keeping());
     let claimant = ("asking".parse().unwrap(), Origin::from_u64(1));
-    let state = SessionState {
-        pid,
-        namespace: "/".into(),
-        socket: id(9),
-        life: Life { count: 0, at: Origin::from_u64(2) },
-        version: 1,
-        standing: Standing::Away(MINUTE),
-        lasts: MINUTE,
-        age: MINUTE,
-        rooms: Vec::new(),
-        left: Vec::new(),
-        forgotten: None,
-        data: Bytes::new(),
-        user: None,
-        login: None,
-        start: Vec::new(),
-    };
-    assert_eq!(keeping.states.lock().put(state, SmallVec::new(), Instant::now()), Put::Kept);
+    assert_eq!(keeping.states.lock().put(away(pid), SmallVec::new(), Instant::now()), Put::Kept);
     for is_first in [false, true] {
         let mut successors = vec![keeping.me.clone(), "other".parse().unwrap()];
         if !is_first {
@@ -194,6 +392,25 @@ async fn a_node_decides_about_a_session_only_where_it_sees_nobody_before_itself(
         let decision = registry.decide(&namespace, pid, &claimant, Instant::now() + PATIENCE).await;
         assert_eq!(matches!(decision, Decision::Granted(_)), is_first);
         assert_eq!(matches!(decision, Decision::Later), !is_first);
+    }
+}
+
+/// A session whose client is away.
+fn away(pid: Pid) -> SessionState {
+    SessionState {
+        pid,
+        namespace: "/".into(),
+        socket: id(9),
+        life: Life { count: 0, at: Origin::from_u64(2) },
+        version: 1,
+        standing: Standing::Away(MINUTE),
+        lasts: MINUTE,
+        age: MINUTE,
+        rooms: vec![("room".into(), MINUTE)],
+        data: Bytes::new(),
+        user: None,
+        login: None,
+        start: Vec::new(),
     }
 }
 
