@@ -13,11 +13,8 @@ const suites = {
   "engine-v3": (http) => echo(http, { ...fast, allowEIO3: true }),
   "engine-v3-patient": (http) => echo(http, patient),
   "socket": (http) => greeted(new Io(http, { ...fast, connectTimeout })),
-  "socket-v3": (http) => {
-    const io = greeted(new Io(http, { ...patient, connectTimeout }));
-    rooms(io.of("/rooms"));
-    guarded(io.of("/guarded"));
-  },
+  "socket-v3": (http) => version3(http, patient),
+  "socket-v3-join-soon": (http) => version3(http, { ...patient, connectTimeout }),
   "recovery": (http) => {
     const io = new Io(http, { ...patient, connectionStateRecovery: {} });
     for (const path of ["/", "/custom"]) recoverable(io.of(path));
@@ -38,6 +35,12 @@ function greeted(io) {
   handle(io.of("/"), "message", (socket, ...args) => void socket.emit("message-back", ...args));
   handle(io.of("/"), "message-with-ack", (_, ...args) => args);
   return io;
+}
+
+function version3(http, options) {
+  const io = greeted(new Io(http, options));
+  rooms(io.of("/rooms"));
+  guarded(io.of("/guarded"));
 }
 
 function guarded(namespace) {

@@ -29,13 +29,15 @@ pub enum Suite {
     Engine,
     /// The same, and clients of Engine.IO 3 are allowed, which the suite of version 4 wants refused.
     EngineV3,
-    /// As `EngineV3`, with default timings, for rules that are not about time. With the timings of the suite a client of
-    /// version 3 that is silent for half a second is closed, which a busy machine can cause.
+    /// As `EngineV3`, with default timings, for rules that are not about time. With the timings of the suite a client that
+    /// is silent for half a second is closed, which a busy machine can cause.
     EngineV3Patient,
     /// The namespaces of the Socket.IO suite, at `/socket.io/`.
     Socket,
     /// The namespaces of the suite and some more, with default timings; clients of Engine.IO 3 are allowed.
     SocketV3,
+    /// As `SocketV3`, but who joins no namespace within a second is closed.
+    SocketV3JoinSoon,
     /// Namespaces whose clients may come back, at `/socket.io/`, with default timings; clients of Engine.IO 3 are allowed.
     Recovery,
     /// Rooms, direct emits and echo for the bench and for real clients of every version, at `/socket.io/`, with default
@@ -49,7 +51,9 @@ impl Suite {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Engine | Self::EngineV3 | Self::EngineV3Patient => "/engine.io/",
-            Self::Socket | Self::SocketV3 | Self::Recovery | Self::Bench => "/socket.io/",
+            Self::Socket | Self::SocketV3 | Self::SocketV3JoinSoon | Self::Recovery | Self::Bench => {
+                "/socket.io/"
+            }
         }
     }
 }
@@ -96,7 +100,7 @@ impl Fixture {
                 Self::Engine(builder.start_engine(Echo).await?)
             }
             Suite::Socket => Self::Socket(greeted(builder).start().await?),
-            Suite::SocketV3 => {
+            Suite::SocketV3 | Suite::SocketV3JoinSoon => {
                 Self::Socket(greeted(builder).namespace(rooms("/rooms")).namespace(guarded()).start().await?)
             }
             Suite::Recovery => Self::Socket(
@@ -210,8 +214,8 @@ fn configured(suite: Suite, more: More) -> NodeBuilder {
         Suite::EngineV3 => Node::builder().engine(fast.allow_eio3(allow_eio3)),
         Suite::EngineV3Patient => Node::builder().engine(patient),
         Suite::Socket => Node::builder().engine(fast).socket(join_soon),
-        Suite::SocketV3 => Node::builder().engine(patient).socket(join_soon),
-        Suite::Recovery => Node::builder().engine(patient).socket(socket),
+        Suite::SocketV3JoinSoon => Node::builder().engine(patient).socket(join_soon),
+        Suite::SocketV3 | Suite::Recovery => Node::builder().engine(patient).socket(socket),
         // A binary message of 1 MB is a third larger as base64 in a POST.
         Suite::Bench => Node::builder().socket(socket).engine(
             engine::Config::default()

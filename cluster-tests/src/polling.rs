@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::Value;
+use tokio::time::{Duration, timeout};
 
 use crate::{
     deadline::within,
@@ -141,7 +142,8 @@ impl Polling {
                 }
             }
         };
-        within(format!("{count} packets by polling"), collecting).await;
+        // Many megabytes take longer than other things.
+        timeout(LONG, collecting).await.unwrap_or_else(|_| panic!("waited {LONG:?} for {count} packets"));
         assert_eq!(packets.len(), count, "{packets:?}");
         packets
     }
@@ -169,6 +171,23 @@ impl Polling {
             }
         };
         within(format!("session {} to be closed", self.sid), closing).await;
+    }
+
+    /// Begins a request and gives it up, which closes the session. A busy machine may not have sent it yet: then again, after what
+    /// it would need to notice.
+    ///
+    /// # Panics
+    /// The session is not closed in time.
+    pub async fn gone_when_given_up<T>(&self, begin: impl AsyncFn() -> T) {
+        let ending = async {
+            loop {
+                drop(begin().await);
+                if timeout(NOTICED, self.gone()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        within(format!("session {} to be closed by what is given up", self.sid), ending).await;
     }
 
     /// Waits until the session is closed, after it moved to a WebSocket.
@@ -222,6 +241,20 @@ impl Polling {
     }
 }
 
+/// Upgrades a session with a poll beside it, which may be released with a noop some milliseconds later; tries again when the
+/// machine was too slow for what comes before.
+pub async fn upgrade_beside_a_poll<T>(upgrade: impl AsyncFn() -> (T, Reply)) -> (T, Reply) {
+    within("an upgrade before its poll is released", async {
+        loop {
+            let (upgraded, reply) = upgrade().await;
+            if ![(200, "6"), (200, "1:6")].contains(&reply.outcome()) {
+                return (upgraded, reply);
+            }
+        }
+    })
+    .await
+}
+
 /// The JSON of an `open` packet.
 ///
 /// # Panics
@@ -232,6 +265,8 @@ pub fn handshake(packet: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("a handshake in JSON, not {json:?}: {error}"))
 }
 
+const NOTICED: Duration = Duration::from_secs(4);
+const LONG: Duration = Duration::from_secs(60);
 const SESSION_UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
 #[derive(Debug, PartialEq, Eq)]

@@ -145,6 +145,7 @@ struct PerSuite {
     engine_v3_patient: OnceLock<Running>,
     socket: OnceLock<Running>,
     socket_v3: OnceLock<Running>,
+    socket_v3_join_soon: OnceLock<Running>,
     recovery: OnceLock<Running>,
     bench: OnceLock<Running>,
 }
@@ -157,6 +158,7 @@ impl PerSuite {
             engine_v3_patient: OnceLock::new(),
             socket: OnceLock::new(),
             socket_v3: OnceLock::new(),
+            socket_v3_join_soon: OnceLock::new(),
             recovery: OnceLock::new(),
             bench: OnceLock::new(),
         }
@@ -169,6 +171,7 @@ impl PerSuite {
             Suite::EngineV3Patient => &self.engine_v3_patient,
             Suite::Socket => &self.socket,
             Suite::SocketV3 => &self.socket_v3,
+            Suite::SocketV3JoinSoon => &self.socket_v3_join_soon,
             Suite::Recovery => &self.recovery,
             Suite::Bench => &self.bench,
         };
@@ -193,6 +196,7 @@ fn external_server(suite: Suite) -> Option<SocketAddr> {
         Suite::EngineV3Patient => "SOCKETMESH_TEST_TARGET_ENGINE_V3_PATIENT",
         Suite::Socket => "SOCKETMESH_TEST_TARGET_SOCKET",
         Suite::SocketV3 => "SOCKETMESH_TEST_TARGET_SOCKET_V3",
+        Suite::SocketV3JoinSoon => "SOCKETMESH_TEST_TARGET_SOCKET_V3_JOIN_SOON",
         Suite::Recovery => "SOCKETMESH_TEST_TARGET_RECOVERY",
         Suite::Bench => "SOCKETMESH_TEST_TARGET_BENCH",
     };

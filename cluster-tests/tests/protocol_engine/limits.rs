@@ -1,5 +1,6 @@
 //! Limits of polling, and requests that break its rules.
 
+use cluster_tests::deadline::within;
 use cluster_tests::on_every_target;
 use cluster_tests::target::Target;
 use hyper::Method;
@@ -79,24 +80,34 @@ pub(crate) async fn a_second_concurrent_post_closes_the_session(target: Target) 
     let session = target.polling().await;
     let (body, first) = session.pending_post(10).await;
     body.send("4half").await;
-    assert_eq!(session.post("4x").await.outcome(), (400, ""));
+    let overlapping = async {
+        loop {
+            let reply = session.post("4x").await;
+            // On a busy machine this one may be over before the first arrives.
+            if reply.outcome() != (200, "ok") {
+                return reply;
+            }
+        }
+    };
+    assert_eq!(within("two POSTs at once", overlapping).await.outcome(), (400, ""));
     assert_eq!(first.reply().await.outcome(), (400, ""));
     session.gone().await;
 }
 
 pub(crate) async fn an_aborted_poll_closes_the_session(target: Target) {
     let session = target.polling().await;
-    session.pending_poll().await.abort();
-    session.gone().await;
+    session.gone_when_given_up(async || session.pending_poll().await).await;
     assert_eq!(session.poll().await.outcome(), (400, SESSION_UNKNOWN));
 }
 
 async fn an_aborted_post_closes_the_session(target: Target) {
     let session = target.polling().await;
-    let (body, post) = session.pending_post(10).await;
-    body.send("4half").await;
-    post.abort();
-    session.gone().await;
+    let post = async || {
+        let (body, post) = session.pending_post(10).await;
+        body.send("4half").await;
+        (post, body)
+    };
+    session.gone_when_given_up(post).await;
 }
 
 async fn a_poll_and_a_post_at_once_are_no_overlap(target: Target) {
@@ -117,13 +128,15 @@ async fn requests_of_one_session_may_reach_any_two_nodes(target: Target) {
         session.at(other).send("4across").await;
         assert_eq!(poll.reply().await.outcome(), (200, "4across"), "{owner} {one} {other}");
         let first = session.at(one).pending_poll().await;
-        assert_eq!(session.at(other).poll().await.outcome(), (400, ""), "{owner} {one} {other}");
-        assert_eq!(first.reply().await.outcome(), (200, "1"), "{owner} {one} {other}");
+        let (second, first) = (session.at(other).poll().await, first.reply().await);
+        let mut outcomes = [first.outcome(), second.outcome()];
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, [(200, "1"), (400, "")], "{owner} {one} {other}");
     }
 }
 
 on_every_target! {
-    Engine:
+    EngineV3Patient:
     a_payload_of_exactly_the_limit_is_taken,
     a_payload_over_the_limit_is_413_and_the_session_lives,
     a_chunked_payload_is_counted_as_it_comes,

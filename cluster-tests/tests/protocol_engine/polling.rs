@@ -77,7 +77,7 @@ async fn the_xss_filter_of_old_internet_explorers_is_switched_off(target: Target
 }
 
 on_every_target! {
-    Engine:
+    EngineV3Patient:
     a_post_is_answered_ok,
     a_poll_returns_the_queued_packets,
     a_pending_poll_returns_the_next_packets,

@@ -163,8 +163,6 @@ on_every_target! {
     an_unknown_session_is_code_1,
     a_handshake_by_another_method_is_code_2,
     a_websocket_without_an_upgrade_is_code_3,
-    another_transport_than_the_sessions_is_code_3,
-    another_version_than_the_sessions_is_code_3,
     a_header_with_a_control_character_is_refused,
     the_first_failed_check_decides_the_refusal,
     a_refusal_is_json_without_cache_headers,
@@ -174,5 +172,11 @@ on_every_target! {
     a_parameter_that_is_repeated_counts_as_missing,
     a_method_that_http_does_not_have_is_code_2,
     a_websocket_that_says_polling_is_closed,
+}
+
+on_every_target! {
+    EngineV3Patient:
+    another_transport_than_the_sessions_is_code_3,
+    another_version_than_the_sessions_is_code_3,
     an_unknown_method_of_a_session_is_500_and_harmless,
 }

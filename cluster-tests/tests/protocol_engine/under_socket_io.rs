@@ -2,6 +2,7 @@
 
 use cluster_tests::messages::Messages;
 use cluster_tests::on_every_target;
+use cluster_tests::polling::upgrade_beside_a_poll;
 use cluster_tests::target::Target;
 
 use crate::close::{
@@ -35,6 +36,10 @@ on_every_target! {
     a_refused_websocket_gets_the_plain_message_before_any_101,
     a_websocket_that_does_not_pong_is_closed,
     a_polling_client_that_is_silent_loses_its_session,
+}
+
+on_every_target! {
+    SocketV3:
     a_close_over_polling_releases_the_poll_with_a_noop,
     a_poll_and_a_close_at_once_end_as_the_official_suite_wants,
     a_close_over_websocket_closes_at_once,
@@ -46,11 +51,16 @@ on_every_target! {
 }
 
 async fn a_poll_that_races_the_upgrade_is_refused_under_socket_io(target: Target) {
-    let session = target.polling().await;
-    let mut ws = session.probe().await;
-    ws.send("5").await;
-    assert_eq!(session.poll().await.outcome(), (400, BAD_REQUEST));
-    assert_eq!(ws.recv_text().await, "2");
+    let (mut ws, racing) = upgrade_beside_a_poll(async || {
+        let session = target.polling().await;
+        let mut ws = session.probe().await;
+        ws.send("5").await;
+        (ws, session.poll().await)
+    })
+    .await;
+    assert_eq!(racing.outcome(), (400, BAD_REQUEST));
+    ws.send("40").await;
+    assert!(ws.packet_text().await.starts_with("40{"));
 }
 
 async fn a_second_websocket_during_the_upgrade_closes_under_socket_io(target: Target) {
@@ -58,5 +68,6 @@ async fn a_second_websocket_during_the_upgrade_closes_under_socket_io(target: Ta
     let mut ws = session.probe().await;
     assert_eq!(session.websocket().await.closed().await, None);
     ws.send("5").await;
-    assert_eq!(ws.recv_text().await, "2");
+    ws.send("40").await;
+    assert!(ws.packet_text().await.starts_with("40{"));
 }

@@ -1,11 +1,14 @@
 //! The upgrade from polling to a WebSocket.
 
-use cluster_tests::deadline::within;
+use cluster_tests::deadline::in_time;
 use cluster_tests::messages::{Messages, Received};
 use cluster_tests::on_every_target;
+use cluster_tests::polling::{Polling, upgrade_beside_a_poll};
 use cluster_tests::target::Target;
+use cluster_tests::websocket::WebSocket;
+use tokio::time::Instant;
 
-use crate::common::{BAD_REQUEST, assert_session_can_still_move, sid_of, upgrade_under_a_poll};
+use crate::common::{BAD_REQUEST, PING_INTERVAL, PING_TIMEOUT, assert_session_can_still_move, sid_of};
 
 async fn a_session_moves_to_websocket(target: Target) {
     let session = target.polling().await;
@@ -47,40 +50,65 @@ async fn until_the_upgrade_everything_flows_over_polling(target: Target) {
 }
 
 async fn heartbeats_keep_to_polling_until_the_upgrade(target: Target) {
-    let session = target.polling().await;
-    let mut ws = session.probe().await;
-    let pinged = async {
+    in_time(PING_INTERVAL, async || {
+        let opened = Instant::now();
+        let session = target.polling().await;
+        let mut ws = probe(&target, &session).await.ok_or(opened)?;
         loop {
             match session.poll().await.outcome() {
                 (200, "6") => {}
                 (200, "2") => break,
-                other => panic!("a noop or a ping, not {other:?}"),
+                _ => return Err(opened),
             }
         }
-    };
-    within("a ping over polling", pinged).await;
-    session.send("3").await;
-    ws.send("5").await;
-    ws.send("4after").await;
-    assert_eq!(ws.recv_text().await, "4after");
+        let pong = Instant::now();
+        if session.post("3").await.outcome() != (200, "ok") {
+            return Err(opened);
+        }
+        let were_sent = ws.try_send("5").await && ws.try_send("4after").await;
+        if were_sent && ws.recv().await == "4after".into() { Ok(()) } else { Err(pong) }
+    })
+    .await;
 }
 
 async fn heartbeats_follow_the_session_to_websocket(target: Target) {
-    let session = target.polling().await;
-    let mut ws = session.upgraded().await;
-    for _ in 0..2 {
-        assert_eq!(ws.recv_text().await, "2");
-        ws.send("3").await;
-    }
+    in_time(PING_INTERVAL + PING_TIMEOUT, async || {
+        let mut last = Instant::now();
+        let session = target.polling().await;
+        let mut ws = probe(&target, &session).await.ok_or(last)?;
+        let mut next = "5";
+        for _ in 0..2 {
+            let sent = Instant::now();
+            if !ws.try_send(next).await || ws.recv().await != "2".into() {
+                return Err(last);
+            }
+            (last, next) = (sent, "3");
+        }
+        Ok(())
+    })
+    .await;
 }
 
 /// Deviation: Node forgives it too, but sends no ping any more until a pong comes.
 async fn the_upgrade_cancels_a_pong_that_is_due(target: Target) {
-    let session = target.polling().await;
-    assert_eq!(session.poll().await.outcome(), (200, "2"));
-    let mut ws = session.probe().await;
-    ws.send("5").await;
-    assert_eq!(ws.recv_text().await, "2", "a new ping, not the end for the pong that never came");
+    in_time(PING_INTERVAL + PING_TIMEOUT, async || {
+        let opened = Instant::now();
+        let session = target.polling().await;
+        if session.poll().await.outcome() != (200, "2") {
+            return Err(opened);
+        }
+        let mut ws = probe(&target, &session).await.ok_or(opened)?;
+        // A new ping, not the end for the pong that never came.
+        if ws.try_send("5").await && ws.recv().await == "2".into() { Ok(()) } else { Err(opened) }
+    })
+    .await;
+}
+
+/// The WebSocket of an upgrade with its probe answered; `None` if the session has ended.
+async fn probe(target: &Target, session: &Polling) -> Option<WebSocket> {
+    let mut ws = target.upgrade(&session.query("websocket")).await.ok()?;
+    ws.try_send("2probe").await;
+    (ws.recv().await == "3probe".into()).then_some(ws)
 }
 
 async fn packets_queued_at_the_upgrade_follow_on_the_websocket_in_order(target: Target) {
@@ -100,14 +128,16 @@ async fn packets_queued_at_the_upgrade_follow_on_the_websocket_in_order(target: 
 /// Deviation: Node answers `1`. But a stateless round-robin load balancer may let a poll that was sent after the `5` overtake it,
 /// and to that one the answer is code 3.
 async fn a_poll_from_after_the_probe_is_refused_by_the_upgrade(target: Target) {
-    let (mut ws, leftover) = upgrade_under_a_poll(async || {
+    let (mut ws, leftover) = upgrade_beside_a_poll(async || {
         let session = target.polling().await;
-        let ws = session.probe().await;
+        let mut ws = session.probe().await;
         // Each waits longer than the one before.
         for _ in 0..5 {
             assert_eq!(session.poll().await.outcome(), (200, "6"));
         }
-        (ws, session.pending_poll().await)
+        let poll = session.pending_poll().await;
+        ws.send("5").await;
+        (ws, poll.reply().await)
     })
     .await;
     assert_eq!(leftover.outcome(), (400, BAD_REQUEST));
@@ -116,10 +146,14 @@ async fn a_poll_from_after_the_probe_is_refused_by_the_upgrade(target: Target) {
 }
 
 async fn a_poll_that_races_the_upgrade_is_refused(target: Target) {
-    let session = target.polling().await;
-    let mut ws = session.probe().await;
-    ws.send("5").await;
-    assert_eq!(session.poll().await.outcome(), (400, BAD_REQUEST));
+    let (mut ws, racing) = upgrade_beside_a_poll(async || {
+        let session = target.polling().await;
+        let mut ws = session.probe().await;
+        ws.send("5").await;
+        (ws, session.poll().await)
+    })
+    .await;
+    assert_eq!(racing.outcome(), (400, BAD_REQUEST));
     ws.send("4alive").await;
     assert_eq!(ws.packet_text().await, "4alive");
 }
@@ -234,14 +268,19 @@ async fn a_websocket_that_breaks_off_ends_its_session(target: Target) {
 
 on_every_target! {
     Engine:
+    heartbeats_keep_to_polling_until_the_upgrade,
+    heartbeats_follow_the_session_to_websocket,
+    the_upgrade_cancels_a_pong_that_is_due,
+}
+
+on_every_target! {
+    EngineV3Patient:
     a_session_moves_to_websocket,
     a_poll_from_before_the_probe_is_released_with_a_noop,
     the_upgrade_may_follow_without_a_poll_in_between,
     until_the_upgrade_everything_flows_over_polling,
-    heartbeats_keep_to_polling_until_the_upgrade,
-    heartbeats_follow_the_session_to_websocket,
-    the_upgrade_cancels_a_pong_that_is_due,
     packets_queued_at_the_upgrade_follow_on_the_websocket_in_order,
+    a_poll_from_after_the_probe_is_refused_by_the_upgrade,
     a_poll_that_races_the_upgrade_is_refused,
     http_after_the_upgrade_is_code_3_and_harmless,
     a_second_websocket_during_the_upgrade_is_closed,
@@ -256,6 +295,3 @@ on_every_target! {
     three_nodes_take_part_in_one_upgrade,
     a_websocket_that_breaks_off_ends_its_session,
 }
-
-// Its polls take longer than a heartbeat of the suite.
-on_every_target! { EngineV3Patient: a_poll_from_after_the_probe_is_refused_by_the_upgrade }

@@ -114,7 +114,7 @@ async fn packets_without_effect_are_ignored_over_websocket(target: Target) {
 }
 
 on_every_target! {
-    Engine:
+    EngineV3Patient:
     text_over_websocket_is_echoed,
     binary_over_websocket_has_no_type,
     base64_in_a_text_frame_is_binary,
