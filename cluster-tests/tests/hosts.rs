@@ -512,7 +512,7 @@ async fn what_one_address_may_have_is_counted_for_the_clients_of_a_proxy(hosted:
 async fn the_header_of_a_proxy_comes_before_tls_and_in_time() {
     let trust = Trust::new();
     let tls = Tls::new(&trust.certificate()).expect("a certificate");
-    let listener = |tcp| Listener::new(tcp).tls(tls.clone()).head_timeout(Duration::from_millis(500));
+    let listener = |tcp| Listener::new(tcp).tls(tls.clone()).head_timeout(Duration::from_secs(3));
     let proxies = TrustedProxies::new(["127.0.0.1"]).expect("an address");
     let settings = Settings { proxies, proxy_protocol: true, ..Settings::default() };
     let hosted = Hosted::start_with(Host::Own, 1, settings, listener).await;

@@ -115,8 +115,8 @@ fn shared(count: usize) -> &'static Served {
 fn hurried(count: usize) -> &'static Served {
     static ONE: OnceLock<Served> = OnceLock::new();
     static THREE: OnceLock<Served> = OnceLock::new();
-    let (ping_interval, ping_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
-    let upgrade_timeout = Duration::from_millis(500);
+    let (ping_interval, ping_timeout) = (Duration::from_millis(500), Duration::from_secs(5));
+    let upgrade_timeout = Duration::from_secs(2);
     let config =
         all().ping_interval(ping_interval).ping_timeout(ping_timeout).upgrade_timeout(upgrade_timeout);
     let cell = if count == 1 { &ONE } else { &THREE };
