@@ -179,12 +179,13 @@ async fn what_middleware_said_of_a_client_is_not_lost_by_a_drain() {
 async fn while_no_other_node_takes_clients_a_node_that_drains_does_to_the_end() {
     let nodes = Nodes::start(2, |_| app("")).await;
     let _draining = drains(&nodes, 1, Drain::default().notice(HOUR)).await;
-    let last = drains(&nodes, 0, Drain::default().notice(Duration::from_secs(3))).await;
+    let draining = drains(&nodes, 0, Drain::default().notice(HOUR)).await;
     let mut ws = nodes.target.at(0).websocket().await;
     enters(&mut ws).await;
     assert_eq!(sessions(&nodes), [1, 0]);
-    assert_eq!(ws.recv().await, Received::Closed(None), "an ordinary close");
-    within("the end of the node", last).await.expect("no panic");
+    draining.abort();
+    let (end, ()) = tokio::join!(ws.recv(), within("the end of the node", nodes.nodes[0].shutdown()));
+    assert_eq!(end, Received::Closed(None), "an ordinary close");
 }
 
 #[tokio::test]
@@ -205,8 +206,9 @@ async fn what_a_node_carries_goes_when_the_others_know_and_polls_are_answered() 
     assert!(matches!(carried.recv().await, Received::Closed(_)));
     assert!(began.elapsed() >= Duration::from_secs(1));
     for other in [0, 2] {
-        let view = nodes.nodes[other].view().expect("a cluster").borrow().clone();
-        assert!(view.member(id).is_none_or(|member| member.state == NodeState::Draining), "{other}");
+        let mut view = nodes.nodes[other].view().expect("a cluster");
+        let known = view.wait_for(|view| view.member(id).is_none_or(|me| me.state == NodeState::Draining));
+        within(format!("node {other} to know"), known).await.expect("the node runs");
     }
     within("the end of the node", stopped).await.expect("no panic");
     let polled = polled.at(0);
