@@ -43,5 +43,6 @@ fn small() -> Options {
         options: Options,
     }
     let Arguments { options } = Arguments::parse_from(["rolling"]);
-    Options { nodes: 3, clients: 30, rounds: 1, drain: Duration::from_secs(2), ..options }
+    let (drain, slack) = (Duration::from_secs(2), Duration::from_secs(4));
+    Options { nodes: 3, clients: 30, rounds: 1, drain, slack, ..options }
 }

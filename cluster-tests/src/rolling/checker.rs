@@ -20,6 +20,8 @@ pub struct History {
     pub lives: Vec<Life>,
     /// What the clients met.
     pub clients: Vec<Client>,
+    /// How much more time everything may take, on a busy machine.
+    pub slack: Millis,
 }
 
 /// One life of a node.
@@ -289,7 +291,7 @@ impl Verdict {
             }
             let beyond = next.connected.saturating_sub(at + delay.unwrap_or_default());
             self.away.push(beyond);
-            if beyond > GRACE {
+            if beyond > GRACE + history.slack {
                 let what = format_args!("{what}, and was back {beyond} ms after its delay of {delay:?}");
                 self.fault(Kind::Late, next.connected, what);
             }
@@ -369,20 +371,21 @@ fn closing(history: &History, session: &Session, lost: &Lost) -> Option<Kind> {
     }
     // One that was lost before its client knew whose it is may have been of the node that ended.
     let is_known = session.life.is_some() || ending.is_none();
-    let carried = |life: &Life| lost.edge.as_ref() == Some(&life.node) && was_ending(life, lost);
+    let carried = |life: &Life| lost.edge.as_ref() == Some(&life.node) && was_ending(history, life, lost);
     let carries = lost.transport == "websocket" && (!is_known || history.lives.iter().any(carried));
     Some(if carries { Kind::Carried } else { Kind::Closed })
 }
 
 /// The life that ended when a session was lost: its own if that is one of them.
 fn ending<'a>(history: &'a History, session: &Session, lost: &Lost) -> Option<&'a Life> {
-    let ending = || history.lives.iter().filter(|life| was_ending(life, lost));
+    let ending = || history.lives.iter().filter(|life| was_ending(history, life, lost));
     ending().find(|life| Some(life.process) == session.life).or_else(|| ending().next_back())
 }
 
 /// Whether a life ended when a session was lost.
-fn was_ending(life: &Life, lost: &Lost) -> bool {
-    life.ended.is_some_and(|ending| (ending.from..=ending.to + NOTICED).contains(&lost.at))
+fn was_ending(history: &History, life: &Life, lost: &Lost) -> bool {
+    let noticed = |ending: Ending| ending.to + NOTICED + history.slack;
+    life.ended.is_some_and(|ending| (ending.from..=noticed(ending)).contains(&lost.at))
 }
 
 /// Whether a session was so young when its node was killed that nobody else may know of it, or its client have no position.

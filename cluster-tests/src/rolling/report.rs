@@ -36,6 +36,8 @@ pub(super) struct Requirements {
     pub(super) in_order: bool,
     /// Load balancers were before the nodes.
     pub(super) balanced: bool,
+    /// How much longer than promised clients may be away.
+    pub(super) slack: Millis,
 }
 
 impl Requirements {
@@ -67,8 +69,9 @@ impl Report {
             |percent: usize| away.get((away.len() * percent / 100).min(away.len().saturating_sub(1)));
         let [half, most, all] = [50, 99, 100].map(|percent| percentile(percent).copied().unwrap_or_default());
         let seen = format!("{half}, {most}, {all}");
-        let required = requirements.forbids(Kind::Late).then(|| format!("at most {GRACE}"));
-        let kept = required.is_none() || all <= GRACE;
+        let most = GRACE + requirements.slack;
+        let required = requirements.forbids(Kind::Late).then(|| format!("at most {most}"));
+        let kept = required.is_none() || all <= most;
         let what = "ms away beyond the own delay: median, 99 %, longest";
         self.rows.push(Row { what, required, seen, kept });
         let back = format!("{} of {}", self.verdict.recovered, self.verdict.back);

@@ -10,7 +10,7 @@ use socketmesh_load::machine;
 use tokio::time::{Instant, sleep};
 
 use super::app::{room, room_of_user};
-use super::checker::{History, Kind, Verdict};
+use super::checker::{History, Kind, Millis, Verdict};
 use super::clients::{Officials, Plan};
 use super::cluster::Cluster;
 use super::entrance::Entrance;
@@ -57,6 +57,9 @@ pub struct Options {
     /// How many messages each node emits in a second.
     #[arg(long, default_value_t = 20)]
     pub rate: u32,
+    /// How much longer than promised clients may take to notice and to be back, on a machine that has other work.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub slack: Duration,
     /// Who joins what, and in which order nodes end, as in that run.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -131,7 +134,7 @@ pub async fn run(options: &Options, binary: &Path, mut say: impl FnMut(&str)) ->
     all_back(options, &mut clients).await?;
     clients.order("quiet").await?;
     cluster.order("/quiet").await?;
-    let verdict = settled(&mut cluster, &mut clients).await?;
+    let verdict = settled(options, &mut cluster, &mut clients).await?;
     let lives = cluster.lives.clone();
     cluster.note_all_refused().await;
     let refused = &cluster.refused;
@@ -148,6 +151,7 @@ pub async fn run(options: &Options, binary: &Path, mut say: impl FnMut(&str)) ->
         recovery: options.recovery == Switch::On,
         in_order: options.kill.is_none(),
         balanced: options.through != Through::None,
+        slack: options.slack(),
     });
     let ends = cluster.lives.iter().filter(|life| life.ended.is_some()).count();
     report.row(if options.kill.is_some() { "kills" } else { "restarts" }, ends);
@@ -187,11 +191,12 @@ async fn all_back(options: &Options, clients: &mut Officials) -> io::Result<()> 
 }
 
 /// Waits until everything that was emitted has come, if that happens in time.
-async fn settled(cluster: &mut Cluster, clients: &mut Officials) -> io::Result<Verdict> {
+async fn settled(options: &Options, cluster: &mut Cluster, clients: &mut Officials) -> io::Result<Verdict> {
     let until = Instant::now() + SETTLED;
     loop {
         sleep(PAUSE).await;
-        let history = |cluster: &Cluster, clients| History { lives: cluster.lives.clone(), clients };
+        let slack = options.slack();
+        let history = |cluster: &Cluster, clients| History { lives: cluster.lives.clone(), clients, slack };
         // What clients said last may be emitted meanwhile: what has come is read before what it is compared with.
         let met = clients.report().await?;
         cluster.order("/emitted").await?;
@@ -228,6 +233,10 @@ impl Options {
         if self.clients < 20 { 2 } else { self.clients / 10 }
     }
 
+    fn slack(&self) -> Millis {
+        Millis::try_from(self.slack.as_millis()).unwrap_or(Millis::MAX)
+    }
+
     /// The arguments of its nodes.
     fn of_nodes(&self) -> Vec<String> {
         let (rooms, users) = (self.rooms(), self.clients);
@@ -252,15 +261,16 @@ impl Options {
             calm,
             pause,
             rate,
+            slack,
             ..
         } = self;
         let transports: Vec<_> = transports.iter().map(ToString::to_string).collect();
         let ends = kill.map_or_else(|| format!("--rounds {rounds}"), |kills| format!("--kill {kills}"));
         let transports = transports.join(",");
-        let [drain, calm, pause] = [drain, calm, pause].map(|time| time.as_secs_f64());
+        let [drain, calm, pause, slack] = [drain, calm, pause, slack].map(|time| time.as_secs_f64());
         format!(
             "rolling --nodes {nodes} --clients {clients} --through {through} --transports {transports} {ends} \
-             --recovery {recovery} --drain {drain}s --calm {calm}s --pause {pause}s --rate {rate} --seed {seed}"
+             --recovery {recovery} --drain {drain}s --calm {calm}s --pause {pause}s --rate {rate} --slack {slack}s --seed {seed}"
         )
     }
 }

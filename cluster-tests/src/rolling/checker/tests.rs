@@ -160,7 +160,7 @@ fn history(sessions: Vec<Session>) -> History {
     let second = Life { ended: Some(Ending { from: STOPPED, to: STOPPED + 100 }), ..life(2) };
     let rooms = vec!["room".to_owned()];
     let client = Client { name: "client".to_owned(), user: 7, rooms, sessions, failures: Vec::new() };
-    History { lives: vec![first, second], clients: vec![client] }
+    History { lives: vec![first, second], clients: vec![client], slack: 0 }
 }
 
 fn faults(sessions: Vec<Session>) -> Vec<(Kind, usize)> {

@@ -407,6 +407,8 @@ fn away(pid: Pid) -> SessionState {
         lasts: MINUTE,
         age: MINUTE,
         rooms: vec![("room".into(), MINUTE)],
+        left: Vec::new(),
+        forgotten: None,
         data: Bytes::new(),
         user: None,
         login: None,
