@@ -1,4 +1,5 @@
-//! Simulations of seeds: the one of `SOCKETMESH_TEST_SEED`, or as many fresh ones as `SOCKETMESH_TEST_SIMULATIONS` says.
+//! Simulations of seeds: the one of `SOCKETMESH_TEST_SEED`, or as many as `SOCKETMESH_TEST_SIMULATIONS` says, which are fresh ones or those
+//! from `SOCKETMESH_TEST_FIRST_SEED` on.
 
 use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,11 +36,11 @@ pub fn play<E: Default + AddAssign + Send>(simulation: impl Fn(u64) -> E + Sync)
 
 fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect("a number"));
-    match number("SOCKETMESH_TEST_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            (0..number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW)).map(|_| Dice::fresh_seed()).collect()
-        }
+    let count = number("SOCKETMESH_TEST_SIMULATIONS").unwrap_or(FEW);
+    match (number("SOCKETMESH_TEST_SEED"), number("SOCKETMESH_TEST_FIRST_SEED")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(first)) => (first..first.saturating_add(count)).collect(),
+        (None, None) => (0..count).map(|_| Dice::fresh_seed()).collect(),
     }
 }
 
