@@ -120,7 +120,7 @@ fn small(mut load: Scenario) -> Scenario {
             &mut echo.common
         }
     };
-    (common.warm_up, common.seconds, common.threads) = (0.1, 0.5, 1);
+    (common.warm_up, common.seconds, common.threads) = (0.1, 2., 1);
     load
 }
 

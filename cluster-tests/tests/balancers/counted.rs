@@ -184,7 +184,7 @@ impl Client {
 }
 
 /// When a load balancer on a busy machine has read that its connections to a killed node are closed: until then it may write to them.
-const READ: Duration = Duration::from_millis(100);
+const READ: Duration = Duration::from_secs(3);
 const RESIDENTS: usize = 12;
 const NEWCOMERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);

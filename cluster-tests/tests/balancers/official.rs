@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use cluster_tests::deadline::within;
 use cluster_tests::interop;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -24,7 +23,8 @@ impl Official {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("Node.js");
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let ready = within("clients that are connected", lines.next_line()).await.expect("it is text");
+        let ready = timeout(READY, lines.next_line()).await.expect("clients that are connected");
+        let ready = ready.expect("it is text");
         assert_eq!(ready.as_deref(), Some("ready"));
         Self { process, lines }
     }
@@ -100,6 +100,8 @@ impl Clients {
 }
 
 /// Milliseconds until a client notices on a busy machine.
-const LATE: u64 = 2000;
+const LATE: u64 = 5000;
+/// Clients of every kind have connected through a load balancer that has just been started.
+const READY: Duration = Duration::from_secs(60);
 /// Clients are given so long to be back.
 const BACK: Duration = Duration::from_secs(35);

@@ -318,7 +318,7 @@ fn files_of(common: &Common, clients: usize) -> usize {
 const TICK: Duration = Duration::from_millis(10);
 
 /// What has not arrived when nothing has for so long is lost.
-const SILENCE: Duration = Duration::from_millis(1500);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// From this share of its time on, in percent, a thread may be what holds everything up.
 const BUSY: f64 = 90.;
