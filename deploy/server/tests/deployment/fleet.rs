@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::network::{MESH, among};
 use super::official::Official;
@@ -311,7 +311,7 @@ async fn listen(up: Up, machine: usize, first: Client, mut speaking: watch::Rece
         let mut life = Listened { machine, since: Instant::now(), lasted: true, heard: Vec::new() };
         let quiet = async {
             speaking.wait_for(|speaking| !speaking).await.expect("somebody tells");
-            sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_secs(6)).await;
         };
         tokio::pin!(quiet);
         let ended = loop {
@@ -369,7 +369,7 @@ async fn connect(up: &Up, machine: usize) -> Client {
 
 async fn all<T: 'static>(tasks: &mut JoinSet<T>) -> Vec<T> {
     let mut ended = Vec::new();
-    while let Some(task) = within("everybody to end", tasks.join_next()).await {
+    while let Some(task) = timeout(LAST, tasks.join_next()).await.expect("everybody ends") {
         ended.push(task.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
     }
     ended
@@ -377,3 +377,5 @@ async fn all<T: 'static>(tasks: &mut JoinSet<T>) -> Vec<T> {
 
 const MACHINES: usize = 5;
 const PACE: Duration = Duration::from_millis(100);
+/// Everybody has ended then, on a busy machine.
+const LAST: Duration = Duration::from_secs(60);

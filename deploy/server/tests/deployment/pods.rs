@@ -37,12 +37,18 @@ fn the_pods_of_the_manifests_are_a_cluster_and_stop_in_good_order() {
             for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
                 kubelet.until(number, probe, 200).await;
             }
-            let token = format!("Bearer {TOKEN}");
-            let seen = kubelet.get(number, "admin", "/cluster", &token).await;
-            let seen = seen.text();
-            for other in 0..PODS {
-                assert!(seen.contains(&format!("\"socketmesh-{other}\"")), "{seen}");
-            }
+        }
+        for number in 0..PODS {
+            let sees_all = async || {
+                let seen = kubelet.get(number, "admin", "/cluster", &format!("Bearer {TOKEN}")).await;
+                (0..PODS).all(|other| seen.text().contains(&format!("\"socketmesh-{other}\"")))
+            };
+            let all = async {
+                while !sees_all().await {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            within(format!("pod {number} to see all"), all).await;
             assert_ne!(kubelet.get(number, "admin", "/metrics", "").await.status(), 200, "without a token");
         }
 
