@@ -50,6 +50,8 @@ async fn a_closed_websocket_ends_its_session(target: Target) {
     let sid = sid_of(&ws.recv_text().await);
     ws.send_close().await;
     ws.closed().await;
+    // Node waits for the client to hang up.
+    drop(ws);
     let by = |transport| format!("EIO=4&transport={transport}&sid={sid}");
     let ending = async { while target.get(&by("polling")).await.outcome() != (400, SESSION_UNKNOWN) {} };
     within("the end of a session without its WebSocket", ending).await;
