@@ -86,7 +86,7 @@ pub(crate) struct Parts<A: Application> {
 type Ended = Pin<Box<dyn Future<Output = usize> + Send>>;
 
 /// The end of handing over.
-type Handed = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Handed = Pin<Box<dyn Future<Output = u64> + Send>>;
 
 /// Is told who asked.
 pub(crate) type OnDrain = dyn Fn(&str) + Send + Sync;
@@ -97,7 +97,7 @@ struct Hooks<A> {
     ended: fn(Arc<A>) -> Ended,
     /// Ends them where they wait.
     kill: fn(&A),
-    /// Gives what this node keeps for clients that may come back to the others.
+    /// Gives what this node keeps for clients that may come back to the others. Returns how many packets they did not get.
     hand_over: fn(Arc<A>) -> Handed,
     namespace_figures: fn(&A) -> Vec<NamespaceFigures>,
     largest_rooms: fn(&A, usize) -> Vec<RoomSize>,
@@ -431,10 +431,13 @@ impl<A: Application> Node<A> {
     ///    waited for, for 5 s at most. [`serve`](Self::serve) returns, within a second, and hosts are [told](Self::stopped) to end.
     /// 5. It waits for the handlers of sockets and of server events, `on_disconnect` among them, for 5 s at most, and for
     ///    requests that it carries, for 3 s at most; POSTs in flight are finished. Hosts have 1.5 s to end.
-    /// 6. It waits until every member has acknowledged what was emitted here, for 2 s at most, and tells them that it leaves.
+    /// 6. What it keeps for clients that may come back it hands to another node, for 5 s at most. After that what is still emitted in a
+    ///    namespace with [recovery](crate::socket::Recovery) goes to nobody.
+    /// 7. It waits until every member has acknowledged what was emitted here, for 2 s at most, and tells them that it leaves.
     ///
     /// The log says when it begins, and at the end in one line how many sessions other nodes opened for clients of this one (`moved`),
-    /// how many it closed, and how many messages are not acknowledged (`outstanding`, 0 where all is well). To end sooner, drop the
+    /// how many it closed, and how many messages are not acknowledged (`outstanding`, 0 where all is well); and how many packets it could
+    /// not hand on (`left`), if there are any. To end sooner, drop the
     /// future and call [`shutdown`](Self::shutdown). A clone of its [`NodeBuilder`] starts the node again.
     ///
     /// ```no_run
@@ -447,7 +450,7 @@ impl<A: Application> Node<A> {
     /// # Ok(()) }
     /// ```
     pub async fn drain(&self, drain: Drain) {
-        let (node, before) = (self.id(), self.moved_and_closed());
+        let node = self.id();
         let (notice, spread) = (drain.notice, drain.spread.min(LONGEST));
         tracing::info!(%node, sessions = self.sessions(), ?notice, ?spread, "stopping: the node takes no new clients");
         self.0.edge.drain();
@@ -455,25 +458,26 @@ impl<A: Application> Node<A> {
             cluster.drain();
         }
         sleep(notice).await;
-        // Pending polls are answered before their connections go.
-        let (sessions, ()) = tokio::join!(self.0.engine.drain(spread), self.0.edge.retire(spread));
+        // Pending polls are answered before their connections go. While something is carried, newcomers that no other node takes are
+        // served here.
+        tokio::join!(self.0.engine.release(spread), self.0.edge.retire(spread));
+        let sessions = self.0.engine.close().await;
         self.0.stopping.cancel();
         // What handlers still emit reaches the other nodes.
         let ended = (self.0.hooks.ended)(Arc::clone(&self.0.app));
         let (handlers, requests, ()) = tokio::join!(ended, self.0.edge.stop(), self.listeners_closed());
-        let outstanding = match &self.0.cluster {
+        let (left, outstanding) = match &self.0.cluster {
             Some(cluster) => {
-                (self.0.hooks.hand_over)(Arc::clone(&self.0.app)).await;
-                cluster.settle().await
+                let left = (self.0.hooks.hand_over)(Arc::clone(&self.0.app)).await;
+                (left, cluster.settle().await)
             }
-            None => 0,
+            None => (0, 0),
         };
         if let Some(cluster) = &self.0.cluster {
             cluster.leave().await;
         }
         let (moved, closed) = self.moved_and_closed();
-        let (moved, closed) = (moved - before.0, closed - before.1);
-        Account { moved, closed, sessions, handlers, requests, outstanding }.log(node);
+        Account { moved, closed, sessions, handlers, requests, left, outstanding }.log(node);
     }
 
     /// Ends the node in order and at once: [`drain`](Self::drain) without notice, and with nothing spread.
@@ -638,7 +642,7 @@ impl NodeBuilder {
         let hooks = Hooks {
             ended: |_| Box::pin(ready(0)),
             kill: |_| {},
-            hand_over: |_| Box::pin(ready(())),
+            hand_over: |_| Box::pin(ready(0)),
             namespace_figures: |_| Vec::new(),
             largest_rooms: |_, _| Vec::new(),
             find_socket: |_, _| None,

@@ -189,6 +189,37 @@ async fn while_no_other_node_takes_clients_a_node_that_drains_does_to_the_end() 
 }
 
 #[tokio::test]
+async fn while_a_node_carries_something_newcomers_that_no_other_takes_are_served_though_its_own_have_gone() {
+    let nodes = Nodes::start(2, |_| app("")).await;
+    let (owner, edge) = (nodes.target.at(1), nodes.target.at(0));
+    let mut carried = owner.polling().await.through(&edge).upgraded().await;
+    enters(&mut carried).await;
+    let mut own = edge.websocket().await;
+    let _other = drains(&nodes, 1, Drain::default().notice(HOUR)).await;
+    let _draining = drains(&nodes, 0, Drain::default().spread(HOUR)).await;
+    assert_eq!(own.recv().await, Received::Closed(None), "there are so few that they go at once");
+    for _ in 0..3 {
+        enters(&mut edge.websocket().await).await;
+    }
+    echoes(&mut carried, "it goes on").await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_a_full_node_refuses_is_opened_on_the_next_one() {
+    let full = engine::Config::default().max_sessions(1);
+    let nodes = Nodes::start(3, |n| if n == 1 { app("").engine(full.clone()) } else { app("") }).await;
+    let _only = nodes.target.at(1).polling().await;
+    let _draining = drains(&nodes, 0, Drain::default().notice(HOUR)).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut ws = nodes.target.at(0).websocket().await;
+        enters(&mut ws).await;
+        clients.push(ws);
+    }
+    assert_eq!(sessions(&nodes), [0, 1, 12]);
+}
+
+#[tokio::test]
 async fn what_a_node_carries_goes_when_the_others_know_and_polls_are_answered() {
     let nodes = Nodes::start(3, |_| app("")).await;
     let (owner, edge) = (nodes.target.at(0), nodes.target.at(1));

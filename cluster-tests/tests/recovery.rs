@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use socketmesh::socket::{self, LostSession, Recovery};
 use socketmesh::testing::{Client, TestCluster};
-use socketmesh::{Args, Handshake, NamespaceRef, Node, NodeBuilder, Refusal, Socket, namespace};
+use socketmesh::{Args, Drain, Handshake, NamespaceRef, Node, NodeBuilder, Refusal, Socket, namespace};
 use tokio::time::{sleep, timeout};
 use tower_service::Service as _;
 
@@ -466,6 +466,58 @@ async fn a_client_that_is_away_through_a_rolling_restart_misses_nothing() {
     let mut said = heard(&mut client);
     said.sort_unstable();
     assert_eq!(said, (0..30).collect::<Vec<_>>());
+}
+
+/// The application goes on, and what it emits is on its way to the heir and to others for different times.
+#[tokio::test(start_paused = true)]
+async fn what_a_node_emits_until_it_has_left_is_missed_by_nobody_who_was_away() {
+    let cluster = cluster(3).await;
+    let mut witness = connect(&cluster, 1, "bob").await;
+    let mut client = connect(&cluster, 2, "ann").await;
+    client.drop_connection();
+    cluster.delay(Duration::from_millis(20)..=Duration::from_millis(80));
+    let node = cluster.node(0).node().clone();
+    let emitting = {
+        let node = node.clone();
+        tokio::spawn(async move {
+            for number in 0.. {
+                node.of("/").to("known").emit("said", &number).unwrap();
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    node.drain(Drain::default().notice(Duration::from_millis(200))).await;
+    emitting.abort();
+    cluster.heal();
+    assert!(client.come_back(cluster.node(1).websocket()).await.unwrap());
+    sleep(Duration::from_secs(1)).await;
+    let said: Vec<u32> = heard(&mut witness);
+    assert!(said.len() > 200, "{}", said.len());
+    assert_eq!(heard(&mut client), said);
+}
+
+/// Each has the sessions and the packets of the others for a while, and none of them stays.
+#[tokio::test(start_paused = true)]
+async fn who_is_away_while_several_nodes_leave_at_once_misses_nothing() {
+    let cluster = cluster(5).await;
+    let mut clients = Vec::new();
+    for number in 0..30 {
+        clients.push(connect(&cluster, number % 3, "ann").await);
+    }
+    settle().await;
+    clients.iter_mut().for_each(Client::drop_connection);
+    say(&cluster, 0, "known", [1]);
+    let leaving: Vec<_> = (0..3).map(|node| cluster.node(node).node().clone()).collect();
+    let drain = Drain::default().notice(Duration::from_secs(2));
+    let drains = leaving.into_iter().map(|node| tokio::spawn(async move { node.drain(drain).await }));
+    for drained in drains.collect::<Vec<_>>() {
+        drained.await.unwrap();
+    }
+    for client in &mut clients {
+        assert!(client.come_back(cluster.node(3).websocket()).await.unwrap());
+        settle().await;
+        assert_eq!(heard(client), [1]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

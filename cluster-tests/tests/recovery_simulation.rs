@@ -1,4 +1,4 @@
-//! Clients that come back, under random faults, in virtual time: nodes are killed, stopped in order, restarted and cut off, while
+//! Clients that come back, under random faults, in virtual time: nodes are killed, drained, restarted and cut off, while
 //! clients lose their connections and come to any node. Whoever is recovered has no hole, nothing twice and nothing out of order, and
 //! no session lives twice.
 //!
@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketmesh::socket::Recovery;
 use socketmesh::testing::{Client, TestCluster};
-use socketmesh::{Node, NodeBuilder, Socket, namespace};
+use socketmesh::{Drain, Node, NodeBuilder, Socket, namespace};
 use tokio::runtime;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// What one life of a node says. Its numbers begin with 1.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -84,6 +85,8 @@ struct Effects {
     refused: usize,
     /// Clients that a node had come again.
     lost: usize,
+    /// Nodes that left in good order, without another fault meanwhile.
+    drained: usize,
     received: usize,
 }
 
@@ -91,8 +94,9 @@ impl Effects {
     #[expect(clippy::print_stdout, reason = "who plays many seeds wants to see it")]
     fn check(self) {
         println!("{self:?}");
-        let Self { recovered, moved, refused, lost, received } = self;
-        assert!([recovered, moved, refused, lost, received].iter().all(|count| *count > 0), "{self:?}");
+        let Self { recovered, moved, refused, lost, drained, received } = self;
+        let counts = [recovered, moved, refused, lost, drained, received];
+        assert!(counts.iter().all(|count| *count > 0), "{self:?}");
         assert!(recovered > 4 * refused, "recovery is the rule: {self:?}");
     }
 }
@@ -103,6 +107,7 @@ impl AddAssign for Effects {
         self.moved += other.moved;
         self.refused += other.refused;
         self.lost += other.lost;
+        self.drained += other.drained;
         self.received += other.received;
     }
 }
@@ -116,9 +121,20 @@ struct Simulation {
     /// The life of each node.
     present: Vec<usize>,
     dead: Vec<usize>,
+    draining: Option<Draining>,
+    /// The lives that left in good order: what anybody got of one, everybody gets.
+    left: Vec<usize>,
     effects: Effects,
     script: Vec<String>,
     started: Instant,
+}
+
+/// A node that leaves in good order.
+struct Draining {
+    node: usize,
+    end: JoinHandle<()>,
+    /// Whether links are down meanwhile, or slow.
+    is_disturbed: bool,
 }
 
 /// A client.
@@ -150,7 +166,9 @@ impl Simulation {
         let (lives, present) = (vec![Vec::new(); nodes], (0..nodes).collect());
         let script = vec![format!("seed {seed}, {nodes} nodes")];
         let started = Instant::now();
-        let mut simulation = Self { cluster, dice, guests, lives, present, dead, effects, script, started };
+        let (draining, left) = (None, Vec::new());
+        let mut simulation =
+            Self { cluster, dice, guests, lives, present, dead, draining, left, effects, script, started };
         for number in 0..2 * nodes {
             simulation.admit(number % nodes).await;
         }
@@ -181,31 +199,64 @@ impl Simulation {
     async fn fault(&mut self) {
         let one = self.dice.below(0..self.cluster.len());
         let others: Vec<usize> = (0..self.cluster.len()).filter(|node| *node != one).collect();
+        let is_whole = self.dead.is_empty() && self.draining.is_none();
         match self.dice.below(0..8) {
             0 | 1 => {
                 self.note(format!("cut off {one}"));
+                self.disturb();
                 self.cluster.partition(&[one], &others);
             }
-            2 if self.dead.is_empty() => {
+            2 if is_whole => {
                 self.note(format!("kill {one}"));
                 self.collect();
                 self.cluster.kill(one).await;
                 self.dead.push(one);
             }
-            3 if self.dead.is_empty() => {
-                self.heal();
-                self.note(format!("stop {one}"));
-                self.collect();
-                self.cluster.shutdown(one).await;
-                self.dead.push(one);
-            }
+            3 if is_whole => self.drain(one).await,
             4 => {
+                self.disturb();
                 let share = f64::from(u32::try_from(self.dice.below(1..20)).unwrap_or_default()) / 100.0;
                 self.note(format!("lose {share}"));
                 self.cluster.loss(share);
             }
             5 => self.revive().await,
             _ => self.heal(),
+        }
+    }
+
+    /// Has a node leave in good order, while everything goes on.
+    async fn drain(&mut self, node: usize) {
+        self.heal();
+        let is_disturbed = self.dice.chance(0.3);
+        if !is_disturbed {
+            self.cluster.settled().await;
+        }
+        let slowest = Duration::from_millis(self.dice.below(2..100) as u64);
+        self.cluster.delay(Duration::from_millis(1)..=slowest);
+        let mut seconds = |most| Duration::from_millis(self.dice.below(0..most) as u64);
+        let drain = Drain::default().notice(seconds(1500)).spread(seconds(4000));
+        self.note(format!("drain {node}: {drain:?}, disturbed: {is_disturbed}"));
+        let leaving = self.cluster.node(node).node().clone();
+        let end = tokio::spawn(async move { leaving.drain(drain).await });
+        self.draining = Some(Draining { node, end, is_disturbed });
+    }
+
+    fn disturb(&mut self) {
+        self.draining.iter_mut().for_each(|draining| draining.is_disturbed = true);
+    }
+
+    /// A node may have left meanwhile.
+    fn look(&mut self) {
+        let Some(Draining { node, is_disturbed, .. }) =
+            self.draining.take_if(|draining| draining.end.is_finished())
+        else {
+            return;
+        };
+        self.note(format!("{node} has left"));
+        self.dead.push(node);
+        if !is_disturbed {
+            self.effects.drained += 1;
+            self.left.push(self.present[node]);
         }
     }
 
@@ -229,6 +280,7 @@ impl Simulation {
 
     /// Nodes say something, and clients come and go.
     async fn step(&mut self) {
+        self.look();
         self.say();
         let now = Instant::now();
         for at in 0..self.guests.len() {
@@ -243,21 +295,28 @@ impl Simulation {
                 self.come_back(at).await;
             }
         }
-        sleep(Duration::from_millis(200)).await;
+        let until = Instant::now() + Duration::from_millis(200);
+        while let Some(node) = self.draining.as_ref().map(|draining| draining.node)
+            && Instant::now() < until
+        {
+            self.say_at(node);
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep_until(until).await;
         self.collect();
     }
 
     fn say(&mut self) {
-        for node in 0..self.cluster.len() {
-            if self.dead.contains(&node) {
-                continue;
-            }
-            let room = if self.dice.chance(0.5) { ALL } else { MORE };
-            let life = self.present[node];
-            self.lives[life].push((room, Instant::now()));
-            let said = Said { life, number: self.lives[life].len() };
-            self.cluster.node(node).node().of("/").to(room).emit("said", &said).expect("it encodes");
-        }
+        let nodes = (0..self.cluster.len()).filter(|node| !self.dead.contains(node));
+        nodes.collect::<Vec<_>>().into_iter().for_each(|node| self.say_at(node));
+    }
+
+    fn say_at(&mut self, node: usize) {
+        let room = if self.dice.chance(0.5) { ALL } else { MORE };
+        let life = self.present[node];
+        self.lives[life].push((room, Instant::now()));
+        let said = Said { life, number: self.lives[life].len() };
+        self.cluster.node(node).node().of("/").to(room).emit("said", &said).expect("it encodes");
     }
 
     async fn come_back(&mut self, at: usize) {
@@ -298,6 +357,9 @@ impl Simulation {
 
     /// Everybody comes back, and every node says a last word.
     async fn end(&mut self) {
+        while self.draining.is_some() {
+            self.step().await;
+        }
         while !self.dead.is_empty() {
             self.revive().await;
         }
@@ -341,6 +403,12 @@ impl Simulation {
         faults
     }
 
+    /// The last that anybody got of a life.
+    fn last_got(&self, life: usize) -> usize {
+        let got = self.guests.iter().flat_map(|guest| &guest.sessions).flat_map(|session| &session.got);
+        got.filter(|said| said.life == life).map(|said| said.number).max().unwrap_or(0)
+    }
+
     fn judge_session(
         &self,
         session: &Session,
@@ -360,6 +428,7 @@ impl Simulation {
                 faults.push(format!("{what} got {last} last of the {} of life {life}", said.len()));
             }
             let got: BTreeSet<_> = got.into_iter().collect();
+            let last = if is_last && self.left.contains(&life) { self.last_got(life) } else { last };
             let is_for = |room: &str| room == ALL || has_more;
             let missing: Vec<_> = (1..)
                 .zip(said)

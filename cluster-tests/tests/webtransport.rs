@@ -18,9 +18,10 @@ use socketmesh::http::{
     self, AllowRequest, Certificate, Middleware, OnConnectionError, Parts, Rejection, Tls,
     WebTransportListener,
 };
-use socketmesh::{DisconnectReason, Node, NodeBuilder, Socket};
+use socketmesh::{DisconnectReason, Drain, Node, NodeBuilder, Socket};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 on_one_and_three_nodes!(super::shared:
     a_session_opens_over_webtransport_alone,
@@ -559,6 +560,21 @@ async fn a_session_is_closed_in_time_when_allow_request_never_answers() {
     let mut stream = served.at(0).stream().await;
     stream.send("0").await;
     assert_eq!(stream.recv().await, Received::Closed(Some(0)));
+}
+
+#[tokio::test]
+async fn a_node_that_drains_lets_a_stream_go_that_it_carries_before_it_ends() {
+    let served = Served::start(3, all(), http::Config::default()).await;
+    let (mut stream, _) = served.upgraded().await;
+    let (node, began) = (served.app.node(1).clone(), Instant::now());
+    let draining =
+        tokio::spawn(async move { node.drain(Drain::default().spread(Duration::from_secs(4))).await });
+    stream.send(r#"421["echo","hi"]"#).await;
+    assert_eq!(stream.packet_text().await, r#"431["hi"]"#);
+    stream.closed().await;
+    assert!(began.elapsed() >= Duration::from_millis(1500), "its client has time, and the others know");
+    assert!(!draining.is_finished());
+    within("the end of the node", draining).await.expect("no panic");
 }
 
 #[tokio::test]

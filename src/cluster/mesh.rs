@@ -577,7 +577,19 @@ impl Peers for Mesh {
     }
 
     fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]> {
-        self.published.view.borrow().ring.successors(key).take(most).cloned().collect()
+        let view = self.published.view.borrow();
+        let (mut chosen, mut staying) = (SmallVec::new(), 0);
+        for id in view.ring.successors(key).take(view.ring.members().len()) {
+            let stays = view.member(id).is_some_and(|member| member.state != NodeState::Draining);
+            if chosen.len() < most || stays {
+                chosen.push(id.clone());
+            }
+            staying += usize::from(stays);
+            if chosen.len() >= most && staying >= most {
+                break;
+            }
+        }
+        chosen
     }
 
     fn heir(&self, key: Key) -> Option<NodeId> {

@@ -135,7 +135,7 @@ impl<A: Application> Engine<A> {
             trace: Trace::current(),
         })?;
         if self.closing.load(Ordering::Acquire) {
-            // `drain` may have told the other sessions before this one was registered.
+            // `close` may have told the other sessions before this one was registered.
             session.bring(SessionMessage::Shutdown(CloseReason::ServerShuttingDown));
         }
         self.counters.opened.increment();
@@ -153,14 +153,17 @@ impl<A: Application> Engine<A> {
     }
 
     /// Closes the sessions over `time`, or sooner if they are few, each at a moment of its own and once its client has what is queued, the
-    /// slowest clients last.
-    /// Then opens no further session, closes what is left after [`FLUSH`], and waits until all of them are gone, for [`STOP`] at
-    /// most. Returns how many are left.
-    pub(crate) async fn drain(&self, time: Duration) -> usize {
+    /// slowest clients last. Others may be opened meanwhile.
+    pub(crate) async fn release(&self, time: Duration) {
         let sessions = Releases::new(self.registry.all(), SessionRef::buffered);
         let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
         let time = time.min(SLOWEST.saturating_mul(count));
         over(time, sessions, SessionRef::dismiss).await;
+    }
+
+    /// Opens no further session, closes what is left after [`FLUSH`], and waits until all of them are gone, for [`STOP`] at most.
+    /// Returns how many are left.
+    pub(crate) async fn close(&self) -> usize {
         self.closing.store(true, Ordering::Release);
         // Those that were opened meanwhile.
         let late = Releases::new(self.registry.all(), SessionRef::buffered);
@@ -514,7 +517,8 @@ mod tests {
         }
         tokio::task::yield_now().await;
         let began = Instant::now();
-        assert_eq!(engine.drain(Duration::from_secs(4)).await, 0);
+        engine.release(Duration::from_secs(4)).await;
+        assert_eq!(engine.close().await, 0);
         assert!(engine.is_closing() && engine.counters().closed.by_stops() == 40);
         let mut tenths = [0; 13];
         for client in clients {

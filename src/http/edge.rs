@@ -54,6 +54,12 @@ impl<A: Application> Edge<A> {
         self.forwarder.as_ref().map(Forwarder::mesh)
     }
 
+    /// Who carries requests to other nodes, in a cluster.
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
+    pub(crate) const fn forwarder(&self) -> Option<&Forwarder> {
+        self.forwarder.as_ref()
+    }
+
     /// The owner of the sessions of this node.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
     pub(crate) const fn owner(&self) -> &Arc<Owner<A>> {

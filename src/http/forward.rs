@@ -13,6 +13,7 @@ use hyper::header::UPGRADE;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::Body;
 use super::counters::{Forwarded, HttpCounters};
@@ -35,7 +36,7 @@ pub(crate) struct Forwarder {
     retirement: Retirement,
     /// Has a token for each request that is carried, until its answer is passed on.
     carried: TaskTracker,
-    /// Has a token for each WebSocket that is carried.
+    /// Has a token for each WebSocket and each stream of WebTransport that is carried.
     spliced: TaskTracker,
     started: Instant,
     counters: Arc<HttpCounters>,
@@ -143,13 +144,14 @@ impl Forwarder {
         mut request: Box<ClientRequest>,
     ) -> Result<Response<Body>, Box<ClientRequest>> {
         let Forwarded { answered, unreachable, aborted, .. } = &self.counters.forwarded;
-        let (upgrade, until) = (request.is_upgrade(), Instant::now() + REACH);
+        let until = Instant::now() + REACH;
         let mut tried = Vec::new();
         while let Some(node) = self.mesh.pick_ready(&tried) {
             let span = Span::forward(node.as_str(), request.http.headers_mut());
             if let Ok(Ok((stream, silence))) = timeout_at(until, self.mesh.open(&node)).await {
                 let (carried, mut ending, loss) = (self.carried.token(), Ending(aborted), stream.loss());
-                let sent = proxy::send(stream, proxy::Outgoing::opening(&mut request.http));
+                let mut outgoing = proxy::Outgoing::opening(&mut request.http);
+                let sent = proxy::offer(stream, &mut outgoing);
                 let answer = tokio::select! {
                     answer = sent => answer.map_err(ForwardError::from),
                     () = silence.falls(until) => {
@@ -158,10 +160,8 @@ impl Forwarder {
                     }
                 };
                 match answer {
-                    // It is full, or has begun to stop. The connection of a WebSocket has gone along.
-                    Ok((response, None))
-                        if response.status() == StatusCode::SERVICE_UNAVAILABLE && !upgrade =>
-                    {
+                    // It is full, or has begun to stop.
+                    Ok((response, None)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
                         ending.0 = answered;
                     }
                     Ok((response, splice)) => {
@@ -176,10 +176,10 @@ impl Forwarder {
                     Err(error) => {
                         tracing::debug!(peer = %node, error = %Excerpt::reason(&error), "a session was not opened there");
                         ending.0 = unreachable;
-                        if upgrade {
-                            return Ok(reply::unreachable());
-                        }
                     }
+                }
+                if let Some(client) = outgoing.client {
+                    client.give_back(&mut request.http);
                 }
             }
             tried.push(node);
@@ -189,10 +189,14 @@ impl Forwarder {
 
     fn splice(&self, splice: Option<Splice>) {
         let Some(splice) = splice else { return };
-        let (retirement, counted) = (self.retirement.clone(), self.spliced.token());
-        let what = Carried::Stream(Instant::now());
-        let retired = async move { retirement.due(what).await };
+        let (retired, counted) = self.carry_stream();
         tokio::spawn(splice.run(self.mesh.runtime().clone(), retired, counted));
+    }
+
+    /// Resolves when a stream that is carried from now on has to go; and its token.
+    pub(crate) fn carry_stream(&self) -> (impl Future<Output = ()> + Send + use<>, TaskTrackerToken) {
+        let (retirement, what) = (self.retirement.clone(), Carried::Stream(Instant::now()));
+        (async move { retirement.due(what).await }, self.spliced.token())
     }
 
     /// How many requests have no answer yet.
@@ -205,7 +209,7 @@ impl Forwarder {
         self.retirement.announce(Instant::now());
     }
 
-    /// Lets go of what this node carries over `time`: polls are answered, their owners are asked to; WebSockets end, once the other
+    /// Lets go of what this node carries over `time`: polls are answered, their owners are asked to; WebSockets and streams end, once the other
     /// nodes know that this one stops. Returns when nothing is carried, or the time is over.
     pub(crate) async fn retire(&self, time: Duration) {
         self.retirement.begin(Instant::now() + time);

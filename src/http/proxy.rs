@@ -3,7 +3,7 @@
 //! The proxy interprets nothing. Bodies are streamed both ways, an abort on either side is an abort on the other, and
 //! after a 101 bytes are copied both ways.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -60,10 +60,22 @@ impl Outgoing {
 /// When the other end breaks off, the stream is lost, or the body of the request ends with an error.
 pub(crate) async fn send(
     stream: BiStream,
-    request: Outgoing,
+    mut request: Outgoing,
+) -> io::Result<(Response<Body>, Option<Splice>)> {
+    offer(stream, &mut request).await
+}
+
+/// Does the same, and leaves the connection of the client with the request unless the answer switches protocols.
+///
+/// # Errors
+/// As [`send`].
+pub(crate) async fn offer(
+    stream: BiStream,
+    request: &mut Outgoing,
 ) -> io::Result<(Response<Body>, Option<Splice>)> {
     let BiStream { mut send, mut recv } = stream;
     let Outgoing { head, body, client } = request;
+    let (head, body) = (head.clone(), std::mem::take(body));
     let (mut response, length) = {
         let mut answered = pin!(read_response(&mut recv));
         let sent = async {
@@ -88,7 +100,7 @@ pub(crate) async fn send(
         // As at the owner: a refused WebSocket is the end of its connection.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    match client.filter(|_| switches) {
+    match client.take_if(|_| switches) {
         Some(client) => {
             let splice = Splice { client, other: BiStream { send, recv } };
             Ok((response.map(|()| Body::empty()), Some(splice)))
@@ -137,8 +149,14 @@ impl Splice {
 
     /// Copies bytes both ways like [`run`](Self::run), for a client that did not come over HTTP.
     #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "only WebTransport needs it"))]
-    pub(crate) async fn run_for(self, client: impl AsyncRead + AsyncWrite) {
-        splice(Bytes::new(), client, self.other, pending()).await;
+    pub(crate) async fn run_for(
+        self,
+        client: impl AsyncRead + AsyncWrite,
+        retired: impl Future<Output = ()>,
+        counted: TaskTrackerToken,
+    ) {
+        splice(Bytes::new(), client, self.other, retired).await;
+        drop(counted);
     }
 }
 

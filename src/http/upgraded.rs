@@ -87,6 +87,18 @@ impl Upgrading {
         given.map_or_else(|| Self::Library(hyper::upgrade::on(request)), Self::Handover)
     }
 
+    /// Gives it back to its request, which somebody else is to answer.
+    pub(super) fn give_back<B>(self, request: &mut Request<B>) {
+        match self {
+            Self::Handover(given) => {
+                request.extensions_mut().insert(Handover(Arc::new(Mutex::new(Some(given)))));
+            }
+            Self::Library(upgraded) => {
+                request.extensions_mut().insert(upgraded);
+            }
+        }
+    }
+
     /// Waits until the answer changes the protocol. `None` if the connection is lost before, or the answer does not.
     pub(super) async fn bare(self) -> Option<Box<Bare>> {
         match self {

@@ -271,12 +271,13 @@ impl<A: Application> WebTransportServer<A> {
 
     /// Gives the stream to a session that exists on this node or another: the probe of an upgrade.
     async fn upgrade(&self, sid: SessionId, stream: SessionStream) -> Result<(), RefusedStream> {
-        if let Some(cluster) = self.edge.cluster()
-            && let SessionOwner::There(owner) = cluster.owner(sid.key())
+        if let Some(forwarder) = self.edge.forwarder()
+            && let SessionOwner::There(owner) = forwarder.mesh().owner(sid.key())
         {
-            return match forwarded_stream::open(cluster, &owner, sid).await {
+            return match forwarded_stream::open(forwarder.mesh(), &owner, sid).await {
                 Ok(splice) => {
-                    splice.run_for(stream).await;
+                    let (retired, counted) = forwarder.carry_stream();
+                    splice.run_for(stream, retired, counted).await;
                     Ok(())
                 }
                 Err(reason) => Err((stream, reason)),

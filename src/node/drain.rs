@@ -44,6 +44,8 @@ pub(super) struct Account {
     pub(super) handlers: usize,
     /// Requests that it carried and that have no answer.
     pub(super) requests: usize,
+    /// Packets kept for clients that may come back, for which no other node answers.
+    pub(super) left: u64,
     /// Messages that members have not acknowledged.
     pub(super) outstanding: u64,
 }
@@ -51,12 +53,13 @@ pub(super) struct Account {
 impl Account {
     /// Says how the node ended, in one line.
     pub(super) fn log(&self, node: &crate::id::NodeId) {
-        let Self { moved, closed, sessions, handlers, requests, outstanding } = self;
-        if *sessions + *handlers + *requests == 0 && *outstanding == 0 {
+        let Self { moved, closed, sessions, handlers, requests, left, outstanding } = self;
+        if *sessions + *handlers + *requests == 0 && *left + *outstanding == 0 {
             tracing::info!(%node, moved, closed, outstanding, "stopped");
         } else {
             tracing::warn!(
-                %node, moved, closed, sessions, handlers, requests, outstanding, "stopped before everything was done"
+                %node, moved, closed, sessions, handlers, requests, left, outstanding,
+                "stopped before everything was done"
             );
         }
     }

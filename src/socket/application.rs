@@ -107,9 +107,11 @@ impl SocketIo {
     }
 
     /// Gives what this node keeps for clients that may come back to those nodes that answer for it when it is gone: behind the end of
-    /// its sessions and handlers, and before it leaves.
-    pub(crate) async fn hand_over(&self) {
-        let _late = timeout(HAND_OVER, self.0.registry.keeping().hand_over()).await;
+    /// its sessions and handlers, and before it leaves. Nothing is kept any more behind that. Returns how many packets they did not get.
+    pub(crate) async fn hand_over(&self) -> u64 {
+        let keeping = self.0.registry.keeping();
+        let _late = timeout(HAND_OVER, keeping.hand_over()).await;
+        keeping.records.close()
     }
 
     /// How much this node keeps for clients that may come back.

@@ -416,10 +416,19 @@ pub(crate) struct Replay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReplayEnd {
     More,
-    /// It is complete: of each of these origins up to that number.
-    Done(Vec<(Origin, u64)>),
+    /// It is complete.
+    Done(Reached),
     /// The log is too short, or the answer too large.
     Refused,
+}
+
+/// How far an answer reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// Of each of these origins up to that number.
+    pub(crate) numbers: Vec<(Origin, u64)>,
+    /// Of these, for which the node answers, something may be missing: another has to say it.
+    pub(crate) unfinished: Vec<Origin>,
 }
 
 /// A part of the log of one namespace.
@@ -433,6 +442,8 @@ pub(crate) struct InheritedLog {
     pub(crate) last: u64,
     /// Packets up to this number were dropped too early, and for how long that matters.
     pub(crate) cut: Option<(u64, Duration)>,
+    /// Whether another part has to follow: until it is there nobody is told that this is everything.
+    pub(crate) more: bool,
 }
 
 fn names_size(rooms: &[Room]) -> usize {

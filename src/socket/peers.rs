@@ -71,7 +71,7 @@ pub(crate) trait Peers: fmt::Debug + Send + Sync + 'static {
     fn absent(&self) -> Vec<(NodeId, Incarnation)>;
 
     /// The members that a key belongs to, this one included: the owner first, then the others in the order in which they would
-    /// inherit it. Empty without a cluster.
+    /// inherit it. Where some of these leave, as many others that stay come behind them. Empty without a cluster.
     fn successors(&self, key: Key, most: usize) -> SmallVec<[NodeId; 3]>;
 
     /// Another member that a key belongs to when this node is gone. One that leaves, too, only where no other is.

@@ -16,9 +16,9 @@ mod settings;
 mod states;
 mod unrecovered;
 
-pub(crate) use journal::{Journal, LogPart};
+pub(crate) use journal::Journal;
 pub(crate) use lateness::Lateness;
-pub(crate) use log::{LogLimits, LogRoom, TooMuch, cost};
+pub(crate) use log::{LogLimits, LogPart, LogRoom, TooMuch, cost};
 pub(crate) use membership::{MARGIN, Membership};
 pub(crate) use position::{OwnNumbers, Position};
 pub(crate) use recovering::Recovering;

@@ -138,6 +138,25 @@ async fn a_node_that_is_told_to_stop_twice_ends_at_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_told_to_stop_twice_says_as_well_what_it_did_in_between() {
+    let (mut first, at) = Server::member(PROGRAM, 1, None, &["--serve-alone"], &[]).await;
+    first.ready().await;
+    let arguments = ["--drain", "1h", "--drain-notice", "1h"];
+    let (mut second, other) = Server::member(PROGRAM, 2, at.mesh, &arguments, &[]).await;
+    second.ready().await;
+    second.signal("TERM").await.expect("it is sent");
+    second.says("stopping: the node takes no new clients").await;
+    for _ in 0..2 {
+        assert_eq!(get(other.clients, &format!("/socket.io/?{POLLING}")).send().await.status(), 200);
+    }
+    second.signal("TERM").await.expect("it is sent");
+    let log = second.log_of_its_life().await;
+    assert!(log.contains("moved=2 closed=0 outstanding=0"), "{log}");
+    first.signal("TERM").await.expect("it is sent");
+    assert!(first.ended().await.success());
+}
+
+#[tokio::test]
 async fn webtransport_is_served_at_its_address_and_path_with_the_certificate_it_names() {
     let arguments = ["--webtransport", "127.0.0.1:0", "--webtransport-self-signed", "--path", "/realtime"];
     let mut server = Server::start(PROGRAM, arguments, &[]);

@@ -710,6 +710,9 @@ pub mod replay {
 pub struct Position {
     #[prost(message, repeated, tag = "1")]
     pub reached: ::prost::alloc::vec::Vec<Reached>,
+    /// Origins for which the sender answers, but of which something may be missing.
+    #[prost(uint64, repeated, tag = "2")]
+    pub unfinished: ::prost::alloc::vec::Vec<u64>,
 }
 /// A part of the log of a node that leaves, for the receiver to answer for it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -725,6 +728,9 @@ pub struct Log {
     pub last: u64,
     #[prost(message, optional, tag = "5")]
     pub cut: ::core::option::Option<Cut>,
+    /// Another part has to follow: until it is there this is not everything.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Aged {

@@ -177,7 +177,7 @@ pub(super) mod tests {
         Block, CommandKind, EmittedEvent, Flags, RawArgs, RemoteHandshake, RequestKind, ResponseEnd,
         ResponsePart, Room, Selection, SocketSummary,
     };
-    use crate::socket::messages::{InheritedLog, Recover, Replay, ReplayEnd};
+    use crate::socket::messages::{InheritedLog, Reached, Recover, Replay, ReplayEnd};
     use bytes::BytesMut;
     use pb::response::Part as PbPart;
     use proptest::collection::vec;
@@ -471,7 +471,10 @@ pub(super) mod tests {
         let packets = || vec(broadcasts().prop_map(Arc::new), 0..3);
         let end = prop_oneof![
             Just(ReplayEnd::More),
-            reached().prop_map(ReplayEnd::Done),
+            (reached(), reached()).prop_map(|(numbers, unfinished)| ReplayEnd::Done(Reached {
+                numbers,
+                unfinished: unfinished.into_iter().map(|(origin, _)| origin).collect(),
+            })),
             Just(ReplayEnd::Refused),
         ];
         let recover = (any::<[u64; 3]>(), "/[a-z]{0,9}", ids(), times(), (stays(), left()), reached())
@@ -494,10 +497,11 @@ pub(super) mod tests {
             any::<[u64; 2]>(),
             vec((times(), broadcasts().prop_map(Arc::new)), 0..3),
             proptest::option::of((any::<u64>(), times())),
+            any::<bool>(),
         )
-            .prop_map(|(namespace, [origin, last], packets, cut)| {
+            .prop_map(|(namespace, [origin, last], packets, cut, more)| {
                 let (namespace, origin) = (namespace.into(), Origin::from_u64(origin));
-                RecoveryMessage::Log(InheritedLog { namespace, origin, packets, last, cut })
+                RecoveryMessage::Log(InheritedLog { namespace, origin, packets, last, cut, more })
             });
         prop_oneof![
             (proptest::option::of(times()), vec(sessions(), 0..3))

@@ -12,7 +12,7 @@ use crate::socket::messages::recovery::{
     LeftRoom, Life, Origin, Pid, SessionQuestion, SessionState, Standing,
 };
 use crate::socket::messages::{
-    Broadcast, InheritedLog, KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd, Room,
+    Broadcast, InheritedLog, KeptPacket, Reached, Recover, RecoveryMessage, Replay, ReplayEnd, Room,
 };
 use pb::recovery::Kind;
 use pb::replay::End;
@@ -191,7 +191,10 @@ impl From<&Replay> for pb::Replay {
             packets: replay.packets.iter().map(|packet| pb::Broadcast::from(&**packet)).collect(),
             end: match &replay.end {
                 ReplayEnd::More => None,
-                ReplayEnd::Done(reached) => Some(End::Done(pb::Position { reached: numbers(reached) })),
+                ReplayEnd::Done(Reached { numbers: reached, unfinished }) => Some(End::Done(pb::Position {
+                    reached: numbers(reached),
+                    unfinished: unfinished.iter().map(|origin| origin.as_u64()).collect(),
+                })),
                 ReplayEnd::Refused => Some(End::Refused(pb::Nothing {})),
             },
             waited: millis(replay.waited),
@@ -211,7 +214,10 @@ impl TryFrom<pb::Replay> for Replay {
             waited: Duration::from_millis(replay.waited),
             end: match replay.end {
                 None => ReplayEnd::More,
-                Some(End::Done(pb::Position { reached })) => ReplayEnd::Done(decode_numbers(&reached)),
+                Some(End::Done(pb::Position { reached, unfinished })) => ReplayEnd::Done(Reached {
+                    numbers: decode_numbers(&reached),
+                    unfinished: unfinished.into_iter().map(Origin::from_u64).collect(),
+                }),
                 Some(End::Refused(pb::Nothing {})) => ReplayEnd::Refused,
             },
         })
@@ -230,6 +236,7 @@ impl From<&InheritedLog> for pb::Log {
             packets: log.packets.iter().map(aged).collect(),
             last: log.last,
             cut: log.cut.map(|(to, left)| pb::Cut { to, left: millis(left) }),
+            more: log.more,
         }
     }
 }
@@ -248,6 +255,7 @@ impl TryFrom<pb::Log> for InheritedLog {
             packets: log.packets.into_iter().map(aged).collect::<Result<_, _>>()?,
             last: log.last,
             cut: log.cut.map(|pb::Cut { to, left }| (to, Duration::from_millis(left))),
+            more: log.more,
         })
     }
 }

@@ -12,8 +12,8 @@ use super::registry::NamespaceRegistry;
 use super::returning::PATIENCE;
 use super::telling::PART;
 use crate::id::NodeId;
-use crate::socket::messages::recovery::{Number, Origin};
-use crate::socket::messages::{KeptPacket, Recover, RecoveryMessage, Replay, ReplayEnd};
+use crate::socket::messages::recovery::Number;
+use crate::socket::messages::{KeptPacket, Reached, Recover, RecoveryMessage, Replay, ReplayEnd};
 use crate::socket::recovery::{Membership, Position, cost};
 use crate::socket::room::Room;
 
@@ -68,7 +68,8 @@ impl Answer {
     async fn give(&self, recover: &Recover, records: Option<Arc<Records>>) {
         let Some(records) = records else {
             // This node takes no numbers there.
-            return self.tell(Vec::new(), ReplayEnd::Done(vec![(self.keeping.origin, 0)]));
+            let numbers = vec![(self.keeping.origin, 0)];
+            return self.tell(Vec::new(), ReplayEnd::Done(Reached { numbers, unfinished: Vec::new() }));
         };
         let membership = Membership::new(recover.socket, recover.age, &recover.rooms, self.asked)
             .with_left(&recover.left, self.asked);
@@ -84,7 +85,7 @@ impl Answer {
                 self.tell(part, ReplayEnd::More);
                 self.keeping.peers.has_room(&self.to).await;
             }
-            let sent = reached.into_iter().filter(|(_, number)| *number > 0);
+            let sent = reached.numbers.into_iter().filter(|(_, number)| *number > 0);
             sent.for_each(|(origin, number)| after.advance(Number { origin, number }));
         }
     }
@@ -97,7 +98,7 @@ impl Answer {
         membership: &Membership,
         after: &Position,
         limit: usize,
-    ) -> Option<(Vec<KeptPacket>, Vec<(Origin, u64)>)> {
+    ) -> Option<(Vec<KeptPacket>, Reached)> {
         let Recover { namespace, socket, interest, .. } = recover;
         let (peers, to) = (&self.keeping.peers, &self.to);
         let mut journal = records.journal();

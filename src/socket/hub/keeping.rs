@@ -23,7 +23,7 @@ use crate::id::{Key, NodeId};
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
 use crate::socket::messages::{InheritedLog, RecoveryMessage};
 use crate::socket::peers::Peers;
-use crate::socket::recovery::{Lateness, LogPart, Put, Recovery, States, StatesLimits};
+use crate::socket::recovery::{Journal, Lateness, LogPart, Put, Recovery, States, StatesLimits};
 use crate::socket::room::Room;
 
 /// What lets clients come back, for all namespaces of a node.
@@ -369,7 +369,7 @@ impl Keeping {
             let (now, mut copies) = (Instant::now(), Vec::new());
             for pid in sessions {
                 let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
-                let heirs = heirs.into_iter().filter(|heir| *heir != self.me).take(KEEPERS);
+                let heirs = heirs.into_iter().filter(|heir| *heir != self.me);
                 let known = self.states.lock().get(*pid, now);
                 heirs.zip(known.into_iter().cycle()).for_each(|copy| copies.push(copy));
             }
@@ -382,17 +382,40 @@ impl Keeping {
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
         let Some(heir) = self.peers.heir(key) else { return };
-        for records in self.records.all() {
-            let logs = records.journal().hand_over(PART, now);
-            for (origin, LogPart { packets, last, cut }) in
-                logs.into_iter().flat_map(|(origin, parts)| parts.into_iter().map(move |part| (origin, part)))
-            {
-                let namespace = Arc::clone(&records.path);
-                let part = InheritedLog { namespace, origin, packets, last, cut };
-                self.peers.tell(&heir, &RecoveryMessage::Log(part));
+        let all = self.records.leave_to(&heir);
+        // Of a part that it has no word of it would say that there was nothing.
+        for records in &all {
+            let announced = records.journal().leave_to(&heir, now);
+            announced
+                .into_iter()
+                .for_each(|(origin, part)| self.tell_log(&heir, &records.path, origin, part));
+            self.peers.has_room(&heir).await;
+        }
+        for records in &all {
+            while self.hand_on(&heir, records) {
                 self.peers.has_room(&heir).await;
             }
         }
+    }
+
+    /// Tells the heir another part of what was sent in a namespace, before anything that is sent later. Returns whether there was one.
+    fn hand_on(&self, heir: &NodeId, records: &Records) -> bool {
+        let mut journal = records.journal();
+        let part = journal.hand_over(PART, Instant::now());
+        part.map(|(origin, part)| self.tell_log(heir, &records.path, origin, part)).is_some()
+    }
+
+    /// Tells the heir of a node that leaves what was kept a moment ago, if it has everything before that.
+    pub(crate) fn follow(&self, namespace: &Arc<str>, journal: &mut Journal, now: Instant) {
+        if let Some((heir, origin, part)) = journal.follow(now) {
+            self.tell_log(&heir, namespace, origin, part);
+        }
+    }
+
+    fn tell_log(&self, heir: &NodeId, namespace: &Arc<str>, origin: Origin, part: LogPart) {
+        let LogPart { packets, last, cut, more } = part;
+        let part = InheritedLog { namespace: Arc::clone(namespace), origin, packets, last, cut, more };
+        self.peers.tell(heir, &RecoveryMessage::Log(part));
     }
 
     /// Drops what is too old. Returns the sessions whose clients did not come back.

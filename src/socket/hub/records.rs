@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::id::NodeId;
 use crate::socket::messages::recovery::Origin;
 use crate::socket::recovery::{Journal, LogLimits, LogRoom, Recovery};
 
@@ -46,6 +47,10 @@ struct Known {
     last: u64,
     /// Until when somebody may miss something of one that was forgotten early.
     missing: Option<Instant>,
+    /// Who answers for this node when it is gone, if it leaves.
+    heir: Option<NodeId>,
+    /// Whether nothing is kept any more.
+    is_closed: bool,
 }
 
 impl Records {
@@ -69,7 +74,8 @@ impl AllRecords {
     /// Packets are kept for so much longer than clients may be away, and have so many bytes together.
     pub(crate) fn new(origin: Origin, longer: Duration, bytes: usize) -> Self {
         let most = bytes / RECORD;
-        let known = Known { by_path: HashMap::new(), look: most, last: 0, missing: None };
+        let (by_path, look) = (HashMap::new(), most);
+        let known = Known { by_path, look, last: 0, missing: None, heir: None, is_closed: false };
         Self { origin, longer, room: LogRoom::new(bytes), most, known: Mutex::new(known) }
     }
 
@@ -88,6 +94,12 @@ impl AllRecords {
         let limits = LogLimits { bytes: settings.max_log, age: retention };
         let mut journal = Journal::new(self.origin, limits, &self.room);
         journal.resume(known.last, known.missing.filter(|until| now < *until), now);
+        if let Some(heir) = &known.heir {
+            journal.leave_from_the_beginning_to(heir);
+        }
+        if known.is_closed {
+            journal.close();
+        }
         let records = Arc::new(Records {
             path: Arc::clone(path),
             settings,
@@ -109,6 +121,20 @@ impl AllRecords {
         let mut all: Vec<_> = self.known.lock().by_path.values().cloned().collect();
         all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         all
+    }
+
+    /// This node leaves, and that one is to answer for it, in those namespaces as well that begin from now on. Returns the others.
+    pub(crate) fn leave_to(&self, heir: &NodeId) -> Vec<Arc<Records>> {
+        self.known.lock().heir = Some(heir.clone());
+        self.all()
+    }
+
+    /// Nothing is kept any more. Returns how many packets nobody answers for.
+    pub(crate) fn close(&self) -> u64 {
+        let mut known = self.known.lock();
+        known.is_closed = true;
+        let left = known.by_path.values().map(|records| records.journal().close() as u64).sum();
+        if known.heir.is_some() { left } else { 0 }
     }
 
     /// Drops what is too old, and of the largest what leaves no room for the others.
@@ -289,7 +315,8 @@ mod tests {
         let (all, now) = (records(10 * RECORD), Instant::now());
         let heir = of(&all, "/heir", now);
         let (origin, namespace) = (Origin::from_u64(2), Arc::clone(&heir.path));
-        let part = InheritedLog { namespace, origin, packets: Vec::new(), last: 7, cut: Some((7, MARGIN)) };
+        let (packets, cut) = (Vec::new(), Some((7, MARGIN)));
+        let part = InheritedLog { namespace, origin, packets, last: 7, cut, more: false };
         heir.journal().inherit(part, now);
         drop(heir);
         (0..100).for_each(|number| emit(&of(&all, &format!("/{number}"), now), now));

@@ -30,7 +30,7 @@ use crate::excerpt::Excerpt;
 use crate::id::{Incarnation, NodeId, SocketId};
 use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, SessionState, Standing};
 use crate::socket::messages::{
-    Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
+    Reached, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
 };
 use crate::socket::recovery::{
     Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered,
@@ -369,7 +369,7 @@ impl NamespaceRegistry {
                 let Some(records) = self.keeping().records.get(&namespace) else { return };
                 if let ReplayEnd::Done(reached) = &end {
                     // Who has sent nothing is behind nobody.
-                    let sent = reached.iter().filter(|(_, number)| *number > 0);
+                    let sent = reached.numbers.iter().filter(|(_, number)| *number > 0);
                     self.hear(&namespace, &records, sent.map(|(origin, _)| *origin));
                 }
                 let mut journal = records.journal();
@@ -396,7 +396,9 @@ impl NamespaceRegistry {
             RecoveryMessage::Log(part) => {
                 if let Some(records) = self.records_of(&part.namespace) {
                     self.hear(&part.namespace, &records, [part.origin]);
-                    records.journal().inherit(part, now);
+                    let mut journal = records.journal();
+                    journal.inherit(part, now);
+                    self.keeping().follow(&records.path, &mut journal, now);
                 }
             }
             RecoveryMessage::Again => {
@@ -588,7 +590,8 @@ impl Round {
 }
 
 /// Asks every node what the client missed, and waits. Returns whether the answers are what it missed: an age that was told late lets
-/// the first packets after a join pass for earlier ones. Who never answered was not told.
+/// the first packets after a join pass for earlier ones, and one that left meanwhile may have told its heir more behind the answer of
+/// that.
 async fn ask_all(
     claimed: &Claimed,
     position: &Position,
@@ -629,10 +632,11 @@ async fn ask_all(
     Ok(!is_late || !state.rooms.iter().any(is_new))
 }
 
-/// Waits until every node that lives has answered, with everything that was missed. Returns whether nothing is lost of that, and no
-/// member has come meanwhile, which was not asked.
+/// Waits until every node that lives has answered, with everything that was missed. Returns whether all that were asked did, nothing is
+/// lost of that, and no member has come meanwhile, which was not asked.
 async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<bool, Unrecovered> {
     let Claimed { keeping, records, id, .. } = claimed;
+    let mut all = true;
     loop {
         let answer = records.answers.notified();
         {
@@ -642,12 +646,16 @@ async fn all_answered(claimed: &Claimed, deadline: Instant) -> Result<bool, Unre
             for origin in back.waits_for().to_vec() {
                 if !lives(origin) {
                     back.gone(origin);
+                    all = false;
                 }
             }
             if back.has_failed() {
                 return Err(Unrecovered::TooMuch);
             }
-            let is_whole = back.is_whole(&keeping.others());
+            let is_whole = all && back.is_whole(&keeping.others());
+            if back.is_complete() && is_whole && back.is_lacking() {
+                return Err(Unrecovered::TooMuch);
+            }
             if back.is_complete() || back.has_gap() {
                 return Ok(is_whole);
             }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::log::{Log, LogLimits, LogRoom, TooMuch};
+use super::log::{Log, LogLimits, LogPart, LogRoom, TooMuch};
 use super::membership::Membership;
 use super::position::Position;
 use super::recovering::Recovering;
+use crate::id::NodeId;
 use crate::socket::messages::recovery::{Number, Origin};
-use crate::socket::messages::{InheritedLog, KeptPacket};
+use crate::socket::messages::{InheritedLog, KeptPacket, Reached};
 
 /// The packets of one namespace on one node.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(crate) struct Journal {
     log: Log,
     /// Logs of nodes that have left, which this one answers for.
     inherited: Vec<(Origin, Log)>,
+    /// Those of which a part has not come, and until when somebody may miss it.
+    unfinished: Vec<(Origin, Instant)>,
+    bequest: Bequest,
     /// What was handed out here.
     position: Position,
     /// When something of each origin was handed out last.
@@ -36,8 +40,29 @@ pub(crate) struct Journal {
     room: Arc<LogRoom>,
 }
 
-/// What a node has to say to a client that is back: packets, and up to which number of each origin.
-pub(crate) type Answer = (Vec<KeptPacket>, Vec<(Origin, u64)>);
+/// What a node that leaves has told the one that answers for it then.
+#[derive(Debug, Default)]
+struct Bequest {
+    heir: Option<NodeId>,
+    stage: Stage,
+    /// Of each origin the last number, and whether it is unfinished.
+    told: Vec<(Origin, (u64, bool))>,
+}
+
+/// How far a node is that leaves.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The heir lacks something.
+    #[default]
+    Begun,
+    /// It has everything, and is told what follows.
+    Followed,
+    /// Nothing follows.
+    Closed,
+}
+
+/// What a node has to say to a client that is back: packets, and how far they reach.
+pub(crate) type Answer = (Vec<KeptPacket>, Reached);
 
 impl Journal {
     /// Nothing was sent yet.
@@ -46,6 +71,8 @@ impl Journal {
             me,
             log: Log::new(limits, room),
             inherited: Vec::new(),
+            unfinished: Vec::new(),
+            bequest: Bequest::default(),
             position: Position::default(),
             last: SmallVec::new(),
             recovering: Vec::new(),
@@ -107,15 +134,17 @@ impl Journal {
         let (packets, reached) =
             self.answer(back.membership(), |origin| back.has(origin), now, back.limit())?;
         back.replay(packets);
-        back.answered(self.me, reached);
+        back.answered(self.me, reached.numbers);
+        back.lack(reached.unfinished);
         self.recovering.push((id, back));
         Ok(())
     }
 
-    /// What a client missed of this node, and of those that it answers for.
+    /// What a client missed of this node, and of those that it answers for. One of those that still lives may say more than is known
+    /// here.
     ///
     /// # Errors
-    /// When that is not known any more, or too much.
+    /// When what this node itself sent is not known any more, or too much.
     pub(crate) fn answer(
         &mut self,
         membership: &Membership,
@@ -124,10 +153,19 @@ impl Journal {
         limit: usize,
     ) -> Result<Answer, TooMuch> {
         let mut packets = self.log.after(after(self.me), membership, now, limit)?;
-        let mut reached = vec![(self.me, self.log.last())];
+        let mut reached =
+            Reached { numbers: vec![(self.me, self.log.last())], unfinished: self.unfinished(now) };
         for (origin, log) in &mut self.inherited {
-            packets.extend(log.after(after(*origin), membership, now, limit)?);
-            reached.push((*origin, log.last()));
+            if reached.unfinished.contains(origin) {
+                continue;
+            }
+            match log.after(after(*origin), membership, now, limit) {
+                Ok(missed) => {
+                    packets.extend(missed);
+                    reached.numbers.push((*origin, log.last()));
+                }
+                Err(TooMuch) => reached.unfinished.push(*origin),
+            }
         }
         Ok((packets, reached))
     }
@@ -143,14 +181,16 @@ impl Journal {
     }
 
     /// The answer of another node is complete. What it says that it has sent has arrived here, or is for nobody here.
-    pub(crate) fn answered(&mut self, id: u64, from: Origin, reached: Vec<(Origin, u64)>, now: Instant) {
-        for (origin, number) in &reached {
+    pub(crate) fn answered(&mut self, id: u64, from: Origin, reached: Reached, now: Instant) {
+        let Reached { numbers, unfinished } = reached;
+        for (origin, number) in &numbers {
             if *origin == from {
                 self.advance(Number { origin: *origin, number: *number }, now);
             }
         }
         if let Some(back) = self.recovering(id) {
-            back.answered(from, reached);
+            back.answered(from, numbers);
+            back.lack(unfinished);
         }
     }
 
@@ -214,7 +254,7 @@ impl Journal {
 
     /// Answers for a node that leaves from now on.
     pub(crate) fn inherit(&mut self, part: InheritedLog, now: Instant) {
-        let InheritedLog { origin, packets, last, cut, .. } = part;
+        let InheritedLog { origin, packets, last, cut, more, .. } = part;
         if origin == self.me {
             return;
         }
@@ -225,21 +265,99 @@ impl Journal {
         if let Some((_, log)) = self.inherited.get_mut(at) {
             log.extend(packets, last, cut, now);
         }
+        self.unfinished.retain(|(known, _)| *known != origin);
+        if more {
+            self.unfinished.push((origin, now + self.limits.age));
+        }
     }
 
-    /// All that this node keeps, in parts of about so many bytes, for a node that is to answer for it.
-    pub(crate) fn hand_over(&mut self, part: usize, now: Instant) -> Vec<(Origin, Vec<LogPart>)> {
+    /// The origins that this node answers for and of which something may be missing.
+    fn unfinished(&self, now: Instant) -> Vec<Origin> {
+        let unfinished = self.unfinished.iter().filter(|(_, until)| now < *until);
+        unfinished.map(|(origin, _)| *origin).collect()
+    }
+
+    /// This node leaves, and that one is to answer for it. Returns what it has to know before anything else: of what will be more.
+    pub(crate) fn leave_to(&mut self, heir: &NodeId, now: Instant) -> Vec<(Origin, LogPart)> {
+        if self.bequest.heir.as_ref() == Some(heir) {
+            return Vec::new();
+        }
+        self.bequest = Bequest { heir: Some(heir.clone()), ..Bequest::default() };
+        let own = (self.me, &self.log);
+        let logs = std::iter::once(own).chain(self.inherited.iter().map(|(origin, log)| (*origin, log)));
+        let unfinished = self.unfinished(now);
+        let sent = logs.filter(|(origin, log)| log.last() > 0 || unfinished.contains(origin));
+        let nothing = |log: &Log| LogPart { packets: Vec::new(), last: 0, cut: log.cut(now), more: true };
+        sent.map(|(origin, log)| (origin, nothing(log))).collect()
+    }
+
+    /// The same for one of which nothing is known yet, so that there is nothing to come.
+    pub(crate) fn leave_from_the_beginning_to(&mut self, heir: &NodeId) {
+        self.bequest = Bequest { heir: Some(heir.clone()), stage: Stage::Followed, told: Vec::new() };
+    }
+
+    /// The next part of what this node keeps that its heir has not been told, of about so many bytes. Without one it has everything, and
+    /// is told what follows.
+    pub(crate) fn hand_over(&mut self, most: usize, now: Instant) -> Option<(Origin, LogPart)> {
+        let part = self.untold(most, now);
+        if part.is_none() && self.bequest.stage == Stage::Begun {
+            self.bequest.stage = Stage::Followed;
+        }
+        part
+    }
+
+    /// What an heir has to be told that had everything before.
+    pub(crate) fn follow(&mut self, now: Instant) -> Option<(NodeId, Origin, LogPart)> {
+        let heir = self.bequest.heir.clone().filter(|_| self.bequest.stage == Stage::Followed)?;
+        let (origin, part) = self.untold(usize::MAX, now)?;
+        Some((heir, origin, part))
+    }
+
+    fn untold(&mut self, most: usize, now: Instant) -> Option<(Origin, LogPart)> {
+        let unfinished = self.unfinished(now);
         let own = (self.me, &mut self.log);
         let logs = std::iter::once(own).chain(self.inherited.iter_mut().map(|(origin, log)| (*origin, log)));
-        logs.map(|(origin, log)| (origin, parts_of(log, part, now))).collect()
+        for (origin, log) in logs {
+            let told = self.bequest.told.iter_mut().find(|(known, _)| *known == origin);
+            let after = told.as_ref().map_or((0, false), |(_, told)| *told);
+            if after == (log.last(), unfinished.contains(&origin)) {
+                continue;
+            }
+            let mut part = log.part(after.0, most, now);
+            let is_whole = !part.more;
+            part.more |= unfinished.contains(&origin);
+            let reached = (part.last, is_whole && part.more);
+            match told {
+                Some((_, told)) => *told = reached,
+                None => self.bequest.told.push((origin, reached)),
+            }
+            return Some((origin, part));
+        }
+        None
+    }
+
+    /// Nothing is kept any more, because the heir would not learn of it. Returns how many packets it lacks.
+    pub(crate) fn close(&mut self) -> usize {
+        self.bequest.stage = Stage::Closed;
+        let own = (self.me, &self.log);
+        let logs = std::iter::once(own).chain(self.inherited.iter().map(|(origin, log)| (*origin, log)));
+        let told = |origin| self.bequest.told.iter().find(|(known, _)| *known == origin);
+        logs.map(|(origin, log)| log.count_behind(told(origin).map_or(0, |(_, (last, _))| *last))).sum()
+    }
+
+    /// Whether nothing is kept any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.bequest.stage == Stage::Closed
     }
 
     /// Drops what is too old. Returns whether anything is left.
     pub(crate) fn expire(&mut self, now: Instant) -> bool {
         self.log.expire(now);
-        self.inherited.retain_mut(|(_, log)| {
+        self.unfinished.retain(|(_, until)| now < *until);
+        let unfinished = self.unfinished(now);
+        self.inherited.retain_mut(|(origin, log)| {
             log.expire(now);
-            !log.is_empty()
+            !log.is_empty() || unfinished.contains(origin)
         });
         let (age, position) = (self.limits.age + MARGIN, &mut self.position);
         self.last.retain(|(origin, at)| {
@@ -288,39 +406,6 @@ impl Journal {
             None => self.last.push((number.origin, now)),
         }
     }
-}
-
-/// A part of a log, its last number, and what it dropped too early.
-#[derive(Debug)]
-pub(crate) struct LogPart {
-    pub(crate) packets: Vec<(Duration, KeptPacket)>,
-    pub(crate) last: u64,
-    pub(crate) cut: Option<(u64, Duration)>,
-}
-
-/// Each part says the last number in it, the last part that of the log.
-fn parts_of(log: &mut Log, most: usize, now: Instant) -> Vec<LogPart> {
-    let (cut, last) = (log.cut(now), log.last());
-    let mut parts: Vec<LogPart> = Vec::new();
-    let mut bytes = usize::MAX;
-    for (age, packet) in log.all(now) {
-        let cost = super::log::cost(&packet);
-        let number = packet.number.map_or(0, |number| number.number);
-        if bytes.saturating_add(cost) > most {
-            parts.push(LogPart { packets: Vec::new(), last: number, cut });
-            bytes = 0;
-        }
-        if let Some(part) = parts.last_mut() {
-            bytes += cost;
-            part.last = number;
-            part.packets.push((age, packet));
-        }
-    }
-    match parts.last_mut() {
-        Some(part) => part.last = last,
-        None => parts.push(LogPart { packets: Vec::new(), last, cut }),
-    }
-    parts
 }
 
 /// For how much longer than packets are kept their origin is a part of the position: so long one may have been on its way.
@@ -385,7 +470,8 @@ mod tests {
         emit(&mut journal, "b", now);
         journal.receive(&packet(2, 5, "a"), now);
         journal.recovering(9).unwrap().replay([packet(2, 5, "a")]);
-        journal.answered(9, origin(2), vec![(origin(2), 6)], now);
+        let reached = Reached { numbers: vec![(origin(2), 6)], ..Reached::default() };
+        journal.answered(9, origin(2), reached, now);
         assert_eq!(journal.position().get(origin(2)), Some(6));
         let (replayed, _) = journal.take(9).unwrap().finish();
         let packets: Vec<_> = replayed.into_iter().map(|(packet, _)| packet).collect();
@@ -398,16 +484,79 @@ mod tests {
         let (mut old, mut heir, now) = (journal(1), journal(2), Instant::now());
         (0..5).for_each(|_| emit(&mut old, "a", now));
         emit(&mut heir, "a", now);
-        for (origin, parts) in old.hand_over(1, now) {
-            assert_eq!(parts.len(), 5, "one packet in each part");
-            for LogPart { packets, last, cut } in parts {
-                heir.inherit(InheritedLog { namespace: "/".into(), origin, packets, last, cut }, now);
-            }
-        }
-        let (packets, reached) = heir.answer(&member(&["a"], now), |_| 0, now, usize::MAX).unwrap();
-        assert_eq!(numbers(&packets), [1, 1, 2, 3, 4, 5]);
-        assert_eq!(reached, [(origin(2), 1), (origin(1), 5)]);
+        let parts = leave(&mut old, now);
+        assert_eq!(parts.len(), 6, "what is to come, and one packet in each part");
+        parts.into_iter().for_each(|part| heir.inherit(part, now));
+        assert_eq!(
+            answer(&mut heir, now),
+            (vec![1, 1, 2, 3, 4, 5], vec![(origin(2), 1), (origin(1), 5)], vec![])
+        );
         assert!(!heir.expire(now + AGE + MARGIN) && heir.bytes() == 0);
+    }
+
+    fn inherited(origin: Origin, part: LogPart) -> InheritedLog {
+        let LogPart { packets, last, cut, more } = part;
+        InheritedLog { namespace: "/".into(), origin, packets, last, cut, more }
+    }
+
+    /// Leaves, and returns what the heir is told, with one packet in each part.
+    fn leave(journal: &mut Journal, now: Instant) -> Vec<InheritedLog> {
+        let mut told = journal.leave_to(&"heir".parse().unwrap(), now);
+        while let Some(part) = journal.hand_over(1, now) {
+            told.push(part);
+        }
+        told.into_iter().map(|(origin, part)| inherited(origin, part)).collect()
+    }
+
+    /// What a client that has nothing is told: the numbers of the packets, how far they reach, and what is unfinished.
+    fn answer(journal: &mut Journal, now: Instant) -> (Vec<u64>, Vec<(Origin, u64)>, Vec<Origin>) {
+        let (packets, Reached { numbers: reached, unfinished }) =
+            journal.answer(&member(&["a"], now), |_| 0, now, usize::MAX).unwrap();
+        (numbers(&packets), reached, unfinished)
+    }
+
+    #[test]
+    fn a_log_of_which_a_part_never_came_is_not_taken_for_a_whole_one_however_little_came() {
+        let (mut old, now) = (journal(1), Instant::now());
+        (0..5).for_each(|_| emit(&mut old, "a", now));
+        let parts = leave(&mut old, now);
+        for came in 1..parts.len() {
+            let mut heir = journal(2);
+            parts[..came].iter().for_each(|part| heir.inherit(part.clone(), now));
+            assert_eq!(
+                answer(&mut heir, now),
+                (vec![], vec![(origin(2), 0)], vec![origin(1)]),
+                "{came} came"
+            );
+            assert!(heir.expire(now + AGE / 2));
+            // An heir that leaves hands on no more than it has.
+            let mut next = journal(3);
+            leave(&mut heir, now).into_iter().for_each(|part| next.inherit(part, now));
+            assert_eq!(answer(&mut next, now).2, [origin(1)], "{came} came");
+            assert!(!heir.expire(now + AGE), "nobody misses it any more");
+        }
+    }
+
+    #[test]
+    fn what_a_node_sends_that_has_handed_on_its_log_comes_behind_it() {
+        let (mut old, mut heir, now) = (journal(1), journal(2), Instant::now());
+        emit(&mut old, "a", now);
+        let announced = old.leave_to(&"heir".parse().unwrap(), now);
+        announced.into_iter().for_each(|(origin, part)| heir.inherit(inherited(origin, part), now));
+        emit(&mut old, "a", now);
+        assert!(old.follow(now).is_none(), "what is before it comes first");
+        while let Some((origin, part)) = old.hand_over(1, now) {
+            heir.inherit(inherited(origin, part), now);
+        }
+        for number in 3..6 {
+            emit(&mut old, "a", now);
+            let (to, origin, part) = old.follow(now).unwrap();
+            assert_eq!((to.as_str(), part.packets.len(), part.last), ("heir", 1, number));
+            heir.inherit(inherited(origin, part), now);
+        }
+        assert_eq!(answer(&mut heir, now).0, [1, 2, 3, 4, 5]);
+        emit(&mut old, "a", now);
+        assert_eq!((old.close(), old.is_closed()), (1, true), "it is not told of the last one");
     }
 
     #[test]

@@ -52,6 +52,19 @@ pub(crate) struct LogLimits {
     pub(crate) age: Duration,
 }
 
+/// A part of a log, for a node that is to answer for it.
+#[derive(Debug)]
+pub(crate) struct LogPart {
+    /// With the age of each.
+    pub(crate) packets: Vec<(Duration, KeptPacket)>,
+    /// The largest number so far.
+    pub(crate) last: u64,
+    /// What was dropped too early.
+    pub(crate) cut: Option<(u64, Duration)>,
+    /// Whether there are packets behind it already.
+    pub(crate) more: bool,
+}
+
 /// Why a log cannot say what a client missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMuch;
@@ -180,20 +193,37 @@ impl Log {
         if self.cut.is_some_and(|cut| number < cut.to) {
             return Err(TooMuch);
         }
-        let skipped =
-            usize::try_from(number.saturating_add(1).saturating_sub(self.first())).unwrap_or(usize::MAX);
-        let missed = self.entries.iter().skip(skipped);
+        let missed = self.entries.iter().skip(self.skipped(number));
         let missed = missed.filter(|(sent, packet)| membership.is_selected(packet, *sent));
         let missed: Vec<_> = missed.map(|(_, packet)| Arc::clone(packet)).collect();
         let bytes: usize = missed.iter().map(|packet| cost(packet)).sum();
         if bytes <= limit { Ok(missed) } else { Err(TooMuch) }
     }
 
-    /// Everything that is kept, with the age of each, for a node that is to answer for this one.
-    pub(crate) fn all(&mut self, now: Instant) -> Vec<(Duration, KeptPacket)> {
+    /// What is behind this number, or about so many bytes of it.
+    pub(crate) fn part(&mut self, after: u64, most: usize, now: Instant) -> LogPart {
         self.expire(now);
-        let age = |sent: Instant| now.saturating_duration_since(sent);
-        self.entries.iter().map(|(sent, packet)| (age(*sent), Arc::clone(packet))).collect()
+        let mut part = LogPart { packets: Vec::new(), last: self.last(), cut: self.cut(now), more: false };
+        let (skipped, mut bytes) = (self.skipped(after), 0);
+        for (at, (sent, packet)) in self.entries.iter().enumerate().skip(skipped) {
+            bytes += cost(packet);
+            if bytes > most && !part.packets.is_empty() {
+                (part.last, part.more) = (self.first() + at as u64 - 1, true);
+                break;
+            }
+            part.packets.push((now.saturating_duration_since(*sent), Arc::clone(packet)));
+        }
+        part
+    }
+
+    /// How many packets are kept that are behind this number.
+    pub(crate) fn count_behind(&self, number: u64) -> usize {
+        self.entries.len().saturating_sub(self.skipped(number))
+    }
+
+    /// How many of the first packets have this number, or a smaller one.
+    fn skipped(&self, number: u64) -> usize {
+        usize::try_from(number.saturating_add(1).saturating_sub(self.first())).unwrap_or(usize::MAX)
     }
 
     /// Up to which number packets were dropped too early, and for how long that matters.
@@ -332,11 +362,12 @@ pub(super) mod tests {
     fn a_log_that_another_node_takes_over_answers_as_before() {
         let (mut log, now) = (log(3 * cost(&packet(1, 1, "a"))), Instant::now());
         (1..=5).for_each(|number| log.push(packet(1, number, "a"), now));
-        let (all, cut, later) = (log.all(now), log.cut(now), now + Duration::from_secs(1));
+        let later = now + Duration::from_secs(1);
         let mut heir = self::log(usize::MAX);
-        let (first, second) = all.split_at(1);
-        for part in [first, second, second] {
-            heir.extend(part.to_vec(), if part.len() == 1 { 3 } else { 5 }, cut, later);
+        for (after, last) in [(0, 3), (3, 4), (4, 5), (4, 5)] {
+            let LogPart { packets, last: reached, cut, more } = log.part(after, 1, now);
+            assert_eq!((packets.len(), reached, more), (1, last, last < 5));
+            heir.extend(packets, reached, cut, later);
         }
         let everything = member(&["a"], now);
         for after in 0..7 {

@@ -29,6 +29,8 @@ pub(crate) struct Recovering {
     closed: SmallVec<[Origin; 4]>,
     /// Those that have, each with the last number that it said it has sent.
     answered: SmallVec<[(Origin, u64); 4]>,
+    /// Those of which some node that answers for them lacks something.
+    unfinished: Vec<Origin>,
     queue: Vec<Step>,
     bytes: usize,
     /// What waits here alone, among what waits for all.
@@ -69,6 +71,7 @@ impl Recovering {
             reached,
             closed,
             answered,
+            unfinished: Vec::new(),
             queue,
             bytes: 0,
             held,
@@ -112,6 +115,17 @@ impl Recovering {
             }
         }
         self.closed.retain(|closed| *closed != own);
+    }
+
+    /// Who answered cannot say everything of these origins. Each of them may itself, or another that answers for it.
+    pub(crate) fn lack(&mut self, origins: Vec<Origin>) {
+        self.unfinished.extend(origins);
+    }
+
+    /// Whether nobody could say everything of an origin.
+    pub(crate) fn is_lacking(&self) -> bool {
+        let is_answered = |origin: &Origin| self.answered.iter().any(|(known, _)| known == origin);
+        !self.unfinished.iter().all(is_answered)
     }
 
     /// Another node answered, and would have then, had it not waited for the link.

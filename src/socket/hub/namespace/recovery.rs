@@ -36,10 +36,16 @@ impl LocalNamespace {
         };
         let mut journal = records.journal();
         if everywhere && !broadcast.flags.volatile {
+            // The node is about to leave: who got this packet would have a hole before the next one of another.
+            if journal.is_closed() {
+                return;
+            }
             let packet = Arc::new(Broadcast { number: Some(journal.next()), ..broadcast.into_owned() });
-            journal.keep(&packet, Instant::now());
+            let now = Instant::now();
+            journal.keep(&packet, now);
             self.hand_out(&journal, &packet);
             self.peers().broadcast(&packet);
+            self.keeping().follow(&records.path, &mut journal, now);
         } else {
             self.hand_out(&journal, &broadcast);
             if everywhere {
