@@ -122,8 +122,9 @@ struct Simulation {
     present: Vec<usize>,
     dead: Vec<usize>,
     draining: Option<Draining>,
-    /// The lives that left in good order: what anybody got of one, everybody gets.
+    /// The lives that left in good order: what anybody got of one, everybody gets, as long as their heirs are there.
     left: Vec<usize>,
+    faults: Vec<String>,
     effects: Effects,
     script: Vec<String>,
     started: Instant,
@@ -166,9 +167,20 @@ impl Simulation {
         let (lives, present) = (vec![Vec::new(); nodes], (0..nodes).collect());
         let script = vec![format!("seed {seed}, {nodes} nodes")];
         let started = Instant::now();
-        let (draining, left) = (None, Vec::new());
-        let mut simulation =
-            Self { cluster, dice, guests, lives, present, dead, draining, left, effects, script, started };
+        let mut simulation = Self {
+            cluster,
+            dice,
+            guests,
+            lives,
+            present,
+            dead,
+            draining: None,
+            left: Vec::new(),
+            faults: Vec::new(),
+            effects,
+            script,
+            started,
+        };
         for number in 0..2 * nodes {
             simulation.admit(number % nodes).await;
         }
@@ -179,7 +191,8 @@ impl Simulation {
             }
         }
         simulation.end().await;
-        let faults = simulation.judge();
+        let mut faults = std::mem::take(&mut simulation.faults);
+        faults.extend(simulation.judge());
         assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), simulation.script.join("\n"));
         (simulation.effects, simulation.script)
     }
@@ -204,11 +217,12 @@ impl Simulation {
             0 | 1 => {
                 self.note(format!("cut off {one}"));
                 self.disturb();
+                self.judge_those_that_left();
                 self.cluster.partition(&[one], &others);
             }
             2 if is_whole => {
                 self.note(format!("kill {one}"));
-                self.collect();
+                self.judge_those_that_left();
                 self.cluster.kill(one).await;
                 self.dead.push(one);
             }
@@ -382,7 +396,7 @@ impl Simulation {
             self.cluster.node(node).node().of("/").to(ALL).emit("said", &said).expect("it encodes");
         }
         sleep(Duration::from_secs(2)).await;
-        self.collect();
+        self.judge_those_that_left();
         for guest in &self.guests {
             let id = &guest.sessions[guest.sessions.len() - 1].id;
             let found = self.cluster.node(0).node().of("/").to(id).fetch_sockets().await.found;
@@ -403,10 +417,36 @@ impl Simulation {
         faults
     }
 
-    /// The last that anybody got of a life.
-    fn last_got(&self, life: usize) -> usize {
-        let got = self.guests.iter().flat_map(|guest| &guest.sessions).flat_map(|session| &session.got);
-        got.filter(|said| said.life == life).map(|said| said.number).max().unwrap_or(0)
+    /// What anybody got of a node that left in good order, everybody got who is there. Its heir may go now.
+    fn judge_those_that_left(&mut self) {
+        self.collect();
+        for life in std::mem::take(&mut self.left) {
+            let got = self.guests.iter().flat_map(|guest| &guest.sessions).flat_map(|session| &session.got);
+            let last = got.filter(|said| said.life == life).map(|said| said.number).max().unwrap_or(0);
+            for (at, guest) in self.guests.iter().enumerate() {
+                let session = guest.sessions.last().filter(|_| guest.back.is_none());
+                let Some(session) = session.filter(|_| guest.client.is_connected()) else { continue };
+                let missing = self.missing(session, guest.has_more, life, last);
+                if !missing.is_empty() {
+                    self.faults
+                        .push(format!("client {at} got not all of the {last} of life {life}: {missing:?}"));
+                }
+            }
+        }
+    }
+
+    /// The first that a session lacks of a life, up to a number.
+    fn missing(&self, session: &Session, has_more: bool, life: usize, last: usize) -> Vec<String> {
+        let got: BTreeSet<_> =
+            session.got.iter().filter(|said| said.life == life).map(|said| said.number).collect();
+        let is_for = |room: &str| room == ALL || has_more;
+        let said = (1..).zip(&self.lives[life]).take(last);
+        let missing = said
+            .filter(|(number, (room, when))| is_for(room) && *when >= session.since && !got.contains(number));
+        let named = missing.map(|(number, (room, when))| {
+            format!("{number} to {room} at {:.1} s", when.duration_since(self.started).as_secs_f32())
+        });
+        named.take(5).collect()
     }
 
     fn judge_session(
@@ -427,20 +467,7 @@ impl Simulation {
             if is_last && self.present.contains(&life) && last != said.len() {
                 faults.push(format!("{what} got {last} last of the {} of life {life}", said.len()));
             }
-            let got: BTreeSet<_> = got.into_iter().collect();
-            let last = if is_last && self.left.contains(&life) { self.last_got(life) } else { last };
-            let is_for = |room: &str| room == ALL || has_more;
-            let missing: Vec<_> = (1..)
-                .zip(said)
-                .take(last)
-                .filter(|(number, (room, when))| {
-                    is_for(room) && *when >= session.since && !got.contains(number)
-                })
-                .map(|(number, (room, when))| {
-                    format!("{number} to {room} at {:.1} s", when.duration_since(self.started).as_secs_f32())
-                })
-                .take(5)
-                .collect();
+            let missing = self.missing(session, has_more, life, last);
             if !missing.is_empty() {
                 faults.push(format!("{what} has a hole before {last} of life {life}: {missing:?}"));
             }
