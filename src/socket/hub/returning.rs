@@ -30,7 +30,7 @@ use crate::excerpt::Excerpt;
 use crate::id::{Incarnation, NodeId, SocketId};
 use crate::socket::messages::recovery::{Number, Origin, Pid, SessionQuestion, SessionState, Standing};
 use crate::socket::messages::{
-    Reached, Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
+    Recover, RecoveryMessage, Replay, ReplayEnd, Request, RequestKind, ResponsePart, Selection,
 };
 use crate::socket::recovery::{
     Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered,

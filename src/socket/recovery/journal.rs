@@ -575,7 +575,8 @@ mod tests {
         let back = Recovering::new(member(&["a"], now), Position::default(), origins, 1 << 20, waiting());
         journal.begin(id, back, now).unwrap();
         for number in asked {
-            journal.answered(id, origin(*number), vec![(origin(*number), 1)], now);
+            let reached = Reached { numbers: vec![(origin(*number), 1)], ..Reached::default() };
+            journal.answered(id, origin(*number), reached, now);
         }
     }
 

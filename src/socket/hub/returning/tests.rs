@@ -20,7 +20,7 @@ use super::super::users::Users;
 use super::*;
 use crate::id::Key;
 use crate::socket::messages::recovery::Life;
-use crate::socket::messages::{Broadcast, Command, Flags, Requester, Response, Responses};
+use crate::socket::messages::{Broadcast, Command, Flags, Reached, Requester, Response, Responses};
 use crate::socket::peers::{NoPeers, Peers, TooLarge};
 use crate::socket::protocol::Parser;
 use crate::socket::recovery::{Put, Recovery, StatesLimits};
@@ -309,7 +309,7 @@ fn catch_up(registry: &Arc<NamespaceRegistry>) -> JoinHandle<bool> {
 }
 
 fn answer(registry: &NamespaceRegistry, node: &NodeId, id: u64) {
-    let end = ReplayEnd::Done(vec![(Origin::of(node, Incarnation(0)), 3)]);
+    let end = done(node);
     let replay = Replay { id, namespace: "/".into(), packets: Vec::new(), waited: Duration::ZERO, end };
     registry.handle_recovery(node, Incarnation(0), RecoveryMessage::Replay(replay));
 }
@@ -355,7 +355,7 @@ async fn an_answer_that_waited_for_its_link_is_no_late_one() {
         peers.have_told("other: question 0").await;
         let late = MARGIN * 2;
         sleep(late).await;
-        let end = ReplayEnd::Done(vec![(Origin::of(&other, Incarnation(0)), 3)]);
+        let end = done(&other);
         let waited = if waits_there { late } else { Duration::ZERO };
         let replay = Replay { id: 0, namespace: "/".into(), packets: Vec::new(), waited, end };
         registry.handle_recovery(&other, Incarnation(0), RecoveryMessage::Replay(replay));
@@ -393,6 +393,12 @@ async fn a_node_decides_about_a_session_only_where_it_sees_nobody_before_itself(
         assert_eq!(matches!(decision, Decision::Granted(_)), is_first);
         assert_eq!(matches!(decision, Decision::Later), !is_first);
     }
+}
+
+/// The end of an answer: of that node, three packets.
+fn done(node: &NodeId) -> ReplayEnd {
+    let numbers = vec![(Origin::of(node, Incarnation(0)), 3)];
+    ReplayEnd::Done(Reached { numbers, ..Reached::default() })
 }
 
 /// A session whose client is away.
