@@ -2,7 +2,6 @@
 //! does where the specification is silent, and our deliberate deviations (each says so).
 //!
 //! Every rule is judged on one node and on three nodes behind a stateless round-robin load balancer.
-#![expect(clippy::panic, reason = "tests fail by panicking")]
 
 mod close;
 mod common;
