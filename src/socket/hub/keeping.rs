@@ -236,10 +236,19 @@ impl Keeping {
 
     /// Tells the other nodes what waits, as far as their links take it now. Returns whether something is left, which is told later.
     pub(crate) fn tell_some(&self, now: Instant) -> bool {
+        self.tell_where(now, |node| self.has_room(node));
+        let is_left = self.waits_to_tell();
+        if is_left {
+            self.wake.notify_one();
+        }
+        is_left
+    }
+
+    fn tell_where(&self, now: Instant, has_room: impl Fn(&NodeId) -> bool) {
         let nodes = self.telling.lock().nodes();
         for node in nodes {
             loop {
-                let has_room = self.has_room(&node);
+                let has_room = has_room(&node);
                 let states = self.telling.lock().next(&node, has_room, now);
                 if states.is_empty() {
                     break;
@@ -247,11 +256,6 @@ impl Keeping {
                 self.tell(&node, states);
             }
         }
-        let is_left = self.waits_to_tell();
-        if is_left {
-            self.wake.notify_one();
-        }
-        is_left
     }
 
     fn has_room(&self, node: &NodeId) -> bool {
@@ -364,7 +368,7 @@ impl Keeping {
     /// What this node keeps and no other node may, for those that are left when this one is gone.
     pub(crate) async fn hand_over(self: &Arc<Self>) {
         self.settled().await;
-        let sessions = self.states.lock().sessions();
+        let (sessions, until) = (self.states.lock().sessions(), Instant::now() + HAND_OVER);
         for sessions in sessions.chunks(AT_ONCE) {
             let (now, mut copies) = (Instant::now(), Vec::new());
             for pid in sessions {
@@ -374,11 +378,13 @@ impl Keeping {
                 heirs.zip(known.into_iter().cycle()).for_each(|copy| copies.push(copy));
             }
             self.push(copies, now);
-            while self.tell_some(Instant::now()) {
+            while self.tell_some(Instant::now()) && Instant::now() < until {
                 sleep(PAUSE).await;
             }
         }
         let now = Instant::now();
+        // For what still waits there is no later.
+        self.tell_where(now, |_| true);
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
         let Some(heir) = self.peers.heir(key) else { return };
@@ -597,6 +603,8 @@ const DEPARTED: Duration = Duration::from_secs(30);
 pub(crate) const KEEPERS: usize = 2;
 /// How many sessions are looked at before it is seen whether the links have room for more.
 pub(crate) const AT_ONCE: usize = 64;
+/// For so long the sessions of a node that leaves wait for room on links.
+const HAND_OVER: Duration = Duration::from_secs(3);
 /// From one look at a link to the next.
 const PAUSE: Duration = Duration::from_millis(10);
 
