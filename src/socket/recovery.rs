@@ -16,7 +16,7 @@ mod settings;
 mod states;
 mod unrecovered;
 
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Answer, Journal};
 pub(crate) use lateness::Lateness;
 pub(crate) use log::{LogLimits, LogPart, LogRoom, TooMuch, cost};
 pub(crate) use membership::{MARGIN, Membership};

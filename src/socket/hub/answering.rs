@@ -14,13 +14,13 @@ use super::telling::PART;
 use crate::id::NodeId;
 use crate::socket::messages::recovery::Number;
 use crate::socket::messages::{KeptPacket, Reached, Recover, RecoveryMessage, Replay, ReplayEnd};
-use crate::socket::recovery::{Membership, Position, cost};
+use crate::socket::recovery::{Answer, Membership, Position, cost};
 use crate::socket::room::Room;
 
 impl NamespaceRegistry {
     /// Says what a client missed of this node, before anything that this node emits behind the end of the answer.
     pub(super) fn answer(&self, to: &NodeId, recover: Recover, now: Instant) {
-        let refused = Answer::new(self.keeping(), to, &recover, now);
+        let refused = Reply::new(self.keeping(), to, &recover, now);
         match self.questions.push(to, (recover, now)) {
             Asked::Waits => {}
             Asked::TooMany => refused.tell(Vec::new(), ReplayEnd::Refused),
@@ -30,7 +30,7 @@ impl NamespaceRegistry {
                     while let Some(registry) = registry.upgrade()
                         && let Some((recover, asked)) = registry.questions.next(&to)
                     {
-                        let answer = Answer::new(registry.keeping(), &to, &recover, asked);
+                        let answer = Reply::new(registry.keeping(), &to, &recover, asked);
                         let records = registry.records_of(&recover.namespace);
                         drop(registry);
                         // Nobody waits for it any longer.
@@ -42,8 +42,8 @@ impl NamespaceRegistry {
     }
 }
 
-/// An answer to one question.
-struct Answer {
+/// The answer to one question, and who gets it.
+struct Reply {
     keeping: Arc<Keeping>,
     to: NodeId,
     id: u64,
@@ -51,7 +51,7 @@ struct Answer {
     asked: Instant,
 }
 
-impl Answer {
+impl Reply {
     fn new(keeping: &Arc<Keeping>, to: &NodeId, recover: &Recover, asked: Instant) -> Self {
         let (keeping, namespace) = (Arc::clone(keeping), Arc::clone(&recover.namespace));
         Self { keeping, to: to.clone(), id: recover.id, namespace, asked }
@@ -98,7 +98,7 @@ impl Answer {
         membership: &Membership,
         after: &Position,
         limit: usize,
-    ) -> Option<(Vec<KeptPacket>, Reached)> {
+    ) -> Option<Answer> {
         let Recover { namespace, socket, interest, .. } = recover;
         let (peers, to) = (&self.keeping.peers, &self.to);
         let mut journal = records.journal();

@@ -35,7 +35,6 @@ use crate::socket::messages::{
 use crate::socket::recovery::{
     Claim, MARGIN, Membership, Position, Recovering, Recovery, TooMuch, Unrecovered,
 };
-use crate::socket::room::Room;
 
 /// What a client says that wants its socket back.
 #[derive(Debug)]

@@ -138,7 +138,7 @@ mod tests {
     fn what_is_much_goes_as_there_is_room_in_messages_of_bounded_size() {
         let now = Instant::now();
         let (mut telling, node) = waiting(6, PART / 3, now);
-        assert_eq!(telling.nodes(), [node.clone()]);
+        assert_eq!(telling.nodes(), std::slice::from_ref(&node));
         assert_eq!(versions(telling.next(&node, true, now)), [0, 1]);
         assert_eq!(versions(telling.next(&node, false, now)), [0; 0], "it waits");
         assert_eq!(versions(telling.next(&node, true, now)), [2, 3]);

@@ -24,6 +24,7 @@ use crate::socket::messages::{Broadcast, Command, Flags, Reached, Requester, Res
 use crate::socket::peers::{NoPeers, Peers, TooLarge};
 use crate::socket::protocol::Parser;
 use crate::socket::recovery::{Put, Recovery, StatesLimits};
+use crate::socket::room::Room;
 
 /// Other nodes that say nothing, and what they are told.
 #[derive(Debug, Default)]
