@@ -83,7 +83,7 @@ impl Call {
     /// # Panics
     /// The connection is refused.
     pub async fn start(self) -> InFlight {
-        let stream = self.connect().await;
+        let stream = connect(self.addr).await;
         self.start_over(stream).await
     }
 
@@ -113,15 +113,10 @@ impl Call {
     /// Sends the request and returns the head of the response, for an upgrade.
     pub(crate) async fn head(self) -> (Response<Incoming>, JoinSet<()>) {
         let what = format!("the head of the answer to {}", self.request.uri());
-        let stream = self.connect().await;
+        let stream = connect(self.addr).await;
         let (answer, connection) = self.exchange(stream).await;
         let answer = within(&what, answer).await;
         (answer.unwrap_or_else(|error| panic!("waiting for {what}: {error}")), connection)
-    }
-
-    async fn connect(&self) -> TcpStream {
-        let stream = within("a TCP connection", TcpStream::connect(self.addr)).await;
-        stream.unwrap_or_else(|error| panic!("connecting to {}: {error}", self.addr))
     }
 
     async fn exchange(self, stream: TcpStream) -> (Answer, JoinSet<()>) {
@@ -138,6 +133,11 @@ impl Call {
             Poll::Pending => (answer, driving),
         }
     }
+}
+
+async fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = within("a TCP connection", TcpStream::connect(addr)).await;
+    stream.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
 }
 
 /// A request that waits for its response. Dropping it closes the connection.

@@ -1,4 +1,5 @@
 //! Official clients stay while every node is restarted, or some are killed: the bounded form of `rolling`, which plays it at length.
+#![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::time::Duration;
