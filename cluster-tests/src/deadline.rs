@@ -22,7 +22,7 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
 /// An attempt fails sooner, or none succeeds in time.
 pub async fn in_time(limit: Duration, attempt: impl AsyncFn() -> Result<(), Instant>) {
     let attempting = async {
-        while let Err(since) = attempt().await {
+        while let Err(since) = Box::pin(attempt()).await {
             let took = since.elapsed();
             assert!(took >= limit, "it failed after {took:?}, which is no fault of the machine");
         }
