@@ -342,6 +342,13 @@ async fn what_was_sent_to_a_room_before_a_client_left_it_is_not_missed_although_
     }
 }
 
+/// What the answer to a handshake, or to CONNECT, says.
+#[derive(Deserialize)]
+struct Opened {
+    sid: String,
+    pid: Option<String>,
+}
+
 /// A client that polls by hand, and as slowly as it likes.
 struct Slow(socketmesh::http::Service, String);
 
@@ -349,15 +356,14 @@ impl Slow {
     /// It is in the lobby, and has a position.
     async fn connect(node: &Node, name: &str) -> (Self, String, serde_json::Value) {
         let mut this = Self(node.service(), String::new());
-        let handshake: serde_json::Value = serde_json::from_str(this.get().await.get(1..).unwrap()).unwrap();
-        this.1 = format!("&sid={}", handshake["sid"].as_str().unwrap());
+        let Opened { sid, .. } = serde_json::from_str(this.get().await.get(1..).unwrap()).unwrap();
+        this.1 = format!("&sid={sid}");
         this.post(&format!("40{}", json!({ "name": name }))).await;
-        let answer: serde_json::Value = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
-        let id = answer["sid"].as_str().unwrap().to_owned();
+        let Opened { sid, pid } = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
         settle().await;
-        node.of("/").to(&id).emit("hello", &()).unwrap();
-        let event: serde_json::Value = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
-        (this, id, json!({ "name": name, "pid": answer["pid"], "offset": event[1] }))
+        node.of("/").to(&sid).emit("hello", &()).unwrap();
+        let (_, offset): (String, String) = serde_json::from_str(this.get().await.get(2..).unwrap()).unwrap();
+        (this, sid, json!({ "name": name, "pid": pid, "offset": offset }))
     }
 
     async fn get(&mut self) -> String {
