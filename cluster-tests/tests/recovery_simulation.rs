@@ -205,6 +205,7 @@ impl Simulation {
         if has_more {
             client.call::<()>("join", MORE).await.expect("everybody may join");
         }
+        sleep(TOLD).await;
         let session = Session { id: client.id().to_owned(), since: Instant::now() + JOINED, got: Vec::new() };
         self.guests.push(Guest { client, node, has_more, back: None, sessions: vec![session] });
     }
@@ -352,6 +353,7 @@ impl Simulation {
             let has_joined = !guest.has_more || guest.client.call::<()>("join", MORE).await.is_ok();
             // One that was disconnected again never was in the room.
             guest.has_more &= has_joined;
+            sleep(TOLD).await;
             guest.sessions.push(Session { id, since: Instant::now() + JOINED, got: Vec::new() });
         }
         let line = format!("{at} is at {node}{}", if recovered { "" } else { ", anew" });
@@ -481,6 +483,8 @@ const SEEN: &str = "seen: ";
 const ALL: &str = "all";
 /// The room of some of them.
 const MORE: &str = "more";
+/// Rooms that a socket joined a moment before its node is killed, or cut off, may not be known elsewhere.
+const TOLD: Duration = Duration::from_millis(100);
 /// What takes longer than a join.
 const JOINED: Duration = Duration::from_secs(1);
 /// A minute of virtual time.
