@@ -14,7 +14,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -74,12 +74,18 @@ pub(crate) struct Parts<A: Application> {
     started: Instant,
     /// What happens when operators ask this node to stop, as long as they may.
     on_drain: Mutex<Weak<OnDrain>>,
+    /// What a member does all the time.
+    background: OnceLock<Background>,
+}
+
+/// The tasks of a member, which end with it.
+struct Background {
     /// Ends the node when its mesh fails.
-    _end_with_mesh: Option<AbortOnDropHandle<()>>,
+    _end_with_mesh: AbortOnDropHandle<()>,
     /// Tells nodes that join what they have to know.
-    _newcomers: Option<AbortOnDropHandle<()>>,
+    _newcomers: AbortOnDropHandle<()>,
     /// Tells the others how many sessions there are here.
-    _even_out: Option<AbortOnDropHandle<()>>,
+    _even_out: AbortOnDropHandle<()>,
 }
 
 /// How many handlers have not ended.
@@ -681,48 +687,45 @@ impl NodeBuilder {
         let config = Arc::new(self.http);
         let owner = Arc::new(Owner::new(id.clone(), Arc::clone(&engine), Arc::clone(&config)));
         let edge = Arc::new(Edge::new(id.clone(), cluster.clone(), owner, config));
-        let stopping = CancellationToken::new();
-        let parts = Arc::new_cyclic(|parts: &Weak<Parts<A>>| {
-            let operators = answers(Weak::clone(parts));
-            (hooks.set_host)(&app, Weak::clone(parts) as Weak<dyn Any + Send + Sync>);
-            // Set once, here: what arrived from other nodes until now found no sockets.
-            let _set_before =
-                above.set(Above { app: Arc::downgrade(&app), edge: Arc::downgrade(&edge), operators });
-            let end_with_mesh = cluster.as_ref().map(|cluster| {
-                let (parts, failed) = (Weak::clone(parts), cluster.failed());
-                AbortOnDropHandle::new(tokio::spawn(async move {
-                    let _reason = failed.await;
-                    if let Some(parts) = parts.upgrade() {
-                        Node(parts).shutdown().await;
-                    }
-                }))
-            });
-            let newcomers = cluster.as_ref().map(|cluster| {
-                let (app, greet) = (Arc::downgrade(&app), hooks.greet);
-                let tell = move |everything| app.upgrade().map(|app| greet(&app, everything)).is_some();
-                AbortOnDropHandle::new(tokio::spawn(newcomers::greet(id.clone(), cluster.view(), tell)))
-            });
-            let even_out = cluster.as_ref().map(|cluster| {
-                let (mesh, engine) = (Arc::downgrade(cluster), Arc::downgrade(&engine));
-                AbortOnDropHandle::new(tokio::spawn(even_out::watch(mesh, engine, self.even_out)))
-            });
-            let (started, on_drain) = (Instant::now(), Mutex::new(Weak::<fn(&str)>::new() as Weak<OnDrain>));
-            Parts {
-                id,
-                app,
-                engine,
-                cluster,
-                edge,
-                stopping,
-                serving: TaskTracker::new(),
-                hooks,
-                started,
-                on_drain,
+        let parts = Arc::new(Parts {
+            id,
+            app,
+            engine,
+            cluster,
+            edge,
+            stopping: CancellationToken::new(),
+            serving: TaskTracker::new(),
+            hooks,
+            started: Instant::now(),
+            on_drain: Mutex::new(Weak::<fn(&str)>::new() as Weak<OnDrain>),
+            background: OnceLock::new(),
+        });
+        // What looks for the node begins when it is there.
+        let (Parts { id, app, engine, cluster, edge, hooks, .. }, node) = (&*parts, Arc::downgrade(&parts));
+        (hooks.set_host)(app, Weak::clone(&node) as Weak<dyn Any + Send + Sync>);
+        // Set once, here: what arrived from other nodes until now found no sockets.
+        let (operators, edge) = (answers(Weak::clone(&node)), Arc::downgrade(edge));
+        let _set_before = above.set(Above { app: Arc::downgrade(app), edge, operators });
+        let background = cluster.as_ref().map(|cluster| {
+            let failed = cluster.failed();
+            let end_with_mesh = AbortOnDropHandle::new(tokio::spawn(async move {
+                let _reason = failed.await;
+                if let Some(parts) = node.upgrade() {
+                    Node(parts).shutdown().await;
+                }
+            }));
+            let (app, greet) = (Arc::downgrade(app), hooks.greet);
+            let tell = move |everything| app.upgrade().map(|app| greet(&app, everything)).is_some();
+            let newcomers = newcomers::greet(id.clone(), cluster.view(), tell);
+            let (mesh, engine) = (Arc::downgrade(cluster), Arc::downgrade(engine));
+            let even_out = even_out::watch(mesh, engine, self.even_out);
+            Background {
                 _end_with_mesh: end_with_mesh,
-                _newcomers: newcomers,
-                _even_out: even_out,
+                _newcomers: AbortOnDropHandle::new(tokio::spawn(newcomers)),
+                _even_out: AbortOnDropHandle::new(tokio::spawn(even_out)),
             }
         });
+        background.into_iter().for_each(|background| drop(parts.background.set(background)));
         Ok(Node(parts))
     }
 }

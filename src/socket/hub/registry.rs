@@ -57,17 +57,22 @@ pub(crate) struct NamespaceRegistry {
 impl NamespaceRegistry {
     /// The descriptions were checked.
     pub(crate) fn new(descriptions: Vec<Description>, context: HubContext) -> Arc<Self> {
-        Arc::new_cyclic(|me| {
-            let (named, fixed, parents) = (WeakMap::default(), Mutex::default(), Arc::default());
-            let (me, requests, questions) = (Weak::clone(me), OpenRequests::default(), Questions::default());
-            let (sees_packets, keeper) = (AtomicBool::new(false), OnceLock::new());
-            let registry =
-                Self { named, fixed, parents, context, me, sees_packets, keeper, requests, questions };
-            for description in descriptions {
-                let _checked_before = registry.add(description);
-            }
-            registry
-        })
+        let registry = Arc::new_cyclic(|me| Self {
+            named: WeakMap::default(),
+            fixed: Mutex::default(),
+            parents: Arc::default(),
+            context,
+            me: Weak::clone(me),
+            sees_packets: AtomicBool::new(false),
+            keeper: OnceLock::new(),
+            requests: OpenRequests::default(),
+            questions: Questions::default(),
+        });
+        // Not before it is there: a task that finds it gone ends for good.
+        for description in descriptions {
+            let _checked_before = registry.add(description);
+        }
+        registry
     }
 
     /// Serves what is described from now on.
@@ -357,7 +362,7 @@ mod tests {
     use crate::id::{Incarnation, NodeId};
     use crate::socket::peers::NoPeers;
     use crate::socket::protocol::Parser;
-    use crate::socket::recovery::StatesLimits;
+    use crate::socket::recovery::{Recovery, StatesLimits};
     use regex_lite::Regex;
     use std::time::Duration;
 
@@ -383,10 +388,13 @@ mod tests {
         let mut descriptions = vec![one("/fixed")];
         descriptions.extend(predicate.then(anything));
         descriptions.push(pattern("^/room-"));
+        registry_of(descriptions, None)
+    }
+
+    fn registry_of(descriptions: Vec<Description>, default: Option<Recovery>) -> Arc<NamespaceRegistry> {
         let (node, peers) = (NodeId::random().unwrap(), Arc::new(NoPeers));
         let limits = StatesLimits { sessions: 10, bytes: 1 << 20 };
-        let settings =
-            KeepingSettings { default: None, heartbeat: Duration::ZERO, limits, packet_bytes: 1 << 20 };
+        let settings = KeepingSettings { default, heartbeat: Duration::ZERO, limits, packet_bytes: 1 << 20 };
         let context = HubContext {
             keeping: Keeping::new(node.clone(), Arc::<NoPeers>::clone(&peers), settings),
             node,
@@ -402,6 +410,14 @@ mod tests {
 
     fn paths(registry: &NamespaceRegistry) -> Vec<String> {
         registry.all().iter().map(|namespace| namespace.path.to_string()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sessions_are_told_of_from_the_beginning_to_the_end_however_long_a_node_takes_to_describe_itself()
+    {
+        let many = (0..5_000).map(|number| one(&format!("/{number}"))).collect();
+        let registry = registry_of(many, Some(Recovery::default()));
+        assert!(registry.keeper.get().is_some_and(|keeper| !keeper.is_finished()));
     }
 
     #[tokio::test]
