@@ -1,4 +1,4 @@
-//! Official clients stay while every node is restarted: the bounded form of `rolling`, which plays it at length.
+//! Official clients stay while every node is restarted, or some are killed: the bounded form of `rolling`, which plays it at length.
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::Path;
@@ -16,6 +16,11 @@ async fn sixty_clients_behind_two_balancers_lose_nothing_while_each_of_three_nod
 #[tokio::test(flavor = "multi_thread")]
 async fn without_recovery_no_client_meets_an_error_and_no_session_of_a_node_that_stays_is_closed() {
     play(Options { recovery: Switch::Off, ..small() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_killed_nodes_are_recovered_without_a_hole_and_nothing_comes_twice() {
+    play(Options { kill: Some(3), ..small() }).await;
 }
 
 /// One at a time: each has a machine of its own, as it were.
