@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::keeping::Keeping;
+use super::recovery::Keeping;
 use super::tasks::HandlerTasks;
 use super::users::Users;
 use crate::id::NodeId;

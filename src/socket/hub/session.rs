@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::admission::Admitted;
 use super::error::Refusal;
-use super::keeping::Claimed;
+use super::recovery::Claimed;
 use crate::engine::SessionRef;
 use crate::id::SocketId;
 use crate::trace::Trace;

@@ -9,10 +9,8 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::super::counters::NamespaceCounters;
-use super::super::keep::Keep;
-use super::super::keeping::Claimed;
 use super::super::member::Member;
-use super::super::records::Records;
+use super::super::recovery::{Claimed, Keep, Records};
 use super::LocalNamespace;
 use crate::catch_panic;
 use crate::excerpt::Excerpt;

@@ -221,7 +221,7 @@ impl fmt::Debug for AllRecords {
 }
 
 /// Packets are kept for longer than clients may be away and heartbeats take: what was on its way when the connection was lost counts.
-pub(super) const MARGIN: Duration = Duration::from_secs(15);
+pub(crate) const MARGIN: Duration = Duration::from_secs(15);
 /// Nobody is away for longer.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// One namespace more for so many bytes that packets may have.

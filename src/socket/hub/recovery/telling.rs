@@ -11,7 +11,7 @@ use crate::socket::messages::recovery::SessionState;
 
 /// What waits to be told, by whom it is for.
 #[derive(Debug, Default)]
-pub(super) struct Telling(BTreeMap<NodeId, Waiting>);
+pub(crate) struct Telling(BTreeMap<NodeId, Waiting>);
 
 /// What waits for one node.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Waiting {
 
 impl Telling {
     /// A node is to be told this, which is known now.
-    pub(super) fn push(&mut self, node: NodeId, state: SessionState, now: Instant) {
+    pub(crate) fn push(&mut self, node: NodeId, state: SessionState, now: Instant) {
         let waiting = self.0.entry(node).or_insert_with(|| Waiting {
             states: VecDeque::new(),
             bytes: 0,
@@ -38,13 +38,13 @@ impl Telling {
     }
 
     /// The nodes for which something waits.
-    pub(super) fn nodes(&self) -> Vec<NodeId> {
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
         let waiting = self.0.iter().filter(|(_, waiting)| !waiting.states.is_empty());
         waiting.map(|(node, _)| node.clone()).collect()
     }
 
     /// Whether anything waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.values().all(|waiting| waiting.states.is_empty())
     }
 
@@ -52,7 +52,7 @@ impl Telling {
     ///
     /// A few go at once whatever else the link carries. So do those that are too many to wait: then it is the link that drops some, and
     /// its other end that asks for them again.
-    pub(super) fn next(&mut self, node: &NodeId, has_room: bool, now: Instant) -> Vec<SessionState> {
+    pub(crate) fn next(&mut self, node: &NodeId, has_room: bool, now: Instant) -> Vec<SessionState> {
         let Some(waiting) = self.0.get_mut(node) else { return Vec::new() };
         if now >= waiting.since + WINDOW {
             (waiting.told, waiting.since) = (0, now);
@@ -75,7 +75,7 @@ impl Telling {
     }
 
     /// Forgets nodes for which nothing waits, and has not for a while.
-    pub(super) fn tidy(&mut self, now: Instant) {
+    pub(crate) fn tidy(&mut self, now: Instant) {
         self.0.retain(|_, waiting| !waiting.states.is_empty() || now < waiting.since + WINDOW);
     }
 }
@@ -88,7 +88,7 @@ fn size(state: &SessionState) -> usize {
 }
 
 /// The bytes of one message to another node, about.
-pub(super) const PART: usize = 256 << 10;
+pub(crate) const PART: usize = 256 << 10;
 /// So many bytes are told in each of these times however much the link still carries.
 const FREE: usize = 32 << 10;
 const WINDOW: Duration = Duration::from_millis(40);

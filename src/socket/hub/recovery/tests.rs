@@ -11,19 +11,33 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::context::HubContext;
-use super::super::handlers::NoHandlers;
-use super::super::keeping::{Keeping, KeepingSettings};
+use super::super::counters::NamespaceCounters;
+use super::super::handlers::{Description, NoHandlers};
 use super::super::paths::NamespacePaths;
+use super::super::registry::NamespaceRegistry;
 use super::super::tasks::HandlerTasks;
-use super::super::telling::PART;
 use super::super::users::Users;
+use super::keeping::{Keeping, KeepingSettings};
+use super::telling::PART;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::deciding::Decision;
 use super::*;
+use crate::id::{Incarnation, NodeId, SocketId};
+
 use crate::id::Key;
-use crate::socket::messages::recovery::Life;
-use crate::socket::messages::{Broadcast, Command, Flags, Reached, Requester, Response, Responses};
+use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
+use crate::socket::messages::{
+    Broadcast, Command, Flags, Reached, Recover, RecoveryMessage, Replay, ReplayEnd, Request, Requester,
+    Response, Responses, Selection,
+};
 use crate::socket::peers::{NoPeers, Peers, TooLarge};
 use crate::socket::protocol::Parser;
-use crate::socket::recovery::{Put, Recovery, StatesLimits};
+use crate::socket::recovery::{MARGIN, Position, Put, Recovery, StatesLimits};
 use crate::socket::room::Room;
 
 /// Other nodes that say nothing, and what they are told.
@@ -304,9 +318,11 @@ fn catch_up(registry: &Arc<NamespaceRegistry>) -> JoinHandle<bool> {
     let (keeping, registry) = (Arc::clone(registry.keeping()), Arc::clone(registry));
     let pid = Pid(id(1));
     let records = Arc::clone(registry.of("/").records().unwrap());
-    let turn = keeping.turn(pid).ok().unwrap();
-    let claimed = Claimed::new(Arc::clone(&keeping), records, away(pid), turn);
-    tokio::spawn(async move { registry.catch_up(claimed, Position::default()).await.is_ok() })
+    tokio::spawn(async move {
+        let turn = keeping.turns.take(pid, Instant::now()).await.ok().unwrap();
+        let claimed = Claimed::new(keeping, records, away(pid), turn);
+        registry.catch_up(claimed, Position::default()).await.is_ok()
+    })
 }
 
 fn answer(registry: &NamespaceRegistry, node: &NodeId, id: u64) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::super::registry::NamespaceRegistry;
+use super::PATIENCE;
 use super::keeping::Keeping;
 use super::questions::Asked;
 use super::records::Records;
-use super::registry::NamespaceRegistry;
-use super::returning::PATIENCE;
 use super::telling::PART;
 use crate::id::NodeId;
 use crate::socket::messages::recovery::Number;

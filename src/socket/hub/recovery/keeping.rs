@@ -1,12 +1,11 @@
 //! What lets clients of this node come back: what was sent in each namespace that permits it, and the sessions that this node keeps,
 //! its own and copies of those of others.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -14,17 +13,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::records::{AllRecords, MARGIN, Records};
-use super::telling::{PART, Telling};
+use super::records::{AllRecords, MARGIN};
+use super::telling::Telling;
+use super::turns::Turns;
 use crate::engine::{Budget, Charge};
 use crate::id::{Key, NodeId};
+use crate::socket::messages::RecoveryMessage;
 use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standing};
-use crate::socket::messages::{InheritedLog, RecoveryMessage};
 use crate::socket::peers::Peers;
-use crate::socket::recovery::{Journal, Lateness, LogPart, Put, Recovery, States, StatesLimits};
-use crate::socket::room::Room;
+use crate::socket::recovery::{Lateness, Put, Recovery, States, StatesLimits};
 
 /// What lets clients come back, for all namespaces of a node.
 pub(crate) struct Keeping {
@@ -38,8 +37,7 @@ pub(crate) struct Keeping {
     waiting: Arc<Budget>,
     pub(crate) states: Mutex<States>,
     lateness: Mutex<Lateness>,
-    /// The sessions that clients of this node ask for.
-    claims: Mutex<HashMap<Pid, Arc<AtomicBool>>>,
+    pub(super) turns: Arc<Turns>,
     /// What was told last of sessions that ended here or went elsewhere, and when.
     departed: Mutex<VecDeque<(Instant, SessionState)>>,
     /// What waits for room on the links to other nodes.
@@ -103,7 +101,7 @@ impl Keeping {
             waiting: Budget::new(packet_bytes),
             states: Mutex::new(States::new(limits)),
             lateness: Mutex::new(Lateness::new(Instant::now())),
-            claims: Mutex::default(),
+            turns: Arc::default(),
             departed: Mutex::default(),
             telling: Mutex::default(),
             again: Mutex::default(),
@@ -113,20 +111,6 @@ impl Keeping {
             told: Notify::new(),
             next: AtomicU64::new(0),
         })
-    }
-
-    /// The turn of one client of this node to ask for a session.
-    ///
-    /// # Errors
-    /// When another asks for it: whether it is decided about.
-    pub(crate) fn turn(self: &Arc<Self>, pid: Pid) -> Result<Turn, Arc<AtomicBool>> {
-        match self.claims.lock().entry(pid) {
-            Entry::Occupied(other) => Err(Arc::clone(other.get())),
-            Entry::Vacant(free) => {
-                let is_decided = Arc::clone(free.insert(Arc::default()));
-                Ok(Turn { keeping: Arc::clone(self), pid, is_decided })
-            }
-        }
     }
 
     /// What waits for one client that is back.
@@ -244,7 +228,7 @@ impl Keeping {
         is_left
     }
 
-    fn tell_where(&self, now: Instant, has_room: impl Fn(&NodeId) -> bool) {
+    pub(super) fn tell_where(&self, now: Instant, has_room: impl Fn(&NodeId) -> bool) {
         let nodes = self.telling.lock().nodes();
         for node in nodes {
             loop {
@@ -336,7 +320,7 @@ impl Keeping {
         others.into_iter().for_each(|pid| states.forget(pid));
     }
 
-    fn push(&self, copies: Vec<(NodeId, SessionState)>, now: Instant) {
+    pub(super) fn push(&self, copies: Vec<(NodeId, SessionState)>, now: Instant) {
         let mut telling = self.telling.lock();
         copies.into_iter().for_each(|(node, state)| telling.push(node, state, now));
     }
@@ -363,65 +347,6 @@ impl Keeping {
             self.push(states.into_iter().map(|state| (node.clone(), state)).collect(), now);
         }
         self.states.lock().iter_mut().for_each(|(_, kept)| kept.told.retain(|told| *told != *node));
-    }
-
-    /// What this node keeps and no other node may, for those that are left when this one is gone.
-    pub(crate) async fn hand_over(self: &Arc<Self>) {
-        self.settled().await;
-        let (sessions, until) = (self.states.lock().sessions(), Instant::now() + HAND_OVER);
-        for sessions in sessions.chunks(AT_ONCE) {
-            let (now, mut copies) = (Instant::now(), Vec::new());
-            for pid in sessions {
-                let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
-                let heirs = heirs.into_iter().filter(|heir| *heir != self.me);
-                let known = self.states.lock().get(*pid, now);
-                heirs.zip(known.into_iter().cycle()).for_each(|copy| copies.push(copy));
-            }
-            self.push(copies, now);
-            while self.tell_some(Instant::now()) && Instant::now() < until {
-                sleep(PAUSE).await;
-            }
-        }
-        let now = Instant::now();
-        // For what still waits there is no later.
-        self.tell_where(now, |_| true);
-        // What a node sent lies with who inherits the first of its keys, whatever that is.
-        let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
-        let Some(heir) = self.peers.heir(key) else { return };
-        let all = self.records.leave_to(&heir);
-        // Of a part that it has no word of it would say that there was nothing.
-        for records in &all {
-            let announced = records.journal().leave_to(&heir, now);
-            announced
-                .into_iter()
-                .for_each(|(origin, part)| self.tell_log(&heir, &records.path, origin, part));
-            self.peers.has_room(&heir).await;
-        }
-        for records in &all {
-            while self.hand_on(&heir, records) {
-                self.peers.has_room(&heir).await;
-            }
-        }
-    }
-
-    /// Tells the heir another part of what was sent in a namespace, before anything that is sent later. Returns whether there was one.
-    fn hand_on(&self, heir: &NodeId, records: &Records) -> bool {
-        let mut journal = records.journal();
-        let part = journal.hand_over(PART, Instant::now());
-        part.map(|(origin, part)| self.tell_log(heir, &records.path, origin, part)).is_some()
-    }
-
-    /// Tells the heir of a node that leaves what was kept a moment ago, if it has everything before that.
-    pub(crate) fn follow(&self, namespace: &Arc<str>, journal: &mut Journal, now: Instant) {
-        if let Some((heir, origin, part)) = journal.follow(now) {
-            self.tell_log(&heir, namespace, origin, part);
-        }
-    }
-
-    fn tell_log(&self, heir: &NodeId, namespace: &Arc<str>, origin: Origin, part: LogPart) {
-        let LogPart { packets, last, cut, more } = part;
-        let part = InheritedLog { namespace: Arc::clone(namespace), origin, packets, last, cut, more };
-        self.peers.tell(heir, &RecoveryMessage::Log(part));
     }
 
     /// Drops what is too old. Returns the sessions whose clients did not come back.
@@ -487,114 +412,6 @@ impl fmt::Debug for Keeping {
     }
 }
 
-/// A session that this node was granted, and what its client missed. Dropped, it goes back to where it was: the client may come
-/// again.
-pub(crate) struct Claimed {
-    pub(crate) keeping: Arc<Keeping>,
-    pub(crate) records: Arc<Records>,
-    /// Of what its client gets.
-    pub(crate) id: u64,
-    pub(crate) state: SessionState,
-    /// When the session began.
-    pub(crate) began: Instant,
-    is_open: bool,
-    turn: Turn,
-}
-
-/// While it is there, no other client of this node gets the session.
-pub(crate) struct Turn {
-    keeping: Arc<Keeping>,
-    pid: Pid,
-    is_decided: Arc<AtomicBool>,
-}
-
-impl Turn {
-    /// It got the session, or nobody does: others need not ask.
-    pub(crate) fn decided(&self) {
-        self.is_decided.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.keeping.claims.lock().remove(&self.pid);
-    }
-}
-
-impl Claimed {
-    /// From now on this node has sockets in the rooms of the session.
-    pub(crate) fn new(keeping: Arc<Keeping>, records: Arc<Records>, state: SessionState, turn: Turn) -> Self {
-        let (id, now) = (keeping.number(), Instant::now());
-        let began = now.checked_sub(state.age).unwrap_or(now);
-        let claimed = Self { id, keeping, records, state, began, is_open: true, turn };
-        claimed.interest(true);
-        claimed.interest_in_own(true);
-        claimed
-    }
-
-    fn interest(&self, present: bool) {
-        for (room, _) in &self.state.rooms {
-            self.keeping.peers.interest(&self.records.path, room, present);
-        }
-    }
-
-    fn interest_in_own(&self, present: bool) {
-        let id = self.state.socket;
-        for room in [Room::Own(id), Room::mark_of(id)] {
-            self.keeping.peers.interest(&self.records.path, &room, present);
-        }
-    }
-
-    /// The socket is there, and in its rooms. That it is found by its id is left to it.
-    pub(crate) fn used(mut self) {
-        self.is_open = false;
-        self.turn.decided();
-        self.interest(false);
-    }
-
-    /// What the client missed is asked for once more, after that time.
-    pub(crate) fn begin_again(&mut self, passed: Duration) {
-        drop(self.records.journal().take(self.id));
-        self.id = self.keeping.number();
-        self.state = self.state.clone().later(passed);
-    }
-
-    /// Nobody gets the session any more.
-    pub(crate) fn give_up(mut self, now: Instant) -> SessionState {
-        self.turn.decided();
-        self.end();
-        let mut state = self.state.clone();
-        (state.standing, state.version) = (Standing::Over, state.version + 1);
-        self.keeping.publish(state.clone(), now);
-        state
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.is_open) {
-            drop(self.records.journal().take(self.id));
-            self.interest(false);
-            self.interest_in_own(false);
-        }
-    }
-}
-
-impl Drop for Claimed {
-    fn drop(&mut self) {
-        if self.is_open {
-            self.end();
-            let mut state = self.state.clone();
-            (state.standing, state.version) = (Standing::Away(state.lasts), state.version + 1);
-            self.keeping.publish(state, Instant::now());
-        }
-    }
-}
-
-impl fmt::Debug for Claimed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claimed").field("socket", &self.state.socket).finish_non_exhaustive()
-    }
-}
-
 /// Of so many sessions that left a node tells again what it told last,
 const MAX_DEPARTED: usize = 8192;
 /// for so long: then a link that was down is up again, or its node is dead.
@@ -603,10 +420,6 @@ const DEPARTED: Duration = Duration::from_secs(30);
 pub(crate) const KEEPERS: usize = 2;
 /// How many sessions are looked at before it is seen whether the links have room for more.
 pub(crate) const AT_ONCE: usize = 64;
-/// For so long the sessions of a node that leaves wait for room on links.
-const HAND_OVER: Duration = Duration::from_secs(3);
-/// From one look at a link to the next.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// The secret and its node, for a new session.
 pub(crate) fn pid_of(key: Key, random: [u8; 10]) -> Pid {

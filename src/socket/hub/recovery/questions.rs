@@ -11,7 +11,7 @@ use crate::socket::messages::Recover;
 
 /// What other nodes asked and this one has not answered yet, by who asked: one task answers each of them, in the order of the questions.
 #[derive(Debug, Default)]
-pub(super) struct Questions(Mutex<HashMap<NodeId, VecDeque<Question>>>);
+pub(crate) struct Questions(Mutex<HashMap<NodeId, VecDeque<Question>>>);
 
 /// A question, and when it came.
 type Question = (Recover, Instant);
