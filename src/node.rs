@@ -668,11 +668,11 @@ impl NodeBuilder {
         hooks: Hooks<A>,
     ) -> Result<Node<A>, StartError> {
         self.engine.validate()?;
-        let above: Arc<SetOnce<Above<A>>> = Arc::default();
+        let (above, begun) = (Arc::<SetOnce<Above<A>>>::default(), Arc::default());
         let cluster = match self.cluster {
             Some(cluster) => {
                 let cluster = cluster.parser(self.socket.parser.name()).settings(self.engine.shared());
-                Some(join(cluster, &above, deliver).await?)
+                Some(join(cluster, &above, Arc::clone(&begun), deliver).await?)
             }
             None => None,
         };
@@ -703,9 +703,10 @@ impl NodeBuilder {
         // What looks for the node begins when it is there.
         let (Parts { id, app, engine, cluster, edge, hooks, .. }, node) = (&*parts, Arc::downgrade(&parts));
         (hooks.set_host)(app, Weak::clone(&node) as Weak<dyn Any + Send + Sync>);
-        // Set once, here: what arrived from other nodes until now found no sockets.
+        // Both are set once, here: from now on it is heard what other nodes say.
         let (operators, edge) = (answers(Weak::clone(&node)), Arc::downgrade(edge));
         let _set_before = above.set(Above { app: Arc::downgrade(app), edge, operators });
+        let _set_before = begun.set(());
         let background = cluster.as_ref().map(|cluster| {
             let failed = cluster.failed();
             let end_with_mesh = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -768,35 +769,14 @@ fn answers<A: Application>(node: Weak<Parts<A>>) -> Answers {
 async fn join<A: Application>(
     cluster: Cluster,
     above: &Arc<SetOnce<Above<A>>>,
+    begun: Arc<SetOnce<()>>,
     deliver: fn(&A, Inbound),
 ) -> Result<Arc<Mesh>, cluster::StartError> {
     let (for_peers, for_requests) = (Arc::clone(above), Arc::clone(above));
-    let inbound = move |inbound: Inbound| match (for_peers.get(), inbound) {
-        (Some(above), inbound) => {
-            if let Some(app) = above.app.upgrade() {
-                deliver(&app, inbound);
-            }
+    let inbound = move |inbound| {
+        if let Some(app) = for_peers.get().and_then(|above| above.app.upgrade()) {
+            deliver(&app, inbound);
         }
-        // The requesting node waits for the response, so the request waits until this node is ready to handle it.
-        (None, Inbound::Request(requester, request)) => {
-            let above = Arc::clone(&for_peers);
-            tokio::spawn(async move {
-                let Ok(above) = timeout(request.timeout, above.wait()).await else { return };
-                if let Some(app) = above.app.upgrade() {
-                    deliver(&app, Inbound::Request(requester, request));
-                }
-            });
-        }
-        // There are no sockets yet.
-        (
-            None,
-            Inbound::Broadcast(_)
-            | Inbound::Command(_)
-            | Inbound::Withdrawn(_)
-            | Inbound::Recovery(..)
-            | Inbound::Linked(_)
-            | Inbound::Lost(..),
-        ) => {}
     };
     let serve = move |stream: BiStream| {
         let Some(above) = for_requests.get() else { return };
@@ -804,7 +784,7 @@ async fn join<A: Application>(
             tokio::spawn(forwarded::serve_forwarded(edge, Arc::clone(&above.operators), stream));
         }
     };
-    let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound) };
+    let upward = Upward { serve: Arc::new(serve), deliver: Arc::new(inbound), begun };
     Mesh::start(cluster, Handle::current(), upward).await
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::delivery::interest::room_hash;
@@ -40,6 +40,11 @@ impl Node {
 
     /// Starts the mesh of an application with a runtime of its own.
     async fn start_for(cluster: Cluster, app: Handle) -> Self {
+        Self::start_before(begun(), cluster, app).await
+    }
+
+    /// Starts the mesh of an application that does not hear anything before `begun`.
+    async fn start_before(begun: Arc<SetOnce<()>>, cluster: Cluster, app: Handle) -> Self {
         let (outbox, inbox) = mpsc::channel(100_000);
         // Links begin whenever they like.
         let deliver = Arc::new(move |inbound| match inbound {
@@ -47,7 +52,7 @@ impl Node {
             inbound => outbox.try_send(inbound).unwrap(),
         });
         let serve = Arc::new(|stream| drop(tokio::spawn(shout(stream))));
-        let upward = Upward { serve, deliver };
+        let upward = Upward { serve, deliver, begun };
         Self { mesh: Mesh::start(cluster, app, upward).await.unwrap(), inbox }
     }
 
@@ -120,6 +125,10 @@ impl Node {
     fn emits(&self, rooms: &[&str], text: &str) {
         self.mesh.broadcast(&broadcast(rooms, text));
     }
+}
+
+fn begun() -> Arc<SetOnce<()>> {
+    Arc::new(SetOnce::new_with(Some(())))
 }
 
 /// Answers every byte in upper case.
@@ -245,6 +254,20 @@ async fn a_node_without_seeds_is_ready_alone() {
     assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
     assert!(alone.mesh.is_ready());
     assert_eq!(alone.mesh.owner(alone.mesh.mint_key()), SessionOwner::Here);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_say_waits_until_a_node_has_somebody_who_hears_it() {
+    let simulation = Simulation(SimulatedNetwork::new(1));
+    let a = Node::start(simulation.config(0, &[])).await;
+    let begun = Arc::<SetOnce<()>>::default();
+    let mut b = Node::start_before(Arc::clone(&begun), simulation.config(1, &[0]), Handle::current()).await;
+    a.sees_link(&b.id(), LinkState::Up).await;
+    a.emits(&[], "early");
+    sleep(Duration::from_secs(1)).await;
+    assert!(b.inbox.try_recv().is_err());
+    begun.set(()).unwrap();
+    assert_eq!(b.receives().await, "early");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -543,7 +566,7 @@ async fn dropping_a_stream_aborts_it_at_the_other_end() {
             ended.send(end.is_err()).await.unwrap();
         });
     });
-    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let upward = Upward { serve, deliver: Arc::new(|_| {}), begun: begun() };
     let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let a = Node::start(config("a", &[b.local_addr()])).await;
     a.sees_link(&id("b"), LinkState::Up).await;
@@ -568,7 +591,7 @@ async fn the_other_end_hears_of_a_request_that_is_given_up_after_it_was_sent_who
             heard.send((error.to_string(), stream.loss().is_lost())).await.unwrap();
         });
     });
-    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let upward = Upward { serve, deliver: Arc::new(|_| {}), begun: begun() };
     let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let a = Node::start(config("a", &[b.local_addr()])).await;
     let c = Node::start(config("c", &[b.local_addr()])).await;
@@ -600,7 +623,7 @@ async fn streams_that_nobody_reads_do_not_hold_up_the_link() {
             stuck.send(stream).await.unwrap();
         });
     });
-    let upward = Upward { serve, deliver: Arc::new(|_| {}) };
+    let upward = Upward { serve, deliver: Arc::new(|_| {}), begun: begun() };
     let b = Mesh::start(config("b", &[]), Handle::current(), upward).await.unwrap();
     let mut a = Node::start(config("a", &[b.local_addr()])).await;
     a.sees_link(&id("b"), LinkState::Up).await;

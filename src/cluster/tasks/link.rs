@@ -121,6 +121,7 @@ impl LinkTask {
     }
 
     async fn read_all(&self, recv: &mut RecvStream) -> Result<(), LinkError> {
+        self.ports.upward.begun.wait().await;
         let mut buffer = BytesMut::new();
         loop {
             self.handle_frames(&mut buffer).await?;

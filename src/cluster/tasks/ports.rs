@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ractor::ActorRef;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, SetOnce, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::cluster::control::{DialError, DialTarget, GossipMember, LookupError};
@@ -109,6 +109,8 @@ pub(crate) struct Ports {
 /// What the layers above take from other nodes.
 #[derive(Clone)]
 pub(crate) struct Upward {
+    /// Until this is set nothing is read from links: whoever would take it is not there yet, and what others told is told once.
+    pub(crate) begun: Arc<SetOnce<()>>,
     /// Serves a request that another node's edge carries, on the application's runtime. Must not block.
     pub(crate) serve: Arc<dyn Fn(BiStream) + Send + Sync>,
     /// Takes what another node tells or asks about sockets. Must not block.

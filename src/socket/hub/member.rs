@@ -246,7 +246,7 @@ impl Member {
                     this.namespace.insert(this);
                 }
             }
-            true
+            Ok(())
         })
     }
 
@@ -259,7 +259,7 @@ impl Member {
     fn admit_with(
         self: &Arc<Self>,
         admitted: Admitted,
-        insert: impl FnOnce(&Arc<Self>) -> bool,
+        insert: impl FnOnce(&Arc<Self>) -> Result<(), Claimed>,
     ) -> Option<engine::Work> {
         let Admitted { data, until, user } = admitted;
         {
@@ -269,9 +269,11 @@ impl Member {
             state.login = LoginState::of(until, user.clone());
             state.inbox.push_front(self.counted(HandlerCall::Connect(Trace::current())));
         }
-        if !insert(self) {
+        if let Err(claimed) = insert(self) {
             self.disconnect(DisconnectReason::TransportClose);
             self.session.close();
+            // Only now may its client get it elsewhere: that socket has the same id.
+            drop(claimed);
             return None;
         }
         user.into_iter().for_each(|user| self.enter(&user));
@@ -495,6 +497,11 @@ impl Member {
             return false;
         }
         let left = self.namespace.remove(self.id);
+        let user = self.state.lock().login.as_ref().and_then(|login| login.user.clone());
+        if let Some(user) = user {
+            self.namespace.users().leave(&user, self.id);
+        }
+        // From here on its client may be back, and its next socket has the same id.
         self.part(reason);
         drop(in_hand);
         let given_up = self.acks.lock().drain().count();
@@ -508,16 +515,13 @@ impl Member {
             let _has_room = self.backlog.remove(calls, bytes);
         }
         state.life.keep_left_rooms(left);
-        let login = state.login.take();
+        let _dropped_when_unlocked = state.login.take();
         if self.namespace.handlers().has_on_disconnecting() {
             state.inbox.push(self.counted(HandlerCall::Disconnecting(reason)));
         }
         state.inbox.push(self.counted(HandlerCall::Disconnect(reason)));
         if let Some(calls) = self.handler_calls(state) {
             self.namespace.tasks().spawn_tracked(calls);
-        }
-        if let Some(user) = login.and_then(|login| login.user) {
-            self.namespace.users().leave(&user, self.id);
         }
         self.session.resume();
         true

@@ -200,7 +200,9 @@ impl States {
                 let is_sure = lives(kept.state.life.at) && !kept.doubtful;
                 kept.until = if is_sure { None } else { kept.until.or_else(away) };
             }
-            let is_due = kept.until.is_some_and(|until| until <= now);
+            // Whoever asks for one that its node has just ended gets it.
+            let is_asked_for = kept.claimed.is_some_and(|(_, until)| now < until);
+            let is_due = !is_asked_for && kept.until.is_some_and(|until| until <= now);
             if is_due && kept.state.standing != Standing::Over && kept.unreported.is_none() {
                 // Whoever asks for it finds that its time is over.
                 kept.state.standing = Standing::Away(Duration::ZERO);
@@ -467,6 +469,16 @@ mod tests {
             matches!(states.claim(pid(1), "/", &node("b"), |_| false, later), Claim::Granted(_)),
             "it is dead"
         );
+    }
+
+    #[test]
+    fn who_asked_for_a_session_gets_it_although_its_time_is_over_when_its_node_has_ended_it() {
+        let (mut states, now, everybody) = (states(), Instant::now(), |_: Origin| true);
+        states.put(state(0, 5, live("a")), SmallVec::new(), now);
+        assert_eq!(states.claim(pid(1), "/", &node("b"), everybody, now), Claim::At(node("a").0));
+        states.put(state(0, 6, Standing::Away(Duration::ZERO)), SmallVec::new(), now);
+        assert!(states.expire(everybody, first, now).is_empty());
+        assert!(matches!(states.grant(pid(1), &node("b"), now), Claim::Granted(_)));
     }
 
     #[test]

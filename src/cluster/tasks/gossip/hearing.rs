@@ -74,7 +74,7 @@ impl Hearing {
             settings: Vec::new(),
         };
         let (gossip, inbox) = mpsc::channel(1000);
-        let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}) };
+        let upward = Upward { serve: Arc::new(|_| {}), deliver: Arc::new(|_| {}), begun: Arc::default() };
         let published = Arc::new(Published::new(me));
         let (app, warnings) = (Handle::current(), LogLimits::default());
         let unanswered = AtomicUsize::default();

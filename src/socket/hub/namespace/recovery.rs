@@ -24,7 +24,7 @@ use crate::socket::room::Room;
 impl LocalNamespace {
     /// Sends a packet to the selected sockets: those of this node, or everywhere.
     pub(crate) fn emit(self: &Arc<Self>, broadcast: Broadcast<'_>, everywhere: bool) {
-        let expected = self.expected_records();
+        let expected = if self.records.get().is_none() { self.expected_records() } else { None };
         let Some(records) = self.records.get().or(expected.as_ref()) else {
             self.fan_out(&broadcast, &broadcast.text, None);
             if everywhere {
@@ -52,9 +52,10 @@ impl LocalNamespace {
         }
     }
 
-    /// No client has come here yet, but others may have come to other nodes.
+    /// No client has come here yet, or the first one comes just now, but others may have come to other nodes.
     pub(crate) fn expected_records(&self) -> Option<Arc<Records>> {
-        let settings = self.expected.as_ref().filter(|_| self.description().is_none())?;
+        let described = self.description().map(|description| description.recovery.as_ref());
+        let settings = described.unwrap_or(self.expected.as_ref())?;
         Some(self.keeping().records.of(&self.path, settings, Instant::now()))
     }
 
@@ -138,15 +139,21 @@ impl LocalNamespace {
         member.note_change();
     }
 
-    /// Lets a client in that is back: what it missed, then the answer to its CONNECT, and then whatever comes. Returns whether it could:
-    /// if not, nothing was sent.
-    pub(crate) fn insert_recovered(self: &Arc<Self>, member: &Arc<Member>, claimed: Claimed) -> bool {
+    /// Lets a client in that is back: what it missed, then the answer to its CONNECT, and then whatever comes.
+    ///
+    /// # Errors
+    /// When it has to come again. Nothing was sent then.
+    pub(crate) fn insert_recovered(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        claimed: Claimed,
+    ) -> Result<(), Claimed> {
         let (records, now) = (Arc::clone(&claimed.records), Instant::now());
         let mut journal = records.journal();
         let is_ready = journal.is_ready(claimed.id, &self.keeping().others());
         let Some(back) = is_ready.then(|| journal.take(claimed.id)).flatten() else {
             drop(journal);
-            return false;
+            return Err(claimed);
         };
         let heard = back.heard().to_vec();
         let (replayed, position) = back.finish();
@@ -173,7 +180,7 @@ impl LocalNamespace {
         claimed.used();
         self.count(|counters| counters.session_recovered(count));
         member.note_change();
-        true
+        Ok(())
     }
 
     /// What the client has of origins that did not answer: should one of them be heard again, the client has to ask it first.

@@ -11,6 +11,7 @@ use super::keeping::Keeping;
 use super::questions::Asked;
 use super::records::Records;
 use super::telling::PART;
+use crate::catch_panic;
 use crate::id::NodeId;
 use crate::socket::messages::recovery::Number;
 use crate::socket::messages::{KeptPacket, Reached, Recover, RecoveryMessage, Replay, ReplayEnd};
@@ -34,7 +35,9 @@ impl NamespaceRegistry {
                         let records = registry.records_of(&recover.namespace);
                         drop(registry);
                         // Nobody waits for it any longer.
-                        let _late = timeout_at(asked + PATIENCE, answer.give(&recover, records)).await;
+                        let given = timeout_at(asked + PATIENCE, answer.give(&recover, records));
+                        // Without this task nobody would answer that node again.
+                        let _late = catch_panic::future(given).await;
                     }
                 });
             }

@@ -18,6 +18,10 @@ impl NamespaceRegistry {
         let from = Origin::of(node, incarnation);
         match message {
             RecoveryMessage::Copies { clock, states } => {
+                // Also where no client may come back: somebody has to look when what is kept for others is over.
+                if !states.is_empty() {
+                    self.begin_keeping();
+                }
                 let late = self.keeping().lateness(from, clock, now);
                 for state in states.into_iter().map(|state| state.later(late)) {
                     let (namespace, socket) = (self.find(&state.namespace), state.socket);

@@ -139,10 +139,14 @@ impl AllRecords {
 
     /// Drops what is too old, and of the largest what leaves no room for the others.
     pub(crate) fn expire(&self, now: Instant) {
+        // Whoever names a namespace waits for none that is busy.
+        for records in self.all() {
+            records.journal().expire(now);
+        }
         let mut known = self.known.lock();
         let Known { by_path, last, .. } = &mut *known;
         by_path.retain(|_, records| {
-            let mut journal = records.journal();
+            let Some(mut journal) = records.journal.try_lock() else { return true };
             let is_used = journal.expire(now) || records.is_held();
             if !is_used {
                 *last = journal.last().max(*last);

@@ -12,12 +12,21 @@ use super::super::counters::NamespaceCounters;
 use super::super::member::Member;
 use super::super::registry::NamespaceRegistry;
 use super::keeping::{AT_ONCE, Keeping};
+use crate::catch_panic;
 use crate::id::NodeId;
 use crate::socket::messages::recovery::Pid;
 
 impl NamespaceRegistry {
+    /// Does that as long as the node lives. Data of the application that end here may panic, and begin it anew.
+    pub(crate) async fn keep_on(registry: Weak<Self>) {
+        while catch_panic::future(Self::keep(Weak::clone(&registry))).await.is_none() {
+            tracing::error!("what tells other nodes of sessions panicked");
+            sleep(SWEEP).await;
+        }
+    }
+
     /// Tells other nodes what changed, follows the members, and gives up what is over, as long as the node lives.
-    pub(crate) async fn keep(registry: Weak<Self>) {
+    async fn keep(registry: Weak<Self>) {
         let (mut members, mut told, mut swept) = (None, Instant::now(), Instant::now());
         let mut rounds: VecDeque<Round> = VecDeque::new();
         loop {

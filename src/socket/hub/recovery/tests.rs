@@ -167,6 +167,17 @@ fn node(peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
 
 /// A node with namespaces that let clients come back.
 fn node_with(paths: NamespacePaths, peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
+    let description = Description {
+        paths,
+        handlers: Arc::new(NoHandlers),
+        counters: NamespaceCounters::default(),
+        recovery: Some(Recovery::default()),
+        faults: Vec::new(),
+    };
+    node_of(vec![description], peers)
+}
+
+fn node_of(descriptions: Vec<Description>, peers: &Arc<SilentPeers>) -> Arc<NamespaceRegistry> {
     let limits = StatesLimits { sessions: 20_000, bytes: 64 << 20 };
     let settings =
         KeepingSettings { default: None, heartbeat: Duration::ZERO, limits, packet_bytes: 1 << 20 };
@@ -181,14 +192,7 @@ fn node_with(paths: NamespacePaths, peers: &Arc<SilentPeers>) -> Arc<NamespaceRe
         users: Arc::new(Users::new(Incarnation(0))),
         host: Arc::default(),
     };
-    let description = Description {
-        paths,
-        handlers: Arc::new(NoHandlers),
-        counters: NamespaceCounters::default(),
-        recovery: Some(Recovery::default()),
-        faults: Vec::new(),
-    };
-    NamespaceRegistry::new(vec![description], context)
+    NamespaceRegistry::new(descriptions, context)
 }
 
 fn id(byte: u8) -> SocketId {
@@ -391,6 +395,43 @@ async fn a_node_without_clients_asks_again_for_sessions_when_something_is_lost()
     let registry = node_with(pattern, &peers);
     registry.handle_loss(&other, Incarnation(0));
     assert_eq!(*peers.told.lock(), "other: again\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_only_keeps_sessions_of_others_lets_them_go_when_they_are_over() {
+    let (peers, other) = (Arc::new(SilentPeers::default()), "other".parse().unwrap());
+    let registry = node_of(Vec::new(), &peers);
+    let copies = RecoveryMessage::Copies { clock: None, states: vec![away(Pid(id(1)))] };
+    registry.handle_recovery(&other, Incarnation(0), copies);
+    assert_eq!(registry.keeping().figures().sessions, 1);
+    sleep(MINUTE + Duration::from_secs(2)).await;
+    assert_eq!(registry.keeping().figures().sessions, 0);
+}
+
+/// A socket whose data end with a panic when it is told of.
+struct Panics(AtomicBool);
+
+impl KeptSocket for Panics {
+    fn changed(&self, _: &dyn Fn(Key) -> Keepers) -> Option<SessionState> {
+        assert!(self.0.swap(true, Ordering::Relaxed), "on purpose");
+        None
+    }
+
+    fn outlived(self: Arc<Self>, _: Life) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_application_does_not_end_the_telling_of_sessions() {
+    let peers = Arc::new(SilentPeers::default());
+    let (registry, socket) = (node(&peers), Arc::new(Panics(AtomicBool::new(false))) as Arc<dyn KeptSocket>);
+    registry.keeping().note(Arc::downgrade(&socket));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        registry.keeping().states.lock().put(away(Pid(id(1))), SmallVec::new(), Instant::now()),
+        Put::Kept
+    );
+    sleep(MINUTE + Duration::from_secs(3)).await;
+    assert_eq!(registry.keeping().figures().sessions, 0);
 }
 
 #[tokio::test(start_paused = true)]
