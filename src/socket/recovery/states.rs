@@ -16,7 +16,8 @@ use crate::socket::messages::recovery::{Life, Origin, Pid, SessionState, Standin
 /// The sessions that a node keeps.
 #[derive(Debug)]
 pub(crate) struct States {
-    kept: HashMap<Pid, Kept>,
+    /// In boxes, because up to half of the places of a map are free.
+    kept: HashMap<Pid, Box<Kept>>,
     bytes: usize,
     limits: StatesLimits,
 }
@@ -100,7 +101,8 @@ impl States {
             Standing::Over => Some(now + TOMBSTONE),
         };
         let unreported = None;
-        let mut kept = Kept { state, at: now, until, doubtful, revoked, unreported, granted, claimed, told };
+        let kept = Kept { state, at: now, until, doubtful, revoked, unreported, granted, claimed, told };
+        let mut kept = Box::new(kept);
         let rest = self.bytes - replaced;
         let has_room = rest + kept.cost() <= self.limits.bytes;
         if !has_room {
@@ -169,7 +171,7 @@ impl States {
 
     /// Something that this node said was lost. A session that it does not have any more is over in time, unless it says that it has.
     pub(crate) fn doubt(&mut self, node: &NodeId, now: Instant) {
-        let is_its = |kept: &&mut Kept| matches!(&kept.state.standing, Standing::Live(at) if at == node);
+        let is_its = |kept: &&mut Box<Kept>| matches!(&kept.state.standing, Standing::Live(at) if at == node);
         self.kept.values_mut().filter(is_its).for_each(|kept| kept.doubt(now));
     }
 
@@ -236,7 +238,7 @@ impl States {
 
     /// Every session that is kept.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Pid, &mut Kept)> {
-        self.kept.iter_mut().map(|(pid, kept)| (*pid, kept))
+        self.kept.iter_mut().map(|(pid, kept)| (*pid, &mut **kept))
     }
 
     /// The names of all of them, in their order.
@@ -248,7 +250,7 @@ impl States {
 
     /// One that is kept.
     pub(crate) fn kept_mut(&mut self, pid: Pid) -> Option<&mut Kept> {
-        self.kept.get_mut(&pid)
+        self.kept.get_mut(&pid).map(Box::as_mut)
     }
 
     /// Another node keeps it from now on.
@@ -344,7 +346,8 @@ const HEIRS: Duration = Duration::from_secs(10);
 const RIVALS: Duration = Duration::from_millis(400);
 /// The node that has a session ends it within this time, or is dead.
 const SURRENDER: Duration = Duration::from_secs(5);
-const FIXED: usize = 400;
+/// With its place in the map.
+const FIXED: usize = size_of::<Kept>() + 64;
 const ROOM: usize = 48;
 const ORIGIN: usize = 16;
 
