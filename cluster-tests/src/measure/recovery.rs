@@ -26,8 +26,8 @@ pub struct Recovery {
     /// How many sessions are kept.
     #[arg(long, default_value_t = 20_000)]
     sessions: usize,
-    /// How many packets are kept.
-    #[arg(long, default_value_t = 100_000)]
+    /// How many packets are kept; `max_log` has to have room for them.
+    #[arg(long, default_value_t = 50_000)]
     packets: usize,
     /// How many clients do the same while the traffic between nodes is counted.
     #[arg(long, default_value_t = 500)]
@@ -44,9 +44,10 @@ impl Recovery {
             position(origins, &mut report).await;
         }
         // They end later: memory that is free again would be taken first, and not counted.
-        let all = [self.sessions(0, &mut report).await?, self.sessions(100, &mut report).await?];
-        self.packets(&mut report).await?;
-        for nodes in all {
+        let packets = self.packets(&mut report).await?;
+        let sessions = [self.sessions(0, &mut report).await?, self.sessions(100, &mut report).await?];
+        stop(packets).await;
+        for nodes in sessions {
             stop(nodes).await;
         }
         self.traffic(&mut report).await?;
@@ -67,7 +68,7 @@ impl Recovery {
     }
 
     /// Packets of 100 bytes to a room that nobody is in any more.
-    async fn packets(&self, report: &mut Report) -> io::Result<()> {
+    async fn packets(&self, report: &mut Report) -> io::Result<Nodes> {
         let nodes = Nodes::start(1, |_| app(Some(0))).await;
         let room = nodes.nodes.iter().map(|node| node.of("/").to("lobby")).next();
         let room = room.ok_or(io::ErrorKind::NotFound)?;
@@ -80,8 +81,7 @@ impl Recovery {
         let each = to_f64(grown) / to_f64(self.packets as u64);
         report.row("packet_of_100_bytes", each, "B");
         report.row("second_of_1000_packets", each * 1000. / 1024., "KiB");
-        stop(nodes).await;
-        Ok(())
+        Ok(nodes)
     }
 
     /// What the same costs with recovery and without: the difference is what nodes tell each other of sessions.
