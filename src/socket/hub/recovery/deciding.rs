@@ -26,6 +26,15 @@ pub(super) enum Decision {
     Later,
 }
 
+/// What others know of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetched {
+    Found,
+    Nothing,
+    /// One of them has died, or is slow, and may have been the one that had it.
+    Unanswered,
+}
+
 impl NamespaceRegistry {
     /// Decides about a session that a node asks for, if it is this node that does.
     pub(super) async fn decide(
@@ -44,8 +53,12 @@ impl NamespaceRegistry {
         }
         let claim = |now| keeping.states.lock().claim(pid, &namespace.path, claimant, keeping.lives(), now);
         let mut claimed = claim(Instant::now());
-        if claimed == Claim::Unknown && self.fetch(namespace, pid, deadline).await {
-            claimed = claim(Instant::now());
+        if claimed == Claim::Unknown {
+            match self.fetch(namespace, pid, deadline).await {
+                Fetched::Found => claimed = claim(Instant::now()),
+                Fetched::Nothing => {}
+                Fetched::Unanswered => return Decision::Later,
+            }
         }
         // Whoever asked before may be the same client, over a connection that is lost again: then the session is given back.
         let is_second = claimed == Claim::Busy;
@@ -76,22 +89,25 @@ impl NamespaceRegistry {
         }
     }
 
-    /// Asks the others for a session that this node may have inherited a moment ago. Returns whether one of them had it.
-    async fn fetch(&self, namespace: &Arc<LocalNamespace>, pid: Pid, deadline: Instant) -> bool {
+    /// Asks the others for a session that this node may have inherited a moment ago.
+    async fn fetch(&self, namespace: &Arc<LocalNamespace>, pid: Pid, deadline: Instant) -> Fetched {
         let keeping = namespace.keeping();
-        let mut found = false;
+        let mut fetched = Fetched::Nothing;
         for node in keeping.peers.successors(pid.0.key(), KEEPERS + 1) {
             if node != keeping.me {
                 let (asked, request) =
                     (Instant::now(), question(&namespace.path, pid, SessionQuestion::Fetch, deadline));
                 let responses = keeping.peers.ask(&node, request).await;
+                let is_answered = responses.missing().is_empty();
                 if let Some(state) = session_of(responses.parts, asked) {
                     keeping.take(&node, *state, Instant::now());
-                    found = true;
+                    fetched = Fetched::Found;
+                } else if !is_answered && fetched == Fetched::Nothing {
+                    fetched = Fetched::Unanswered;
                 }
             }
         }
-        found
+        fetched
     }
 
     /// Has the node that has a session end its socket. Returns whether it has, or is dead.
@@ -111,7 +127,7 @@ impl NamespaceRegistry {
         let asked = Instant::now();
         let request = question(&namespace.path, pid, SessionQuestion::Surrender(known.socket), deadline);
         let responses = keeping.peers.ask(node, request).await;
-        let is_answered = responses.lost.is_empty() && responses.late.is_empty();
+        let is_answered = responses.missing().is_empty();
         if let Some(state) = session_of(responses.parts, asked) {
             keeping.take(node, *state, Instant::now());
         }

@@ -155,7 +155,7 @@ impl NamespaceRegistry {
                     let (asked, request) =
                         (Instant::now(), question(&namespace.path, pid, SessionQuestion::Claim, deadline));
                     let responses = keeping.peers.ask(&node, request).await;
-                    let is_answered = responses.lost.is_empty() && responses.late.is_empty();
+                    let is_answered = responses.missing().is_empty();
                     match session_of(responses.parts, asked) {
                         Some(state) => Decision::Granted(state),
                         None if is_answered => Decision::Refused,

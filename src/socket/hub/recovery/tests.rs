@@ -51,6 +51,8 @@ struct SilentPeers {
     full: watch::Sender<bool>,
     /// Whether every message fills its link.
     narrow: AtomicBool,
+    /// Whether they die when they are asked something.
+    die: AtomicBool,
 }
 
 impl SilentPeers {
@@ -150,8 +152,9 @@ impl Peers for SilentPeers {
         Box::pin(async move { drop(full.wait_for(|full| !*full).await) })
     }
 
-    fn ask(&self, _: &NodeId, _: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
-        Box::pin(std::future::ready(Responses::default()))
+    fn ask(&self, node: &NodeId, _: Request) -> Pin<Box<dyn Future<Output = Responses> + Send + '_>> {
+        let lost = self.die.load(Ordering::Relaxed).then(|| node.clone()).into_iter().collect();
+        Box::pin(std::future::ready(Responses { lost, ..Responses::default() }))
     }
 
     fn presume(&self, of: &NodeId, namespace: &str, rooms: &mut dyn Iterator<Item = &Room>, version: u64) {
@@ -450,6 +453,20 @@ async fn a_node_decides_about_a_session_only_where_it_sees_nobody_before_itself(
         let decision = registry.decide(&namespace, pid, &claimant, Instant::now() + PATIENCE).await;
         assert_eq!(matches!(decision, Decision::Granted(_)), is_first);
         assert_eq!(matches!(decision, Decision::Later), !is_first);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_says_that_a_session_is_unknown_while_one_that_may_keep_it_does_not_answer() {
+    let peers = Arc::new(SilentPeers::default());
+    let registry = node(&peers);
+    let (namespace, claimant) = (registry.of("/"), ("asking".parse().unwrap(), Origin::from_u64(1)));
+    *peers.successors.lock() = vec![registry.keeping().me.clone(), "other".parse().unwrap()];
+    for dies in [true, false] {
+        peers.die.store(dies, Ordering::Relaxed);
+        let decision = registry.decide(&namespace, Pid(id(1)), &claimant, Instant::now() + PATIENCE).await;
+        assert_eq!(matches!(decision, Decision::Later), dies);
+        assert_eq!(matches!(decision, Decision::Refused), !dies);
     }
 }
 
