@@ -259,7 +259,7 @@ impl Member {
     fn admit_with(
         self: &Arc<Self>,
         admitted: Admitted,
-        insert: impl FnOnce(&Arc<Self>) -> Result<(), Claimed>,
+        insert: impl FnOnce(&Arc<Self>) -> Result<(), Box<Claimed>>,
     ) -> Option<engine::Work> {
         let Admitted { data, until, user } = admitted;
         {

@@ -147,13 +147,13 @@ impl LocalNamespace {
         self: &Arc<Self>,
         member: &Arc<Member>,
         claimed: Claimed,
-    ) -> Result<(), Claimed> {
+    ) -> Result<(), Box<Claimed>> {
         let (records, now) = (Arc::clone(&claimed.records), Instant::now());
         let mut journal = records.journal();
         let is_ready = journal.is_ready(claimed.id, &self.keeping().others());
         let Some(back) = is_ready.then(|| journal.take(claimed.id)).flatten() else {
             drop(journal);
-            return Err(claimed);
+            return Err(Box::new(claimed));
         };
         let heard = back.heard().to_vec();
         let (replayed, position) = back.finish();
