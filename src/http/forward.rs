@@ -144,9 +144,13 @@ impl Forwarder {
         mut request: Box<ClientRequest>,
     ) -> Result<Response<Body>, Box<ClientRequest>> {
         let Forwarded { answered, unreachable, aborted, .. } = &self.counters.forwarded;
-        let until = Instant::now() + REACH;
+        let end = Instant::now() + 2 * REACH;
         let mut tried = Vec::new();
-        while let Some(node) = self.mesh.pick_ready(&tried) {
+        while Instant::now() < end
+            && let Some(node) = self.mesh.pick_ready(&tried)
+        {
+            // Each has a time of its own: one that has died a moment ago says nothing.
+            let until = end.min(Instant::now() + REACH);
             let span = Span::forward(node.as_str(), request.http.headers_mut());
             if let Ok(Ok((stream, silence))) = timeout_at(until, self.mesh.open(&node)).await {
                 let (carried, mut ending, loss) = (self.carried.token(), Ending(aborted), stream.loss());

@@ -37,18 +37,20 @@ fn lives(view: &View, before: &Lives, now: Instant) -> Lives {
     lives.map(|life| (life.clone(), before.get(&life).copied().unwrap_or(now))).collect()
 }
 
-/// Whether this node tells those that joined everything, if there are such. That does, of the others, the one with the smallest id, as
-/// each of them sees it. Two that see it differently say the same twice. One that has joined a moment ago itself may not have been told
-/// yet: where there are no others, each tells everything.
+/// Whether this node tells those that joined everything, if there are such. That do, of the others, the two with the smallest ids, as
+/// each of them sees it: one of them may be about to end. What is said twice counts once. One that has joined a moment ago itself may
+/// not have been told yet: where there are no others, each tells everything.
 fn told(me: &NodeId, before: &Lives, now: &Lives) -> Option<bool> {
     let joined = now.iter().filter(|(life, _)| !before.contains_key(life)).map(|(_, at)| *at).max()?;
     if !now.keys().any(|life| before.contains_key(life)) {
         return None;
     }
-    let mut knowing = now.iter().filter(|(_, since)| **since + FRESH <= joined);
-    Some(knowing.next().is_none_or(|((id, _), _)| id == me))
+    let knowing = now.iter().filter(|(_, since)| **since + FRESH <= joined).map(|((id, _), _)| id);
+    let mut speakers = knowing.take(SPEAKERS).peekable();
+    Some(speakers.peek().is_none() || speakers.any(|id| id == me))
 }
 
+const SPEAKERS: usize = 2;
 /// For so long a node may not have been told everything.
 const FRESH: Duration = Duration::from_secs(15);
 
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_those_that_were_there_speaks_to_those_that_joined() {
+    fn two_of_those_that_were_there_speak_to_those_that_joined() {
         let long_ago = Instant::now();
         let told = |before: &[(&str, u64)], now: &[(&str, u64)]| {
             let since = |named: &(&str, u64)| {
@@ -72,8 +74,10 @@ mod tests {
             told(&"b".parse().unwrap(), &lives(before, since), &lives(now, since))
         };
         assert_eq!(told(&[("b", 1), ("c", 1)], &[("a", 1), ("b", 1), ("c", 1)]), Some(true));
+        assert_eq!(told(&[("a", 1), ("b", 1)], &[("a", 1), ("b", 1), ("c", 1)]), Some(true), "both");
         assert_eq!(told(&[("a", 1), ("b", 1)], &[("a", 2), ("b", 1)]), Some(true), "another life");
-        assert_eq!(told(&[("a", 1), ("b", 1)], &[("a", 1), ("b", 1), ("c", 1)]), Some(false), "what is new");
+        let (before, now) = ([("0", 1), ("a", 1), ("b", 1)], [("0", 1), ("a", 1), ("b", 1), ("c", 1)]);
+        assert_eq!(told(&before, &now), Some(false), "what is new");
         assert_eq!(told(&[("a", 1), ("b", 1)], &[("b", 1)]), None, "nobody joined");
         assert_eq!(told(&[("a", 1), ("b", 1)], &[("c", 1)]), None, "nobody is left");
     }
@@ -83,14 +87,16 @@ mod tests {
         let start = Instant::now();
         let since = |(name, _): &(&str, u64)| match *name {
             "a" => start + FRESH,
-            "d" => start + FRESH + Duration::from_millis(1),
+            "e" => start + FRESH + Duration::from_millis(1),
             _ => start,
         };
-        let (before, now) = ([("a", 1), ("b", 1), ("c", 1)], [("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let before = [("a", 1), ("b", 1), ("c", 1), ("d", 1)];
+        let now = [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1)];
         let told = |me: &str, before: &[_], now: &[_]| {
             told(&me.parse().unwrap(), &lives(before, since), &lives(now, since))
         };
-        assert_eq!((told("b", &before, &now), told("c", &before, &now)), (Some(true), Some(false)));
-        assert_eq!(told("a", &[("a", 1)], &[("a", 1), ("d", 1)]), Some(true), "there is nobody else");
+        let all = ["a", "b", "c", "d"].map(|me| told(me, &before, &now));
+        assert_eq!(all, [Some(false), Some(true), Some(true), Some(false)]);
+        assert_eq!(told("a", &[("a", 1)], &[("a", 1), ("e", 1)]), Some(true), "there is nobody else");
     }
 }

@@ -332,7 +332,7 @@ impl Member {
         drop(state);
         let earlier = earlier.and_then(|login| login.user);
         if earlier != user {
-            earlier.into_iter().for_each(|user| self.namespace.users().leave(&user, self.id));
+            earlier.into_iter().for_each(|user| self.namespace.users().leave(&user, &self.as_user()));
             user.into_iter().for_each(|user| self.enter(&user));
         }
         self.note_change();
@@ -341,12 +341,16 @@ impl Member {
 
     /// Says whose the socket is, if it still is. If that user is blocked, it is not for long.
     fn enter(self: &Arc<Self>, user: &Arc<str>) {
-        let (users, this) = (self.namespace.users(), Arc::downgrade(self) as Weak<dyn UserSocket>);
-        if !users.enter(user, self.id, this, Instant::now()) {
+        let users = self.namespace.users();
+        if !users.enter(user, self.as_user(), Instant::now()) {
             self.kick_for(DisconnectReason::Blocked, true);
         } else if self.user().as_ref() != Some(user) {
-            users.leave(user, self.id);
+            users.leave(user, &self.as_user());
         }
+    }
+
+    fn as_user(self: &Arc<Self>) -> Weak<dyn UserSocket> {
+        Arc::downgrade(self) as Weak<dyn UserSocket>
     }
 
     /// Whose it is, while it is connected.
@@ -497,11 +501,6 @@ impl Member {
             return false;
         }
         let left = self.namespace.remove(self.id);
-        let user = self.state.lock().login.as_ref().and_then(|login| login.user.clone());
-        if let Some(user) = user {
-            self.namespace.users().leave(&user, self.id);
-        }
-        // From here on its client may be back, and its next socket has the same id.
         self.part(reason);
         drop(in_hand);
         let given_up = self.acks.lock().drain().count();
@@ -515,13 +514,16 @@ impl Member {
             let _has_room = self.backlog.remove(calls, bytes);
         }
         state.life.keep_left_rooms(left);
-        let _dropped_when_unlocked = state.login.take();
+        let login = state.login.take();
         if self.namespace.handlers().has_on_disconnecting() {
             state.inbox.push(self.counted(HandlerCall::Disconnecting(reason)));
         }
         state.inbox.push(self.counted(HandlerCall::Disconnect(reason)));
         if let Some(calls) = self.handler_calls(state) {
             self.namespace.tasks().spawn_tracked(calls);
+        }
+        if let Some(user) = login.and_then(|login| login.user) {
+            self.namespace.users().leave(&user, &self.as_user());
         }
         self.session.resume();
         true

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::id::{Incarnation, SocketId};
+use crate::id::Incarnation;
 use crate::log_limit::LogLimit;
 use crate::socket::messages::Block;
 
@@ -33,7 +33,8 @@ pub(crate) trait UserSocket: Send + Sync {
 
 #[derive(Default)]
 struct Known {
-    present: HashMap<Arc<str>, HashMap<SocketId, Weak<dyn UserSocket>>>,
+    /// By where each lies in memory: a socket that its client came back to has the id of the one before.
+    present: HashMap<Arc<str>, HashMap<usize, Weak<dyn UserSocket>>>,
     words: HashMap<Arc<str>, Word>,
     /// At how many words those that are over are looked for.
     sweep_at: usize,
@@ -92,27 +93,22 @@ impl Users {
         let is_so = |word: &Word| word.learnt >= since || word.blocks(now);
         known.words.get(user).is_some_and(is_so)
     }
+
     /// Enters a connected socket. Returns `false` if its user is blocked, and the socket is not entered.
-    pub(crate) fn enter(
-        &self,
-        user: &Arc<str>,
-        id: SocketId,
-        socket: Weak<dyn UserSocket>,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn enter(&self, user: &Arc<str>, socket: Weak<dyn UserSocket>, now: Instant) -> bool {
         let mut known = self.known.lock();
         if known.blocked_until(user, now).is_some() {
             return false;
         }
-        known.present.entry(Arc::clone(user)).or_default().insert(id, socket);
+        known.present.entry(Arc::clone(user)).or_default().insert(place(&socket), socket);
         true
     }
 
     /// A socket has left, or is another user's. One that was not entered is none.
-    pub(crate) fn leave(&self, user: &str, id: SocketId) {
+    pub(crate) fn leave(&self, user: &str, socket: &Weak<dyn UserSocket>) {
         let mut known = self.known.lock();
         if let Some(sockets) = known.present.get_mut(user) {
-            sockets.remove(&id);
+            sockets.remove(&place(socket));
             if sockets.is_empty() {
                 known.present.remove(user);
             }
@@ -259,6 +255,11 @@ const RECENT: Duration = Duration::from_secs(15);
 const MOST: usize = 100_000;
 /// Blocks that are not worth looking through.
 const FEW: usize = 1024;
+/// Nothing else lies there as long as this exists.
+fn place(socket: &Weak<dyn UserSocket>) -> usize {
+    socket.as_ptr().cast::<()>().addr()
+}
+
 /// The longest block: beyond that a clock may not count.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 const WARNINGS: Duration = Duration::from_secs(10);
@@ -266,7 +267,6 @@ const WARNINGS: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Key;
 
     #[derive(Default)]
     struct Socket(Mutex<bool>);
@@ -277,8 +277,8 @@ mod tests {
         }
     }
 
-    fn socket() -> (SocketId, Arc<dyn UserSocket>) {
-        (SocketId::new(Key::from_hash(7), crate::random::bytes().unwrap()), Arc::new(Socket::default()))
+    fn socket() -> Arc<dyn UserSocket> {
+        Arc::new(Socket::default())
     }
 
     fn users() -> Users {
@@ -300,20 +300,21 @@ mod tests {
     #[test]
     fn a_block_finds_the_sockets_of_its_user_and_holds_for_its_time() {
         let (users, now) = (users(), Instant::now());
-        let ((a, first), (b, second)) = (socket(), socket());
-        for (id, socket) in [(a, &first), (b, &second)] {
-            assert!(users.enter(&"ann".into(), id, Arc::downgrade(socket), now));
+        let (first, second) = (socket(), socket());
+        let (a, b) = (Arc::downgrade(&first), Arc::downgrade(&second));
+        for socket in [&a, &b] {
+            assert!(users.enter(&"ann".into(), Weak::clone(socket), now));
         }
         assert_eq!(users.take(&block(&users, "bob", 60), now).sockets.len(), 0);
-        users.leave("ann", b);
-        users.leave("ann", b);
+        users.leave("ann", &b);
+        users.leave("ann", &b);
         assert_eq!(users.take(&block(&users, "ann", 60), now).sockets.len(), 1);
-        assert!(!users.enter(&"ann".into(), b, Arc::downgrade(&second), now));
+        assert!(!users.enter(&"ann".into(), Weak::clone(&b), now));
         let later = now + Duration::from_secs(60);
         assert_eq!(users.blocked_until("ann", later - Duration::from_millis(1)), Some(later));
-        assert!(users.enter(&"ann".into(), b, Arc::downgrade(&second), later));
-        users.leave("ann", a);
-        users.leave("ann", b);
+        assert!(users.enter(&"ann".into(), Weak::clone(&b), later));
+        users.leave("ann", &a);
+        users.leave("ann", &b);
         assert!(users.is_empty());
     }
 

@@ -93,7 +93,7 @@ impl NamespaceRegistry {
     async fn fetch(&self, namespace: &Arc<LocalNamespace>, pid: Pid, deadline: Instant) -> Fetched {
         let keeping = namespace.keeping();
         let mut fetched = Fetched::Nothing;
-        for node in keeping.peers.successors(pid.0.key(), KEEPERS + 1) {
+        for (place, node) in keeping.peers.successors(pid.0.key(), KEEPERS + 1).into_iter().enumerate() {
             if node != keeping.me {
                 let (asked, request) =
                     (Instant::now(), question(&namespace.path, pid, SessionQuestion::Fetch, deadline));
@@ -102,7 +102,7 @@ impl NamespaceRegistry {
                 if let Some(state) = session_of(responses.parts, asked) {
                     keeping.take(&node, *state, Instant::now());
                     fetched = Fetched::Found;
-                } else if !is_answered && fetched == Fetched::Nothing {
+                } else if !is_answered && place < KEEPERS && fetched == Fetched::Nothing {
                     fetched = Fetched::Unanswered;
                 }
             }

@@ -1,5 +1,7 @@
 //! What a node that leaves hands on: the sessions that only it knows, and what was sent.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,12 @@ impl Keeping {
     pub(crate) async fn hand_over(self: &Arc<Self>) {
         self.settled().await;
         let (sessions, until) = (self.states.lock().sessions(), Instant::now() + HAND_OVER);
+        let mut left = sessions.len();
         for sessions in sessions.chunks(AT_ONCE) {
+            if Instant::now() >= until {
+                break;
+            }
+            left -= sessions.len();
             let (now, mut copies) = (Instant::now(), Vec::new());
             for pid in sessions {
                 let heirs = self.peers.successors(pid.0.key(), KEEPERS + 1);
@@ -31,9 +38,11 @@ impl Keeping {
                 sleep(PAUSE).await;
             }
         }
+        left += self.tell_last();
+        if left > 0 {
+            tracing::warn!(node = %self.me, sessions = left, "this node leaves before its heirs know of all sessions");
+        }
         let now = Instant::now();
-        // For what still waits there is no later.
-        self.tell_where(now, |_| true);
         // What a node sent lies with who inherits the first of its keys, whatever that is.
         let key = Key::from_hash(self.origin.as_u64() << (u64::BITS - Key::BITS));
         let Some(heir) = self.peers.heir(key) else { return };
@@ -51,6 +60,19 @@ impl Keeping {
                 self.peers.has_room(&heir).await;
             }
         }
+    }
+
+    /// Tells what still waits, for which there is no later: as much as a link can take beside everything else. One that it overflows
+    /// would cost everybody at its other end their sockets. Returns how much is left.
+    fn tell_last(&self) -> usize {
+        let told = RefCell::new(HashMap::<NodeId, usize>::new());
+        self.tell_where(Instant::now(), |node| {
+            let mut told = told.borrow_mut();
+            let parts = told.entry(node.clone()).or_default();
+            *parts += 1;
+            *parts <= LAST
+        });
+        self.waiting_to_tell()
     }
 
     /// Tells the heir another part of what was sent in a namespace, before anything that is sent later. Returns whether there was one.
@@ -76,5 +98,7 @@ impl Keeping {
 
 /// For so long the sessions of a node that leaves wait for room on links.
 const HAND_OVER: Duration = Duration::from_secs(3);
+/// So many messages of [`PART`] bytes go to each node in the end, whatever its link still carries.
+const LAST: usize = 16;
 /// From one look at a link to the next.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::records::{AllRecords, MARGIN};
 use super::telling::Telling;
 use super::turns::Turns;
+use crate::catch_panic;
 use crate::engine::{Budget, Charge};
 use crate::id::{Key, NodeId};
 use crate::socket::messages::RecoveryMessage;
@@ -187,11 +188,16 @@ impl Keeping {
     pub(crate) fn flush(self: &Arc<Self>, now: Instant) {
         let _in_hand = self.in_hand();
         let changed = std::mem::take(&mut *self.changed.lock());
-        for socket in changed.into_iter().filter_map(|socket| socket.upgrade()) {
-            let Some(state) = socket.changed(&|key| self.keepers(key)) else { continue };
-            if let Some(Put::Older(by)) = self.place(state, now) {
-                socket.outlived(by);
-            }
+        for socket in changed {
+            // Data that end here may panic. The others are told all the same.
+            let _told = catch_panic::call(|| {
+                let socket = socket.upgrade()?;
+                let state = socket.changed(&|key| self.keepers(key))?;
+                if let Some(Put::Older(by)) = self.place(state, now) {
+                    socket.outlived(by);
+                }
+                Some(())
+            });
         }
         self.tell_some(now);
     }
@@ -250,6 +256,11 @@ impl Keeping {
     /// Whether something waits for room on a link.
     pub(crate) fn waits_to_tell(&self) -> bool {
         !self.telling.lock().is_empty()
+    }
+
+    /// How much waits for room on links.
+    pub(super) fn waiting_to_tell(&self) -> usize {
+        self.telling.lock().len()
     }
 
     /// Tells a node what the clock of this one says, so that it knows later what comes late.

@@ -48,6 +48,11 @@ impl Telling {
         self.0.values().all(|waiting| waiting.states.is_empty())
     }
 
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(|waiting| waiting.states.len()).sum()
+    }
+
     /// What a node is told next, as it is now; nothing if that has to wait for room on its link.
     ///
     /// A few go at once whatever else the link carries. So do those that are too many to wait: then it is the link that drops some, and

@@ -411,6 +411,30 @@ async fn a_node_that_only_keeps_sessions_of_others_lets_them_go_when_they_are_ov
     assert_eq!(registry.keeping().figures().sessions, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_forces_no_more_on_full_links_than_they_keep() {
+    const SESSIONS: u64 = 19_000;
+    let peers = Arc::new(SilentPeers::default());
+    *peers.successors.lock() = vec!["me".parse().unwrap(), "other".parse().unwrap()];
+    let (registry, now) = (node(&peers), Instant::now());
+    let keeping = Arc::clone(registry.keeping());
+    for number in 0..SESSIONS {
+        let pid = Pid(SocketId::new(Key::from_hash(number << 24), [1; 10]));
+        let state = SessionState { data: Bytes::from(vec![0; 1000]), ..away(pid) };
+        assert_eq!(keeping.states.lock().put(state, SmallVec::new(), now), Put::Kept);
+    }
+    peers.full.send_replace(true);
+    keeping.hand_over().await;
+    let told = peers.told.lock().clone();
+    let counts = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("other: ")?.strip_suffix(" sessions")?.parse::<u64>().ok());
+    let told: u64 = counts.sum();
+    let bytes = told * 1256;
+    assert!((1 << 20..6 << 20).contains(&bytes), "{bytes} bytes");
+    assert!(Instant::now() < now + Duration::from_secs(4));
+}
+
 /// A socket whose data end with a panic when it is told of.
 struct Panics(AtomicBool);
 
