@@ -148,8 +148,10 @@ impl NamespaceRegistry {
 
     /// From now on other nodes are told of sessions.
     pub(super) fn begin_keeping(&self) {
-        let me = || Weak::clone(&self.me);
-        self.keeper.get_or_init(|| self.context.tasks.spawn_aside(Self::keep_on(me())));
+        self.keeper.get_or_init(|| {
+            let me = Weak::clone(&self.me);
+            self.context.tasks.spawn_aside(Self::keep_on(me))
+        });
     }
 
     /// Whether clients of this node may come back, or it keeps sessions of others.

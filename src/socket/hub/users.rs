@@ -245,6 +245,11 @@ impl fmt::Debug for Users {
     }
 }
 
+/// Nothing else lies there as long as this exists.
+fn place(socket: &Weak<dyn UserSocket>) -> usize {
+    socket.as_ptr().cast::<()>().addr()
+}
+
 /// The shortest block: longer than a command takes to every node that answers.
 pub(crate) const MOMENT: Duration = Duration::from_secs(2);
 /// The end of a block is remembered at least that long, where the block is not known. Longer than a node that joins takes to be told.
@@ -255,11 +260,6 @@ const RECENT: Duration = Duration::from_secs(15);
 const MOST: usize = 100_000;
 /// Blocks that are not worth looking through.
 const FEW: usize = 1024;
-/// Nothing else lies there as long as this exists.
-fn place(socket: &Weak<dyn UserSocket>) -> usize {
-    socket.as_ptr().cast::<()>().addr()
-}
-
 /// The longest block: beyond that a clock may not count.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 const WARNINGS: Duration = Duration::from_secs(10);
